@@ -1,0 +1,151 @@
+"""The normalized workflow: the one form behind every dialect.
+
+A front end turns a document into ``Workflow``; the analysis turns ``Workflow`` into the IR. Everything that a
+document may leave out is filled in here, so that two documents that mean the same are equal as values.
+Normalizing is idempotent: ``to_document(workflow)`` read again gives the same ``Workflow``.
+
+Order matters: ``nodes`` keep the order of the document, ``edges`` the order in which they were named
+(``depends_on`` of each node in turn, then routing targets, then ``edges:``).
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+Json = Any
+"""A JSON value: None, bool, int, float, str, list, or dict with str keys."""
+
+
+class EdgeKind(StrEnum):
+    """What makes an edge live (token-rules, section 4)."""
+
+    NORMAL = "normal"
+    ERROR = "error"
+    EXHAUSTED = "exhausted"
+
+
+class JoinPolicy(StrEnum):
+    """When a node with several incoming edges runs (token-rules, section 3)."""
+
+    ALL = "all"
+    EVERY = "every"
+    ANY = "any"
+    AT_LEAST = "at_least"
+    EACH = "each"
+
+
+class OnFailure(StrEnum):
+    FAIL_FAST = "fail_fast"
+    CONTINUE = "continue"
+
+
+class Join(msgspec.Struct, frozen=True, kw_only=True):
+    """``n`` is 0 but for ``at_least``."""
+
+    policy: JoinPolicy = JoinPolicy.ALL
+    n: int = 0
+
+
+class Retry(msgspec.Struct, frozen=True, kw_only=True):
+    """``max_attempts`` counts every try, from 1. Times in ms."""
+
+    max_attempts: int = 3
+    base_ms: int = 1_000
+    factor: float = 2.0
+    max_ms: int = 60_000
+    jitter: bool = True
+    on: tuple[str, ...] = ()
+
+
+class Cache(msgspec.Struct, frozen=True, kw_only=True):
+    scope: str = "global"
+    ttl_ms: int | None = None
+
+
+class Loop(msgspec.Struct, frozen=True, kw_only=True):
+    """Decided after the node on its output: true goes back to ``back_to`` with the next iteration.
+
+    ``max_iterations``: at least 1; counts the first pass. ``on_exhausted``: ids of the targets, may be empty.
+    """
+
+    condition: str
+    back_to: str
+    max_iterations: int = 1_000
+    on_exhausted: tuple[str, ...] = ()
+    delay_ms: int = 0
+
+
+class Rule(msgspec.Struct, frozen=True, kw_only=True):
+    when: str
+    next: tuple[str, ...]
+
+
+class Routing(msgspec.Struct, frozen=True, kw_only=True):
+    """Which outgoing edges are live, decided on the node's own output."""
+
+    rules: tuple[Rule, ...]
+    default: tuple[str, ...] = ()
+    mode: str = "first"
+
+
+class Node(msgspec.Struct, frozen=True, kw_only=True):
+    """One vertex. ``config`` is what its type reads; templates in it are not expanded.
+
+    ``input``: None (the default input), one CEL expression, or an expression per field.
+    ``when``: a CEL expression; false makes the node SKIPPED.
+    Times in ms, None where there is no limit.
+    """
+
+    id: str
+    type: str
+    config: dict[str, Json] = {}
+    name: str = ""
+    input: str | dict[str, str] | None = None
+    when: str | None = None
+    join: Join | None = None
+    retry: Retry = Retry()
+    timeout_ms: int | None = None
+    cache: Cache | None = None
+    queue: str = "default"
+    priority: str = "normal"
+    requires_approval: bool = False
+    on_error: tuple[str, ...] = ()
+    compensate: str | None = None
+    mutex: str | None = None
+    while_waiting: str | None = None
+    cancels: tuple[str, ...] = ()
+    loop: Loop | None = None
+    routing: Routing | None = None
+    metadata: dict[str, Json] = {}
+
+
+class Edge(msgspec.Struct, frozen=True, kw_only=True):
+    """A way from one node to another. One (source, target, kind) is one edge. Back edges of loops are not here."""
+
+    source: str
+    target: str
+    kind: EdgeKind = EdgeKind.NORMAL
+    when: str | None = None
+
+
+class Policy(msgspec.Struct, frozen=True, kw_only=True):
+    on_failure: OnFailure = OnFailure.FAIL_FAST
+    timeout_ms: int | None = None
+    max_parallel: int | None = None
+
+
+class Workflow(msgspec.Struct, frozen=True, kw_only=True):
+    """A whole document, normalized. ``input``: JSON Schema of the run's input. ``output``: a CEL expression."""
+
+    id: str
+    name: str = ""
+    description: str = ""
+    input: dict[str, Json] | None = None
+    output: str | None = None
+    policy: Policy = Policy()
+    nodes: tuple[Node, ...]
+    edges: tuple[Edge, ...]
+    metadata: dict[str, Json] = {}
