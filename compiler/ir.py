@@ -1,0 +1,168 @@
+"""The IR: what the compiler makes of one workflow version. Pure data, deterministic, addressed by its content hash.
+
+Nodes, edges and regions are numbered; everything a worker or the fold needs later stands here precomputed, so that
+the cost of a step depends on the node's own edges and on nothing else. The IR is linear in the document.
+
+Scopes. A node's ``levels`` say which regions (loops, maps, ``each`` joins) it stands in, outermost first; a token's
+scope gives one index per level (loop: iteration from 1; map: item from 0; each: number of the in-edge). The order is
+static, so a scope is just the indexes: ``ScopeKey`` is ``""`` outside of all regions, else ``"1.3"``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from enum import IntEnum
+from typing import NewType
+
+import msgspec
+
+from .workflow import EdgeKind, JoinPolicy, Json, Loop, OnFailure, Retry, Routing
+
+IR_VERSION = 1
+"""Grows when the meaning of a field changes. A worker gives back tokens of an IR version it does not know."""
+
+IrHash = NewType("IrHash", str)
+
+COPY_ENTER = -1
+"""In ``Edge.scope``: the target enters this loop, at iteration 1."""
+COPY_SLOT = -2
+"""In ``Edge.scope``: the target is an ``each`` join, activated by this edge."""
+COPY_ITEM = -3
+"""In ``Edge.scope``: the target is in the body of the map that the edge leaves; the index is the item."""
+LAST = -4
+"""In ``Read.scope``: the last iteration of this loop, looked up when the value is read."""
+PREVIOUS = -1000
+"""In ``Read.scope``: ``PREVIOUS - k`` is level k of the reader, minus one (the iteration before)."""
+
+
+class RegionKind(IntEnum):
+    LOOP = 0
+    MAP = 1
+    EACH = 2
+
+
+class Region(msgspec.Struct, frozen=True, array_like=True):
+    """``node``: the loop node, the map, or the ``each`` join. ``entry``: ``back_to``, or the same node.
+
+    ``depth``: its place among the levels of the nodes inside. ``gates``: told when the loop goes back or ends.
+    ``aggregate``: of a map, else -1.
+    """
+
+    kind: RegionKind
+    node: int
+    entry: int
+    depth: int
+    gates: tuple[int, ...] = ()
+    aggregate: int = -1
+
+
+class Edge(msgspec.Struct, frozen=True, array_like=True):
+    """``slot``: its number among the in-edges of its target. ``origin``: the declared source (a gate stands between).
+
+    ``scope``: per level of the target, the level of the source to copy, or COPY_*.
+    ``dead_from:dead_to``: its slice of ``Ir.frontier``.
+    """
+
+    source: int
+    target: int
+    kind: EdgeKind
+    slot: int
+    origin: int
+    when: str | None = None
+    scope: tuple[int, ...] = ()
+    dead_from: int = 0
+    dead_to: int = 0
+
+
+class ReadKind(IntEnum):
+    INPUT = 0
+    OUTPUT = 1
+    STEP_INPUT = 2
+    STATUS = 3
+    ERROR = 4
+
+
+class Read(msgspec.Struct, frozen=True, array_like=True):
+    """One context value that a node needs: of which node, and per level of that node where its index comes from."""
+
+    kind: ReadKind
+    node: int = -1
+    scope: tuple[int, ...] = ()
+
+
+class Node(msgspec.Struct, frozen=True, array_like=True):
+    """One vertex. ``sources``: declared predecessors in order, with the Read of each (-> ``reads``).
+
+    ``join``: None unless the node has a join record. ``each``: activated once per in-edge.
+    ``loop``: the region this node decides, or -1. ``ancestors``: back-reading done, nothing to look up later.
+    """
+
+    id: str
+    type: str
+    config: dict[str, Json]
+    config_hash: str
+    stream: str
+    levels: tuple[int, ...]
+    ins: tuple[int, ...]
+    outs: tuple[int, ...]
+    join: JoinPolicy | None = None
+    join_need: int = 0
+    is_gate: bool = False
+    is_each: bool = False
+    is_terminal: bool = False
+    phase: int = 0
+    input: str | dict[str, str] | None = None
+    when: str | None = None
+    routing: Routing | None = None
+    loop: Loop | None = None
+    loop_region: int = -1
+    retry: Retry | None = None
+    timeout_ms: int | None = None
+    reads: tuple[Read, ...] = ()
+    sources: tuple[tuple[str, int], ...] = ()
+    keeps_input: bool = False
+    keeps_status: bool = False
+    dead_from: int = 0
+    dead_to: int = 0
+    has_error_edge: bool = False
+    name: str = ""
+
+
+class Ir(msgspec.Struct, frozen=True, kw_only=True):
+    """One compiled workflow version. ``frontier``: an edge number (arrival at its join), or ``-1 - gate`` (a tell)."""
+
+    ir_version: int = IR_VERSION
+    workflow: str
+    name: str = ""
+    on_failure: OnFailure
+    timeout_ms: int | None = None
+    max_parallel: int | None = None
+    input_schema: dict[str, Json] | None = None
+    output: str | None = None
+    output_reads: tuple[Read, ...] = ()
+    terminals: tuple[tuple[str, int], ...] = ()
+    entries: tuple[int, ...]
+    nodes: tuple[Node, ...]
+    edges: tuple[Edge, ...]
+    regions: tuple[Region, ...]
+    frontier: tuple[int, ...]
+    phases: int = 0
+
+
+_encoder = msgspec.json.Encoder(order="deterministic")
+_decoder = msgspec.json.Decoder(Ir)
+
+
+def encode_ir(ir: Ir) -> bytes:
+    """Return the canonical bytes: the same document gives the same bytes on every machine."""
+    return _encoder.encode(ir)
+
+
+def decode_ir(content: bytes) -> Ir:
+    """Raises msgspec.ValidationError where the bytes are no IR of this version."""
+    return _decoder.decode(content)
+
+
+def ir_hash(content: bytes) -> IrHash:
+    """Return the address of an IR: BLAKE2b of its canonical bytes, 16 bytes as hex."""
+    return IrHash(hashlib.blake2b(content, digest_size=16).hexdigest())

@@ -1,0 +1,121 @@
+"""Events: the immutable facts of a run, and how they travel from a transition to the log.
+
+A worker encodes each event once: ``facts`` (a small JSON object, part of the hash chain) and ``payload`` (a JSON
+value, kept apart so that it can be emptied without breaking a chain; the chain covers its digest). All events of
+one transition are one opaque ``EventBlob``; the script adds the first sequence number, the count and the time.
+
+One outbox entry holds one call's transitions, as flat stream fields:
+
+    h                                           "<epoch> <partition sequence> <time in ms>"
+    <run>|<first seq>|<n>|<codes>               the blob of the n events of one transition ("" when n is 0)
+
+``codes`` are the events that only the script knows, joined by ``;``. They take the sequence numbers after the
+worker's events, in order. Nodes are numbers in the IR, scopes are ``ScopeKey`` text:
+
+    F<node>:<scope>:<live>    join.fired; live: "*" all in-edges, "-1,2" all but these, "+0" only these
+    D<node>:<scope>:<d|f>     join.died, dead or failed
+    T<node>:<scope>           timer.released
+    W<node>:<scope>           token.withdrawn (a drain's sweep met it parked)
+    Z<n>                      run.halted: the counter is zero with n half-filled joins (CORRUPT)
+
+The partition sequence grows by one per outbox entry, so that a gap or a rewind shows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+FACTS_VERSION = 1
+
+
+class ErrorInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Why a step failed. ``type``: the class or code; ``traceback``: the last frames, cut to a limit."""
+
+    type: str
+    message: str
+    node: str = ""
+    attempt: int = 0
+    worker: str = ""
+    traceback: str = ""
+
+
+class Facts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What an event says, but for run, sequence number and time, which the script gives.
+
+    ``edges``: one letter per outgoing edge of the node in IR order (``l`` live, ``d`` dead, ``f`` failed), left out
+    when every normal edge is live and no other. ``loop``: ``back``, ``break`` or ``exhausted``. ``ms``: duration.
+    ``due``: ms since the epoch. ``data``: what only this type has (see docs/reference/events.md).
+    """
+
+    type: str
+    node: str = ""
+    scope: str = ""
+    attempt: int = 0
+    worker: str = ""
+    edges: str = ""
+    loop: str = ""
+    reason: str = ""
+    ms: int = 0
+    due: int = 0
+    error: ErrorInfo | None = None
+    data: dict[str, object] = {}
+
+
+_facts = msgspec.json.Encoder(order="deterministic")
+_facts_decoder = msgspec.json.Decoder(Facts)
+_blob = msgspec.msgpack.Encoder()
+_blob_decoder = msgspec.msgpack.Decoder(list[tuple[bytes, bytes | None]])
+
+
+def encode_facts(facts: Facts) -> bytes:
+    """Return the canonical bytes that the chain is made of."""
+    return _facts.encode(facts)
+
+
+def decode_facts(content: bytes) -> Facts:
+    """Raises msgspec.ValidationError where the bytes are not facts."""
+    return _facts_decoder.decode(content)
+
+
+def encode_blob(events: Sequence[tuple[bytes, bytes | None]]) -> bytes:
+    """Return one transition's (facts, payload) pairs as one opaque value."""
+    return _blob.encode(events)
+
+
+def decode_blob(content: bytes) -> list[tuple[bytes, bytes | None]]:
+    return _blob_decoder.decode(content) if content else []
+
+
+def digest(payload: bytes) -> bytes:
+    """Return the content address of a payload: BLAKE2b, 16 bytes (RFC 7693)."""
+    return hashlib.blake2b(payload, digest_size=16).digest()
+
+
+def chain_hash(previous: bytes, run_id: str, seq: int, at_ms: int, facts: bytes, payload_digest: bytes | None) -> bytes:
+    """Return the hash of one row: BLAKE2b, 32 bytes, over the row before it and everything this row says.
+
+    previous: 32 bytes, zeros for the first event of a run.
+    """
+    head = f"{run_id}|{seq}|{at_ms}|".encode()
+    tail = b"" if payload_digest is None else payload_digest
+    return hashlib.blake2b(previous + head + len(facts).to_bytes(4) + facts + tail, digest_size=32).digest()
+
+
+GENESIS = bytes(32)
+
+
+class RecordedEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """One event as it stands in the log. ``payload`` is None where there is none, or where it was emptied."""
+
+    run_id: str
+    seq: int
+    at_ms: int
+    facts: Facts
+    payload: bytes | None = None
+
+
+def join_codes(codes: Iterable[str]) -> str:
+    return ";".join(codes)
