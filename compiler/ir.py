@@ -33,6 +33,10 @@ LAST = -4
 """In ``Read.scope``: the last iteration of this loop, looked up when the value is read."""
 PREVIOUS = -1000
 """In ``Read.scope``: ``PREVIOUS - k`` is level k of the reader, minus one (the iteration before)."""
+FIXED = -2000
+"""In ``Read.scope``: ``FIXED - i`` is the index i itself (an activation of an ``each`` join)."""
+LOOP_ENDS = -1_000_000_000
+"""In ``Ir.frontier``: ``LOOP_ENDS - region``."""
 
 
 class RegionKind(IntEnum):
@@ -45,7 +49,7 @@ class Region(msgspec.Struct, frozen=True, array_like=True):
     """``node``: the loop node, the map, or the ``each`` join. ``entry``: ``back_to``, or the same node.
 
     ``depth``: its place among the levels of the nodes inside. ``gates``: told when the loop goes back or ends.
-    ``aggregate``: of a map, else -1.
+    ``aggregate``: of a map, else -1. ``keeps_last``: its last iteration is read from outside.
     """
 
     kind: RegionKind
@@ -54,6 +58,7 @@ class Region(msgspec.Struct, frozen=True, array_like=True):
     depth: int
     gates: tuple[int, ...] = ()
     aggregate: int = -1
+    keeps_last: bool = False
 
 
 class Edge(msgspec.Struct, frozen=True, array_like=True):
@@ -94,7 +99,7 @@ class Node(msgspec.Struct, frozen=True, array_like=True):
     """One vertex. ``sources``: declared predecessors in order, with the Read of each (-> ``reads``).
 
     ``join``: None unless the node has a join record. ``each``: activated once per in-edge.
-    ``loop``: the region this node decides, or -1. ``ancestors``: back-reading done, nothing to look up later.
+    ``loop_region``: the region this node decides, or -1. ``dead_from:dead_to``: its slice of ``Ir.frontier``.
     """
 
     id: str
@@ -128,8 +133,18 @@ class Node(msgspec.Struct, frozen=True, array_like=True):
     name: str = ""
 
 
+class Terminal(msgspec.Struct, frozen=True, array_like=True):
+    """A node whose output is part of the run's. ``reads``: into ``Ir.output_reads``; several below ``each`` joins."""
+
+    id: str
+    reads: tuple[int, ...]
+    is_list: bool = False
+
+
 class Ir(msgspec.Struct, frozen=True, kw_only=True):
-    """One compiled workflow version. ``frontier``: an edge number (arrival at its join), or ``-1 - gate`` (a tell)."""
+    """One compiled workflow version. ``frontier``: an edge number (arrival at its join), ``-1 - gate`` (a tell),
+    or ``LOOP_ENDS - region``.
+   """
 
     ir_version: int = IR_VERSION
     workflow: str
@@ -140,7 +155,7 @@ class Ir(msgspec.Struct, frozen=True, kw_only=True):
     input_schema: dict[str, Json] | None = None
     output: str | None = None
     output_reads: tuple[Read, ...] = ()
-    terminals: tuple[tuple[str, int], ...] = ()
+    terminals: tuple[Terminal, ...] = ()
     entries: tuple[int, ...]
     nodes: tuple[Node, ...]
     edges: tuple[Edge, ...]

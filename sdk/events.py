@@ -14,8 +14,10 @@ worker's events, in order. Nodes are numbers in the IR, scopes are ``ScopeKey`` 
 
     F<node>:<scope>:<live>    join.fired; live: "*" all in-edges, "-1,2" all but these, "+0" only these
     D<node>:<scope>:<d|f>     join.died, dead or failed
+    P<node>:<scope>:<due>     timer.set; due: ms since the epoch
     T<node>:<scope>           timer.released
     W<node>:<scope>           token.withdrawn (a drain's sweep met it parked)
+    S                         run.swept (nothing is parked any more)
     Z<n>                      run.halted: the counter is zero with n half-filled joins (CORRUPT)
 
 The partition sequence grows by one per outbox entry, so that a gap or a rewind shows.

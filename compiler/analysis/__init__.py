@@ -1,0 +1,5 @@
+"""From a normalized workflow to the IR: graph, regions, gates, frontiers, reads."""
+
+from .build import compile_workflow
+
+__all__ = ["compile_workflow"]

@@ -1,0 +1,279 @@
+"""Put the IR together: checks first, then numbers."""
+
+from __future__ import annotations
+
+import hashlib
+
+import msgspec
+
+from ..diagnostics import Diagnostic, has_errors
+from ..ir import COPY_ENTER, COPY_ITEM, COPY_SLOT, Edge, Ir, Node, Region, RegionKind
+from ..workflow import EdgeKind, Join, JoinPolicy, Workflow
+from .frontier import Frontiers, find_frontiers
+from .gates import Gates, insert_gates
+from .graph import Findings, Graph, build_graph, components, sort_graph
+from .reads import NodeReads, Reads
+from .regions import Regions, find_regions
+
+NODES_MAX = 100_000
+EDGES_MAX = 500_000
+ITERATIONS_MAX = 1_000_000
+
+RUNNABLE = frozenset({"function", "noop", "echo", "sleep", "wait", "transform", "filter", "conditional"})
+"""Node types that this version's workers run. The others are part of the language, and refused at registration."""
+
+
+def compile_workflow(workflow: Workflow, *, nodes_key: str = "nodes") -> tuple[Ir | None, list[Diagnostic]]:
+    """Return the IR, or None and at least one error. Warnings may come with either.
+
+    nodes_key: where the document keeps its nodes (for the paths of diagnostics).
+    Pure; linear in nodes and edges (times the nesting of regions).
+    """
+    findings = Findings(workflow, nodes_key)
+    _check_sizes(findings)
+    if findings.found:
+        return None, findings.found
+    graph = build_graph(workflow)
+    _check_nodes(graph, findings)
+    if not sort_graph(graph, findings) or has_errors(findings.found):
+        return None, findings.found
+    if components(graph) > 1:
+        findings.add("disconnected", "parts of the graph are not connected", -1, nodes_key, warning=True)
+    regions = find_regions(graph, findings)
+    if regions is None:
+        return None, findings.found
+    reads = Reads(graph, regions, findings, [NodeReads() for _ in workflow.nodes])
+    output_reads, terminals = reads.collect()
+    if has_errors(findings.found):
+        return None, findings.found
+    gates = insert_gates(graph, regions, findings)
+    for _ in gates.ids:
+        reads.of.append(NodeReads())
+    parts = _Parts(workflow, graph, regions, gates, reads)
+    ir = Ir(
+        workflow=workflow.id,
+        name=workflow.name,
+        on_failure=workflow.policy.on_failure,
+        timeout_ms=workflow.policy.timeout_ms,
+        max_parallel=workflow.policy.max_parallel,
+        input_schema=workflow.input,
+        output=workflow.output,
+        output_reads=tuple(output_reads),
+        terminals=tuple(terminals),
+        entries=parts.entries(),
+        nodes=tuple(parts.node(n) for n in range(len(graph.ins))),
+        edges=tuple(parts.edge(e) for e in range(len(graph.links))),
+        regions=tuple(parts.region(a) for a in range(len(regions.areas))),
+        frontier=tuple(parts.frontiers.entries),
+        phases=max(graph.phase, default=-1) + 1,
+    )
+    return ir, findings.found
+
+
+def _check_sizes(findings: Findings) -> None:
+    workflow = findings.workflow
+    if not workflow.nodes:
+        findings.add("no_nodes", "a workflow has at least one node", -1, findings.nodes_key)
+    if len(workflow.nodes) > NODES_MAX:
+        findings.add("too_many_nodes", f"{len(workflow.nodes)} nodes; at most {NODES_MAX}", -1, findings.nodes_key)
+    if len(workflow.edges) > EDGES_MAX:
+        findings.add("too_many_edges", f"{len(workflow.edges)} edges; at most {EDGES_MAX}", -1, "edges")
+
+
+def _check_nodes(graph: Graph, findings: Findings) -> None:
+    nodes = findings.workflow.nodes
+    compensations = {node.compensate: node.id for node in nodes if node.compensate is not None}
+    for number, node in enumerate(nodes):
+        arity = len(graph.ins[number])
+        if node.type not in RUNNABLE:
+            findings.add(
+                "type_not_available",
+                f"this version does not run nodes of type {node.type!r} yet",
+                number,
+                "type",
+                hint=f"it runs: {', '.join(sorted(RUNNABLE))}",
+            )
+        if node.id in compensations and (arity or graph.outs[number]):
+            findings.add(
+                "compensation_has_edges",
+                f"{node.id!r} compensates {compensations[node.id]!r} and so can have no edges",
+                number,
+            )
+        if node.join is not None and node.join.policy is JoinPolicy.AT_LEAST and not 1 <= node.join.n <= max(arity, 1):
+            findings.add(
+                "at_least_out_of_range",
+                f"{node.id!r} waits for at least {node.join.n} of its {arity} incoming edges",
+                number,
+                "join",
+                hint=f"1 to {max(arity, 1)}",
+            )
+        if node.type == "map" and (node.routing is not None or node.loop is not None):
+            findings.add("map_routes", f"the map {node.id!r} can have neither rules nor a loop", number)
+        if node.type == "aggregate" and node.join is not None:
+            findings.add("aggregate_joins", f"the aggregate {node.id!r} has its own policy, not a join", number, "join")
+        if node.loop is not None and not 1 <= node.loop.max_iterations <= ITERATIONS_MAX:
+            findings.add(
+                "max_iterations_out_of_range", f"1 to {ITERATIONS_MAX}", number, "loop", "max_iterations"
+            )
+        _warn_join(graph, findings, number)
+
+
+def _warn_join(graph: Graph, findings: Findings, number: int) -> None:
+    """Left-out policy where one in-edge can die by a choice and another cannot (token-rules, section 2)."""
+    nodes = findings.workflow.nodes
+    if nodes[number].join is not None or len(graph.ins[number]) < 2 or nodes[number].type == "aggregate":
+        return
+    links = [graph.links[e] for e in graph.ins[number]]
+    may_die = [
+        link.when is not None
+        or nodes[link.source].when is not None
+        or (nodes[link.source].routing is not None and _is_chosen(findings, link.source, number))
+        for link in links
+        if link.kind is EdgeKind.NORMAL
+    ]
+    if any(may_die) and not all(may_die):
+        findings.add(
+            "join_ambiguous",
+            f"{nodes[number].id!r} waits for paths of which some may not be taken",
+            number,
+            hint="write 'join: all' (run with those that come) or 'join: every' (run only if all come)",
+            warning=True,
+        )
+
+
+def _is_chosen(findings: Findings, source: int, target: int) -> bool:
+    """Whether a rule of the source names the target; a dependent that no rule names is always taken."""
+    routing = findings.workflow.nodes[source].routing
+    name = findings.id(target)
+    return routing is not None and (name in routing.default or any(name in rule.next for rule in routing.rules))
+
+
+class _Parts:
+    """The numbered pieces of one IR."""
+
+    def __init__(self, workflow: Workflow, graph: Graph, regions: Regions, gates: Gates, reads: Reads) -> None:
+        self._workflow = workflow
+        self._graph = graph
+        self._regions = regions
+        self._gates = gates
+        self._reads = reads
+        count = len(graph.ins)
+        self._is_each = [self._join(n).policy is JoinPolicy.EACH and len(graph.ins[n]) > 1 for n in range(count)]
+        self._is_join = [
+            n >= len(workflow.nodes) or self._type(n) == "aggregate" or len(graph.ins[n]) > 1 for n in range(count)
+        ]
+        self._is_join = [join and not each for join, each in zip(self._is_join, self._is_each, strict=True)]
+        self._kept_last = reads.areas_read_last()
+        is_map = [self._type(n) == "map" for n in range(count)]
+        self.frontiers: Frontiers = find_frontiers(
+            graph, regions, gates, self._kept_last, self._is_join, self._is_each, is_map
+        )
+        self._slot = {e: slot for ins in graph.ins for slot, e in enumerate(ins)}
+
+    def _type(self, node: int) -> str:
+        return self._workflow.nodes[node].type if node < len(self._workflow.nodes) else "gate"
+
+    def _join(self, node: int) -> Join:
+        if node < len(self._workflow.nodes):
+            return self._workflow.nodes[node].join or Join()
+        return Join()
+
+    def entries(self) -> tuple[int, ...]:
+        compensations = {node.compensate for node in self._workflow.nodes}
+        nodes = self._workflow.nodes
+        return tuple(n for n, ins in enumerate(self._graph.ins) if not ins and nodes[n].id not in compensations)
+
+    def region(self, number: int) -> Region:
+        area = self._regions.areas[number]
+        gates = tuple(self._gates.told_by.get(number, ()))
+        return Region(area.kind, area.node, area.entry, area.depth, gates, area.aggregate, number in self._kept_last)
+
+    def edge(self, number: int) -> Edge:
+        link = self._graph.links[number]
+        source, target = self._regions.levels[link.source], self._regions.levels[link.target]
+        dead_from, dead_to = self.frontiers.edge[number]
+        return Edge(
+            link.source,
+            link.target,
+            link.kind,
+            self._slot[number],
+            link.origin,
+            link.when,
+            tuple(self._copy(area, source, link.target) for area in target),
+            dead_from,
+            dead_to,
+        )
+
+    def _copy(self, area: int, source: tuple[int, ...], target: int) -> int:
+        if area in source:
+            return source.index(area)
+        region = self._regions.areas[area]
+        if region.kind is RegionKind.EACH and region.node == target:
+            return COPY_SLOT
+        return COPY_ITEM if region.kind is RegionKind.MAP else COPY_ENTER
+
+    def node(self, number: int) -> Node:
+        if number >= len(self._workflow.nodes):
+            return self._gate(number)
+        node = self._workflow.nodes[number]
+        join = self._join(number)
+        outs = self._graph.outs[number]
+        reads = self._reads.of[number]
+        dead_from, dead_to = self.frontiers.node[number]
+        return Node(
+            id=node.id,
+            type=node.type,
+            config=node.config,
+            config_hash=_config_hash(node.type, node.config),
+            stream=f"{node.queue}:{node.priority}",
+            levels=self._regions.levels[number],
+            ins=tuple(self._graph.ins[number]),
+            outs=tuple(outs),
+            join=join.policy if self._is_join[number] else None,
+            join_need=1 if join.policy is JoinPolicy.ANY else join.n,
+            is_each=self._is_each[number],
+            is_terminal=not outs,
+            phase=self._graph.phase[number],
+            input=node.input,
+            when=node.when,
+            routing=node.routing,
+            loop=node.loop,
+            loop_region=self._regions.loop_of.get(number, -1),
+            retry=node.retry,
+            timeout_ms=node.timeout_ms,
+            reads=tuple(reads.numbers),
+            sources=tuple(reads.sources),
+            keeps_input=number in self._reads.kept_inputs,
+            keeps_status=number in self._reads.kept_statuses,
+            dead_from=dead_from,
+            dead_to=dead_to,
+            has_error_edge=any(self._graph.links[e].kind is EdgeKind.ERROR for e in outs),
+            name=node.name,
+        )
+
+    def _gate(self, number: int) -> Node:
+        dead_from, dead_to = self.frontiers.node[number]
+        return Node(
+            id=self._gates.ids[number - len(self._workflow.nodes)],
+            type="gate",
+            config={},
+            config_hash="",
+            stream="system:normal",
+            levels=self._regions.levels[number],
+            ins=tuple(self._graph.ins[number]),
+            outs=tuple(self._graph.outs[number]),
+            join=JoinPolicy.ALL,
+            is_gate=True,
+            phase=self._graph.phase[number],
+            dead_from=dead_from,
+            dead_to=dead_to,
+        )
+
+
+def _config_hash(kind: str, config: dict[str, object]) -> str:
+    """Address of what a node does: BLAKE2b of its type and config in canonical JSON, 8 bytes as hex."""
+    content = msgspec.json.encode([kind, config], order="deterministic")
+    return hashlib.blake2b(content, digest_size=8).hexdigest()
+
+
+__all__ = ["RUNNABLE", "compile_workflow"]

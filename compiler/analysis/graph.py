@@ -1,0 +1,129 @@
+"""The graph of a workflow as numbers: nodes, edges, order, cycles.
+
+Everything here is linear in nodes and edges. Findings go to a ``Findings``, which knows how to name nodes.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from ..diagnostics import Diagnostic, Path, Severity
+from ..workflow import EdgeKind, Workflow
+
+
+@dataclass(slots=True)
+class Link:
+    """An edge while it is being worked on. ``origin``: the node that declared it."""
+
+    source: int
+    target: int
+    kind: EdgeKind
+    when: str | None
+    origin: int
+
+
+@dataclass(slots=True)
+class Findings:
+    """Collects diagnostics; ``nodes_key`` is where the document keeps its nodes."""
+
+    workflow: Workflow
+    nodes_key: str = "nodes"
+    found: list[Diagnostic] = field(default_factory=lambda: [])
+
+    def add(self, code: str, message: str, node: int, *more: str | int, hint: str = "", warning: bool = False) -> None:
+        path: Path = (self.nodes_key, node, *more) if node >= 0 else more
+        severity = Severity.WARNING if warning else Severity.ERROR
+        self.found.append(Diagnostic(code=code, message=message, severity=severity, path=path, hint=hint))
+
+    def id(self, node: int) -> str:
+        return self.workflow.nodes[node].id
+
+
+@dataclass(slots=True)
+class Graph:
+    """``links``: forward edges in order. ``ins``/``outs``: link numbers per node. ``order``: topological."""
+
+    index: dict[str, int]
+    links: list[Link]
+    ins: list[list[int]]
+    outs: list[list[int]]
+    order: list[int] = field(default_factory=lambda: [])
+    phase: list[int] = field(default_factory=lambda: [])
+
+    def sources(self, node: int) -> list[int]:
+        return [self.links[e].source for e in self.ins[node]]
+
+    def targets(self, node: int) -> list[int]:
+        return [self.links[e].target for e in self.outs[node]]
+
+
+def build_graph(workflow: Workflow) -> Graph:
+    index = {node.id: i for i, node in enumerate(workflow.nodes)}
+    links: list[Link] = []
+    ins: list[list[int]] = [[] for _ in workflow.nodes]
+    outs: list[list[int]] = [[] for _ in workflow.nodes]
+    for edge in workflow.edges:
+        source, target = index[edge.source], index[edge.target]
+        number = len(links)
+        links.append(Link(source, target, edge.kind, edge.when, source))
+        outs[source].append(number)
+        ins[target].append(number)
+    return Graph(index, links, ins, outs)
+
+
+def sort_graph(graph: Graph, findings: Findings) -> bool:
+    """Fill ``order`` and ``phase`` (Kahn 1962). False, with the cycle named, where there is none."""
+    waiting = [len(ins) for ins in graph.ins]
+    phase = [0] * len(waiting)
+    ready = deque(node for node, n in enumerate(waiting) if n == 0)
+    order: list[int] = []
+    while ready:
+        node = ready.popleft()
+        order.append(node)
+        for target in graph.targets(node):
+            phase[target] = max(phase[target], phase[node] + 1)
+            waiting[target] -= 1
+            if waiting[target] == 0:
+                ready.append(target)
+    graph.order, graph.phase = order, phase
+    if len(order) == len(waiting):
+        return True
+    cycle = _find_cycle(graph, {node for node, n in enumerate(waiting) if n > 0})
+    names = " -> ".join(findings.id(node) for node in [*cycle, cycle[0]])
+    findings.add(
+        "cycle",
+        f"the nodes form a cycle that no loop covers: {names}",
+        cycle[0],
+        hint="give the last node of the cycle a 'loop' with 'back_to' instead of an edge",
+    )
+    if not any(not ins for ins in graph.ins):
+        findings.add("no_entry", "no node can start: every node has a predecessor", -1, findings.nodes_key)
+    return False
+
+
+def _find_cycle(graph: Graph, left: set[int]) -> list[int]:
+    """Every node that is left has a predecessor that is left: walk back until one repeats."""
+    node = min(left)
+    seen: dict[int, int] = {}
+    path: list[int] = []
+    while node not in seen:
+        seen[node] = len(path)
+        path.append(node)
+        node = next(source for source in graph.sources(node) if source in left)
+    return path[seen[node] :][::-1]
+
+
+def components(graph: Graph) -> int:
+    """Return how many parts of the graph are not connected (edges taken both ways)."""
+    part = list(range(len(graph.ins)))
+
+    def find(node: int) -> int:
+        while part[node] != node:
+            part[node] = part[part[node]]
+            node = part[node]
+        return node
+
+    for link in graph.links:
+        part[find(link.source)] = find(link.target)
+    return sum(1 for node in range(len(part)) if find(node) == node)

@@ -1,0 +1,272 @@
+"""Regions and levels: which loops, maps and ``each`` joins a node stands in (token-rules, sections 1 and 2).
+
+Refuses, naming the nodes, every shape whose scopes would not be well defined. Costs the nodes and edges, plus the
+sum of the bodies of all regions (nodes x nesting).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..ir import RegionKind
+from ..workflow import EdgeKind, JoinPolicy
+from .graph import Findings, Graph
+
+LEVELS_MAX = 16
+"""How deep regions may nest."""
+
+
+@dataclass(slots=True)
+class Area:
+    """One region while it is being worked on. ``body``: its nodes."""
+
+    kind: RegionKind
+    node: int
+    entry: int
+    body: frozenset[int]
+    aggregate: int = -1
+    depth: int = -1
+
+
+@dataclass(slots=True)
+class Regions:
+    """``levels``: per node, numbers of ``areas``, outermost first. ``loop_of``: loop node -> area."""
+
+    areas: list[Area]
+    levels: list[tuple[int, ...]]
+    loop_of: dict[int, int]
+    map_of: dict[int, int]
+
+
+def find_regions(graph: Graph, findings: Findings) -> Regions | None:
+    """Return the regions, or None after naming what is wrong."""
+    before = len(findings.found)
+    each_levels = _each_levels(graph, findings)
+    loops = _loops(graph, findings)
+    maps = _maps(graph, findings)
+    if len(findings.found) > before:
+        return None
+    areas: list[Area] = []
+    levels: list[tuple[int, ...]] = []
+    number_of_each: dict[int, int] = {}
+    for joins in each_levels:
+        for join in joins:
+            if join not in number_of_each:
+                number_of_each[join] = len(areas)
+                body = frozenset(n for n, outer in enumerate(each_levels) if join in outer)
+                areas.append(Area(RegionKind.EACH, join, join, body))
+        levels.append(tuple(number_of_each[join] for join in joins))
+    _nest(areas, levels, loops + maps, findings)
+    _check_each(graph, areas, levels, findings)
+    if len(findings.found) > before:
+        return None
+    for number, area in enumerate(areas):
+        inside = next(iter(area.body))
+        area.depth = levels[inside].index(number)
+    return Regions(
+        areas,
+        levels,
+        {a.node: i for i, a in enumerate(areas) if a.kind is RegionKind.LOOP},
+        {a.node: i for i, a in enumerate(areas) if a.kind is RegionKind.MAP},
+    )
+
+
+def _is_each(graph: Graph, findings: Findings, node: int) -> bool:
+    join = findings.workflow.nodes[node].join
+    return join is not None and join.policy is JoinPolicy.EACH and len(graph.ins[node]) > 1
+
+
+def _each_levels(graph: Graph, findings: Findings) -> list[tuple[int, ...]]:
+    """Per node the ``each`` joins above it, outermost first."""
+    levels: list[tuple[int, ...]] = [() for _ in graph.ins]
+    for node in graph.order:
+        sources = graph.sources(node)
+        outer = levels[sources[0]] if sources else ()
+        for source in sources[1:]:
+            if levels[source] != outer:
+                findings.add(
+                    "each_region_entered",
+                    f"{findings.id(node)!r} joins paths of an 'each' region with paths from outside of it "
+                    f"({findings.id(sources[0])!r} and {findings.id(source)!r})",
+                    node,
+                    hint="keep the paths apart, or use 'join: all' or 'join: any' instead of 'each'",
+                )
+                break
+        levels[node] = (*outer, node) if _is_each(graph, findings, node) else outer
+    return levels
+
+
+def _loops(graph: Graph, findings: Findings) -> list[Area]:
+    loops: list[Area] = []
+    for number, node in enumerate(findings.workflow.nodes):
+        if node.loop is None:
+            continue
+        entry = graph.index[node.loop.back_to]
+        body = _loop_body(graph, entry, number)
+        if body is None:
+            findings.add(
+                "back_to_no_ancestor",
+                f"{node.id!r} loops back to {node.loop.back_to!r}, which is not on a path that leads to it",
+                number,
+                "loop",
+                "back_to",
+                hint="'back_to' names the loop node itself or a node before it",
+            )
+            continue
+        if _is_entered_at_its_head(graph, findings, entry, number, body):
+            loops.append(Area(RegionKind.LOOP, number, entry, frozenset(body)))
+    return loops
+
+
+def _loop_body(graph: Graph, entry: int, last: int) -> set[int] | None:
+    """Return the nodes that lead to ``last`` without passing ``entry``, both included; None if ``entry`` does not."""
+    body = {last}
+    if entry == last:
+        return body
+    found = False
+    stack = [last]
+    while stack:
+        for source in graph.sources(stack.pop()):
+            if source == entry:
+                found = True
+            elif source not in body:
+                body.add(source)
+                stack.append(source)
+    body.add(entry)
+    return body if found else None
+
+
+def _is_entered_at_its_head(graph: Graph, findings: Findings, entry: int, last: int, body: set[int]) -> bool:
+    inside = {entry}
+    stack = [entry]
+    while stack:
+        for target in graph.targets(stack.pop()):
+            if target in body and target not in inside:
+                inside.add(target)
+                stack.append(target)
+    ok = True
+    for node in sorted(inside - {entry}):
+        for source in graph.sources(node):
+            if source not in inside:
+                ok = False
+                findings.add(
+                    "loop_side_entry",
+                    f"the edge {findings.id(source)!r} -> {findings.id(node)!r} enters the body of the loop "
+                    f"{findings.id(last)!r} other than at its head {findings.id(entry)!r}",
+                    node,
+                    hint=f"depend on it at {findings.id(entry)!r}; inside the loop read "
+                    f"steps.{findings.id(source)}.output",
+                )
+    return ok
+
+
+def _maps(graph: Graph, findings: Findings) -> list[Area]:
+    """Match every map with its aggregate by the stack of maps open above each node."""
+    nodes = findings.workflow.nodes
+    open_maps: list[tuple[int, ...]] = [() for _ in nodes]
+    bodies: dict[int, list[int]] = {}
+    aggregate_of: dict[int, int] = {}
+    for node in graph.order:
+        stacks = {_stack_over(graph, findings, open_maps, e): graph.links[e].source for e in graph.ins[node]}
+        if len(stacks) > 1:
+            names = ", ".join(repr(findings.id(source)) for source in stacks.values())
+            findings.add(
+                "map_side_door",
+                f"{findings.id(node)!r} is reached from inside and from outside of a map's body ({names})",
+                node,
+                hint="a map's body is entered by the map and left by its aggregate only",
+            )
+        stack = max(stacks, key=len, default=())
+        if nodes[node].type == "aggregate":
+            if not stack:
+                findings.add("aggregate_without_map", f"{nodes[node].id!r} aggregates no map", node)
+            elif aggregate_of.setdefault(stack[-1], node) != node:
+                findings.add(
+                    "map_two_aggregates",
+                    f"the map {findings.id(stack[-1])!r} has two aggregates: "
+                    f"{findings.id(aggregate_of[stack[-1]])!r} and {nodes[node].id!r}",
+                    node,
+                )
+            stack = stack[:-1]
+        open_maps[node] = stack
+        for outer in stack:
+            bodies.setdefault(outer, []).append(node)
+        if stack and not graph.outs[node] and nodes[node].type != "map":
+            findings.add(
+                "map_body_open",
+                f"{nodes[node].id!r} is in the body of the map {findings.id(stack[-1])!r} but does not lead to its "
+                "aggregate",
+                node,
+                hint="lead it to the aggregate",
+            )
+    return _map_areas(findings, bodies, aggregate_of)
+
+
+def _stack_over(graph: Graph, findings: Findings, open_maps: list[tuple[int, ...]], link: int) -> tuple[int, ...]:
+    edge = graph.links[link]
+    outer = open_maps[edge.source]
+    if findings.workflow.nodes[edge.source].type == "map" and edge.kind is EdgeKind.NORMAL:
+        return (*outer, edge.source)
+    return outer
+
+
+def _map_areas(findings: Findings, bodies: dict[int, list[int]], aggregate_of: dict[int, int]) -> list[Area]:
+    areas: list[Area] = []
+    for number, node in enumerate(findings.workflow.nodes):
+        if node.type != "map":
+            continue
+        body = bodies.get(number, [])
+        if number not in aggregate_of:
+            findings.add("map_without_aggregate", f"the map {node.id!r} has no aggregate", number)
+        elif not body:
+            findings.add("map_body_empty", f"the map {node.id!r} has an empty body", number)
+        else:
+            areas.append(Area(RegionKind.MAP, number, number, frozenset(body), aggregate_of[number]))
+    return areas
+
+
+def _nest(areas: list[Area], levels: list[tuple[int, ...]], inner: list[Area], findings: Findings) -> None:
+    """Put loops and maps into each other, larger ones outside; equal ones: loop outside map."""
+    for area in sorted(inner, key=lambda a: (-len(a.body), a.kind, a.node)):
+        number = len(areas)
+        areas.append(area)
+        over = {levels[node] for node in area.body}
+        if len(over) > 1:
+            other = _overlapping(areas, levels, area)
+            findings.add(
+                "regions_overlap",
+                f"the regions of {findings.id(other.node)!r} and {findings.id(area.node)!r} overlap and neither holds "
+                "the other",
+                area.node,
+                hint="use one loop node behind a merge, or put a noop between",
+            )
+            continue
+        for node in area.body:
+            levels[node] = (*levels[node], number)
+            if len(levels[node]) > LEVELS_MAX:
+                findings.add("nested_too_deep", f"regions nest deeper than {LEVELS_MAX} at {findings.id(node)!r}", node)
+                return
+
+
+def _overlapping(areas: list[Area], levels: list[tuple[int, ...]], area: Area) -> Area:
+    for node in sorted(area.body):
+        for number in levels[node]:
+            if not area.body <= areas[number].body:
+                return areas[number]
+    return area
+
+
+def _check_each(graph: Graph, areas: list[Area], levels: list[tuple[int, ...]], findings: Findings) -> None:
+    for area in areas:
+        if area.kind is not RegionKind.EACH:
+            continue
+        for number in levels[area.node]:
+            over = areas[number]
+            if over.kind is RegionKind.MAP or (over.kind is RegionKind.LOOP and over.entry != area.node):
+                what = "loop" if over.kind is RegionKind.LOOP else "map"
+                findings.add(
+                    "each_in_region",
+                    f"{findings.id(area.node)!r} joins 'each' inside the body of the {what} {findings.id(over.node)!r}",
+                    area.node,
+                    hint="put this part into a subflow",
+                )

@@ -1,0 +1,93 @@
+"""Sites: every place of a node where an expression may stand, and which names it sees there.
+
+Expressions are compiled here only to find what is wrong with them and what they refer to; the IR keeps the sources.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ..cel import ExpressionError, Reference, compile_expression
+from ..templates import compile_value
+from ..workflow import Json, Node, Workflow
+from .graph import Findings
+
+BEFORE = frozenset({"input", "steps", "outputs", "inputs", "tasks", "run", "loop"})
+"""The roots before a node has run: its input, ``when`` and config."""
+AFTER = BEFORE | {"output"}
+"""The roots after it: rules, loop condition, ``when`` of its edges."""
+ITEM = frozenset({"item", "index"})
+"""Added inside the body of a map, and in the predicate of a ``filter``."""
+RUN_FIELDS = frozenset({"id", "workflow", "env", "started_at"})
+LOOP_FIELDS = frozenset({"iteration"})
+
+CONFIG_EXPRESSIONS: dict[str, tuple[str, ...]] = {
+    "transform": ("expression", "mapping"),
+    "filter": ("items", "where"),
+    "wait": ("until",),
+    "map": ("items",),
+    "aggregate": ("reduce",),
+}
+"""Config fields that hold CEL (or an object of CEL by name), not templates, by node type."""
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """One expression. ``place``: its path below the node. ``after``: evaluated when the node has its output."""
+
+    place: tuple[str | int, ...]
+    source: Json
+    roots: frozenset[str]
+    after: bool
+    is_template: bool = False
+
+
+def node_sites(node: Node, in_map: bool) -> Iterator[Site]:
+    before = BEFORE | ITEM if in_map else BEFORE
+    after = AFTER | ITEM if in_map else AFTER
+    if isinstance(node.input, str):
+        yield Site(("input",), node.input, before, False)
+    elif node.input is not None:
+        for name, source in node.input.items():
+            yield Site(("input", name), source, before, False)
+    if node.when is not None:
+        yield Site(("when",), node.when, before, False)
+    expressions = CONFIG_EXPRESSIONS.get(node.type, ())
+    for name, value in node.config.items():
+        roots = before | ITEM if (node.type, name) == ("filter", "where") else before
+        if name not in expressions:
+            yield Site(("config", name), value, before, False, is_template=True)
+        elif isinstance(value, dict):
+            for key, source in value.items():
+                yield Site(("config", name, key), source, roots, False)
+        else:
+            yield Site(("config", name), value, roots, False)
+    if node.routing is not None:
+        for i, rule in enumerate(node.routing.rules):
+            yield Site(("rules", i, "when"), rule.when, after, True)
+    if node.loop is not None:
+        yield Site(("loop", "while"), node.loop.condition, after, True)
+
+
+def site_references(site: Site, node: int, findings: Findings) -> tuple[Reference, ...]:
+    """Compile one site; what is wrong with it becomes a diagnostic."""
+    try:
+        if site.is_template:
+            return compile_value(site.source, roots=site.roots).references
+        if not isinstance(site.source, str):
+            findings.add("expression_type", "an expression is text", node, *site.place)
+            return ()
+        return compile_expression(site.source, roots=site.roots).references
+    except ExpressionError as error:
+        shown = site.source if isinstance(site.source, str) and len(site.source) <= 200 else "..."
+        findings.add(error.code, f"{error.message} (in {shown!r})", node, *site.place, hint=error.hint)
+        return ()
+
+
+def output_references(workflow: Workflow, findings: Findings) -> tuple[Reference, ...]:
+    """The references of the workflow's own ``output``."""
+    if workflow.output is None:
+        return ()
+    site = Site(("output",), workflow.output, BEFORE - {"inputs", "loop"}, True)
+    return site_references(site, -1, findings)

@@ -1,0 +1,115 @@
+"""The native document -> ``Workflow``. Source: ``docs/reference/workflow.schema.json`` says the same as a schema.
+
+Every fault of a document is reported at once. Expressions and templates are carried, not compiled; shapes of the
+graph (cycles, regions, joins) are not judged here.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+from .diagnostics import Path
+from .findings import Findings
+from .node_fields import Declared, read_defaults, read_node
+from .reading import (
+    WORKFLOW_ID_PATTERN,
+    is_extension,
+    read_duration,
+    read_enum,
+    read_expression,
+    read_fields,
+    read_integer,
+    read_list,
+    read_object,
+    read_pattern,
+    read_text,
+    wrong_type,
+)
+from .wiring import wire
+from .workflow import Json, OnFailure, Policy, Workflow
+
+SCHEMA_VERSION = 1
+PARALLEL_MAX = 1_000_000
+REQUIRED = ("courante", "id", "nodes")
+
+
+def read_native(value: Json, findings: Findings) -> Workflow | None:
+    """Read a native document; None where ``findings`` has received an error."""
+    if not isinstance(value, dict):
+        wrong_type(findings, (), "an object", value)
+        return None
+    document = cast("dict[str, Json]", value)
+    made = read_fields(document, (), findings, _READERS, REQUIRED)
+    metadata = {name: below for name, below in document.items() if is_extension(name)}
+    metadata.update(made.get("metadata", {}))
+    declared = _nodes(made, findings)
+    edges = wire(declared, made.get("edges", []), findings)
+    if findings.has_errors():
+        return None
+    return Workflow(
+        id=made["id"],
+        name=made.get("name", ""),
+        description=made.get("description", ""),
+        input=made.get("input"),
+        output=made.get("output"),
+        policy=made.get("policy", Policy()),
+        nodes=tuple(each.node for each in declared),
+        edges=edges,
+        metadata=metadata,
+    )
+
+
+def _nodes(made: dict[str, Json], findings: Findings) -> list[Declared]:
+    written = cast("list[Json]", made.get("nodes", []))
+    if "nodes" in made and not written:
+        findings.error("no_nodes", "the document has no nodes", ("nodes",), "a workflow has at least one node")
+    defaults = made.get("defaults", {})
+    read = (read_node(each, index, defaults, findings) for index, each in enumerate(written))
+    return [each for each in read if each is not None]
+
+
+def _version(value: Json, path: Path, findings: Findings) -> int:
+    if value != SCHEMA_VERSION or isinstance(value, bool):
+        findings.error("unknown_version", f"this version reads documents of 'courante: {SCHEMA_VERSION}'", path)
+    return SCHEMA_VERSION
+
+
+def _workflow_id(value: Json, path: Path, findings: Findings) -> str:
+    return read_pattern(value, path, findings, WORKFLOW_ID_PATTERN, "bad_id")
+
+
+def _policy(value: Json, path: Path, findings: Findings) -> Policy:
+    fields = read_fields(value, path, findings, _POLICY_READERS)
+    return Policy(
+        on_failure=fields.get("on_failure", OnFailure.FAIL_FAST),
+        timeout_ms=fields.get("timeout"),
+        max_parallel=fields.get("max_parallel"),
+    )
+
+
+def _on_failure(value: Json, path: Path, findings: Findings) -> OnFailure:
+    return read_enum(value, path, findings, OnFailure, OnFailure.FAIL_FAST)
+
+
+def _timeout(value: Json, path: Path, findings: Findings) -> int:
+    return read_duration(value, path, findings, low_ms=1)
+
+
+def _max_parallel(value: Json, path: Path, findings: Findings) -> int:
+    return read_integer(value, path, findings, low=1, high=PARALLEL_MAX)
+
+
+_POLICY_READERS = {"on_failure": _on_failure, "timeout": _timeout, "max_parallel": _max_parallel}
+_READERS = {
+    "courante": _version,
+    "id": _workflow_id,
+    "name": read_text,
+    "description": read_text,
+    "input": read_object,
+    "output": read_expression,
+    "policy": _policy,
+    "defaults": read_defaults,
+    "nodes": read_list,
+    "edges": read_list,
+    "metadata": read_object,
+}

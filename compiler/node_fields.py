@@ -1,0 +1,308 @@
+"""Node fields: one reader per field of a node, and the same for ``defaults``."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import msgspec
+
+from .diagnostics import Path
+from .findings import Findings, quote
+from .node_types import NODE_TYPES, Config, read_config
+from .reading import (
+    NODE_ID_PATTERN,
+    QUEUE_PATTERN,
+    is_extension,
+    missing_field,
+    read_boolean,
+    read_choice,
+    read_duration,
+    read_expression,
+    read_fields,
+    read_ids,
+    read_integer,
+    read_list,
+    read_mapping,
+    read_number,
+    read_object,
+    read_pattern,
+    read_text,
+    unknown_field,
+    wrong_type,
+)
+from .workflow import Cache, Join, JoinPolicy, Json, Loop, Node, Retry, Routing, Rule
+
+PRIORITIES = ("high", "normal", "low")
+CACHE_SCOPES = ("global", "run_only")
+MODES = ("first", "all")
+JOIN_WORDS = ("all", "every", "any", "each")
+ATTEMPTS_MAX = 1_000
+ITERATIONS_MAX = 1_000_000
+ROUTING_FIELDS = ("rules", "default", "mode")
+
+
+class Declared(msgspec.Struct, frozen=True):
+    """A node as it was read, with what belongs to the edges. ``index``: its place in the document."""
+
+    node: Node
+    index: int
+    depends_on: tuple[str, ...]
+
+
+def read_node(value: Json, index: int, defaults: dict[str, Any], findings: Findings) -> Declared | None:
+    """Read one node; None where it is no object or has no usable id. ``defaults``: made by ``read_defaults``."""
+    path: Path = ("nodes", index)
+    if not isinstance(value, dict):
+        wrong_type(findings, path, "an object", value)
+        return None
+    written = cast("dict[str, Json]", value)
+    made: dict[str, Any] = {}
+    metadata: dict[str, Json] = {}
+    for name, below in written.items():
+        reader = _READERS.get(name)
+        if reader is not None:
+            made[name] = reader(below, (*path, name), findings)
+        elif is_extension(name):
+            metadata[name] = below
+        else:
+            unknown_field(name, path, findings, _READERS)
+    for name in ("id", "type"):
+        if name not in written:
+            missing_field(name, path, findings)
+    metadata.update(made.pop("metadata", {}))
+    depends_on = made.pop("depends_on", ())
+    fields = {**defaults, **made, "metadata": metadata}
+    fields["retry"] = read_retry(defaults, made, path, findings)
+    fields.pop("max_retries", None)
+    routing, config = _routing(made, path, findings)
+    fields.update(routing=routing, config=read_config(made.get("type", ""), config, (*path, "config"), findings))
+    for name, field in _RENAMED.items():
+        if name in fields:
+            fields[field] = fields.pop(name)
+    for name in ROUTING_FIELDS:
+        fields.pop(name, None)
+    if not isinstance(written.get("id"), str):
+        return None
+    fields.setdefault("type", "")
+    return Declared(Node(**{**fields, "id": written["id"]}), index, depends_on)
+
+
+def read_defaults(value: Json, path: Path, findings: Findings) -> dict[str, Any]:
+    """The fields that ``defaults`` gives to every node."""
+    return read_fields(value, path, findings, DEFAULTS_READERS)
+
+
+def read_retry(defaults: dict[str, Any], made: dict[str, Any], path: Path, findings: Findings) -> Retry:
+    """Fields of the node's ``retry`` go before those of the defaults, one by one."""
+    fields: dict[str, Any] = {}
+    for level in (defaults, made):
+        fields.update(level.get("retry", {}))
+        if "max_retries" in level:
+            if level is made and "max_attempts" in made.get("retry", {}):
+                message = "'max_retries' and 'retry.max_attempts' exclude each other"
+                hint = "max_attempts counts every try, from 1; max_retries does not count the first"
+                findings.error("conflicting_fields", message, (*path, "max_retries"), hint)
+            fields["max_attempts"] = level["max_retries"] + 1
+    if not fields:
+        return _RETRY
+    base_ms, max_ms = fields.get("base_ms", _RETRY.base_ms), fields.get("max_ms")
+    if max_ms is None:
+        fields["max_ms"] = max(base_ms, _RETRY.max_ms)
+    elif max_ms < base_ms:
+        message = f"retry.max ({max_ms} ms) is less than retry.base ({base_ms} ms)"
+        findings.error("conflicting_fields", message, (*path, "retry"), "raise max or lower base")
+    return Retry(**fields)
+
+
+_RETRY = Retry()
+_RENAMED = {"timeout": "timeout_ms"}
+
+
+def _routing(made: dict[str, Any], path: Path, findings: Findings) -> tuple[Routing | None, Config]:
+    """Routing from the node, or from the config of a conditional; and the config without it."""
+    config: Config = made.get("config", {})
+    place = path
+    fields = {name: made[name] for name in ROUTING_FIELDS if name in made}
+    if made.get("type") == "conditional":
+        inside = {name: config[name] for name in ROUTING_FIELDS if name in config}
+        config = {name: below for name, below in config.items() if name not in inside}
+        if inside and fields:
+            message = "routing both on the node and in its config"
+            findings.error("conflicting_fields", message, (*path, next(iter(fields))), "leave it in config only")
+        elif inside:
+            place = (*path, "config")
+            fields = read_fields(inside, place, findings, _ROUTING_READERS)
+        if not inside and "rules" not in fields and "default" not in fields:
+            missing_field("rules", (*path, "config"), findings, "write rules: [{when: ..., next: ...}]")
+    if not fields:
+        return None, config
+    if "rules" not in fields and "default" not in fields:
+        missing_field("rules", place, findings, "'mode' alone routes nothing")
+    routing = Routing(
+        rules=fields.get("rules", ()), default=fields.get("default", ()), mode=fields.get("mode", "first")
+    )
+    return routing, config
+
+
+def _rules(value: Json, path: Path, findings: Findings) -> tuple[Rule, ...]:
+    rules: list[Rule] = []
+    for index, each in enumerate(read_list(value, path, findings)):
+        fields = read_fields(each, (*path, index), findings, _RULE_READERS, ("when", "next"))
+        if not fields.get("next", True) and isinstance(each, dict) and not each["next"]:  # pyright: ignore[reportUnknownArgumentType]
+            findings.error("missing_field", "next names no node", (*path, index, "next"), "lead it to a noop")
+        rules.append(Rule(when=fields.get("when", "null"), next=fields.get("next", ())))
+    return tuple(rules)
+
+
+def _loop(value: Json, path: Path, findings: Findings) -> Loop:
+    fields = read_fields(value, path, findings, _LOOP_READERS, ("while", "back_to"))
+    return Loop(
+        condition=fields.get("while", "null"),
+        back_to=fields.get("back_to", ""),
+        max_iterations=fields.get("max_iterations", 1_000),
+        on_exhausted=fields.get("on_exhausted", ()),
+        delay_ms=fields.get("delay", 0),
+    )
+
+
+def _join(value: Json, path: Path, findings: Findings) -> Join:
+    if isinstance(value, dict):
+        fields = read_fields(cast("dict[str, Json]", value), path, findings, _JOIN_READERS, ("at_least",))
+        return Join(policy=JoinPolicy.AT_LEAST, n=fields.get("at_least", 1))
+    word = read_choice(value, path, findings, JOIN_WORDS, "all")
+    return Join(policy=JoinPolicy(word))
+
+
+def _retry(value: Json, path: Path, findings: Findings) -> dict[str, Any]:
+    fields = read_fields(value, path, findings, _RETRY_READERS)
+    return {_RETRY_NAMES.get(name, name): below for name, below in fields.items()}
+
+
+def _retry_on(value: Json, path: Path, findings: Findings) -> tuple[str, ...]:
+    """Kinds of failure and HTTP statuses; a status may be a number."""
+    words: list[str] = []
+    for index, each in enumerate(read_list(value, path, findings)):
+        if isinstance(each, int) and not isinstance(each, bool) and 100 <= each <= 599:
+            words.append(str(each))
+        else:
+            words.append(read_pattern(each, (*path, index), findings, QUEUE_PATTERN, "bad_name"))
+    return tuple(dict.fromkeys(words))
+
+
+def _cache(value: Json, path: Path, findings: Findings) -> Cache | None:
+    """An object, only its scope, or false: not cached whatever ``defaults`` says."""
+    if value is False:
+        return None
+    if isinstance(value, str):
+        return Cache(scope=read_choice(value, path, findings, CACHE_SCOPES, "global"))
+    fields = read_fields(value, path, findings, _CACHE_READERS)
+    return Cache(scope=fields.get("scope", "global"), ttl_ms=fields.get("ttl"))
+
+
+def _input(value: Json, path: Path, findings: Findings) -> str | dict[str, str]:
+    if isinstance(value, dict):
+        return read_mapping(cast("dict[str, Json]", value), path, findings)
+    return read_expression(value, path, findings)
+
+
+def _node_id(value: Json, path: Path, findings: Findings) -> str:
+    return read_pattern(value, path, findings, NODE_ID_PATTERN, "bad_id")
+
+
+def _node_type(value: Json, path: Path, findings: Findings) -> str:
+    if isinstance(value, str) and value in NODE_TYPES:
+        return value
+    hint = findings.suggest(value, NODE_TYPES) or "one of: " + ", ".join(NODE_TYPES)
+    findings.error("unknown_type", f"there is no node type {quote(value)}", path, hint)
+    return ""
+
+
+def _priority(value: Json, path: Path, findings: Findings) -> str:
+    return read_choice(value, path, findings, PRIORITIES, "normal")
+
+
+def _queue(value: Json, path: Path, findings: Findings) -> str:
+    return read_pattern(value, path, findings, QUEUE_PATTERN, "bad_name")
+
+
+def _timeout(value: Json, path: Path, findings: Findings) -> int:
+    return read_duration(value, path, findings, low_ms=1)
+
+
+def _max_retries(value: Json, path: Path, findings: Findings) -> int:
+    return read_integer(value, path, findings, low=0, high=ATTEMPTS_MAX - 1)
+
+
+def _max_attempts(value: Json, path: Path, findings: Findings) -> int:
+    return read_integer(value, path, findings, low=1, high=ATTEMPTS_MAX)
+
+
+def _factor(value: Json, path: Path, findings: Findings) -> float:
+    return read_number(value, path, findings, low=1, high=100)
+
+
+def _max_iterations(value: Json, path: Path, findings: Findings) -> int:
+    return read_integer(value, path, findings, low=1, high=ITERATIONS_MAX)
+
+
+def _at_least(value: Json, path: Path, findings: Findings) -> int:
+    return read_integer(value, path, findings, low=1, high=ITERATIONS_MAX)
+
+
+def _mode(value: Json, path: Path, findings: Findings) -> str:
+    return read_choice(value, path, findings, MODES, "first")
+
+
+def _scope(value: Json, path: Path, findings: Findings) -> str:
+    return read_choice(value, path, findings, CACHE_SCOPES, "global")
+
+
+_RULE_READERS = {"when": read_expression, "next": read_ids}
+_ROUTING_READERS = {"rules": _rules, "default": read_ids, "mode": _mode}
+_JOIN_READERS = {"at_least": _at_least}
+_CACHE_READERS = {"scope": _scope, "ttl": _timeout}
+_LOOP_READERS = {
+    "while": read_expression,
+    "back_to": read_text,
+    "max_iterations": _max_iterations,
+    "on_exhausted": read_ids,
+    "delay": read_duration,
+}
+_RETRY_READERS = {
+    "max_attempts": _max_attempts,
+    "base": read_duration,
+    "factor": _factor,
+    "max": read_duration,
+    "jitter": read_boolean,
+    "on": _retry_on,
+}
+_RETRY_NAMES = {"base": "base_ms", "max": "max_ms"}
+DEFAULTS_READERS = {
+    "retry": _retry,
+    "max_retries": _max_retries,
+    "timeout": _timeout,
+    "cache": _cache,
+    "queue": _queue,
+    "priority": _priority,
+    "requires_approval": read_boolean,
+}
+_READERS = {
+    **DEFAULTS_READERS,
+    **_ROUTING_READERS,
+    "id": _node_id,
+    "type": _node_type,
+    "name": read_text,
+    "config": read_object,
+    "depends_on": read_ids,
+    "input": _input,
+    "when": read_expression,
+    "join": _join,
+    "on_error": read_ids,
+    "compensate": read_text,
+    "mutex": _queue,
+    "while_waiting": read_text,
+    "cancels": read_ids,
+    "loop": _loop,
+    "metadata": read_object,
+}
+NODE_FIELDS = tuple(_READERS)

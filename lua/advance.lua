@@ -1,0 +1,104 @@
+#!lua
+--[[ advance: apply a worker's finished transitions, and hand it its next tokens.
+  KEYS[1] meta (hash)   KEYS[2] worker (hash)   KEYS[3..] queue streams to read, in order
+  ARGV[1] consumer   ARGV[2] call number   ARGV[3] want   ARGV[4] outbox soft limit   ARGV[5] outbox hard limit
+  ARGV[6] n opened, then n times: number of the stream, entry id    (read by the worker's blocking connection)
+  then per transition: run, token, fence, number of the stream (0: another), entry id, number of events, events blob,
+    number of operation words, operation words (includes/transitions.lua)
+  Returns {word, verdicts, token...}: word OK | CLOSED | BACKPRESSURE; verdicts: a letter per transition,
+    A applied, D duplicate, S stale, E ended, C corrupt; token: see includes/deliver.lua
+  Repeats its answer for the call number it saw last. Writes: what the transitions say, the worker's last call.
+  Cost: O(operations + tokens)
+]]
+-- @include partition
+-- @include runs
+-- @include joins
+-- @include sweep
+-- @include transitions
+-- @include flush
+-- @include deliver
+local WORKER, consumer, call, want = KEYS[2], ARGV[1], ARGV[2], tonumber(ARGV[3])
+local epoch = redis.call('HGET', META, 'epoch')
+if not epoch then return { 'CLOSED', '' } end
+FIRST_FENCE = text(tonumber(epoch) * 4294967296 + 1)
+local tokens = {}
+
+local last = redis.call('HMGET', WORKER, 'call', 'verdicts', 'given')
+if last[1] == call then
+  local answer = { 'OK', last[2] }
+  for number, id in string.gmatch(last[3], '(%d+),([%d-]+)') do
+    local stream = KEYS[2 + tonumber(number)]
+    local entry = redis.call('XRANGE', stream, id, id)[1]
+    local token = entry and deliver(tonumber(number), stream, id, entry[2])
+    if token then answer[#answer + 1] = token end
+  end
+  return answer
+end
+
+local length = redis.call('XLEN', OUTBOX)
+if length > tonumber(ARGV[5]) then return { 'BACKPRESSURE', '' } end
+if length > tonumber(ARGV[4]) then want = 0 end
+check_type(DONE, 'stream')
+
+local opened, i = tonumber(ARGV[6]), 7
+local first_opened = i
+i = i + 2 * opened
+local verdicts = {}
+while i <= #ARGV do
+  local run, token, fence = open_run(ARGV[i]), ARGV[i + 1], ARGV[i + 2]
+  local number, id = tonumber(ARGV[i + 3]), ARGV[i + 4]
+  local count, blob, words = tonumber(ARGV[i + 5]), ARGV[i + 6], tonumber(ARGV[i + 7])
+  local record = run.st and get_field(run, 't' .. token)
+  local verdict = 'A'
+  if not run.st or not record then
+    verdict = 'D'
+  elseif run.st == 'E' then
+    verdict = 'E'
+  elseif string.match(record, '^%d+') ~= fence then
+    verdict = 'S'
+  elseif run.n < 1 or run.st == 'H' then
+    verdict = 'C'
+  else
+    local codes = {}
+    run.touched = true
+    if not apply_operations(run, codes, token, fence, record, i + 8, i + 7 + words) then
+      set_field(run, 't' .. token, false)
+      run.n = run.n - 1
+    end
+    close_transition(run, count, blob, codes)
+  end
+  if number > 0 and verdict ~= 'S' and verdict ~= 'C' then
+    local stream = KEYS[2 + number]
+    local ids = acked[stream] or {}
+    ids[#ids + 1] = id
+    acked[stream] = ids
+  end
+  verdicts[#verdicts + 1] = verdict
+  i = i + 8 + words
+end
+flush()
+
+for k = first_opened, first_opened + 2 * opened - 1, 2 do
+  local number, id = tonumber(ARGV[k]), ARGV[k + 1]
+  local stream = KEYS[2 + number]
+  local entry = redis.call('XRANGE', stream, id, id)[1]
+  tokens[#tokens + 1] = entry and deliver(number, stream, id, entry[2]) or nil
+end
+for number = 1, #KEYS - 2 do
+  if want <= 0 then break end
+  local stream = KEYS[2 + number]
+  local page = redis.call('XREADGROUP', 'GROUP', 'workers', consumer, 'COUNT', want, 'STREAMS', stream, '>')
+  local entries = page and page[1] and page[1][2] or {}
+  for k = 1, #entries do
+    local token = deliver(number, stream, entries[k][1], entries[k][2])
+    if token then
+      tokens[#tokens + 1] = token
+      want = want - 1
+    end
+  end
+end
+
+local given, word = {}, table.concat(verdicts)
+for k = 1, #tokens do given[k] = tokens[k][1] .. ',' .. tokens[k][2] end
+redis.call('HSET', WORKER, 'call', call, 'verdicts', word, 'given', table.concat(given, ' '), 'at', text(NOW))
+return { 'OK', word, unpack(tokens) }

@@ -1,0 +1,42 @@
+#!lua
+--[[ finish_runs: end runs whose counter is zero.
+  KEYS[1] meta (hash)
+  ARGV[1] group of the readers of `done`, then per run: run, entry id in `done` ('' none), output, end status,
+    number of events, events blob
+  Returns {word, verdicts}: OK | CLOSED; a letter per run: A applied, E ended before, N its counter is not zero, D unknown
+  Idempotent by run: one end. Publishes the run on `ended` as a hint. Cost: O(runs)
+]]
+-- @include partition
+-- @include runs
+-- @include joins
+-- @include sweep
+-- @include transitions
+-- @include flush
+if not redis.call('HGET', META, 'epoch') then return { 'CLOSED', '' } end
+check_type(DONE, 'stream')
+local verdicts, ended, seen = {}, {}, {}
+for i = 2, #ARGV, 6 do
+  local run, entry, verdict = open_run(ARGV[i]), ARGV[i + 1], 'A'
+  if not run.st then
+    verdict = 'D'
+  elseif run.st == 'E' then
+    verdict = 'E'
+  elseif run.n ~= 0 or run.st == 'H' then
+    verdict = 'N'
+  else
+    run.st, run.touched = 'E', true
+    set_field(run, 'end', ARGV[i + 3])
+    set_context(run, 'out', ARGV[i + 2])
+    close_transition(run, tonumber(ARGV[i + 4]), ARGV[i + 5], {})
+    ended[#ended + 1] = run.id
+  end
+  if entry ~= '' then seen[#seen + 1] = entry end
+  verdicts[#verdicts + 1] = verdict
+end
+flush()
+if #seen > 0 then
+  redis.call('XACK', DONE, ARGV[1], unpack(seen))
+  redis.call('XDEL', DONE, unpack(seen))
+end
+for i = 1, #ended do redis.call('PUBLISH', BASE .. 'ended', ended[i]) end
+return { 'OK', table.concat(verdicts) }

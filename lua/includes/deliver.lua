@@ -1,0 +1,51 @@
+-- deliver: an entry becomes a token with its run's state and the context values that its node reads.
+-- Entries whose token is gone, or was queued again since, are acknowledged and dropped.
+local function find_value(ctx, field)
+  if string.sub(field, 1, 1) ~= '?' then return redis.call('HGET', ctx, field) end
+  -- "?o5~2~L7": node 5 in scope 2 . (the last iteration of loop 7 there)
+  local name, scope
+  for part in string.gmatch(string.sub(field, 2), '[^~]+') do
+    if not name then
+      name = part
+    else
+      local index = part
+      if string.sub(part, 1, 1) == 'L' then
+        index = redis.call('HGET', ctx, 'l' .. string.sub(part, 2) .. (scope and ':' .. scope or ''))
+        if not index then return false end
+      end
+      scope = scope and scope .. '.' .. index or index
+    end
+  end
+  return redis.call('HGET', ctx, name .. ':' .. scope)
+end
+
+local function read_values(ctx, reads, found)
+  if reads == '' then return end
+  if not string.find(reads, '?', 1, true) then
+    local fields = {}
+    for field in string.gmatch(reads, '%S+') do fields[#fields + 1] = field end
+    local values = redis.call('HMGET', ctx, unpack(fields))
+    for i = 1, #values do found[#found + 1] = values[i] end
+    return
+  end
+  for field in string.gmatch(reads, '%S+') do found[#found + 1] = find_value(ctx, field) end
+end
+
+-- Returns {number of the stream, entry id, run, token, run's state, IR, record, values...}, or nil.
+local function deliver(number, stream, id, fields)
+  local run, token, fence
+  if fields and fields[1] == 't' then run, token, fence = string.match(fields[2], '^([^|]+)|([^|]+)|(%d+)$') end
+  if run then
+    local head = redis.call('HMGET', BASE .. 'run:' .. run, 'st', 'ir', 't' .. token)
+    local record = head[3]
+    if record and (head[1] == 'R' or head[1] == 'D') and string.match(record, '^%d+') == fence then
+      local found = { number, id, run, token, head[1], head[2], record }
+      read_values(BASE .. 'ctx:' .. run, string.match(record, '^[^|]*|[^|]*|[^|]*|[^|]*|[^|]*|[^|]*|[^|]*|[^|]*|([^|]*)'), found)
+      return found
+    end
+    if record and head[1] == 'H' then return nil end
+  end
+  redis.call('XACK', stream, 'workers', id)
+  redis.call('XDEL', stream, id)
+  return nil
+end

@@ -1,0 +1,38 @@
+#!lua
+--[[ start_runs: put new runs on the floor, each with its first tokens.
+  KEYS[1] meta (hash)
+  ARGV[1] outbox hard limit, then per run: run, IR hash, input, number of events, events blob, number of operation
+    words, operation words (e and P of includes/transitions.lua)
+  Returns {word, verdicts}: word OK | CLOSED | BACKPRESSURE; verdicts: a letter per run, A applied, D there already
+  Idempotent by run. Writes: the runs' hashes, their streams, the outbox. Cost: O(operations)
+]]
+-- @include partition
+-- @include runs
+-- @include joins
+-- @include sweep
+-- @include transitions
+-- @include flush
+local epoch = redis.call('HGET', META, 'epoch')
+if not epoch then return { 'CLOSED', '' } end
+FIRST_FENCE = text(tonumber(epoch) * 4294967296 + 1)
+if redis.call('XLEN', OUTBOX) > tonumber(ARGV[1]) then return { 'BACKPRESSURE', '' } end
+check_type(DONE, 'stream')
+local verdicts, i = {}, 2
+while i <= #ARGV do
+  local run, words = open_run(ARGV[i]), tonumber(ARGV[i + 5])
+  if run.st then
+    verdicts[#verdicts + 1] = 'D'
+  else
+    run.st, run.touched = 'R', true
+    set_field(run, 'ir', ARGV[i + 1])
+    set_field(run, 'cmd', '1')
+    set_context(run, 'in', ARGV[i + 2])
+    local codes = {}
+    apply_operations(run, codes, '', '0', '', i + 6, i + 5 + words)
+    close_transition(run, tonumber(ARGV[i + 3]), ARGV[i + 4], codes)
+    verdicts[#verdicts + 1] = 'A'
+  end
+  i = i + 6 + words
+end
+flush()
+return { 'OK', table.concat(verdicts) }

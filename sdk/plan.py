@@ -1,0 +1,147 @@
+"""The plan: an IR made ready for the hot path. Effects become the words that the scripts apply.
+
+Everything that does not depend on a scope is computed once per node. A *ready* is the part of a token's record that
+the emitter knows: ``kind|stream|attempt|extra|reads|live``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ..compiler.ir import FIXED, LAST, PREVIOUS, Ir, IrHash, Read, ReadKind, decode_ir
+from ..compiler.workflow import JoinPolicy
+from .rules import Arrive, Drain, Effect, Emit, Last, Skip, Taint, Tell
+from .scopes import START_NODE, Scope, project, scope_key, token_key
+
+READS_MAX = 32
+"""A node that reads more context values fetches them itself: a wide join's arrivals must not each carry the list."""
+
+PREFIX = {
+    ReadKind.OUTPUT: "o",
+    ReadKind.STEP_INPUT: "i",
+    ReadKind.STATUS: "s",
+    ReadKind.ERROR: "e",
+}
+POLICY = {
+    JoinPolicy.ALL: "a",
+    JoinPolicy.EVERY: "e",
+    JoinPolicy.ANY: "n",
+    JoinPolicy.AT_LEAST: "n",
+}
+SWEEP_READY = "w|system:high|1|0||"
+SYSTEM_STREAM = "system:normal"
+
+
+def context_field(kind: str, node: int, scope: Scope) -> str:
+    """Return the field of the context hash: kind o output, i input, s status, e error."""
+    return f"{kind}{node}:{scope_key(scope)}" if scope else f"{kind}{node}"
+
+
+class Plan:
+    """One IR, for many runs. Immutable after construction but for its caches."""
+
+    def __init__(self, ir_hash: IrHash, ir: Ir) -> None:
+        self.hash = ir_hash
+        self.ir = ir
+        self._static_reads = [
+            " ".join(self._field(read, ()) for read in node.reads) if not node.levels else None for node in ir.nodes
+        ]
+        self._static_ready = [
+            None if reads is None else f"n|{node.stream}|1||{reads if len(node.reads) <= READS_MAX else ''}|"
+            for node, reads in zip(ir.nodes, self._static_reads, strict=True)
+        ]
+        self.node_ids = [node.id for node in ir.nodes]
+
+    @classmethod
+    def load(cls, ir_hash: IrHash, content: bytes) -> Plan:
+        return cls(ir_hash, decode_ir(content))
+
+    def reads(self, number: int, scope: Scope, live: str) -> list[str]:
+        """Return the fields of the context values of a token, in order of ``Node.reads``, and the loop's when back."""
+        node = self.ir.nodes[number]
+        fields = [self._field(read, scope) for read in node.reads]
+        if live.startswith("b"):
+            fields.append(self._back_field(number, scope, int(live[1:])))
+        return fields
+
+    def output_reads(self) -> list[str]:
+        """Return the fields of what the run's output reads."""
+        return [self._field(read, ()) for read in self.ir.output_reads]
+
+    def _back_field(self, number: int, scope: Scope, loop: int) -> str:
+        node = self.ir.nodes[loop]
+        depth = self.ir.regions[node.loop_region].depth
+        here = project(self.ir.nodes[number].levels, scope, node.levels)
+        return context_field("o", loop, (*here[:depth], here[depth] - 1, *here[depth + 1 :]))
+
+    def _field(self, read: Read, scope: Scope) -> str:
+        if read.kind is ReadKind.INPUT:
+            return "in"
+        name = f"{PREFIX[read.kind]}{read.node}"
+        if not read.scope:
+            return name
+        levels = self.ir.nodes[read.node].levels
+        words: list[str] = []
+        for area, source in zip(levels, read.scope, strict=True):
+            if source >= 0:
+                words.append(str(scope[source]))
+            elif source == LAST:
+                words.append(f"L{area}")
+            elif source <= FIXED:
+                words.append(str(FIXED - source))
+            else:
+                words.append(str(scope[PREVIOUS - source] - 1))
+        if LAST in read.scope:
+            return "~".join((f"?{name}", *words))
+        return f"{name}:{'.'.join(words)}"
+
+    def ready(self, number: int, scope: Scope, live: str = "") -> str:
+        """Return the ready of a new token; for a join the script appends ``live``."""
+        static = self._static_ready[number]
+        if static is not None and not live.startswith("b"):
+            return static + live
+        node = self.ir.nodes[number]
+        fields = self.reads(number, scope, live)
+        reads = " ".join(fields) if len(fields) <= READS_MAX else ""
+        return f"n|{node.stream}|1||{reads}|{live}"
+
+    def words(self, effects: Iterable[Effect]) -> list[str]:
+        """Return the operations that apply ``effects`` in order (lua/includes/transitions.lua)."""
+        words: list[str] = []
+        for effect in effects:
+            match effect:
+                case Emit(node, scope, live, delay) if delay:
+                    words += ("P", token_key(node, scope), f"+{delay}", self.ready(node, scope, live))
+                case Emit(node, scope, live):
+                    words += ("e", token_key(node, scope), self.ready(node, scope, live))
+                case Arrive(edge, scope, status):
+                    words += self._arrival(self.ir.edges[edge].target, scope, self.ir.edges[edge].slot, status)
+                case Skip(node, scope, status):
+                    words += ("e", token_key(node, scope), f"k|{SYSTEM_STREAM}|1|{status}||")
+                case Tell(gate, scope, told):
+                    words += self._arrival(gate, scope, 1, told)
+                case Last(region, scope, iteration):
+                    words += ("l", context_field("l", region, scope), str(iteration))
+                case Drain() | Taint():
+                    raise AssertionError("a failure carries its error: see the worker")
+        return words
+
+    def _arrival(self, join: int, scope: Scope, slot: int, status: str) -> tuple[str, ...]:
+        node = self.ir.nodes[join]
+        policy = "g" if node.is_gate else POLICY[node.join or JoinPolicy.ALL]
+        arity = 2 if node.is_gate else len(node.ins)
+        key = token_key(join, scope)
+        return ("a", key, str(slot), status, policy, str(node.join_need), str(arity), self.ready(join, scope))
+
+
+def start_ready(position: int) -> str:
+    """Return the ready of the token that emits the entry tokens from ``position`` on."""
+    return f"c|{SYSTEM_STREAM}|1|{position}|in|"
+
+
+def cursor_ready(number: int, position: int, decision: str) -> str:
+    """Return the ready of a token that goes on with a decision."""
+    return f"c|{SYSTEM_STREAM}|1|{position}.{decision}||"
+
+
+START_KEY = token_key(START_NODE, ())

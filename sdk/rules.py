@@ -1,0 +1,199 @@
+"""The token rules, once: what a settled node does to its edges (token-rules.md, sections 3 to 5, 7).
+
+Pure functions over the IR. A *decision* is one letter per outgoing edge of a node (``l`` live, ``d`` dead, ``f``
+failed) and a last one for its loop (``b`` goes back, ``x`` ends, ``-`` none). ``settle`` turns a decision into
+effects, at most ``EFFECTS_MAX`` at a time; whoever gets a position back continues there with a cursor.
+``Marking.apply`` and ``lua/includes/apply_transitions.lua`` apply the same effects.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, TypeAlias
+
+from ..compiler.ir import LOOP_ENDS, Edge, Ir, Node
+from ..compiler.workflow import EdgeKind, OnFailure
+from .scopes import Scope, follow, project
+
+EFFECTS_MAX = 500
+"""Most effects of one transition. One more edge's slice may come on top."""
+WALK_MAX = 64
+"""A dead path's frontier with more entries is not walked at once: a skip token takes one step."""
+
+BACK = "b"
+"""``Emit.live`` of a token that goes back is ``b<loop node>``: its input is that node's output."""
+
+
+class Emit(NamedTuple):
+    """A token comes into being. ``live``: which in-edges came (``*`` all), ``b<loop node>``, or nothing.
+
+    ``delay_ms``: it comes into being parked in the timers.
+    """
+
+    node: int
+    scope: Scope
+    live: str = ""
+    delay_ms: int = 0
+
+
+class Skip(NamedTuple):
+    """A skip token for ``node``: it will never run in this scope. ``status``: ``d`` or ``f``."""
+
+    node: int
+    scope: Scope
+    status: str
+
+
+class Arrive(NamedTuple):
+    """``edge`` reaches its join with ``status``; ``scope`` is the join's."""
+
+    edge: int
+    scope: Scope
+    status: str
+
+
+class Tell(NamedTuple):
+    """A loop's decision reaches a gate: ``b`` or ``x``."""
+
+    gate: int
+    scope: Scope
+    told: str
+
+
+class Last(NamedTuple):
+    """A loop ended: ``iteration`` was its last. ``scope``: of the levels around the loop."""
+
+    region: int
+    scope: Scope
+    iteration: int
+
+
+class Drain(NamedTuple):
+    """The run ends early: no emission from now on, what is parked is swept."""
+
+    reason: str
+
+
+class Taint(NamedTuple):
+    """The run goes on but will end FAILED."""
+
+
+Effect: TypeAlias = Emit | Skip | Arrive | Tell | Last | Drain | Taint
+
+
+def taken(node: Node, edges: tuple[Edge, ...], live: list[bool] | None = None) -> str:
+    """Succeeded: normal edges are live (those that ``live`` says, in order of ``node.outs``), others dead."""
+    letters = [
+        "l" if edges[e].kind is EdgeKind.NORMAL and (live is None or live[i]) else "d" for i, e in enumerate(node.outs)
+    ]
+    return "".join(letters) + ("-" if node.loop_region < 0 else "x")
+
+
+def gone_back(node: Node) -> str:
+    return "-" * len(node.outs) + "b"
+
+
+def exhausted(node: Node, edges: tuple[Edge, ...]) -> str:
+    """The loop reached its last iteration; only for a node that has an exhausted edge."""
+    return "".join("l" if edges[e].kind is EdgeKind.EXHAUSTED else "d" for e in node.outs) + "x"
+
+
+def died(node: Node, status: str) -> str:
+    """It never ran (``when`` false, withdrawn, or a dead path reached it)."""
+    return status * len(node.outs) + ("-" if node.loop_region < 0 else "x")
+
+
+def failed(ir: Ir, node: Node) -> tuple[str, Effect | None]:
+    """It failed for good. Returns the decision, and what it does to the run as a whole."""
+    end = "-" if node.loop_region < 0 else "x"
+    if node.has_error_edge:
+        return "".join("l" if ir.edges[e].kind is EdgeKind.ERROR else "d" for e in node.outs) + end, None
+    if ir.on_failure is OnFailure.CONTINUE:
+        return "f" * len(node.outs) + end, Taint()
+    return "", Drain("failed")
+
+
+def settle(ir: Ir, number: int, scope: Scope, decision: str, position: int = 0) -> tuple[list[Effect], int]:
+    """Return the effects of a decision from ``position`` on, and the position where to continue (-1: done)."""
+    node = ir.nodes[number]
+    effects: list[Effect] = []
+    outs = node.outs
+    if decision[-1] == "b":
+        return _go_back(ir, node, scope), -1
+    for i in range(position, len(outs)):
+        if len(effects) >= EFFECTS_MAX:
+            return effects, i
+        edge = ir.edges[outs[i]]
+        if decision[i] == "l":
+            effects.append(_live(ir, outs[i], edge, scope))
+        else:
+            effects.extend(_dead(ir, number, outs[i], edge, scope, decision[i]))
+    if decision[-1] == "x":
+        effects.extend(_loop_ends(ir, node, scope, "x"))
+    return effects, -1
+
+
+def start(ir: Ir, position: int = 0) -> tuple[list[Effect], int]:
+    """Return the entry tokens from ``position`` on (loops begin at iteration 1), and where to continue (-1: done)."""
+    chunk = ir.entries[position : position + EFFECTS_MAX]
+    following = position + len(chunk)
+    tokens: list[Effect] = [Emit(node, (1,) * len(ir.nodes[node].levels)) for node in chunk]
+    return tokens, following if following < len(ir.entries) else -1
+
+
+def _live(ir: Ir, number: int, edge: Edge, scope: Scope) -> Effect:
+    reached = follow(edge, scope)
+    if ir.nodes[edge.target].join is not None:
+        return Arrive(number, reached, "l")
+    return Emit(edge.target, reached)
+
+
+def _dead(ir: Ir, source: int, number: int, edge: Edge, scope: Scope, status: str) -> list[Effect]:
+    target = ir.nodes[edge.target]
+    if target.join is not None:
+        return [Arrive(number, follow(edge, scope), status)]
+    if target.is_each:
+        return []
+    if edge.dead_to - edge.dead_from > WALK_MAX:
+        return [Skip(edge.target, follow(edge, scope), status)]
+    return _walk(ir, ir.nodes[source].levels, scope, edge.dead_from, edge.dead_to, status)
+
+
+def _walk(ir: Ir, levels: tuple[int, ...], scope: Scope, first: int, end: int, status: str) -> list[Effect]:
+    effects: list[Effect] = []
+    for entry in ir.frontier[first:end]:
+        if entry >= 0:
+            reached = project(levels, scope, ir.nodes[ir.edges[entry].target].levels)
+            effects.append(Arrive(entry, reached, status))
+        elif entry > LOOP_ENDS:
+            gate = -1 - entry
+            effects.append(Tell(gate, project(levels, scope, ir.nodes[gate].levels), "x"))
+        else:
+            region = LOOP_ENDS - entry
+            inside = project(levels, scope, ir.nodes[ir.regions[region].node].levels)
+            effects.append(_last(ir, region, inside))
+    return effects
+
+
+def _last(ir: Ir, region: int, scope: Scope) -> Last:
+    depth = ir.regions[region].depth
+    return Last(region, scope[:depth], scope[depth])
+
+
+def _loop_ends(ir: Ir, node: Node, scope: Scope, told: str) -> list[Effect]:
+    region = ir.regions[node.loop_region]
+    effects: list[Effect] = []
+    if region.keeps_last and told == "x":
+        effects.append(_last(ir, node.loop_region, scope))
+    effects.extend(Tell(gate, scope[: len(ir.nodes[gate].levels)], told) for gate in region.gates)
+    return effects
+
+
+def _go_back(ir: Ir, node: Node, scope: Scope) -> list[Effect]:
+    region = ir.regions[node.loop_region]
+    entry = ir.nodes[region.entry]
+    around = (*scope[: region.depth], scope[region.depth] + 1, *scope[region.depth + 1 :])
+    reached = project(node.levels, around, entry.levels)
+    delay_ms = node.loop.delay_ms if node.loop is not None else 0
+    return [Emit(region.entry, reached, f"{BACK}{region.node}", delay_ms), *_loop_ends(ir, node, scope, "b")]
+
+

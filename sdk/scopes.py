@@ -1,0 +1,67 @@
+"""Scopes and token keys: where in loops, maps and ``each`` regions a token is, in its three forms.
+
+``Scope`` is the tuple of indexes that rules count with; ``scope_key`` is its compact text (keys, codes, the log);
+``scope_text`` is what people read: ``items[4]/poll#2``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+from ..compiler.ir import COPY_ENTER, COPY_SLOT, Edge, Ir, RegionKind
+
+Scope: TypeAlias = tuple[int, ...]
+START_NODE = -1
+"""The node of the token that starts a run later, or in more than one step."""
+SWEEP_NODE = -2
+"""The node of the token that withdraws what is parked when a run drains."""
+
+
+def scope_key(scope: Scope) -> str:
+    return ".".join(map(str, scope)) if scope else ""
+
+
+def parse_scope_key(text: str) -> Scope:
+    return tuple(map(int, text.split("."))) if text else ()
+
+
+def token_key(node: int, scope: Scope) -> str:
+    """Return the token's name inside its run: ``12`` or ``12:1.3``."""
+    return f"{node}:{scope_key(scope)}" if scope else str(node)
+
+
+def parse_token_key(text: str) -> tuple[int, Scope]:
+    node, _, scope = text.partition(":")
+    return int(node), parse_scope_key(scope)
+
+
+def scope_text(ir: Ir, node: int, scope: Scope) -> str:
+    """Return the scope as people read it, outermost first: ``items[4]/poll#2/merge@1``."""
+    if node < 0:
+        return ""
+    words: list[str] = []
+    for number, index in zip(ir.nodes[node].levels, scope, strict=True):
+        region = ir.regions[number]
+        name = ir.nodes[region.node].id
+        if region.kind is RegionKind.LOOP:
+            words.append(f"{name}#{index}")
+        else:
+            words.append(f"{name}[{index}]" if region.kind is RegionKind.MAP else f"{name}@{index}")
+    return "/".join(words)
+
+
+def follow(edge: Edge, scope: Scope) -> Scope:
+    """Return the scope in which a token of the source's ``scope`` reaches the edge's target."""
+    if not edge.scope:
+        return ()
+    return tuple(
+        scope[copy] if copy >= 0 else 1 if copy == COPY_ENTER else edge.slot if copy == COPY_SLOT else 0
+        for copy in edge.scope
+    )
+
+
+def project(source: Sequence[int], scope: Scope, target: Sequence[int]) -> Scope:
+    """Return ``scope`` of levels ``source`` as seen from levels ``target``: without those it lacks; a loop entered
+    on a dead path starts at 1."""
+    return tuple(scope[source.index(level)] if level in source else 1 for level in target)

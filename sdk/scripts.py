@@ -1,0 +1,158 @@
+"""The scripts: every change of a run is one of these calls. Loaded by hash; NOSCRIPT loads again and repeats.
+
+Each ``.lua`` file has one typed wrapper here. A call is a state change and may be repeated safely; still, clients
+passed in should not repeat by themselves (``Retry(NoBackoff(), 0)``), so that call numbers stay in order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from functools import cache
+from importlib.resources import files
+from typing import Any, NamedTuple, TypeAlias
+
+from redis.asyncio import Redis, RedisCluster
+from redis.exceptions import NoScriptError
+
+from .keys import PartitionKeys
+
+Connection: TypeAlias = "Redis | RedisCluster"
+Word: TypeAlias = str | bytes | int
+_INCLUDE = re.compile(r"^-- @include (\w+)$", re.MULTILINE)
+
+QUEUE_GROUP = "workers"
+DONE_GROUP = "supervisors"
+INTAKE_GROUP = "intake"
+
+
+class Script(NamedTuple):
+    name: str
+    source: bytes
+    sha: str
+
+
+@cache
+def load_script(name: str) -> Script:
+    """Return ``lua/<name>.lua`` with its includes expanded, each once, in order."""
+    folder = files("courante") / "lua"
+    seen: list[str] = []
+
+    def expand(match: re.Match[str]) -> str:
+        include = match.group(1)
+        if include in seen:
+            return ""
+        seen.append(include)
+        text = (folder / "includes" / f"{include}.lua").read_text("utf-8")
+        return _INCLUDE.sub(expand, text)
+
+    source = _INCLUDE.sub(expand, (folder / f"{name}.lua").read_text("utf-8")).encode()
+    return Script(name, source, hashlib.sha1(source, usedforsecurity=False).hexdigest())
+
+
+async def run_script(redis: Connection, script: Script, keys: Sequence[str], words: Sequence[Word]) -> Any:
+    """Call a script by its hash; load it where the server does not know it, and call it again."""
+    try:
+        return await redis.execute_command("EVALSHA", script.sha, len(keys), *keys, *words)
+    except NoScriptError:
+        return await redis.execute_command("EVAL", script.source, len(keys), *keys, *words)
+
+
+class Closed(Exception):
+    """The partition has no epoch: the server has forgotten its state, and recovery has not opened it yet."""
+
+
+class BackPressure(Exception):
+    """The outbox is over its hard limit: the recorder cannot reach Postgres. Nothing was changed; try later."""
+
+
+def check_word(word: bytes) -> None:
+    """Raise what a script's first word says."""
+    if word == b"CLOSED":
+        raise Closed
+    if word == b"BACKPRESSURE":
+        raise BackPressure
+
+
+class Advanced(NamedTuple):
+    """The answer of ``advance``: a letter per transition, and the tokens that were handed out (deliver.lua)."""
+
+    verdicts: str
+    tokens: list[list[bytes]]
+
+
+async def advance(
+    redis: Connection, keys: PartitionKeys, worker: str, streams: Sequence[str], words: Sequence[Word]
+) -> Advanced:
+    """Apply finished transitions and take new tokens. ``words``: see lua/advance.lua. One round trip.
+
+    Raises Closed, BackPressure.
+    """
+    answer = await run_script(redis, load_script("advance"), [keys.meta, keys.worker(worker), *streams], words)
+    check_word(answer[0])
+    return Advanced(answer[1].decode(), answer[2:])
+
+
+async def start_runs(redis: Connection, keys: PartitionKeys, words: Sequence[Word]) -> str:
+    """Start runs; return a letter per run: A started, D there already. Raises Closed, BackPressure."""
+    answer = await run_script(redis, load_script("start_runs"), [keys.meta], words)
+    check_word(answer[0])
+    return answer[1].decode()
+
+
+class RunLook(NamedTuple):
+    """What ``look_at_runs`` says of one run. ``phase``: R, D, E, H, or None where the run is unknown."""
+
+    phase: str | None
+    counter: int
+    ir_hash: str
+    reason: str
+    error: bytes | None
+    values: list[bytes | None]
+
+
+async def look_at_runs(redis: Connection, keys: PartitionKeys, wanted: Sequence[tuple[str, str]]) -> list[RunLook]:
+    """Return the state and the context values of runs; ``wanted``: (run, fields joined by spaces)."""
+    words = [word for pair in wanted for word in pair]
+    answer = await run_script(redis, load_script("look_at_runs"), [keys.meta], words)
+    return [
+        RunLook(
+            None if one[0] is None else one[0].decode(),
+            int(one[1]),
+            (one[2] or b"").decode(),
+            one[3].decode(),
+            one[4],
+            one[5:],
+        )
+        for one in answer
+    ]
+
+
+async def finish_runs(redis: Connection, keys: PartitionKeys, words: Sequence[Word]) -> str:
+    """End runs; return a letter per run (lua/finish_runs.lua). Raises Closed."""
+    answer = await run_script(redis, load_script("finish_runs"), [keys.meta], words)
+    check_word(answer[0])
+    return answer[1].decode()
+
+
+async def release_timers(redis: Connection, keys: PartitionKeys, limit: int) -> tuple[int, int]:
+    """Queue what is due; return how many, and the ms until the next one (-1: none). Raises Closed, BackPressure."""
+    answer = await run_script(redis, load_script("release_timers"), [keys.meta, keys.timers], [limit])
+    check_word(answer[0])
+    return int(answer[1]), int(answer[2])
+
+
+async def open_partition(
+    redis: Connection, keys: PartitionKeys, streams: Sequence[tuple[str, str]], *, epoch: int | None
+) -> int:
+    """Make the groups of ``streams`` (key, group); open with ``epoch`` where there is none. Returns the epoch.
+
+    Raises Closed where there is none and none was given.
+    """
+    words: list[Word] = ["" if epoch is None else str(epoch), *(group for _, group in streams)]
+    keys_used = [keys.meta, *(stream for stream, _ in streams)]
+    answer = await run_script(redis, load_script("open_partition"), keys_used, words)
+    if answer[0] is None:
+        raise Closed
+    return int(answer[0])

@@ -1,0 +1,248 @@
+"""Settings: one frozen struct, decoded once from flags, the environment, ``courante.toml`` and defaults.
+
+An earlier source wins, and only the value in force is checked. A wrong value is a SettingsError that names the field, where it came from and what is allowed.
+Passwords never leave through ``show``, ``repr`` or an error. Reads files and the environment in ``load_settings`` only.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Meta
+
+from ..compiler.diagnostics import did_you_mean
+
+FILE_NAME = "courante.toml"
+PREFIX = "COURANTE_"
+CONFIG_VARIABLE = "COURANTE_CONFIG"
+DEFAULT = "default"
+
+_ENV_ALLOWED = "1 to 64 of a-z, 0-9, - and _, the first a letter or digit"
+_KIB = 1024
+_MIB = 1024 * _KIB
+_REDIS_SCHEMES = ("redis", "rediss", "unix")
+_POSTGRES_SCHEMES = ("postgres", "postgresql")
+_PASSWORD = re.compile(r"(://[^:@/?#]*):.*@")  # up to the last @: a password may hold one unquoted
+_QUERY_PASSWORD = re.compile(r"([?&](?:ssl)?password=)[^&#]*")
+
+
+class LogLevel(StrEnum):
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What is in force. Without a URL the embedded server is used. Limits of outbox: stream entries, one per batch."""
+
+    redis_url: str | None = None
+    database_url: str | None = None
+    home: Path
+    env: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}\Z", description=_ENV_ALLOWED)] = "default"
+    partitions: Annotated[int, Meta(ge=1, le=1024)] = 1
+    lease_ms: Annotated[int, Meta(ge=1000, le=3_600_000)] = 30_000
+    concurrency: Annotated[int, Meta(ge=1, le=10_000)] = 128
+    log_level: LogLevel = LogLevel.INFO
+    prefer_system_servers: bool = False
+    inline_bytes_max: Annotated[int, Meta(ge=0, le=_MIB)] = 8 * _KIB
+    payload_bytes_max: Annotated[int, Meta(ge=_KIB, le=512 * _MIB)] = 16 * _MIB
+    outbox_entries_soft: Annotated[int, Meta(ge=1)] = 50_000
+    outbox_entries_hard: Annotated[int, Meta(ge=1)] = 100_000
+    keeper_linger_s: Annotated[float, Meta(ge=0, le=86_400)] = 10.0
+
+    def show(self) -> dict[str, str | int | float | bool | None]:
+        """Every field as a plain value, passwords masked; the order is that of the fields."""
+        plain: dict[str, str | int | float | bool | None] = {}
+        for name in self.__struct_fields__:
+            value: object = getattr(self, name)
+            is_url = name.endswith("_url") and isinstance(value, str)
+            text = mask_password(str(value)) if is_url else str(value)
+            plain[name] = value if value is None or isinstance(value, int | float) else text
+        return plain
+
+    def __repr__(self) -> str:
+        fields = ", ".join(f"{name}={value!r}" for name, value in self.show().items())
+        return f"Settings({fields})"
+
+
+class SettingsError(ValueError):
+    """A value that cannot be used. field: its name; source: where it came from; allowed: what it may be."""
+
+    def __init__(self, field: str, source: str, allowed: str, *, hint: str = "") -> None:
+        super().__init__(field, source, allowed, hint)
+        self.field = field
+        self.source = source
+        self.allowed = allowed
+        self.hint = hint
+
+    def __str__(self) -> str:
+        hint = f" ({self.hint})" if self.hint else ""
+        return f"{self.field or 'settings'} from {self.source}: {self.allowed}{hint}"
+
+
+class _Found(msgspec.Struct, frozen=True, kw_only=True):
+    """A raw value: where it came from, and the directory a relative path in it is meant from."""
+
+    value: object
+    source: str
+    base: Path
+
+
+FIELDS: tuple[str, ...] = Settings.__struct_fields__
+
+
+def load_settings(
+    flags: Mapping[str, object], *, environ: Mapping[str, str] | None = None, cwd: Path | None = None
+) -> tuple[Settings, dict[str, str]]:
+    """Find every field's value, and where it came from: ``--lease-ms``, ``COURANTE_LEASE_MS``, a file or ``default``.
+
+    flags: by field name; None means not given. environ and cwd: those of the process. Raises SettingsError.
+    """
+    variables = os.environ if environ is None else environ
+    here = Path.cwd() if cwd is None else cwd
+    found: dict[str, _Found] = {
+        name: _Found(value=value, source=DEFAULT, base=here) for name, value in _defaults(variables)
+    }
+    found |= _from_file(variables, here)
+    for name in FIELDS:
+        variable = variable_of(name)
+        if variables.get(variable):  # an empty one counts as not set, as compose files leave them
+            found[name] = _Found(value=variables[variable], source=variable, base=here)
+    for name, value in flags.items():
+        if name not in FIELDS:
+            raise SettingsError(name, "flags", "no such setting", hint=did_you_mean(name, FIELDS))
+        if value is not None:
+            found[name] = _Found(value=value, source=f"--{name.replace('_', '-')}", base=here)
+    types = get_type_hints(Settings, include_extras=True)
+    values: dict[str, Any] = {name: _decode(name, one, types[name]) for name, one in found.items()}
+    settings = Settings(**values)
+    sources = {name: found[name].source for name in FIELDS}
+    _check_together(settings, sources)
+    return settings, sources
+
+
+def unknown_variables(environ: Mapping[str, str] | None = None) -> list[str]:
+    """Warnings about ``COURANTE_*`` variables that nothing reads, each with the nearest one that exists."""
+    variables = os.environ if environ is None else environ
+    known = {CONFIG_VARIABLE, *map(variable_of, FIELDS)}
+    strangers = sorted(name for name in variables if name.startswith(PREFIX) and name not in known)
+    return [f"{name} is not a setting; {did_you_mean(name, known)}".rstrip("; ") for name in strangers]
+
+
+def variable_of(field: str) -> str:
+    return PREFIX + field.upper()
+
+
+def mask_password(url: str) -> str:
+    """The URL with ``***`` for every password in it; of what is not a URL, only what stands before a colon."""
+    if "://" not in url:
+        return f"{url.partition(':')[0]}:***" if ":" in url or "@" in url else url
+    return _QUERY_PASSWORD.sub(r"\1***", _PASSWORD.sub(r"\1:***@", url))
+
+
+def _defaults(variables: Mapping[str, str]) -> list[tuple[str, object]]:
+    base = variables.get("XDG_DATA_HOME") or "~/.local/share"
+    defaults: list[tuple[str, object]] = [("home", f"{base}/courante")]
+    for field in msgspec.structs.fields(Settings):
+        if field.name != "home":
+            defaults.append((field.name, field.default))
+    return defaults
+
+
+def _from_file(variables: Mapping[str, str], here: Path) -> dict[str, _Found]:
+    named = variables.get(CONFIG_VARIABLE)
+    path = here / named if named else here / FILE_NAME
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as cause:
+        if named:
+            raise SettingsError("", CONFIG_VARIABLE, f"there is no file {path}") from cause
+        return {}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as cause:
+        raise SettingsError("", str(path), f"the file cannot be read: {cause}") from cause
+    for name in document:
+        if name not in FIELDS:
+            raise SettingsError(name, str(path), "no such setting", hint=did_you_mean(name, FIELDS))
+    return {name: _Found(value=value, source=str(path), base=path.parent) for name, value in document.items()}
+
+
+def _decode(name: str, found: _Found, kind: object) -> object:
+    is_text = isinstance(found.value, str) and found.source != DEFAULT
+    if name == "home":
+        return _decode_home(found)
+    try:
+        # text comes from the environment or a flag, where every value is text; a file has types of its own
+        value: object = msgspec.convert(found.value, type=kind, strict=not is_text or _is_file(found))
+    except msgspec.ValidationError as cause:
+        given = "" if name.endswith("_url") else f"; got {found.value!r}"
+        raise SettingsError(name, found.source, f"expected {_allowed(kind)}{given}") from cause
+    if name == "redis_url" and isinstance(value, str):
+        _check_url(name, value, found.source, _REDIS_SCHEMES)
+    if name == "database_url" and isinstance(value, str):
+        _check_url(name, value, found.source, _POSTGRES_SCHEMES)
+    return value
+
+
+def _allowed(kind: object) -> str:
+    """What a field takes, in words, made from its type and limits."""
+    if kind is bool:
+        return "true or false"
+    if kind is LogLevel:
+        return f"one of {', '.join(LogLevel)}"
+    limits = next((meta for meta in getattr(kind, "__metadata__", ()) if isinstance(meta, Meta)), None)
+    if limits is None:
+        return "a URL"
+    if limits.description:
+        return limits.description
+    number = "a number" if getattr(kind, "__origin__", int) is float else "a whole number"
+    return f"{number} from {limits.ge} to {limits.le}" if limits.le is not None else f"{number}, at least {limits.ge}"
+
+
+def _is_file(found: _Found) -> bool:
+    return os.sep in found.source
+
+
+def _decode_home(found: _Found) -> Path:
+    if not isinstance(found.value, str | Path) or "\0" in str(found.value):
+        raise SettingsError("home", found.source, "expected the path of a directory")
+    try:
+        return Path(os.path.abspath(found.base / Path(found.value).expanduser()))
+    except RuntimeError as cause:
+        raise SettingsError("home", found.source, "the home directory of the user is unknown") from cause
+
+
+def _check_url(name: str, url: str, source: str, schemes: tuple[str, ...]) -> None:
+    shown = mask_password(url)
+    allowed = f"expected a URL that starts with {', '.join(f'{scheme}://' for scheme in schemes)}; got {shown!r}"
+    scheme, separator, _ = url.partition("://")
+    if not separator or scheme not in schemes:
+        raise SettingsError(name, source, allowed)
+    if any(ord(c) <= 32 or ord(c) == 127 for c in url):
+        raise SettingsError(name, source, "a URL has no spaces or control characters", hint="write %20 for a space")
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        raise SettingsError(name, source, f"the host or port of {shown!r} cannot be read") from None
+    if scheme == "unix" and (parts.netloc.rpartition("@")[2] or not parts.path.strip("/")):
+        raise SettingsError(name, source, f"expected unix:///path/of/the/socket; got {shown!r}")
+    has_host = bool(parts.hostname) or scheme == "unix" or "host=" in parts.query
+    if not has_host:
+        raise SettingsError(name, source, f"the URL names no host; got {shown!r}")
+
+
+def _check_together(settings: Settings, sources: Mapping[str, str]) -> None:
+    for smaller, larger in (("outbox_entries_soft", "outbox_entries_hard"), ("inline_bytes_max", "payload_bytes_max")):
+        low, high = getattr(settings, smaller), getattr(settings, larger)
+        if low > high:
+            source = sources[smaller] if sources[smaller] != DEFAULT else sources[larger]
+            raise SettingsError(smaller, source, f"{low} is more than {larger}, which is {high} ({sources[larger]})")

@@ -1,0 +1,147 @@
+"""Fixtures of the integration tests: real servers, one home per test session (per xdist worker).
+
+Isolation: keys are prefixed with ``courante:<env>:``, so a test takes ``env_name``; ``database`` is a fresh database.
+All fixtures here are synchronous and bound to no event loop.
+"""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from courante.sdk.embedded import Servers, binaries, hold, locks, process, shut_down
+from courante.sdk.embedded.identity import own_identity
+from courante.sdk.embedded.process import Recipe
+from courante.sdk.embedded.wire import PostgresWire
+
+CLUSTER_SLOTS = 16_384
+CLUSTER_UP_S = 30.0
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def embedded_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    """Both embedded servers, up for the whole session, gone with their files after it."""
+    home = tmp_path_factory.mktemp("home")
+    with hold(home, linger_s=0) as held:
+        yield held.servers
+    shut_down(home)
+    shutil.rmtree(home)
+
+
+@pytest.fixture(scope="session")
+def embedded_home(embedded_servers: Servers) -> Path:
+    return embedded_servers.home
+
+
+@pytest.fixture(scope="session")
+def redis_url(embedded_servers: Servers) -> str:
+    return embedded_servers.redis_url
+
+
+@pytest.fixture
+def env_name() -> str:
+    """An environment name that no other test has."""
+    return f"t{secrets.token_hex(6)}"
+
+
+@pytest.fixture(scope="session")
+def database_template(embedded_servers: Servers) -> str:
+    """The name of the database that each test's own is copied from; override it to copy a migrated one."""
+    del embedded_servers
+    return "template1"
+
+
+@pytest.fixture
+def database(embedded_servers: Servers, database_template: str) -> Iterator[str]:
+    """The URL of a database that only this test has."""
+    name = f"t_{secrets.token_hex(6)}"
+    parts = urlsplit(embedded_servers.database_url)
+    directory = Path(parse_qs(parts.query)["host"][0])
+    with PostgresWire(directory, "postgres") as connection:
+        connection.query(f"CREATE DATABASE {name} TEMPLATE {database_template}")
+    yield parts._replace(path=f"/{name}").geturl()
+    with PostgresWire(directory, "postgres") as connection:
+        connection.query(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+def cluster_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[tuple[str, int]]]:
+    """A Redis Cluster of three primaries on loopback, as (host, port) of each; about two seconds to make."""
+    folder = tmp_path_factory.mktemp("cluster")
+    ports = _free_ports(6)
+    nodes = [("127.0.0.1", port) for port in ports[:3]]
+    with ExitStack() as stack:
+        for (_, port), bus in zip(nodes, ports[3:], strict=True):
+            server = process.start(*_node_recipe(folder / str(port), port, bus))
+            stack.callback(server.stop)
+        _join_nodes(ports[:3], ports[3:])
+        yield nodes
+
+
+def _node_recipe(folder: Path, port: int, bus: int) -> tuple[Recipe, int]:
+    folder.mkdir()
+    settings = {"port": port, "bind": "127.0.0.1", "dir": folder, "save": "", "cluster-enabled": "yes"}
+    settings |= {"cluster-port": bus, "cluster-node-timeout": 2000}
+    argv = [str(binaries.find_redis(prefer_system=False).path)]
+    for name, value in settings.items():
+        argv += [f"--{name}", str(value)]
+    recipe = Recipe(
+        name="redis",
+        argv=argv,
+        environment={"LC_ALL": "C"},
+        log=folder / "redis.log",
+        lock=folder / "lock",
+        identity=own_identity(),
+        stop=(signal.SIGTERM,),
+    )
+    return recipe, locks.open_lock(folder / "lock")
+
+
+def _join_nodes(ports: list[int], buses: list[int]) -> None:
+    deadline = time.monotonic() + CLUSTER_UP_S
+    share = CLUSTER_SLOTS // len(ports)
+    for number, port in enumerate(ports):
+        _wait_for("+PONG", port, "PING", deadline)
+        last = CLUSTER_SLOTS - 1 if port == ports[-1] else (number + 1) * share - 1
+        assert _ask(port, f"CLUSTER ADDSLOTSRANGE {number * share} {last}") == "+OK\r\n"
+        assert _ask(port, f"CLUSTER SET-CONFIG-EPOCH {number + 1}") == "+OK\r\n"
+    for port, bus in zip(ports[1:], buses[1:], strict=True):
+        assert _ask(ports[0], f"CLUSTER MEET 127.0.0.1 {port} {bus}") == "+OK\r\n"
+    for port in ports:
+        _wait_for("cluster_known_nodes:3", port, "CLUSTER INFO", deadline)
+        _wait_for("cluster_state:ok", port, "CLUSTER INFO", deadline)
+
+
+def _wait_for(words: str, port: int, command: str, deadline: float) -> None:
+    while words not in (answer := _ask(port, command)):
+        assert time.monotonic() < deadline, f"{command} on port {port} still says {answer!r}"
+        time.sleep(0.01)
+
+
+def _ask(port: int, command: str) -> str:
+    """One inline command on a connection of its own; the answers wanted here are short. Empty when nobody listens."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+            connection.sendall(f"{command}\r\n".encode())
+            return connection.recv(65_536).decode()
+    except ConnectionError:
+        return ""
+
+
+def _free_ports(count: int) -> list[int]:
+    with ExitStack() as stack:
+        taken = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [int(server.getsockname()[1]) for server in taken]
