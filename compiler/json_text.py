@@ -12,7 +12,7 @@ import math
 import re
 from bisect import bisect_right
 from itertools import accumulate
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from .diagnostics import Path
 from .findings import Findings, quote
@@ -39,7 +39,8 @@ class _Fault(NamedTuple):
 def read_json(text: str) -> Json:
     """Raises SourceError with every fault found."""
     if _depth(text) > DEPTH_MAX:
-        raise SourceError.of("too_deep", f"more than {DEPTH_MAX} objects and lists inside each other")
+        message = f"more than {DEPTH_MAX} objects and lists inside each other"
+        raise SourceError.of("too_deep", message, at=_too_deep_at(text))
     noticed: list[str] = []
 
     def constant(word: str) -> _Fault:
@@ -88,6 +89,18 @@ def _depth(text: str) -> int:
     return max(accumulate(_STEP[byte] for byte in brackets), default=0)
 
 
+def _too_deep_at(text: str) -> tuple[int, int]:
+    """Line and column of the first bracket that is too deep; (0, 0) behind a syntax error."""
+    depth = position = 0
+    while (token := _TOKEN.match(text, position)) is not None:
+        position = token.end()
+        depth += _STEP.get(ord(token[2]), 0) if token[2] else 0
+        if depth > DEPTH_MAX:
+            start = token.start(2)
+            return text.count("\n", 0, start) + 1, start - text.rfind("\n", 0, start)
+    return 0, 0
+
+
 def _refuse(text: str, value: Json) -> None:
     """Raise SourceError if something in ``value`` is not allowed."""
     twice: list[tuple[Path, Mark]] = []
@@ -101,20 +114,20 @@ def _refuse(text: str, value: Json) -> None:
         if isinstance(here, _Fault):
             findings.error(here.code, here.message, path, at=marks.find(path)[0].at)
         elif isinstance(here, dict):
-            for key, below in here.items():
-                _check_text(key, (*path, key), marks, findings)
+            for key, below in cast("dict[str, Json]", here).items():
+                _check_text(key, (*path, key), marks.find((*path, key))[0].key_at, findings)
                 open_values.append(((*path, key), below))
         elif isinstance(here, list):
-            open_values.extend(((*path, index), below) for index, below in enumerate(here))
+            open_values.extend(((*path, index), below) for index, below in enumerate(cast("list[Json]", here)))
         elif isinstance(here, str):
-            _check_text(here, path, marks, findings)
+            _check_text(here, path, marks.find(path)[0].at, findings)
     if findings:
         raise SourceError(findings.all())
 
 
-def _check_text(text: str, path: Path, marks: Mark, findings: Findings) -> None:
+def _check_text(text: str, path: Path, at: tuple[int, int], findings: Findings) -> None:
     if fault := text_fault(text):
-        findings.error(*fault, path, at=marks.find(path)[0].at)
+        findings.error(*fault, path, at=at)
 
 
 class _Marker:

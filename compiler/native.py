@@ -10,6 +10,7 @@ from typing import cast
 
 from .diagnostics import Path
 from .findings import Findings
+from .input_schema import read_input_schema
 from .node_fields import Declared, read_defaults, read_node
 from .reading import (
     WORKFLOW_ID_PATTERN,
@@ -42,6 +43,8 @@ def read_native(value: Json, findings: Findings) -> Workflow | None:
     made = read_fields(document, (), findings, _READERS, REQUIRED)
     metadata = {name: below for name, below in document.items() if is_extension(name)}
     metadata.update(made.get("metadata", {}))
+    if document.get("nodes") == []:
+        findings.error("no_nodes", "the document has no nodes", ("nodes",), "a workflow has at least one node")
     declared = _nodes(made, findings)
     edges = wire(declared, made.get("edges", []), findings)
     if findings.has_errors():
@@ -61,15 +64,13 @@ def read_native(value: Json, findings: Findings) -> Workflow | None:
 
 def _nodes(made: dict[str, Json], findings: Findings) -> list[Declared]:
     written = cast("list[Json]", made.get("nodes", []))
-    if "nodes" in made and not written:
-        findings.error("no_nodes", "the document has no nodes", ("nodes",), "a workflow has at least one node")
     defaults = made.get("defaults", {})
     read = (read_node(each, index, defaults, findings) for index, each in enumerate(written))
     return [each for each in read if each is not None]
 
 
 def _version(value: Json, path: Path, findings: Findings) -> int:
-    if value != SCHEMA_VERSION or isinstance(value, bool):
+    if isinstance(value, bool) or value != SCHEMA_VERSION:
         findings.error("unknown_version", f"this version reads documents of 'courante: {SCHEMA_VERSION}'", path)
     return SCHEMA_VERSION
 
@@ -105,7 +106,7 @@ _READERS = {
     "id": _workflow_id,
     "name": read_text,
     "description": read_text,
-    "input": read_object,
+    "input": read_input_schema,
     "output": read_expression,
     "policy": _policy,
     "defaults": read_defaults,

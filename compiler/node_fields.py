@@ -71,7 +71,7 @@ def read_node(value: Json, index: int, defaults: dict[str, Any], findings: Findi
             missing_field(name, path, findings)
     metadata.update(made.pop("metadata", {}))
     depends_on = made.pop("depends_on", ())
-    fields = {**defaults, **made, "metadata": metadata}
+    fields: dict[str, Any] = {**defaults, **made, "metadata": metadata}
     fields["retry"] = read_retry(defaults, made, path, findings)
     fields.pop("max_retries", None)
     routing, config = _routing(made, path, findings)

@@ -9,7 +9,7 @@ are not templates. Immutable and thread-safe, like the expressions inside.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias, cast
 
@@ -147,7 +147,7 @@ class ValueTemplate:
 
     @property
     def is_constant(self) -> bool:
-        """Tell whether ``render`` gives the same value whatever the context."""
+        """Tell that no string holds an expression, not even one that reads nothing."""
         return isinstance(self._part, _Constant)
 
     def render(self, context: Mapping[str, object], *, budget: int = DEFAULT_BUDGET) -> Json:
@@ -193,7 +193,7 @@ def _compile(value: Json, path: Path, work: _Work) -> _Part:
         if any(not isinstance(part, _Constant) for _, part in parts):
             return _Object(parts)
     elif isinstance(value, list):
-        items = cast("list[Json]", value)
+        items = cast("Sequence[Json]", value)
         listed = tuple(_compile(item, (*path, index), work) for index, item in enumerate(items))
         if any(not isinstance(part, _Constant) for part in listed):
             return _List(listed)

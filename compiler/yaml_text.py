@@ -73,7 +73,7 @@ def yaml_marks(text: str) -> Mark:
     keys: list[tuple[str, tuple[int, int]] | None] = []
     root: Mark | None = None
     for event in _events(text):
-        kind = type(event)
+        kind = event.__class__
         if kind is yaml.MappingEndEvent or kind is yaml.SequenceEndEvent:
             frames.pop()
             keys.pop()
@@ -85,10 +85,11 @@ def yaml_marks(text: str) -> Mark:
             keys[-1] = (event.value, at)
             continue
         mark = Mark(at)
-        if isinstance(event, yaml.AliasEvent):
-            mark.fields, mark.items = anchors[event.anchor].fields, anchors[event.anchor].items
-        elif event.anchor is not None:
-            anchors[event.anchor] = mark
+        anchor: str | None = event.anchor
+        if anchor is not None and isinstance(event, yaml.AliasEvent):
+            mark.fields, mark.items = anchors[anchor].fields, anchors[anchor].items
+        elif anchor is not None:
+            anchors[anchor] = mark
         if not frames:
             root = mark
         else:
@@ -118,7 +119,7 @@ def _hang(mark: Mark, box: Mark, keys: list[tuple[str, tuple[int, int]] | None])
 def _events(text: str) -> Iterator[Any]:
     """The events of the text. A syntax error is raised as SourceError."""
     try:
-        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text)
+        loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text)
         while (event := loader.get_event()) is not None:
             yield event
     except yaml.reader.ReaderError as error:
@@ -153,7 +154,7 @@ class _Reader:
     def read(self, text: str) -> Json:
         """The value of the text. Raises SourceError."""
         for event in _events(text):
-            kind = type(event)
+            kind = event.__class__
             if kind is yaml.ScalarEvent:
                 self._on_scalar(event)
             elif kind is yaml.MappingStartEvent or kind is yaml.SequenceStartEvent:

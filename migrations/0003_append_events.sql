@@ -57,7 +57,6 @@ CREATE TABLE payloads (
   created_at timestamptz NOT NULL DEFAULT now(),
   CONSTRAINT payloads_pkey PRIMARY KEY (env, digest)
 );
-ALTER TABLE payloads ALTER COLUMN content SET COMPRESSION lz4;
 COMMENT ON TABLE payloads IS 'Payloads beyond the inline limit, addressed by content.';
 COMMENT ON COLUMN payloads.env IS 'environment name';
 COMMENT ON COLUMN payloads.digest IS 'BLAKE2b of content, 16 bytes';

@@ -19,14 +19,15 @@ CREATE TABLE runs (
   drain_reason text,
   is_halted boolean NOT NULL,
   created_at timestamptz NOT NULL,
-  started_at timestamptz NOT NULL,
+  started_at timestamptz,
   finished_at timestamptz,
   updated_at timestamptz NOT NULL,
   last_seq bigint,
   last_hash bytea,
   CONSTRAINT runs_pkey PRIMARY KEY (run_id),
-  CONSTRAINT runs_status_known CHECK (status IN ('RUNNING', 'PAUSED', 'COMPLETED', 'FAILED', 'CANCELLED', 'TIMED_OUT')),
-  CONSTRAINT runs_finished_when_final CHECK ((finished_at IS NULL) = (status IN ('RUNNING', 'PAUSED')))
+  CONSTRAINT runs_status_known CHECK (
+    status IN ('PENDING', 'RUNNING', 'PAUSED', 'COMPLETED', 'FAILED', 'CANCELLED', 'TIMED_OUT')),
+  CONSTRAINT runs_finished_when_final CHECK ((finished_at IS NULL) = (status IN ('PENDING', 'RUNNING', 'PAUSED')))
 );
 -- Most runs are COMPLETED and most lists are short: those are found by time alone, the others by status.
 CREATE INDEX runs_env_created_idx ON runs (env, created_at DESC, run_id DESC);
@@ -40,7 +41,7 @@ COMMENT ON COLUMN runs.partition IS 'partition, from 0';
 COMMENT ON COLUMN runs.workflow IS 'workflow id; empty where run.started could not be read';
 COMMENT ON COLUMN runs.version IS 'workflow version, from 1; 0 where run.started could not be read';
 COMMENT ON COLUMN runs.ir_hash IS 'IR that the run executes';
-COMMENT ON COLUMN runs.status IS 'RUNNING, PAUSED, COMPLETED, FAILED, CANCELLED or TIMED_OUT; run_list adds PENDING and WAITING';
+COMMENT ON COLUMN runs.status IS 'PENDING (held until a time), RUNNING, PAUSED, COMPLETED, FAILED, CANCELLED or TIMED_OUT';
 COMMENT ON COLUMN runs.trigger IS 'why it was started: initial, update, retry, rerun, fork, schedule, child ...';
 COMMENT ON COLUMN runs.base_run_id IS 'run that it continues, repeats or forks';
 COMMENT ON COLUMN runs.by IS 'who started it; NULL where unknown';
@@ -51,7 +52,7 @@ COMMENT ON COLUMN runs.error IS 'why it failed, or why it was halted';
 COMMENT ON COLUMN runs.drain_reason IS 'why its tokens are being removed; NULL where they are not';
 COMMENT ON COLUMN runs.is_halted IS 'stopped for repair: corrupt, or one of its events was quarantined';
 COMMENT ON COLUMN runs.created_at IS 'acceptance of the start, UTC';
-COMMENT ON COLUMN runs.started_at IS 'first transition, UTC';
+COMMENT ON COLUMN runs.started_at IS 'when its first tokens were emitted, UTC; NULL before';
 COMMENT ON COLUMN runs.finished_at IS 'final event, UTC; NULL before';
 COMMENT ON COLUMN runs.updated_at IS 'last event that changed this row, UTC';
 COMMENT ON COLUMN runs.last_seq IS 'number of the final event; NULL before it';

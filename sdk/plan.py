@@ -51,10 +51,30 @@ class Plan:
             for node, reads in zip(ir.nodes, self._static_reads, strict=True)
         ]
         self.node_ids = [node.id for node in ir.nodes]
+        self.is_read = self._who_is_read()
 
     @classmethod
     def load(cls, ir_hash: IrHash, content: bytes) -> Plan:
         return cls(ir_hash, decode_ir(content))
+
+    def _who_is_read(self) -> list[bool]:
+        """Per node whether anything reads its output: what nobody reads is not kept in Redis."""
+        found = [False] * len(self.ir.nodes)
+        for node in self.ir.nodes:
+            for read in node.reads:
+                if read.kind is ReadKind.OUTPUT:
+                    found[read.node] = True
+            if node.loop_region >= 0:
+                found[self.ir.regions[node.loop_region].node] = True
+        for read in self.ir.output_reads:
+            if read.kind is ReadKind.OUTPUT:
+                found[read.node] = True
+        return found
+
+    @staticmethod
+    def travelling(fields: list[str]) -> str:
+        """Return the reads as a token's record carries them; nothing where they are too many."""
+        return " ".join(fields) if len(fields) <= READS_MAX else ""
 
     def reads(self, number: int, scope: Scope, live: str) -> list[str]:
         """Return the fields of the context values of a token, in order of ``Node.reads``, and the loop's when back."""
@@ -102,8 +122,7 @@ class Plan:
             return static + live
         node = self.ir.nodes[number]
         fields = self.reads(number, scope, live)
-        reads = " ".join(fields) if len(fields) <= READS_MAX else ""
-        return f"n|{node.stream}|1||{reads}|{live}"
+        return f"n|{node.stream}|1||{self.travelling(fields)}|{live}"
 
     def words(self, effects: Iterable[Effect]) -> list[str]:
         """Return the operations that apply ``effects`` in order (lua/includes/transitions.lua)."""

@@ -143,9 +143,9 @@ def variable_of(field: str) -> str:
 
 
 def mask_password(url: str) -> str:
-    """The URL with ``***`` for every password in it; of what is not a URL, only what stands before a colon."""
+    """The URL with ``***`` for every password in it; of what is not a URL, nothing."""
     if "://" not in url:
-        return f"{url.partition(':')[0]}:***" if ":" in url or "@" in url else url
+        return "***"
     return _QUERY_PASSWORD.sub(r"\1***", _PASSWORD.sub(r"\1:***@", url))
 
 

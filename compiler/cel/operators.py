@@ -156,7 +156,7 @@ def contains(frame: Frame, item: Value, container: Value) -> bool:
                 return True
         return False
     if is_map(container):
-        return kind_of(item) in (str, int, Uint, float, bool) and lookup(container, item)[0]
+        return lookup(container, item)[0]
     raise no_overload("in", item, container)
 
 

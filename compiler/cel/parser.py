@@ -11,15 +11,12 @@ import importlib.util
 import re
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import Protocol, cast
 
 from .errors import ExpressionError
 from .reader import LarkTree, Reader
 from .scan import Scanned, scan
 from .syntax import Node
-
-if TYPE_CHECKING:
-    from lark import Token
 
 
 class _Parser(Protocol):
@@ -46,7 +43,7 @@ def _parse(source: str, scanned: Scanned) -> LarkTree:
             offset = error.pos_in_stream if error.pos_in_stream is not None else -1
             if isinstance(error, UnexpectedCharacters) and 0 <= offset < len(source):
                 message = f"unexpected {source[offset]!r}"
-            elif isinstance(error, UnexpectedToken) and cast("Token", error.token).type != "$END":
+            elif isinstance(error, UnexpectedToken) and str(getattr(error, "token", "")):
                 message = f"unexpected {_word_at(source, offset)!r}"
             else:
                 message, offset = "the expression ends too early", len(source)

@@ -10,6 +10,7 @@
 --   c ready                                            this token again (a cursor)
 --   r due                                              give this token back, nothing happened
 --   s                                                  sweep what is parked
+--   n                                                  note: only the events; the token stays as it is
 local function keep_first_error(run, reason, message)
   if run.why == '' then
     run.why = reason
@@ -89,6 +90,9 @@ local function apply_operations(run, codes, token, fence, record, from, to)
       else
         codes[#codes + 1] = 'S'
       end
+      i = i + 1
+    elseif op == 'n' then
+      stays = true
       i = i + 1
     else
       error({ err = 'CORRUPT unknown operation ' .. tostring(op) })

@@ -107,33 +107,43 @@ class Keeper:
     def _watch(self) -> None:
         self._last_used = time.monotonic()
         while not self._is_over():
-            if self._redis is not None and not self._redis.is_alive():
-                self._restart("redis")
-            elif self._postgres is not None and not self._postgres.is_alive():
-                self._restart("postgres")
+            if self._dead():
+                self._restart()
             elif self._is_unused():
                 log("users_gone", linger_s=self._linger_s)
                 return
             else:
                 self._wait()
 
-    def _restart(self, name: str) -> None:
-        """Start a dead server again; users see broken connections, new ones wait. Gives up after five in a minute."""
+    def _dead(self) -> list[ServerProcess]:
+        return [server for server in (self._redis, self._postgres) if server is not None and not server.is_alive()]
+
+    def _restart(self) -> None:
+        """Start what died again; users see broken connections, new ones wait. Gives up after five in a minute."""
         locks.unlock(self._ready)
+        while self._dead():
+            self._forget_dead()
+            try:
+                self._start()
+            except EmbeddedError as error:
+                if not self._dead():
+                    raise
+                log("restart_failed", code=error.code, message=error.message)  # the other died too, or the same again
+        self._announce()
+
+    def _forget_dead(self) -> None:
         now = time.monotonic()
         while self._restarts and self._restarts[0] < now - _RESTARTS_WINDOW_S:
             self._restarts.popleft()
         self._restarts.append(now)
-        dead = self._redis if name == "redis" else self._postgres
-        if len(self._restarts) > _RESTARTS_MAX and dead is not None:
-            raise dead.failure("keeps ending")
-        log("server_died", name=name)
-        if name == "redis":
-            self._redis = None
-        else:
-            self._postgres = None
-        self._start()
-        self._announce()
+        for server in self._dead():
+            log("server_died", pid=server.pid)
+            if len(self._restarts) > _RESTARTS_MAX:
+                raise server.failure("keeps ending")
+            if server is self._redis:
+                self._redis = None
+            else:
+                self._postgres = None
 
     def _is_unused(self) -> bool:
         """Whether no user has been there for the linger time; if so, no user can come any more."""
@@ -183,6 +193,7 @@ class Keeper:
         A power cut within the first second or so of a new home can therefore lose that home; later ones cannot.
         """
         if sys.platform == "linux" and os.fork() == 0:
+            os.closerange(3, 256)  # our locks must not outlive us in this child
             directory = os.open(self._layout.postgres, os.O_RDONLY)
             os._exit(0 if ctypes.CDLL(None).syncfs(directory) == 0 else 1)
 

@@ -67,7 +67,6 @@ def start_postgres(
         argv=argv,
         environment=_environment(),
         log=layout.logs / "postgres.log",
-        lock=lock_path,
         identity=identity,
         stop=(signal.SIGINT, signal.SIGQUIT),
     )

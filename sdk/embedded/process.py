@@ -31,7 +31,6 @@ class Recipe:
     argv: Sequence[str]
     environment: Mapping[str, str]
     log: Path
-    lock: Path
     identity: Identity
     stop: tuple[signal.Signals, ...]
 
@@ -110,7 +109,8 @@ def take_data_lock(path: Path, name: str, polite: signal.Signals, give_up: Calla
         if locks.lock_within(fd, _LEFTOVER_GRACE_S, exclusive=True, give_up=give_up):
             return fd
         if give_up():
-            break
+            os.close(fd)
+            raise _stopped()
     os.close(fd)
     message = f"an earlier {name} server is still running (pids {locks.holders(path)})"
     raise EmbeddedError(f"{name}_still_running", message, "end these processes, then try again")
@@ -138,8 +138,12 @@ def wait_until(
         if time.monotonic() > deadline:
             raise server.failure("did not answer in time")
         if give_up():
-            raise EmbeddedError("stopped", "the servers were asked to stop while they were starting", "")
+            raise _stopped()
         time.sleep(0.003)
+
+
+def _stopped() -> EmbeddedError:
+    return EmbeddedError("stopped", "the servers were asked to stop while they were starting", "")
 
 
 def _send(pid: int, number: signal.Signals) -> None:

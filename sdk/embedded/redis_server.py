@@ -44,7 +44,6 @@ def start_redis(layout: Layout, sockets: Path, binary: Binary, *, give_up: Calla
         argv=argv,
         environment={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC"},
         log=layout.logs / "redis.log",
-        lock=layout.redis / "lock",
         identity=own_identity(),
         stop=(signal.SIGTERM,),
     )

@@ -17,6 +17,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+
 from courante.sdk.embedded import Servers, binaries, hold, locks, process, shut_down
 from courante.sdk.embedded.identity import own_identity
 from courante.sdk.embedded.process import Recipe
@@ -85,25 +86,38 @@ def cluster_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[tup
     nodes = [("127.0.0.1", port) for port in ports[:3]]
     with ExitStack() as stack:
         for (_, port), bus in zip(nodes, ports[3:], strict=True):
-            server = process.start(*_node_recipe(folder / str(port), port, bus))
+            settings = {"cluster-enabled": "yes", "cluster-port": str(bus), "cluster-node-timeout": "2000"}
+            server = process.start(*_recipe(folder / str(port), port, settings))
             stack.callback(server.stop)
         _join_nodes(ports[:3], ports[3:])
         yield nodes
 
 
-def _node_recipe(folder: Path, port: int, bus: int) -> tuple[Recipe, int]:
+@pytest.fixture(scope="session")
+def unsafe_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, int]]:
+    """A Redis that evicts and keeps nothing, as (host, port)."""
+    (port,) = _free_ports(1)
+    settings = {"maxmemory-policy": "allkeys-lru", "maxmemory": "64mb"}
+    server = process.start(*_recipe(tmp_path_factory.mktemp("unsafe") / "redis", port, settings))
+    try:
+        _wait_for("+PONG", port, "PING", time.monotonic() + CLUSTER_UP_S)
+        yield "127.0.0.1", port
+    finally:
+        server.stop()
+
+
+def _recipe(folder: Path, port: int, settings: dict[str, str]) -> tuple[Recipe, int]:
+    """A Redis on a loopback port that keeps nothing."""
     folder.mkdir()
-    settings = {"port": port, "bind": "127.0.0.1", "dir": folder, "save": "", "cluster-enabled": "yes"}
-    settings |= {"cluster-port": bus, "cluster-node-timeout": 2000}
+    settings = {"port": str(port), "bind": "127.0.0.1", "dir": str(folder), "save": ""} | settings
     argv = [str(binaries.find_redis(prefer_system=False).path)]
     for name, value in settings.items():
-        argv += [f"--{name}", str(value)]
+        argv += [f"--{name}", value]
     recipe = Recipe(
         name="redis",
         argv=argv,
         environment={"LC_ALL": "C"},
         log=folder / "redis.log",
-        lock=folder / "lock",
         identity=own_identity(),
         stop=(signal.SIGTERM,),
     )

@@ -1,0 +1,176 @@
+"""``Workflow`` -> native document. Reading the document again gives the same ``Workflow``.
+
+Only what differs from the defaults is written. ``depends_on`` names the longest run of leading edges whose targets
+follow the order of the nodes; ``edges:`` names the others, so that the order of edges survives (see ``wiring``).
+"""
+
+from __future__ import annotations
+
+from itertools import takewhile
+from typing import Any
+
+from .durations import format_duration
+from .workflow import Cache, Edge, EdgeKind, Join, JoinPolicy, Json, Loop, Node, OnFailure, Policy, Retry, Workflow
+
+_NODE = Node(id="", type="")
+_RETRY = Retry()
+_POLICY = Policy()
+
+
+def to_document(workflow: Workflow) -> dict[str, Json]:
+    """The native form of a workflow that a front end has made. Shares values with it: copy before changing."""
+    normal = [edge for edge in workflow.edges if edge.kind is EdgeKind.NORMAL]
+    leading = _leading(workflow, normal)
+    depends_on: dict[str, list[str]] = {}
+    for edge in normal[:leading]:
+        depends_on.setdefault(edge.target, []).append(edge.source)
+    routed = {(node.id, target) for node in workflow.nodes if node.routing is not None for target in _targets(node)}
+    document: dict[str, Json] = {"courante": 1, "id": workflow.id}
+    _put_texts(document, name=workflow.name, description=workflow.description)
+    if workflow.input is not None:
+        document["input"] = workflow.input
+    if workflow.output is not None:
+        document["output"] = workflow.output
+    if workflow.policy != _POLICY:
+        document["policy"] = _policy(workflow.policy)
+    document["nodes"] = [_node(node, depends_on.get(node.id, [])) for node in workflow.nodes]
+    edges = [
+        _edge(edge)
+        for index, edge in enumerate(normal)
+        if edge.when is not None or (index >= leading and (edge.source, edge.target) not in routed)
+    ]
+    if edges:
+        document["edges"] = edges
+    if workflow.metadata:
+        document["metadata"] = workflow.metadata
+    return document
+
+
+def _leading(workflow: Workflow, normal: list[Edge]) -> int:
+    """How many edges ``depends_on`` can name without changing their order."""
+    places = {node.id: place for place, node in enumerate(workflow.nodes)}
+    furthest = 0
+
+    def follows(edge: Edge) -> bool:
+        nonlocal furthest
+        before, furthest = furthest, max(furthest, places[edge.target])
+        return places[edge.target] >= before
+
+    return sum(1 for _ in takewhile(follows, normal))
+
+
+def _targets(node: Node) -> set[str]:
+    if node.routing is None:
+        return set()
+    return {target for rule in node.routing.rules for target in rule.next} | set(node.routing.default)
+
+
+def _put_texts(document: dict[str, Json], **texts: str) -> None:
+    document.update({name: text for name, text in texts.items() if text})
+
+
+def _policy(policy: Policy) -> dict[str, Json]:
+    written: dict[str, Json] = {}
+    if policy.on_failure is not OnFailure.FAIL_FAST:
+        written["on_failure"] = policy.on_failure.value
+    if policy.timeout_ms is not None:
+        written["timeout"] = format_duration(policy.timeout_ms)
+    if policy.max_parallel is not None:
+        written["max_parallel"] = policy.max_parallel
+    return written
+
+
+def _edge(edge: Edge) -> dict[str, Json]:
+    written: dict[str, Json] = {"from": edge.source, "to": edge.target}
+    if edge.when is not None:
+        written["when"] = edge.when
+    return written
+
+
+def _node(node: Node, depends_on: list[str]) -> dict[str, Json]:
+    written: dict[str, Json] = {"id": node.id, "type": node.type}
+    if node.name:
+        written["name"] = node.name
+    if depends_on:
+        written["depends_on"] = depends_on
+    for field in ("config", "input", "when"):
+        if getattr(node, field) != getattr(_NODE, field):
+            written[field] = getattr(node, field)
+    if node.join is not None:
+        written["join"] = _join(node.join)
+    if node.retry != _RETRY:
+        written["retry"] = _retry(node.retry)
+    if node.timeout_ms is not None:
+        written["timeout"] = format_duration(node.timeout_ms)
+    if node.cache is not None:
+        written["cache"] = _cache(node.cache)
+    for field in ("queue", "priority", "requires_approval", "compensate", "mutex", "while_waiting"):
+        if getattr(node, field) != getattr(_NODE, field):
+            written[field] = getattr(node, field)
+    for field in ("on_error", "cancels"):
+        if getattr(node, field):
+            written[field] = list(getattr(node, field))
+    if node.loop is not None:
+        written["loop"] = _loop(node.loop)
+    _put_routing(written, node)
+    if node.metadata:
+        written["metadata"] = node.metadata
+    return written
+
+
+def _put_routing(written: dict[str, Json], node: Node) -> None:
+    """Routing stands in the config of a conditional, on the node itself for every other type."""
+    routing = node.routing
+    if routing is None:
+        return
+    fields: dict[str, Json] = {}
+    fields["rules"] = [{"when": rule.when, "next": list(rule.next)} for rule in routing.rules]
+    if routing.default:
+        fields["default"] = list(routing.default)
+    if routing.mode != "first":
+        fields["mode"] = routing.mode
+    if node.type == "conditional":
+        written["config"] = {**fields, **node.config}
+    else:
+        written.update(fields)
+
+
+def _join(join: Join) -> Json:
+    return {"at_least": join.n} if join.policy is JoinPolicy.AT_LEAST else join.policy.value
+
+
+def _retry(retry: Retry) -> dict[str, Json]:
+    written: dict[str, Any] = {}
+    if retry.max_attempts != _RETRY.max_attempts:
+        written["max_attempts"] = retry.max_attempts
+    if retry.base_ms != _RETRY.base_ms:
+        written["base"] = format_duration(retry.base_ms)
+    if retry.factor != _RETRY.factor:
+        written["factor"] = retry.factor
+    if retry.max_ms != _RETRY.max_ms:
+        written["max"] = format_duration(retry.max_ms)
+    if retry.jitter != _RETRY.jitter:
+        written["jitter"] = retry.jitter
+    if retry.on:
+        written["on"] = list(retry.on)
+    return written
+
+
+def _cache(cache: Cache) -> dict[str, Json]:
+    written: dict[str, Json] = {"scope": cache.scope}
+    if cache.ttl_ms is not None:
+        written["ttl"] = format_duration(cache.ttl_ms)
+    return written
+
+
+def _loop(loop: Loop) -> dict[str, Json]:
+    written: dict[str, Json] = {
+        "while": loop.condition,
+        "back_to": loop.back_to,
+        "max_iterations": loop.max_iterations,
+    }
+    if loop.on_exhausted:
+        written["on_exhausted"] = list(loop.on_exhausted)
+    if loop.delay_ms:
+        written["delay"] = format_duration(loop.delay_ms)
+    return written

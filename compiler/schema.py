@@ -1,0 +1,196 @@
+"""The native document as a JSON Schema (2020-12), for editors and for documents checked before they are sent.
+
+It says what a schema can say: fields, types, patterns, which fields exclude each other. References between nodes,
+duplicate ids and expressions are beyond it; everything that the native reader accepts, the schema accepts.
+Published as ``docs/reference/workflow.schema.json``.
+"""
+
+from __future__ import annotations
+
+from .durations import DURATION_PATTERN
+from .limits import DURATION_MS_MAX
+from .node_fields import ATTEMPTS_MAX, CACHE_SCOPES, ITERATIONS_MAX, JOIN_WORDS, MODES, PRIORITIES
+from .node_types import NODE_TYPES
+from .reading import NODE_ID_PATTERN, QUEUE_PATTERN, WORKFLOW_ID_PATTERN
+from .workflow import Json, OnFailure
+
+Schema = dict[str, Json]
+
+SCHEMA_ID = "https://courante.dev/workflow.schema.json"
+_DEFAULTS = ("retry", "max_retries", "timeout", "cache", "queue", "priority", "requires_approval")
+
+
+def workflow_json_schema() -> Schema:
+    """A new copy of the schema."""
+    fields: Schema = {
+        "courante": {"const": 1, "description": "Version of this schema."},
+        "id": {"type": "string", "pattern": WORKFLOW_ID_PATTERN},
+        "name": {"type": "string"},
+        "description": {"type": "string"},
+        "input": {"type": "object", "description": "JSON Schema of the run's input, checked when a run starts."},
+        "output": _ref("expression", "What the run returns; left out: the outputs of the terminal nodes by id."),
+        "policy": _ref("policy"),
+        "defaults": _ref("defaults"),
+        "nodes": {"type": "array", "minItems": 1, "items": _ref("node")},
+        "edges": {"type": "array", "items": _ref("edge")},
+        "metadata": {"type": "object"},
+    }
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": SCHEMA_ID,
+        "title": "Courante workflow",
+        **_closed(fields, "courante", "id", "nodes"),
+        "$defs": _definitions(),
+    }
+
+
+def _ref(name: str, description: str = "") -> Schema:
+    found: Schema = {"$ref": f"#/$defs/{name}"}
+    return {**found, "description": description} if description else found
+
+
+def _closed(fields: Schema, *required: str) -> Schema:
+    """An object of these fields; names that begin with ``x-`` are always allowed."""
+    closed: Schema = {
+        "type": "object",
+        "properties": fields,
+        "patternProperties": {"^x-": True},
+        "additionalProperties": False,
+    }
+    return {**closed, "required": list(required)} if required else closed
+
+
+def _between(low: int, high: int, kind: str = "integer") -> Schema:
+    return {"type": kind, "minimum": low, "maximum": high}
+
+
+def _definitions() -> Schema:
+    node = _node_fields()
+    return {
+        "expression": {"type": ["string", "number", "boolean"], "pattern": r"\S", "description": "CEL."},
+        "mapping": {
+            "type": "object",
+            "additionalProperties": {"type": ["string", "number", "boolean", "null"], "pattern": r"\S"},
+            "description": "A CEL expression per field.",
+        },
+        "duration": {
+            "oneOf": [
+                {"type": "string", "pattern": DURATION_PATTERN},
+                _between(0, DURATION_MS_MAX // 1_000, "number"),
+            ],
+            "description": "250ms, 30s, 10m, 1h, 2d, or seconds as a number.",
+        },
+        "duration_or_template": {
+            "anyOf": [_ref("duration"), {"type": "string", "pattern": r"\{\{"}],
+        },
+        "node_id": {"type": "string", "pattern": NODE_ID_PATTERN},
+        "node_ids": {"oneOf": [_ref("node_id"), {"type": "array", "items": _ref("node_id")}]},
+        "targets": {"oneOf": [_ref("node_id"), {"type": "array", "minItems": 1, "items": _ref("node_id")}]},
+        "rule": _closed({"when": _ref("expression"), "next": _ref("targets")}, "when", "next"),
+        "rules": {"type": "array", "items": _ref("rule")},
+        "mode": {"enum": list(MODES)},
+        "join": {"oneOf": [{"enum": list(JOIN_WORDS)}, _closed({"at_least": _between(1, ITERATIONS_MAX)}, "at_least")]},
+        "retry": _retry(),
+        "cache": {
+            "oneOf": [
+                {"enum": [*CACHE_SCOPES, False]},
+                _closed({"scope": {"enum": list(CACHE_SCOPES)}, "ttl": _ref("duration")}),
+            ]
+        },
+        "loop": _loop(),
+        "policy": _closed(
+            {
+                "on_failure": {"enum": [word.value for word in OnFailure]},
+                "timeout": _ref("duration"),
+                "max_parallel": _between(1, ITERATIONS_MAX),
+            }
+        ),
+        "defaults": _closed({name: node[name] for name in _DEFAULTS}),
+        "edge": _closed({"from": _ref("node_id"), "to": _ref("node_id"), "when": _ref("expression")}, "from", "to"),
+        "node": {**_closed(node, "id", "type"), "allOf": _configs()},
+    }
+
+
+def _retry() -> Schema:
+    return _closed(
+        {
+            "max_attempts": _between(1, ATTEMPTS_MAX),
+            "base": _ref("duration"),
+            "factor": _between(1, 100, "number"),
+            "max": _ref("duration"),
+            "jitter": {"type": "boolean"},
+            "on": {
+                "type": "array",
+                "items": {"oneOf": [{"type": "string", "pattern": QUEUE_PATTERN}, _between(100, 599)]},
+            },
+        }
+    )
+
+
+def _loop() -> Schema:
+    return _closed(
+        {
+            "while": _ref("expression", "True goes back to back_to, with the next iteration."),
+            "back_to": _ref("node_id"),
+            "max_iterations": _between(1, ITERATIONS_MAX),
+            "on_exhausted": _ref("node_ids"),
+            "delay": _ref("duration"),
+        },
+        "while",
+        "back_to",
+    )
+
+
+def _node_fields() -> Schema:
+    return {
+        "id": _ref("node_id"),
+        "type": {"enum": list(NODE_TYPES)},
+        "name": {"type": "string"},
+        "config": {"type": "object"},
+        "depends_on": _ref("node_ids"),
+        "input": {"anyOf": [_ref("expression"), _ref("mapping")]},
+        "when": _ref("expression"),
+        "join": _ref("join"),
+        "retry": _ref("retry"),
+        "max_retries": _between(0, ATTEMPTS_MAX - 1),
+        "timeout": _ref("duration"),
+        "cache": _ref("cache"),
+        "queue": {"type": "string", "pattern": QUEUE_PATTERN},
+        "priority": {"enum": list(PRIORITIES)},
+        "requires_approval": {"type": "boolean"},
+        "on_error": _ref("node_ids"),
+        "compensate": _ref("node_id"),
+        "mutex": {"type": "string", "pattern": QUEUE_PATTERN},
+        "while_waiting": _ref("node_id"),
+        "cancels": _ref("node_ids"),
+        "loop": _ref("loop"),
+        "rules": _ref("rules"),
+        "default": _ref("node_ids"),
+        "mode": _ref("mode"),
+        "metadata": {"type": "object"},
+    }
+
+
+def _configs() -> list[Json]:
+    """What the config of each checked type looks like."""
+    routing: Schema = {"rules": _ref("rules"), "default": _ref("node_ids"), "mode": _ref("mode")}
+    handler: Schema = {"type": "string", "pattern": r"\S"}
+    transform = _closed({"mapping": _ref("mapping"), "expression": _ref("expression")})
+    wait = _closed({"for": _ref("duration_or_template"), "until": _ref("expression")})
+    return [
+        _config_of("function", {"type": "object", "properties": {"handler": handler}, "required": ["handler"]}, True),
+        _config_of("noop", _closed({})),
+        _config_of("echo", _closed({"value": True}, "value"), True),
+        _config_of("sleep", _closed({"for": _ref("duration_or_template")}, "for"), True),
+        _config_of("wait", {**wait, "oneOf": [{"required": ["for"]}, {"required": ["until"]}]}, True),
+        _config_of("transform", {**transform, "not": {"required": ["mapping", "expression"]}}),
+        _config_of("filter", _closed({"items": _ref("expression"), "where": _ref("expression")}, "where"), True),
+        _config_of("conditional", _closed(routing)),
+    ]
+
+
+def _config_of(node_type: str, config: Schema, is_required: bool = False) -> Schema:
+    then: Schema = {"properties": {"config": config}}
+    if is_required:
+        then["required"] = ["config"]
+    return {"if": {"properties": {"type": {"const": node_type}}, "required": ["type"]}, "then": then}

@@ -1,0 +1,79 @@
+"""Node code: the expressions of one node, compiled once per worker and IR."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..compiler.cel import Expression, compile_expression
+from ..compiler.ir import Ir, Node
+from ..compiler.templates import ValueTemplate, compile_value
+from ..compiler.workflow import EdgeKind
+from ..compiler.analysis.sites import AFTER, BEFORE, CONFIG_EXPRESSIONS, ITEM
+
+ROOTS_BEFORE = BEFORE | ITEM
+ROOTS_AFTER = AFTER | ITEM
+
+
+@dataclass(frozen=True, slots=True)
+class NodeCode:
+    """``config``: expressions by field (CEL), ``template``: the rest. ``routes``: something decides among edges.
+
+    ``targets``: per outgoing edge the declared target's id; ``named``: ids that a rule or the default names.
+    """
+
+    when: Expression | None
+    input: Expression | dict[str, Expression] | None
+    config: dict[str, Expression | dict[str, Expression]]
+    template: ValueTemplate
+    rules: tuple[tuple[Expression, tuple[str, ...]], ...]
+    loop: Expression | None
+    edge_when: tuple[Expression | None, ...]
+    targets: tuple[str, ...]
+    named: frozenset[str]
+    routes: bool
+
+
+def compile_node(ir: Ir, node: Node) -> NodeCode:
+    """Compile everything a worker evaluates for ``node``. The IR was checked: no error is expected."""
+    expressions = CONFIG_EXPRESSIONS.get(node.type, ())
+    routing = node.routing
+    edges = [ir.edges[e] for e in node.outs]
+    named: set[str] = set(routing.default) if routing is not None else set()
+    for rule in routing.rules if routing is not None else ():
+        named.update(rule.next)
+    edge_when = tuple(None if e.when is None else compile_expression(e.when, roots=ROOTS_AFTER) for e in edges)
+    return NodeCode(
+        when=None if node.when is None else compile_expression(node.when, roots=ROOTS_BEFORE),
+        input=_compile(node.input),
+        config={k: _compiled(v) for k, v in node.config.items() if k in expressions},
+        template=compile_value({k: v for k, v in node.config.items() if k not in expressions}, roots=ROOTS_BEFORE),
+        rules=tuple(
+            (compile_expression(rule.when, roots=ROOTS_AFTER), rule.next)
+            for rule in (routing.rules if routing is not None else ())
+        ),
+        loop=None if node.loop is None else compile_expression(node.loop.condition, roots=ROOTS_AFTER),
+        edge_when=edge_when,
+        targets=tuple(declared_target(ir, e) for e in node.outs),
+        named=frozenset(named),
+        routes=routing is not None
+        or node.loop is not None
+        or any(when is not None for when, edge in zip(edge_when, edges, strict=True) if edge.kind is EdgeKind.NORMAL),
+    )
+
+
+def declared_target(ir: Ir, edge: int) -> str:
+    """Return the id of the node that an edge was declared to lead to: gates are looked through."""
+    node = ir.nodes[ir.edges[edge].target]
+    while node.is_gate:
+        node = ir.nodes[ir.edges[node.outs[0]].target]
+    return node.id
+
+
+def _compiled(source: object) -> Expression | dict[str, Expression]:
+    if isinstance(source, dict):
+        return {str(k): compile_expression(str(v), roots=ROOTS_BEFORE) for k, v in source.items()}
+    return compile_expression(str(source), roots=ROOTS_BEFORE)
+
+
+def _compile(source: str | dict[str, str] | None) -> Expression | dict[str, Expression] | None:
+    return None if source is None else _compiled(source)

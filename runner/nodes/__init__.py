@@ -1,0 +1,22 @@
+"""Node types: one file per type. ``INLINE`` ones return at once; the others are awaited in a task of their own."""
+
+from .conditional import run_conditional
+from .echo import run_echo
+from .filter import run_filter
+from .function import run_function
+from .noop import run_noop
+from .sleep import run_sleep
+from .transform import run_transform
+from .wait import run_wait
+
+INLINE = {
+    "noop": run_noop,
+    "conditional": run_conditional,
+    "echo": run_echo,
+    "transform": run_transform,
+    "filter": run_filter,
+    "wait": run_wait,
+}
+AWAITED = {"function": run_function, "sleep": run_sleep}
+
+__all__ = ["AWAITED", "INLINE"]

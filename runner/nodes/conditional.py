@@ -1,0 +1,8 @@
+"""``conditional``: passes its input on; its rules are decided on that (see ``routing``)."""
+
+from ..outcomes import Outcome, Succeeded
+from ..work import Work
+
+
+def run_conditional(work: Work) -> Outcome:
+    return Succeeded(work.input_bytes())

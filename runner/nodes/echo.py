@@ -1,0 +1,10 @@
+"""``echo``: returns its config's ``value``; without one, its input."""
+
+from ..outcomes import Outcome, Succeeded
+from ..work import Work, encode_json
+from .config import render_config
+
+
+def run_echo(work: Work) -> Outcome:
+    config = render_config(work)
+    return Succeeded(encode_json(config["value"]) if "value" in config else work.input_bytes())

@@ -1,0 +1,8 @@
+"""``noop``: passes its input on."""
+
+from ..outcomes import Outcome, Succeeded
+from ..work import Work
+
+
+def run_noop(work: Work) -> Outcome:
+    return Succeeded(work.input_bytes())

@@ -1,0 +1,18 @@
+"""``sleep``: holds its slot for a while, then passes its input on."""
+
+import anyio
+
+from ...compiler.durations import parse_duration
+from ...sdk.steps import Steps
+from ..outcomes import Outcome, StepError, Succeeded
+from ..work import Work
+from .config import render_config
+
+
+async def run_sleep(work: Work, steps: Steps, worker: str) -> Outcome:
+    del steps, worker
+    ms = parse_duration(render_config(work).get("for", 0))
+    if ms is None:
+        raise StepError("CONFIG_INVALID", "'for' is a duration like 250ms, 30s or 10m")
+    await anyio.sleep(ms / 1000)
+    return Succeeded(work.input_bytes())

@@ -1,0 +1,78 @@
+"""Outcomes: what became of one token, before the rules decide where the next ones go."""
+
+from __future__ import annotations
+
+import traceback as tracebacks
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from ..sdk.events import ErrorInfo
+
+MESSAGE_MAX = 2_000
+TRACEBACK_MAX = 8_000
+"""Characters; the last frames are kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Succeeded:
+    """``output``: JSON bytes."""
+
+    output: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """Its ``when`` was false."""
+
+    reason: str = "condition_false"
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    error: ErrorInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """Waits in the timers. ``due``: ``+ms`` from now, or a time in ms since the epoch."""
+
+    due: str
+
+
+@dataclass(frozen=True, slots=True)
+class GivenBack:
+    """This worker cannot run it; another may, after ``delay_ms``."""
+
+    delay_ms: int
+
+
+Outcome: TypeAlias = Succeeded | Skipped | Failed | Parked | GivenBack
+
+
+class StepError(Exception):
+    """A node's own failure with a code, raised inside node types. ``type`` is the error's type in the log."""
+
+    def __init__(self, type: str, message: str) -> None:
+        super().__init__(message)
+        self.type = type
+
+
+def describe(error: BaseException, node: str, attempt: int, worker: str) -> ErrorInfo:
+    """Return what the log keeps of an exception; texts are cut and made valid UTF-8."""
+    if isinstance(error, StepError):
+        return ErrorInfo(
+            type=error.type, message=_clean(str(error), MESSAGE_MAX), node=node, attempt=attempt, worker=worker
+        )
+    frames = "".join(tracebacks.format_exception(error))
+    return ErrorInfo(
+        type=type(error).__name__,
+        message=_clean(str(error), MESSAGE_MAX),
+        node=node,
+        attempt=attempt,
+        worker=worker,
+        traceback=_clean(frames[-TRACEBACK_MAX:], TRACEBACK_MAX),
+    )
+
+
+def _clean(text: str, limit: int) -> str:
+    return text[:limit].encode("utf-8", "replace").decode().replace("\x00", "\ufffd")

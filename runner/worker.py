@@ -1,0 +1,178 @@
+"""The worker: a stateless process that runs tokens until it is told to stop.
+
+It never exits on a passing fault. ``stop`` lets it finish what it holds; ``kill`` gives up at once.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import time
+from collections.abc import Sequence
+
+import anyio
+import msgspec
+import structlog
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from ..sdk.keys import Keys
+from ..sdk.scripts import QUEUE_GROUP
+from ..sdk.steps import Steps
+from .execution import Executor
+from .lane import Lane
+from .plans import Plans
+from .slots import Slots
+
+HEARTBEAT_S = 5.0
+THREADS_EXTRA = 8
+log = structlog.get_logger()
+
+
+def connect(url: str, *, is_blocking: bool = False) -> Redis:
+    """Return a client that never repeats a command by itself: repeating is the caller's, under the same number."""
+    return Redis.from_url(
+        url,
+        retry=Retry(NoBackoff(), 0),
+        socket_timeout=None if is_blocking else 30.0,
+        socket_connect_timeout=5.0,
+        max_connections=64,
+    )
+
+
+class Worker:
+    """Runs tokens of ``env`` from Redis. ``queues``: named classes of work; the ``system`` queue is always read."""
+
+    def __init__(
+        self,
+        *,
+        redis_url: str,
+        env: str = "default",
+        partitions: Sequence[int] = (0,),
+        queues: Sequence[str] = ("default",),
+        steps: Steps,
+        concurrency: int = 128,
+        build: str = "",
+        outbox_soft_max: int = 500_000,
+        outbox_hard_max: int = 1_000_000,
+    ) -> None:
+        self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+        self._url = redis_url
+        self._keys = Keys(env)
+        self._partitions = list(partitions)
+        self._queues = list(dict.fromkeys(queue for queue in queues if queue != "system"))
+        self._steps = steps
+        self._build = build
+        self._slots = Slots(concurrency)
+        self._limits = (outbox_soft_max, outbox_hard_max)
+        self._redis = connect(redis_url)
+        self._lanes: list[Lane] = []
+        self._listeners: list[Redis] = []
+        self._scope = anyio.CancelScope()
+
+    async def run(self) -> None:
+        """Work until ``stop``; then leave nothing behind: neither an entry nor a consumer."""
+        plans = Plans(self._redis, self._keys)
+        anyio.to_thread.current_default_thread_limiter().total_tokens = self._slots.total + THREADS_EXTRA
+        for number in self._partitions:
+            partition = self._keys.partition(number)
+            listener = connect(self._url, is_blocking=True).client()
+            self._listeners.append(listener)
+            executor = Executor(
+                redis=self._redis,
+                keys=self._keys,
+                partition=partition,
+                consumer=self.name,
+                plans=plans,
+                steps=self._steps,
+            )
+            lane = Lane(
+                redis=self._redis,
+                listener=listener,
+                keys=partition,
+                consumer=self.name,
+                queues=self._queues,
+                executor=executor,
+                slots=self._slots,
+                outbox_soft_max=self._limits[0],
+                outbox_hard_max=self._limits[1],
+            )
+            self._lanes.append(lane)
+        log.info("worker_started", worker=self.name, queues=self._queues, concurrency=self._slots.total)
+        with self._scope:
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._heartbeat)
+                async with anyio.create_task_group() as lanes:
+                    for lane in self._lanes:
+                        lanes.start_soon(lane.run)
+                group.cancel_scope.cancel()
+            await self._leave()
+        with anyio.CancelScope(shield=True), anyio.move_on_after(2):
+            await self.close()
+        log.info("worker_stopped", worker=self.name, applied=self.applied, refused=self.refused)
+
+    def stop(self) -> None:
+        """Take no more; finish what is held."""
+        log.info("worker_stopping", worker=self.name)
+        for lane in self._lanes:
+            lane.stop()
+
+    def kill(self) -> None:
+        """Stop at once. What is held is taken over by others when its lease has passed."""
+        self._scope.cancel()
+
+    async def close(self) -> None:
+        for listener in self._listeners:
+            await listener.aclose()
+        await self._redis.aclose()
+
+    @property
+    def applied(self) -> int:
+        return sum(lane.applied for lane in self._lanes)
+
+    @property
+    def refused(self) -> int:
+        return sum(lane.refused for lane in self._lanes)
+
+    async def _heartbeat(self) -> None:
+        """Announce this worker: who, what it can run, that it lives."""
+        facts = {
+            "host": socket.gethostname(),
+            "pid": str(os.getpid()),
+            "build": self._build,
+            "handlers": msgspec.json.encode(self._steps.names()),
+            "queues": msgspec.json.encode(self._queues),
+            "started_at": f"{time.time():.3f}",
+        }
+        while True:
+            try:
+                for number in self._partitions:
+                    key = self._keys.partition(number).worker(self.name)
+                    await self._redis.hset(key, mapping={**facts, "seen_at": f"{time.time():.3f}"})
+                    await self._redis.expire(key, 3_600)
+            except (RedisError, OSError) as error:
+                log.warning("redis_unreachable", error=str(error))
+            await anyio.sleep(HEARTBEAT_S)
+
+    async def _leave(self) -> None:
+        """Drop this consumer from the groups, where nothing of its is pending, and its own key."""
+        try:
+            for number in self._partitions:
+                partition = self._keys.partition(number)
+                is_free = True
+                for lane in self._lanes:
+                    for stream in lane.streams:
+                        pending = await self._redis.xpending_range(
+                            stream, QUEUE_GROUP, "-", "+", 1, consumername=self.name
+                        )
+                        if pending:
+                            is_free = False
+                        else:
+                            await self._redis.xgroup_delconsumer(stream, QUEUE_GROUP, self.name)
+                if is_free:
+                    await self._redis.delete(partition.worker(self.name))
+        except (RedisError, OSError) as error:
+            log.warning("worker_left_uncleanly", error=str(error))

@@ -1,0 +1,44 @@
+"""Payloads that are too large to travel inline: content-addressed, written before the script that refers to them.
+
+A reference is ``@<digest>:<size>``: JSON never begins with ``@``.
+"""
+
+from __future__ import annotations
+
+from .events import digest
+from .keys import Keys
+from .scripts import Connection
+
+INLINE_BYTES_MAX = 8_192
+PAYLOAD_BYTES_MAX = 16 * 1024 * 1024
+
+
+class PayloadMissing(Exception):
+    """A payload is referred to and not stored, or its content is not what its address says."""
+
+
+class PayloadTooLarge(Exception):
+    def __init__(self, size: int, limit: int) -> None:
+        super().__init__(f"the payload has {size:,} bytes; at most {limit:,} are allowed")
+
+
+def is_reference(value: bytes) -> bool:
+    return value.startswith(b"@")
+
+
+async def store_payload(redis: Connection, keys: Keys, content: bytes, limit: int = PAYLOAD_BYTES_MAX) -> bytes:
+    """Store the content under its address and return the reference. Idempotent. Raises PayloadTooLarge."""
+    if len(content) > limit:
+        raise PayloadTooLarge(len(content), limit)
+    address = digest(content).hex()
+    await redis.set(keys.blob(address), content)
+    return f"@{address}:{len(content)}".encode()
+
+
+async def load_payload(redis: Connection, keys: Keys, reference: bytes) -> bytes:
+    """Return the content, checked against its address. Raises PayloadMissing."""
+    address = reference[1:].split(b":")[0].decode()
+    content = await redis.get(keys.blob(address))
+    if content is None or digest(content).hex() != address:
+        raise PayloadMissing(f"the payload {address} is gone or damaged")
+    return bytes(content)

@@ -1,0 +1,225 @@
+"""Commands: what someone outside asks of the engine, durable and numbered per run before Redis hears of it.
+
+Number 1 is the start. A start with an idempotency key gets its run id from the key: the same key is the same run, and
+the same key with another request is a conflict. Rows never change; what was applied is seen in the log.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from ..events import digest
+from .connection import Connection
+from .errors import UnknownRun
+from .queries import load_queries
+
+_sql = load_queries("commands")
+_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_encoder = msgspec.json.Encoder()
+
+
+class StartCommand(msgspec.Struct, frozen=True, kw_only=True):
+    """The start of one run, resolved: ``version`` and ``ir_hash`` are what it will execute.
+
+    ``input``: canonical JSON. ``asked_version``: what the caller named, None for the latest; a repeated request stays
+    the same one when the latest has moved. ``partition``: from 0.
+    """
+
+    env: str
+    run_id: str
+    partition: int
+    workflow: str
+    version: int
+    ir_hash: str
+    input: bytes
+    asked_version: int | None = None
+    idempotency_key: str | None = None
+    by: str | None = None
+    tags: tuple[str, ...] = ()
+    trigger: str = "initial"
+    start_at: datetime | None = None
+    expires_at: datetime | None = None
+    traceparent: str | None = None
+    base_run_id: str | None = None
+
+    def body_digest(self) -> bytes:
+        """Return the digest of what was asked, 16 bytes. Who, when and the trace are not part of it."""
+        asked = (self.workflow, self.asked_version, self.tags, self.base_run_id)
+        return hashlib.blake2b(_encoder.encode(asked) + b"\n" + self.input, digest_size=16).digest()
+
+
+class Accepted(msgspec.Struct, frozen=True, tag=True):
+    """A new run. It is durable when the caller's transaction is."""
+
+    run_id: str
+    created_at: datetime
+
+
+class Duplicate(msgspec.Struct, frozen=True, tag=True):
+    """The same request was accepted before; ``created_at`` is of then."""
+
+    run_id: str
+    created_at: datetime
+
+
+class Conflict(msgspec.Struct, frozen=True, tag=True):
+    """The run id, or the key that it is derived from, belongs to another request."""
+
+    run_id: str
+
+
+class StartToApply(msgspec.Struct, frozen=True, kw_only=True):
+    """A committed start whose ``run.started`` is not in the log."""
+
+    run_id: str
+    partition: int
+    workflow: str
+    version: int
+    ir_hash: str
+    input: bytes
+    input_digest: bytes
+    idempotency_key: str | None
+    by: str | None
+    tags: tuple[str, ...]
+    trigger: str
+    start_at: datetime | None
+    expires_at: datetime | None
+    traceparent: str | None
+    base_run_id: str | None
+    created_at: datetime
+
+
+class Command(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """A numbered command as it stands in Postgres."""
+
+    number: int
+    type: str
+    by: str | None
+    body: bytes
+    created_at: datetime
+    decides: str | None = None
+
+
+class Decided(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Someone else decided this token first: who, what and when."""
+
+    number: int
+    type: str
+    by: str | None
+    body: bytes
+    created_at: datetime
+
+
+def run_id_of_key(env: str, key: str) -> str:
+    """Return the id of the run that an idempotency key stands for: ``run_`` and 26 characters as in a ULID."""
+    number = int.from_bytes(hashlib.blake2b(f"{env}\n{key}".encode(), digest_size=16).digest())
+    return "run_" + "".join(_ALPHABET[(number >> shift) & 31] for shift in range(125, -1, -5))
+
+
+async def insert_starts(
+    conn: Connection, starts: Sequence[StartCommand]
+) -> list[Accepted | Duplicate | Conflict]:
+    """Commit many starts at once; the answers are in the order given. Idempotent by run id.
+
+    One statement, a second one where something was there already. Two starts of one run in one call are told apart
+    as if they had come one after the other. Ordered by run id, so that concurrent calls cannot deadlock.
+    """
+    if not starts:
+        return []
+    digests = [start.body_digest() for start in starts]
+    rows = await conn.fetch(_sql["insert_starts"], *_columns(starts, digests))
+    created: dict[str, datetime] = {row[0]: row[1] for row in rows}
+    if len(created) == len(starts):
+        return [Accepted(start.run_id, created[start.run_id]) for start in starts]
+    found = await conn.fetch(_sql["find_starts"], [start.run_id for start in starts])
+    stored = {row["run_id"]: row for row in found}
+    answers: list[Accepted | Duplicate | Conflict] = []
+    for start, body_digest in zip(starts, digests, strict=True):
+        row = stored[start.run_id]
+        if (row["env"], row["body_digest"]) != (start.env, body_digest):
+            answers.append(Conflict(start.run_id))
+        elif created.pop(start.run_id, None) is not None:
+            answers.append(Accepted(start.run_id, row["created_at"]))
+        else:
+            answers.append(Duplicate(start.run_id, row["created_at"]))
+    return answers
+
+
+async def starts_to_apply(
+    conn: Connection, env: str, partition: int, *, older_than_ms: int = 0, limit: int = 1_000
+) -> list[StartToApply]:
+    """Return committed starts with no ``run.started`` in the log, oldest first.
+
+    A start that waits for ``start_at`` is among them: applying it parks it. Cost: the starts committed since the last
+    call that found nothing older, not the history; a mark by transaction number keeps that exact. Writes the mark.
+    """
+    horizon: str = await conn.fetchval(_sql["snapshot_xmin"])
+    mark: str = await conn.fetchval(_sql["get_mark"], env, partition) or "0"
+    rows = await conn.fetch(_sql["starts_to_apply"], env, partition, mark, older_than_ms, limit)
+    oldest = min(int(rows[0]["xact"]), int(horizon)) if rows else int(horizon)
+    await conn.execute(_sql["move_mark"], env, partition, str(oldest))
+    return [_start_to_apply(dict(row)) for row in rows if row["is_old"]]
+
+
+async def append_command(
+    conn: Connection, run_id: str, type: str, body: bytes, *, by: str | None = None, decides: str | None = None
+) -> Command | Decided:
+    """Give a command the next number of its run, in one transaction; concurrent calls for a run take turns.
+
+    decides: a token; the first decision stands and a later one is told of it. Raises UnknownRun.
+    """
+    async with conn.transaction():
+        run = await conn.fetchrow(_sql["lock_run"], run_id)
+        if run is None:
+            raise UnknownRun(run_id)
+        if decides is not None and (first := await conn.fetchrow(_sql["find_decision"], run_id, decides)) is not None:
+            return Decided(**dict(first))
+        values = (run["env"], run_id, type, run["partition"], body, digest(body), by, decides)
+        row = await conn.fetchrow(_sql["append_command"], *values)
+        assert row is not None
+        created_at: datetime = row["created_at"]
+        return Command(number=row["number"], type=type, by=by, body=body, created_at=created_at, decides=decides)
+
+
+async def commands_after(conn: Connection, run_id: str, number: int) -> list[Command]:
+    """Return the commands of a run that come after ``number``, in order."""
+    return [Command(**dict(row)) for row in await conn.fetch(_sql["commands_after"], run_id, number)]
+
+
+def _start_to_apply(row: dict[str, Any]) -> StartToApply:
+    fields = {name: row[name] for name in StartToApply.__struct_fields__}
+    return StartToApply(**(fields | {"tags": tuple(row["tags"])}))
+
+
+def _columns(starts: Sequence[StartCommand], digests: Sequence[bytes]) -> tuple[list[object], ...]:
+    """The arrays of ``insert_starts``, in its order."""
+    return (
+        [start.env for start in starts],
+        [start.run_id for start in starts],
+        [start.partition for start in starts],
+        [start.input for start in starts],
+        list(digests),
+        [start.by for start in starts],
+        [start.workflow for start in starts],
+        [start.version for start in starts],
+        [start.ir_hash for start in starts],
+        [digest(start.input) for start in starts],
+        [start.idempotency_key for start in starts],
+        [_array(start.tags) for start in starts],
+        [start.trigger for start in starts],
+        [start.start_at for start in starts],
+        [start.expires_at for start in starts],
+        [start.traceparent for start in starts],
+        [start.base_run_id for start in starts],
+    )
+
+
+def _array(words: Sequence[str]) -> str:
+    """The text of a Postgres array, because arrays of arrays must not be ragged."""
+    quoted = (word.replace("\\", "\\\\").replace('"', '\\"') for word in words)
+    return "{" + ",".join(f'"{word}"' for word in quoted) + "}" if words else "{}"

@@ -1,0 +1,29 @@
+"""How the stores reach Postgres: a connection or a pool is always passed in; nothing here opens one.
+
+A function that takes a ``Connection`` does all its work on it, and leaves transactions to the caller unless it says so.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    import asyncpg
+    from asyncpg.pool import PoolConnectionProxy
+
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]"
+Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MS = timedelta(milliseconds=1)
+
+
+def from_ms(at_ms: int) -> datetime:
+    """Raises OverflowError where no date can say it."""
+    return EPOCH + timedelta(milliseconds=at_ms)
+
+
+def to_ms(at: datetime) -> int:
+    """Whole milliseconds since the epoch; exact for what ``from_ms`` made."""
+    return (at - EPOCH) // _MS

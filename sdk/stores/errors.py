@@ -1,0 +1,64 @@
+"""What the stores raise.
+
+    StoreError
+    ├── SchemaError        the database is not what this code needs
+    │   ├── MigrationChanged    a migration that was applied reads otherwise now (file)
+    │   └── SchemaTooNew        migrations were applied that this code does not know (names)
+    ├── UnknownWorkflow    no such workflow or version
+    ├── UnknownRun         no such run
+    └── BadFilter          a filter, limit or cursor that cannot be used (field)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class StoreError(Exception):
+    """Anything that a store refuses."""
+
+
+class SchemaError(StoreError):
+    """The database is not what this code needs."""
+
+
+class MigrationChanged(SchemaError):
+    """A migration that was applied reads otherwise now. file: its name."""
+
+    def __init__(self, file: str) -> None:
+        super().__init__(f"{file} was changed after it had been applied; write a new migration instead")
+        self.file = file
+
+
+class SchemaTooNew(SchemaError):
+    """The database was migrated by newer code. names: the migrations unknown here."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__(f"the database has migrations that this version does not know: {', '.join(names)}; upgrade it")
+        self.names = tuple(names)
+
+
+class UnknownWorkflow(StoreError):
+    """No such workflow, or no such version of it."""
+
+    def __init__(self, workflow: str, version: int | None = None) -> None:
+        what = workflow if version is None else f"{workflow} version {version}"
+        super().__init__(f"there is no workflow {what}")
+        self.workflow = workflow
+        self.version = version
+
+
+class UnknownRun(StoreError):
+    """No such run."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(f"there is no run {run_id}")
+        self.run_id = run_id
+
+
+class BadFilter(StoreError):
+    """A filter that cannot be used. field: which one."""
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(f"{field}: {problem}")
+        self.field = field

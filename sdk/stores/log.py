@@ -1,0 +1,94 @@
+"""The event log, read: events of a run in order, and whether its chain holds. Nothing here writes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import asyncpg
+import msgspec
+
+from ..events import GENESIS, Facts, RecordedEvent, chain_hash, decode_facts, digest
+from .connection import Connection, to_ms
+from .queries import load_queries
+
+SEQ_MAX = 2**63 - 1
+PREFETCH = 1_000
+
+_sql = load_queries("log")
+
+
+class ChainBreak(msgspec.Struct, frozen=True, kw_only=True):
+    """The first event of a run at which the log does not hold together. reason: what is wrong, for people."""
+
+    run_id: str
+    seq: int
+    reason: str
+
+
+async def read_events(
+    conn: Connection, run_id: str, upto: int | None = None, *, after: int = 0
+) -> list[RecordedEvent]:
+    """Return the events of a run in order: those after ``after``, up to and with ``upto``; empty for an unknown run.
+
+    A payload reference stays a reference (``payloads.resolve``). Raises msgspec.ValidationError where facts were
+    written by newer code.
+    """
+    rows = await conn.fetch(_sql["read_events"], run_id, after, SEQ_MAX if upto is None else upto)
+    return [
+        RecordedEvent(
+            run_id=run_id, seq=row["seq"], at_ms=to_ms(row["at"]), facts=decode_facts(row["facts"]), payload=row["payload"]
+        )
+        for row in rows
+    ]
+
+
+async def stream_events(conn: Connection, run_id: str) -> AsyncIterator[RecordedEvent]:
+    """Yield the events of a run in order, a thousand at a time, for runs that do not fit into memory."""
+    after = 0
+    while True:
+        events = await read_events(conn, run_id, after + PREFETCH, after=after)
+        for event in events:
+            yield event
+        if not events:
+            return
+        after = events[-1].seq
+
+
+async def verify_chain(conn: Connection, run_id: str) -> ChainBreak | None:
+    """Return the first break of a run's chain, None where it holds.
+
+    Checked: no gap from 1, every hash over the row before it, the columns against the facts, payloads that still stand
+    against their digests, and the end against what the projection remembers of it. Reads in batches, in a transaction.
+    """
+    async with conn.transaction(isolation="repeatable_read", readonly=True):
+        seq, previous = 0, GENESIS
+        async for row in conn.cursor(_sql["read_chain"], run_id, prefetch=PREFETCH):
+            seq += 1
+            if row["seq"] != seq:
+                return ChainBreak(run_id=run_id, seq=seq, reason=f"missing: the next event is {row['seq']}")
+            if reason := _fault(run_id, row, previous):
+                return ChainBreak(run_id=run_id, seq=seq, reason=reason)
+            previous = row["hash"]
+        end = await conn.fetchrow(_sql["read_end"], run_id)
+        if end is not None and end["last_seq"] is not None and (end["last_seq"], end["last_hash"]) != (seq, previous):
+            return ChainBreak(run_id=run_id, seq=seq + 1, reason=f"the run is known to end with event {end['last_seq']}")
+        return None
+
+
+def _fault(run_id: str, row: asyncpg.Record, previous: bytes) -> str:
+    """What is wrong with one row, "" where nothing is."""
+    payload_digest, facts = row["payload_digest"], row["facts"]
+    if row["prev_hash"] != previous:
+        return "prev_hash is not the hash of the event before"
+    if row["hash"] != chain_hash(previous, run_id, row["seq"], to_ms(row["at"]), facts, payload_digest):
+        return "hash does not fit the row"
+    if row["payload"] is not None and digest(row["payload"]) != payload_digest:
+        return "the payload is not the one of its digest"
+    try:
+        said: Facts = decode_facts(facts)
+    except msgspec.MsgspecError as error:
+        return f"the facts cannot be read: {error}"
+    columns = (row["type"], row["node"], row["scope"], row["attempt"], row["worker"])
+    if columns != (said.type, said.node, said.scope, said.attempt, said.worker):
+        return "the columns do not say what the facts say"
+    return ""

@@ -1,0 +1,192 @@
+"""Runs as people ask for them: read from the projections, with accepted but unrecorded runs as PENDING.
+
+A run is WAITING when it is RUNNING and nothing but waits is left: a filter by RUNNING finds those too.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from datetime import datetime
+from typing import Any
+
+import asyncpg
+import msgspec
+
+from ..events import ErrorInfo
+from .connection import Connection, from_ms, to_ms
+from .errors import BadFilter, UnknownRun
+from .queries import load_queries
+from .status import RunStatus, StepStatus, run_status
+
+LIMIT_MAX = 1_000
+
+_sql = load_queries("runs")
+_error = msgspec.json.Decoder(ErrorInfo)
+
+
+class RunRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One run. ``output_seq``: the event whose payload is the output. ``drain_reason``: why its tokens are removed.
+
+    ``is_halted``: stopped for repair. ``started_at`` is None while it is PENDING.
+    """
+
+    run_id: str
+    env: str
+    partition: int
+    workflow: str
+    version: int
+    ir_hash: str
+    status: RunStatus
+    trigger: str
+    base_run_id: str | None
+    by: str | None
+    tags: tuple[str, ...]
+    output_seq: int | None
+    error: ErrorInfo | None
+    drain_reason: str | None
+    is_halted: bool
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+class StepRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One attempt of a node in a scope. ``due_at``: when its wait or backoff ends by itself. ``ms``: of the handler."""
+
+    node: str
+    scope: str
+    attempt: int
+    status: StepStatus
+    reason: str | None
+    worker: str | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    due_at: datetime | None
+    ms: int | None
+    error: ErrorInfo | None
+    output_seq: int | None
+
+
+class RunPage(msgspec.Struct, frozen=True, kw_only=True):
+    """``next``: what to pass as cursor for the page after this; None on the last one."""
+
+    runs: list[RunRow]
+    next: str | None
+
+
+class RunStatistics(msgspec.Struct, frozen=True, kw_only=True):
+    """Executions by status; durations in ms."""
+
+    executions: int
+    succeeded: int
+    failed: int
+    skipped: int
+    cancelled: int
+    running: int
+    waiting: int
+    retrying: int
+    retries: int
+    handler_ms: int
+    elapsed_ms: int
+
+
+async def get_run(conn: Connection, run_id: str) -> RunRow:
+    """Raises UnknownRun."""
+    row = await conn.fetchrow(_sql["get_run"], run_id)
+    if row is None:
+        raise UnknownRun(run_id)
+    return _run(row)
+
+
+async def list_runs(
+    conn: Connection,
+    env: str,
+    *,
+    workflow: str | None = None,
+    status: str | None = None,
+    since: datetime | None = None,
+    tag: str | None = None,
+    limit: int = 50,
+    cursor: str | None = None,
+) -> RunPage:
+    """Return one page of runs, newest first. status: any accepted spelling. limit: 1 to 1,000. Raises BadFilter."""
+    if not 1 <= limit <= LIMIT_MAX:
+        raise BadFilter("limit", f"{limit} is not between 1 and {LIMIT_MAX}")
+    values: list[object] = [env]
+    conditions = ["env = $1"]
+
+    def add(condition: str, *given: object) -> None:
+        places = [f"${len(values) + n}" for n in range(1, len(given) + 1)]
+        conditions.append(condition.format(*places))
+        values.extend(given)
+
+    if workflow is not None:
+        add("workflow = {}", workflow)
+    if status is not None:
+        wanted = run_status(status)
+        is_waiting = wanted is RunStatus.WAITING
+        add("status = {}", str(RunStatus.RUNNING if is_waiting else wanted))
+        conditions += ["is_waiting"] if is_waiting else []
+    if since is not None:
+        add("created_at >= {}", since)
+    if tag is not None:
+        # the second condition lets the partial index be used
+        add("tags @> ARRAY[{}::text] AND tags <> '{{}}'", tag)
+    if cursor is not None:
+        add("(created_at, run_id) < ({}, {})", *_read_cursor(cursor))
+    where = " AND ".join(conditions)
+    order = f"ORDER BY created_at DESC, run_id DESC LIMIT {limit + 1}"
+    rows = [_run(row) for row in await conn.fetch(f"{_sql['list_runs']} WHERE {where} {order}", *values)]
+    return RunPage(runs=rows[:limit], next=_make_cursor(rows[limit - 1]) if len(rows) > limit else None)
+
+
+async def list_steps(conn: Connection, run_id: str) -> list[StepRow]:
+    """Return the executions of a run in the order in which they began. Nodes that never began are not among them."""
+    return [_step(row) for row in await conn.fetch(_sql["list_steps"], run_id)]
+
+
+async def get_statistics(conn: Connection, run_id: str) -> RunStatistics:
+    """Raises UnknownRun where the run is not recorded."""
+    row = await conn.fetchrow(_sql["run_statistics"], run_id)
+    if row is None:
+        raise UnknownRun(run_id)
+    return RunStatistics(**dict(row))
+
+
+async def final_runs(conn: Connection, run_ids: list[str]) -> set[str]:
+    """Return those of the runs whose final event is recorded."""
+    return {row[0] for row in await conn.fetch(_sql["final_runs"], run_ids)}
+
+
+async def open_runs_by_status(conn: Connection, env: str) -> dict[str, int]:
+    """Return the number of recorded runs by status; the COMPLETED ones are not counted."""
+    return {row["status"]: row["runs"] for row in await conn.fetch(_sql["runs_by_status"], env)}
+
+
+def _run(row: asyncpg.Record) -> RunRow:
+    fields: dict[str, Any] = dict(row)
+    is_waiting = fields.pop("is_waiting")
+    fields["status"] = RunStatus.WAITING if is_waiting else RunStatus(fields["status"])
+    fields["tags"] = tuple(fields["tags"])
+    fields["error"] = None if fields["error"] is None else _error.decode(fields["error"])
+    return RunRow(**fields)
+
+
+def _step(row: asyncpg.Record) -> StepRow:
+    fields: dict[str, Any] = dict(row)
+    fields["status"] = StepStatus(fields["status"])
+    fields["error"] = None if fields["error"] is None else _error.decode(fields["error"])
+    return StepRow(**fields)
+
+
+def _make_cursor(run: RunRow) -> str:
+    return base64.urlsafe_b64encode(f"{to_ms(run.created_at)}:{run.run_id}".encode()).decode()
+
+
+def _read_cursor(cursor: str) -> tuple[datetime, str]:
+    try:
+        created_ms, _, run_id = base64.b64decode(cursor, altchars=b"-_", validate=True).decode().partition(":")
+        return from_ms(int(created_ms)), run_id
+    except (ValueError, OverflowError, binascii.Error) as cause:
+        raise BadFilter("cursor", "not one of ours") from cause

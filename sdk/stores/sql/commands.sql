@@ -1,0 +1,52 @@
+-- name: insert_starts
+INSERT INTO commands (env, run_id, number, type, partition, body, body_digest, by, workflow, version, ir_hash, input_digest,
+                      idempotency_key, tags, trigger, start_at, expires_at, traceparent, base_run_id)
+SELECT g.env, g.run_id, 1, 'start', g.partition, g.body, g.body_digest, g.by, g.workflow, g.version, g.ir_hash,
+       g.input_digest, g.idempotency_key, g.tags::text[], g.trigger, g.start_at, g.expires_at, g.traceparent, g.base_run_id
+  FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bytea[], $5::bytea[], $6::text[], $7::text[], $8::bigint[],
+              $9::text[], $10::bytea[], $11::text[], $12::text[], $13::text[], $14::timestamptz[], $15::timestamptz[],
+              $16::text[], $17::text[])
+    AS g (env, run_id, partition, body, body_digest, by, workflow, version, ir_hash, input_digest, idempotency_key, tags,
+          trigger, start_at, expires_at, traceparent, base_run_id)
+ ORDER BY g.run_id
+ON CONFLICT ON CONSTRAINT commands_pkey DO NOTHING
+RETURNING run_id, created_at
+
+-- name: find_starts
+SELECT run_id, env, body_digest, created_at FROM commands WHERE run_id = ANY($1::text[]) AND number = 1
+
+-- name: get_mark
+SELECT xact::text FROM reconciler_marks
+ WHERE env = $1 AND partition = $2 AND xact <= pg_snapshot_xmax(pg_current_snapshot())
+
+-- name: starts_to_apply
+SELECT c.run_id, c.partition, c.workflow, c.version, c.ir_hash, c.body AS input, c.input_digest, c.idempotency_key, c.by,
+       c.tags, c.trigger, c.start_at, c.expires_at, c.traceparent, c.base_run_id, c.created_at, c.xact::text AS xact,
+       c.created_at <= clock_timestamp() - make_interval(secs => $4::float8 / 1000) AS is_old
+  FROM commands c
+ WHERE c.type = 'start' AND c.env = $1 AND c.partition = $2 AND c.xact >= $3::text::xid8
+   AND NOT EXISTS (SELECT FROM runs r WHERE r.run_id = c.run_id)
+ ORDER BY c.xact, c.created_at
+ LIMIT $5
+
+-- name: snapshot_xmin
+SELECT pg_snapshot_xmin(pg_current_snapshot())::text
+
+-- name: move_mark
+INSERT INTO reconciler_marks (env, partition, xact) VALUES ($1, $2, $3::text::xid8)
+ON CONFLICT ON CONSTRAINT reconciler_marks_pkey DO UPDATE SET xact = excluded.xact
+ WHERE reconciler_marks.xact <> excluded.xact
+
+-- name: lock_run
+SELECT env, partition FROM commands WHERE run_id = $1 AND number = 1 FOR UPDATE
+
+-- name: find_decision
+SELECT number, type, by, body, created_at FROM commands WHERE run_id = $1 AND decides = $2
+
+-- name: append_command
+INSERT INTO commands (env, run_id, number, type, partition, body, body_digest, by, decides)
+SELECT $1, $2, max(number) + 1, $3, $4, $5, $6, $7, $8 FROM commands WHERE run_id = $2
+RETURNING number, created_at
+
+-- name: commands_after
+SELECT number, type, by, body, decides, created_at FROM commands WHERE run_id = $1 AND number > $2 ORDER BY number

@@ -1,0 +1,25 @@
+-- name: read_events
+SELECT l.seq, l.at, l.facts, p.payload
+  FROM event_log l LEFT JOIN event_payloads p ON p.run_id = l.run_id AND p.seq = l.seq AND p.at = l.at
+ WHERE l.run_id = $1 AND l.seq > $2 AND l.seq <= $3
+ ORDER BY l.seq
+
+-- name: read_chain
+SELECT l.seq, l.at, l.type, l.node, l.scope, l.attempt, l.worker, l.facts, l.payload_digest, l.prev_hash, l.hash, p.payload
+  FROM event_log l LEFT JOIN event_payloads p ON p.run_id = l.run_id AND p.seq = l.seq AND p.at = l.at
+ WHERE l.run_id = $1
+ ORDER BY l.seq
+
+-- name: read_end
+SELECT last_seq, last_hash FROM runs WHERE run_id = $1
+
+-- name: heads
+SELECT g.run_id, h.seq, h.hash
+  FROM unnest($1::text[]) AS g (run_id)
+ CROSS JOIN LATERAL (SELECT l.seq, l.hash FROM event_log l WHERE l.run_id = g.run_id ORDER BY l.seq DESC LIMIT 1) AS h
+
+-- name: read_facts_of_env
+SELECT l.partition, l.run_id, l.seq, l.at, l.facts, l.payload_digest IS NOT NULL AS has_payload, l.hash
+  FROM event_log l
+ WHERE l.env = $1
+ ORDER BY l.run_id, l.seq

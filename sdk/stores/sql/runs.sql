@@ -1,0 +1,24 @@
+-- name: get_run
+SELECT run_id, env, partition, workflow, version, ir_hash, status, is_waiting, trigger, base_run_id, by, tags, output_seq,
+       error::text AS error, drain_reason, is_halted, created_at, started_at, finished_at
+  FROM run_list WHERE run_id = $1
+
+-- name: list_runs
+SELECT run_id, env, partition, workflow, version, ir_hash, status, is_waiting, trigger, base_run_id, by, tags, output_seq,
+       error::text AS error, drain_reason, is_halted, created_at, started_at, finished_at
+  FROM run_list
+
+-- name: list_steps
+SELECT node, scope, attempt, status, reason, worker, started_at, finished_at, due_at, ms, error::text AS error, output_seq
+  FROM node_executions WHERE run_id = $1
+ ORDER BY coalesce(started_at, updated_at), node, scope, attempt
+
+-- name: run_statistics
+SELECT executions, succeeded, failed, skipped, cancelled, running, waiting, retrying, retries, handler_ms, elapsed_ms
+  FROM run_statistics WHERE run_id = $1
+
+-- name: final_runs
+SELECT run_id FROM runs WHERE run_id = ANY($1::text[]) AND finished_at IS NOT NULL
+
+-- name: runs_by_status
+SELECT status, count(*) AS runs FROM runs WHERE env = $1 AND status <> 'COMPLETED' GROUP BY status

@@ -1,0 +1,246 @@
+"""Chaining: transitions become rows of the log, each with the hash of the one before it in its run.
+
+Pure: heads that are not in memory are looked up by the caller. Nothing is remembered before ``keep`` says that a
+batch is committed. This is the hot loop of the recorder: a few microseconds per event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from struct import error as StructError
+
+import msgspec
+
+from ..sdk.events import GENESIS, Facts, chain_hash, decode_blob, decode_facts, digest, encode_facts
+from ..sdk.fold import FINAL
+from ..sdk.stores import copy_format
+from .outbox import QUARANTINED, Entry, LogDiverged, Transition, quarantine, read_code
+from .projections import Projection
+
+HEADS_MAX = 100_000
+FACTS_MAX = 10_000
+"""Decoded facts kept: most steps say the very same bytes."""
+
+LOG_COLUMNS = "env partition at run_id seq type node scope attempt worker facts payload_digest prev_hash hash".split()
+PAYLOAD_COLUMNS = "env at run_id seq payload".split()
+
+Head = tuple[int, bytes]
+_DIGEST = (16).to_bytes(4)
+_HASH = (32).to_bytes(4)
+
+Poison = frozenset[tuple[str, int]]
+
+
+Read = tuple[bytes, "bytes | None", Facts, bytes]
+"""One event as it came: facts bytes, payload, facts, and the columns type to facts of its row in the log."""
+
+
+@dataclass(slots=True)
+class Batch:
+    """Everything that one transaction appends: binary rows, and what they say. ``references``: of payloads to blobs."""
+
+    projection: Projection
+    count: int = 0
+    rows: bytearray = field(default_factory=bytearray)
+    payloads: bytearray = field(default_factory=bytearray)
+    references: set[bytes] = field(default_factory=lambda: set[bytes]())
+    heads: dict[str, Head] = field(default_factory=lambda: dict[str, Head]())
+    irs: dict[str, str] = field(default_factory=lambda: dict[str, str]())
+    quarantined: list[tuple[str, int, str]] = field(default_factory=lambda: list[tuple[str, int, str]]())
+
+
+class Chains:
+    """The chain heads and the IR hashes of the runs of one partition, as far as they are in memory."""
+
+    def __init__(self, env: str, partition: int) -> None:
+        self.env = env
+        self.partition = partition
+        self._heads: dict[str, Head] = {}
+        self._irs: dict[str, str] = {}
+        self._facts: dict[bytes, tuple[Facts, bytes]] = {}
+        shared = copy_format.text(env)
+        self._row_start = copy_format.columns(len(LOG_COLUMNS)) + shared + copy_format.bigint(partition)
+        self._payload_start = copy_format.columns(len(PAYLOAD_COLUMNS)) + shared
+
+    def forget(self) -> None:
+        """After a batch whose fate is not known."""
+        self._heads.clear()
+        self._irs.clear()
+
+    def without_head(self, entries: Sequence[Entry]) -> list[str]:
+        """Return the runs whose head must be looked up before ``build``."""
+        heads, begun, unknown = self._heads, set[str](), dict[str, None]()
+        for entry in entries:
+            for transition in entry.transitions:
+                run_id = transition.run_id
+                if transition.first_seq == 1:
+                    begun.add(run_id)
+                elif run_id not in heads and run_id not in begun:
+                    unknown[run_id] = None
+        return list(unknown)
+
+    def learn_heads(self, heads: Mapping[str, Head]) -> None:
+        self._heads.update(heads)
+
+    def irs_of_codes(self, entries: Sequence[Entry]) -> dict[str, str | None]:
+        """Return the IR hash of every run with codes that name nodes, None where it must be looked up."""
+        wanted: dict[str, str | None] = {}
+        for entry in entries:
+            for transition in entry.transitions:
+                if transition.codes:
+                    wanted[transition.run_id] = self._irs.get(transition.run_id)
+        if None not in wanted.values():
+            return wanted
+        for entry in entries:
+            for transition in entry.transitions:
+                if transition.first_seq == 1 and wanted.get(transition.run_id, "") is None:
+                    reads = self._read(transition, ())
+                    wanted[transition.run_id] = _ir_of(reads[0][2]) if reads else ""
+        return wanted
+
+    def build(self, entries: Sequence[Entry], node_ids: Mapping[str, Sequence[str]], poison: Poison) -> Batch:
+        """Return the rows of the entries. node_ids: per run. poison: (run, seq) that Postgres cannot store.
+
+        Raises LogDiverged (run_seq) where a transition does not continue its run.
+        """
+        batch = Batch(Projection(self.env))
+        for entry in entries:
+            at = copy_format.timestamptz(entry.at)
+            for transition in entry.transitions:
+                run_id = transition.run_id
+                head = batch.heads.get(run_id) or self._heads.get(run_id) or (0, GENESIS)
+                if transition.first_seq != head[0] + 1:
+                    found = f"{run_id} goes on with event {transition.first_seq} where the log has {head[0]}"
+                    raise LogDiverged("run_seq", self.partition, entry.id, found)
+                reads = self._read(transition, node_ids.get(run_id, ()))
+                batch.heads[run_id] = self._append(batch, entry, at, run_id, head, reads, poison)
+        return batch
+
+    def build_each(
+        self, entries: Sequence[Entry], node_ids: Mapping[str, Sequence[str]], poison: Poison
+    ) -> Iterator[tuple[str, int, Batch]]:
+        """Yield (run, seq, batch of this event alone), to find out which of them cannot be stored."""
+        heads: dict[str, Head] = {}
+        for entry in entries:
+            at = copy_format.timestamptz(entry.at)
+            for transition in entry.transitions:
+                run_id = transition.run_id
+                head = heads.get(run_id) or self._heads.get(run_id) or (0, GENESIS)
+                for read in self._read(transition, node_ids.get(run_id, ())):
+                    batch = Batch(Projection(self.env))
+                    head = heads[run_id] = self._append(batch, entry, at, run_id, head, [read], poison)
+                    yield run_id, head[0], batch
+
+    def keep(self, batch: Batch) -> None:
+        """Remember the heads of a batch that is committed."""
+        self._heads.update(batch.heads)
+        self._irs.update(batch.irs)
+        for run_id in batch.projection.ended:
+            self._heads.pop(run_id, None)
+            self._irs.pop(run_id, None)
+        for known in (self._heads, self._irs):
+            while len(known) > HEADS_MAX:
+                del known[next(iter(known))]
+
+    def ended_in(self, entries: Sequence[Entry]) -> list[str]:
+        """Return the runs that end in these entries."""
+        return [
+            transition.run_id
+            for entry in entries
+            for transition in entry.transitions
+            if any(read[2].type in FINAL for read in self._read(transition, ()))
+        ]
+
+    def _append(
+        self, batch: Batch, entry: Entry, at: bytes, run_id: str, head: Head, reads: Sequence[Read], poison: Poison
+    ) -> Head:
+        """Add the events of one transition and return the new head. at: of the entry, as a column."""
+        seq, previous = head
+        rows, payloads, project = batch.rows, batch.payloads, batch.projection.add
+        place = at + copy_format.text(run_id)
+        for content, payload, facts, columns in reads:
+            seq += 1
+            if poison and (run_id, seq) in poison:
+                content, payload, facts, columns = _quarantined("not storable", content, payload)
+            found = None
+            number = copy_format.bigint(seq)
+            if payload is not None:
+                found = digest(payload)
+                payloads += b"".join((self._payload_start, place, number, copy_format.bytea(payload)))
+                if payload.startswith(b"@"):
+                    batch.references.add(payload)
+            row_hash = chain_hash(previous, run_id, seq, entry.at_ms, content, found)
+            column = copy_format.NULL if found is None else _DIGEST + found
+            rows += b"".join((self._row_start, place, number, columns, column, _HASH, previous, _HASH, row_hash))
+            project(self.partition, run_id, seq, entry.at, facts, found is not None, row_hash)
+            previous = row_hash
+            if seq == 1:
+                batch.irs[run_id] = _ir_of(facts)
+            if facts.type == QUARANTINED:
+                batch.quarantined.append((run_id, seq, facts.reason))
+        batch.count += len(reads)
+        return seq, previous
+
+    def _read(self, transition: Transition, node_ids: Sequence[str]) -> list[Read]:
+        """Return the events of a transition. What cannot be read is quarantined in its place."""
+        try:
+            pairs = decode_blob(transition.blob)
+        except msgspec.MsgspecError as error:
+            return _unreadable(transition, str(error))
+        if len(pairs) != transition.count:
+            return _unreadable(transition, f"the blob holds {len(pairs)} events instead of {transition.count}")
+        reads: list[Read] = []
+        for content, payload in pairs:
+            known = self._facts.get(content)
+            if known is None:
+                try:
+                    known = _understand(content)
+                except (msgspec.MsgspecError, RecursionError, StructError, UnicodeEncodeError) as error:
+                    reads.append(_quarantined(str(error), content, payload))
+                    continue
+                if len(self._facts) >= FACTS_MAX:
+                    self._facts.clear()
+                self._facts[content] = known
+            reads.append((content, payload, *known))
+        if transition.codes:
+            reads += [_read_code(code, node_ids) for code in transition.codes.split(";")]
+        return reads
+
+
+def _ir_of(facts: Facts) -> str:
+    ir_hash = facts.data.get("ir")
+    return ir_hash if isinstance(ir_hash, str) else ""
+
+
+def _understand(content: bytes) -> tuple[Facts, bytes]:
+    facts = decode_facts(content)
+    return facts, _columns(facts, content)
+
+
+def _columns(facts: Facts, content: bytes) -> bytes:
+    text = copy_format.text
+    parts = (text(facts.type), text(facts.node), text(facts.scope), copy_format.bigint(facts.attempt), text(facts.worker))
+    return b"".join((*parts, copy_format.bytea(content)))
+
+
+def _read_code(code: str, node_ids: Sequence[str]) -> Read:
+    try:
+        facts = read_code(code, node_ids)
+    except ValueError as error:
+        return _quarantined(str(error), code.encode(), None)
+    content = encode_facts(facts)
+    return content, None, facts, _columns(facts, content)
+
+
+def _quarantined(reason: str, content: bytes, payload: bytes | None, part: int = 0) -> Read:
+    facts = quarantine(reason, content, payload, part=part)
+    encoded = encode_facts(facts)
+    return encoded, None, facts, _columns(facts, encoded)
+
+
+def _unreadable(transition: Transition, reason: str) -> list[Read]:
+    """The first event holds the bytes, the others say that they were among them; codes are kept raw."""
+    codes = transition.codes.split(";") if transition.codes else []
+    reads = [_quarantined(reason, transition.blob, None, part) for part in range(transition.count)]
+    return reads + [_quarantined(reason, code.encode(), None) for code in codes]

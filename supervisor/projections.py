@@ -1,0 +1,336 @@
+"""Projections: what the log says about runs and executions, folded into rows that people ask for.
+
+``Projection.add`` folds events in memory, ``write`` brings a whole batch to Postgres in a few set-based statements:
+a run that began and ended in one batch is one row of a COPY. Rows depend on the log alone, so they can be made again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from ..sdk.events import ErrorInfo, Facts
+from ..sdk.fold import FINAL
+from ..sdk.stores.connection import Connection, from_ms
+from ..sdk.stores.queries import load_queries
+from .outbox import QUARANTINED
+
+REBUILD_EVENTS = 5_000
+"""Events folded between two writes while projections are rebuilt."""
+
+RUN_COLUMNS = (
+    "run_id env partition workflow version ir_hash status trigger base_run_id by tags input_digest output_seq error "
+    "drain_reason is_halted created_at started_at finished_at updated_at last_seq last_hash"
+).split()
+
+_sql = load_queries("projections")
+_log_sql = load_queries("log")
+_encode = msgspec.json.Encoder().encode
+
+
+class _Run:
+    """What a batch says of one run. ``is_new``: its first event is in the batch. None: as it was."""
+
+    __slots__ = (
+        "started", "is_new", "status", "output_seq", "error", "drain_reason", "is_halted", "created_at", "started_at",
+        "finished_at", "updated_at", "last_seq", "last_hash",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.started: Mapping[str, object] = {}
+        self.is_new = False
+        self.status: str | None = None
+        self.output_seq: int | None = None
+        self.error: str | None = None
+        self.drain_reason: str | None = None
+        self.is_halted = False
+        self.created_at: datetime | None = None
+        self.started_at: datetime | None = None
+        self.finished_at: datetime | None = None
+        self.updated_at: datetime | None = None
+        self.last_seq: int | None = None
+        self.last_hash: bytes | None = None
+
+
+EXECUTIONS_KEY = "node_executions_pkey"
+EXECUTION_COLUMNS = (
+    "run_id node scope attempt status reason worker started_at finished_at due_at updated_at ms error output_seq env"
+).split()
+OPEN_MAX = 500_000
+
+ExecutionKey = tuple[str, str, str, int]
+Execution = list[Any]
+"""One row of ``upsert_executions``: run, node, scope, attempt, status, reason, worker, started, finished, due, updated,
+ms, error, output_seq, env."""
+OPEN = frozenset({"RUNNING", "WAITING", "RETRYING"})
+STATUS, REASON, WORKER, STARTED, FINISHED, DUE, UPDATED, MS, ERROR, OUTPUT = range(4, 14)
+
+
+class OpenExecutions:
+    """Executions that have a row and no end: what comes next for them is an update, anything else is a new row.
+
+    Only a guess that saves time: after a restart it is empty, and the key of the table tells.
+    """
+
+    def __init__(self) -> None:
+        self._keys: dict[ExecutionKey, None] = {}
+
+    def __contains__(self, key: ExecutionKey) -> bool:
+        return key in self._keys
+
+    def update(self, projection: Projection) -> None:
+        """Follow a batch that was committed."""
+        for key, row in projection.executions.items():
+            if row[STATUS] in OPEN:
+                self._keys[key] = None
+            else:
+                self._keys.pop(key, None)
+        while len(self._keys) > OPEN_MAX:
+            del self._keys[next(iter(self._keys))]
+
+
+class Projection:
+    """The rows that a batch of events makes. Events come in order of their sequence per run."""
+
+    def __init__(self, env: str) -> None:
+        self.env = env
+        self.ended: list[str] = []
+        self._partitions: dict[str, int] = {}
+        self._runs: dict[str, _Run] = {}
+        self.executions: dict[ExecutionKey, Execution] = {}
+        self._waiting: dict[tuple[str, str, str], Execution] = {}
+        self._gone: list[tuple[str, str, str, str, datetime]] = []
+        self._handlers: dict[str, Callable[[str, int, datetime, Facts, bool], None]] = {
+            "run.started": self._run_started,
+            "run.entered": self._run_entered,
+            "run.draining": self._run_draining,
+            "run.paused": self._run_paused,
+            "run.resumed": self._run_resumed,
+            "run.halted": self._run_halted,
+            QUARANTINED: self._run_halted,
+            "step.started": self._step_started,
+            "step.succeeded": self._step_succeeded,
+            "step.failed": self._step_failed,
+            "step.retried": self._step_retried,
+            "step.skipped": self._step_skipped,
+            "step.waiting": self._step_waiting,
+            "timer.set": self._timer_set,
+            "path.died": self._step_skipped,
+            "token.dropped": self._token_gone,
+            "token.withdrawn": self._token_gone,
+        }
+
+    def add(
+        self, partition: int, run_id: str, seq: int, at: datetime, facts: Facts, has_payload: bool, hash_: bytes
+    ) -> None:
+        """Fold one event. hash_: of its row."""
+        kind = facts.type
+        handler = self._handlers.get(kind)
+        if handler is not None:
+            handler(run_id, seq, at, facts, has_payload)
+        elif kind in FINAL:
+            self._run_ended(run_id, seq, at, facts, has_payload, hash_)
+        if seq == 1:
+            self._partitions[run_id] = partition
+            self._run(run_id, at).is_new = True
+
+    async def write(self, conn: Connection, known: OpenExecutions | None) -> None:
+        """Bring everything to Postgres, in the caller's transaction. At most five statements.
+
+        known: what has a row already; None where that cannot be said, which is slower and always right. Raises
+        asyncpg.UniqueViolationError where a run that begins here has a row, or an execution that ``known`` misses.
+        """
+        new = [self._new_row(run_id, run) for run_id, run in self._runs.items() if run.is_new]
+        if new:
+            await conn.copy_records_to_table("runs", records=new, columns=RUN_COLUMNS)
+        changed = [_changed_row(run_id, run) for run_id, run in self._runs.items() if not run.is_new]
+        if changed:
+            await conn.execute(_sql["update_runs"], *map(list, zip(*changed, strict=True)))
+        fresh, old = list[Execution](), list[Execution]()
+        for key, row in self.executions.items():
+            (old if known is None or key in known else fresh).append(row)
+        if fresh:
+            await conn.copy_records_to_table("node_executions", records=fresh, columns=EXECUTION_COLUMNS)
+        if old:
+            await conn.execute(_sql["upsert_executions"], *map(list, zip(*old, strict=True)))
+        if self._gone:
+            await conn.execute(_sql["cancel_executions"], *map(list, zip(*self._gone, strict=True)))
+
+    def _run(self, run_id: str, at: datetime) -> _Run:
+        run = self._runs.get(run_id)
+        if run is None:
+            run = self._runs[run_id] = _Run()
+        run.updated_at = at
+        return run
+
+    def _execution(self, run_id: str, at: datetime, facts: Facts, status: str) -> Execution:
+        key = (run_id, facts.node, facts.scope, facts.attempt)
+        row = self.executions.get(key)
+        if row is None:
+            worker = facts.worker or None
+            row = [*key, status, facts.reason or None, worker, None, None, None, at, None, None, None, self.env]
+            self.executions[key] = row
+            return row
+        row[STATUS] = status
+        row[UPDATED] = at
+        row[REASON] = facts.reason or None
+        if facts.worker:
+            row[WORKER] = facts.worker
+        return row
+
+    def _run_started(self, run_id: str, _seq: int, at: datetime, facts: Facts, _has_payload: bool) -> None:
+        run = self._run(run_id, at)
+        run.started = facts.data
+        run.created_at = at
+        if facts.data.get("held"):
+            run.status = "PENDING"
+        else:
+            run.status = "RUNNING"
+            run.started_at = at
+
+    def _run_entered(self, run_id: str, _seq: int, at: datetime, facts: Facts, _has_payload: bool) -> None:
+        run = self._run(run_id, at)
+        run.status = "RUNNING"
+        run.started_at = run.started_at or at
+
+    def _run_draining(self, run_id: str, _seq: int, at: datetime, facts: Facts, _has_payload: bool) -> None:
+        run = self._run(run_id, at)
+        run.drain_reason = run.drain_reason or facts.reason or "unknown"
+
+    def _run_paused(self, run_id: str, _seq: int, at: datetime, facts: Facts, _has_payload: bool) -> None:
+        self._run(run_id, at).status = "PAUSED"
+
+    def _run_resumed(self, run_id: str, _seq: int, at: datetime, facts: Facts, _has_payload: bool) -> None:
+        self._run(run_id, at).status = "RUNNING"
+
+    def _run_halted(self, run_id: str, seq: int, at: datetime, facts: Facts, _has_payload: bool) -> None:
+        run = self._run(run_id, at)
+        run.is_halted = True
+        kind = "QUARANTINED" if facts.type == QUARANTINED else "CORRUPT"
+        run.error = _json(ErrorInfo(type=kind, message=f"event {seq}: {facts.reason}"))
+
+    def _run_ended(self, run_id: str, seq: int, at: datetime, facts: Facts, has_payload: bool, hash_: bytes) -> None:
+        run = self._run(run_id, at)
+        run.status = FINAL[facts.type]
+        run.finished_at = at
+        run.last_seq = seq
+        run.last_hash = hash_
+        if has_payload:
+            run.output_seq = seq
+        if facts.error is not None:
+            run.error = _json(facts.error)
+        self.ended.append(run_id)
+
+    def _step_started(self, run_id: str, _seq: int, at: datetime, facts: Facts, _has_payload: bool) -> None:
+        row = self._execution(run_id, at, facts, "RUNNING")
+        row[STARTED] = row[STARTED] or at
+
+    def _step_succeeded(self, run_id: str, seq: int, at: datetime, facts: Facts, has_payload: bool) -> None:
+        row = self._execution(run_id, at, facts, "SUCCEEDED")
+        if has_payload:
+            row[OUTPUT] = seq
+        self._finish(row, at, facts.ms)
+
+    def _step_failed(self, run_id: str, _seq: int, at: datetime, facts: Facts, _has_payload: bool) -> None:
+        row = self._execution(run_id, at, facts, "FAILED")
+        if facts.error is not None:
+            row[ERROR] = _json(facts.error)
+        self._finish(row, at, facts.ms)
+
+    def _finish(self, row: Execution, at: datetime, ms: int) -> None:
+        row[FINISHED] = at
+        row[MS] = ms
+        row[STARTED] = row[STARTED] or (at - timedelta(milliseconds=ms) if ms else at)
+
+    def _step_retried(self, run_id: str, _seq: int, at: datetime, facts: Facts, _has_payload: bool) -> None:
+        row = self._execution(run_id, at, facts, "RETRYING")
+        self._waiting[run_id, facts.node, facts.scope] = row
+        if facts.due:
+            row[DUE] = from_ms(facts.due)
+
+    def _step_skipped(self, run_id: str, _seq: int, at: datetime, facts: Facts, _has_payload: bool) -> None:
+        self._execution(run_id, at, facts, "SKIPPED")[FINISHED] = at
+
+    def _step_waiting(self, run_id: str, _seq: int, at: datetime, facts: Facts, _has_payload: bool) -> None:
+        row = self._execution(run_id, at, facts, "WAITING")
+        row[STARTED] = row[STARTED] or at
+        self._waiting[run_id, facts.node, facts.scope] = row
+        if facts.due:
+            row[DUE] = from_ms(facts.due)
+
+    def _timer_set(self, run_id: str, _seq: int, _at: datetime, facts: Facts, _has_payload: bool) -> None:
+        row = self._waiting.get((run_id, facts.node, facts.scope))  # the event before it, so in the same batch
+        if row is not None:
+            row[DUE] = from_ms(facts.due)
+
+    def _token_gone(self, run_id: str, _seq: int, at: datetime, facts: Facts, _has_payload: bool) -> None:
+        reason = facts.reason or facts.type.partition(".")[2]
+        self._gone.append((run_id, facts.node, facts.scope, reason, at))
+
+    def _new_row(self, run_id: str, run: _Run) -> tuple[object, ...]:
+        said = run.started
+        created_at = run.created_at or run.updated_at
+        created_ms = said.get("created_ms")
+        if isinstance(created_ms, int):
+            created_at = from_ms(created_ms)
+        tags = said.get("tags")
+        return (
+            run_id, self.env, self._partitions[run_id], _text(said, "workflow"), _number(said, "version"),
+            _text(said, "ir"), run.status or "RUNNING", _text(said, "trigger") or "initial",
+            _text(said, "base_run_id") or None, _text(said, "by") or None,
+            list(map(str, tags)) if isinstance(tags, list) else [], _text(said, "input") or None, run.output_seq, run.error,
+            run.drain_reason, run.is_halted, created_at, run.started_at, run.finished_at, run.updated_at, run.last_seq,
+            run.last_hash,
+        )  # fmt: skip
+
+
+async def rebuild_projections(conn: Connection, env: str) -> int:
+    """Make runs and node_executions of an environment again from its log; return the number of events read.
+
+    One transaction, during which the recorders of the environment wait. Linear in the log.
+    """
+    count = 0
+    async with conn.transaction():
+        await conn.execute(_sql["lock_cursors"], env)
+        await conn.execute(_sql["clear_executions"], env)
+        await conn.execute(_sql["clear_runs"], env)
+        projection, known = Projection(env), OpenExecutions()
+        async for row in conn.cursor(_log_sql["read_facts_of_env"], env, prefetch=1_000):
+            facts = _facts.decode(row["facts"])
+            place = (row["partition"], row["run_id"], row["seq"], row["at"])
+            projection.add(*place, facts, row["has_payload"], row["hash"])
+            count += 1
+            if count % REBUILD_EVENTS == 0:
+                await projection.write(conn, known)
+                known.update(projection)
+                projection = Projection(env)
+        await projection.write(conn, known)
+    return count
+
+
+_facts = msgspec.json.Decoder(Facts)
+
+
+def _changed_row(run_id: str, run: _Run) -> tuple[object, ...]:
+    return (
+        run_id, run.status, run.output_seq, run.error, run.drain_reason, run.is_halted, run.started_at, run.finished_at,
+        run.updated_at, run.last_seq, run.last_hash,
+    )  # fmt: skip
+
+
+def _json(error: ErrorInfo) -> str:
+    """jsonb refuses U+0000."""
+    return _encode(error).decode().replace("\\u0000", "\\ufffd")
+
+
+def _text(said: Mapping[str, object], name: str) -> str:
+    value = said.get(name)
+    return value if isinstance(value, str) else ""
+
+
+def _number(said: Mapping[str, object], name: str) -> int:
+    value = said.get(name)
+    return value if isinstance(value, int) else 0
