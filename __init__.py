@@ -4,4 +4,55 @@ The public face. Names are loaded on first use, so that ``import courante`` cost
 ``courante --help`` stays quick. Everything that is not in ``__all__`` may change.
 """
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .compiler.analysis.build import compile_workflow
+    from .compiler.diagnostics import Diagnostic
+    from .compiler.normalize import normalize
+    from .compiler.workflow import Workflow
+    from .sdk.client import Client, RunResult
+    from .sdk.steps import Context, FatalError, step
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "Client",
+    "Context",
+    "Diagnostic",
+    "FatalError",
+    "RunResult",
+    "Workflow",
+    "__version__",
+    "compile_workflow",
+    "normalize",
+    "step",
+]
+
+_PLACES = {
+    "Client": ".sdk.client",
+    "Context": ".sdk.steps",
+    "Diagnostic": ".compiler.diagnostics",
+    "FatalError": ".sdk.steps",
+    "RunResult": ".sdk.client",
+    "Workflow": ".compiler.workflow",
+    "compile_workflow": ".compiler.analysis.build",
+    "normalize": ".compiler.normalize",
+    "step": ".sdk.steps",
+}
+
+
+def __getattr__(name: str) -> object:
+    place = _PLACES.get(name)
+    if place is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(import_module(place, __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

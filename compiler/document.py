@@ -6,6 +6,7 @@ follow the order of the nodes; ``edges:`` names the others, so that the order of
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import takewhile
 from typing import Any
 
@@ -89,32 +90,13 @@ def _edge(edge: Edge) -> dict[str, Json]:
 
 def _node(node: Node, depends_on: list[str]) -> dict[str, Json]:
     written: dict[str, Json] = {"id": node.id, "type": node.type}
-    if node.name:
-        written["name"] = node.name
     if depends_on:
         written["depends_on"] = depends_on
-    for field in ("config", "input", "when"):
-        if getattr(node, field) != getattr(_NODE, field):
-            written[field] = getattr(node, field)
-    if node.join is not None:
-        written["join"] = _join(node.join)
-    if node.retry != _RETRY:
-        written["retry"] = _retry(node.retry)
-    if node.timeout_ms is not None:
-        written["timeout"] = format_duration(node.timeout_ms)
-    if node.cache is not None:
-        written["cache"] = _cache(node.cache)
-    for field in ("queue", "priority", "requires_approval", "compensate", "mutex", "while_waiting"):
-        if getattr(node, field) != getattr(_NODE, field):
-            written[field] = getattr(node, field)
-    for field in ("on_error", "cancels"):
-        if getattr(node, field):
-            written[field] = list(getattr(node, field))
-    if node.loop is not None:
-        written["loop"] = _loop(node.loop)
+    for field, write in _NODE_FIELDS.items():
+        value = getattr(node, field)
+        if value != getattr(_NODE, field):
+            written[field.removesuffix("_ms")] = write(value)
     _put_routing(written, node)
-    if node.metadata:
-        written["metadata"] = node.metadata
     return written
 
 
@@ -174,3 +156,30 @@ def _loop(loop: Loop) -> dict[str, Json]:
     if loop.delay_ms:
         written["delay"] = format_duration(loop.delay_ms)
     return written
+
+
+def _as_it_is(value: Json) -> Json:
+    return value
+
+
+_NODE_FIELDS: dict[str, Callable[[Any], Json]] = {
+    "name": _as_it_is,
+    "config": _as_it_is,
+    "input": _as_it_is,
+    "when": _as_it_is,
+    "join": _join,
+    "retry": _retry,
+    "timeout_ms": format_duration,
+    "cache": _cache,
+    "queue": _as_it_is,
+    "priority": _as_it_is,
+    "requires_approval": _as_it_is,
+    "on_error": list,
+    "compensate": _as_it_is,
+    "mutex": _as_it_is,
+    "while_waiting": _as_it_is,
+    "cancels": list,
+    "loop": _loop,
+    "metadata": _as_it_is,
+}
+"""How each field is written; routing and edges are written apart."""

@@ -50,6 +50,7 @@ class Findings:
         self.add(Diagnostic(code=code, message=message, path=path, hint=hint, line=line, column=column))
 
     def warning(self, code: str, message: str, path: Path = (), hint: str = "") -> None:
+        """Keep a warning: the document still means something."""
         self.add(Diagnostic(code=code, message=message, path=path, hint=hint, severity=Severity.WARNING))
 
     def suggest(self, word: object, known: Collection[str]) -> str:
@@ -60,6 +61,7 @@ class Findings:
         return did_you_mean(word, known)
 
     def has_errors(self) -> bool:
+        """Whether the document can not be used."""
         return has_errors(self._kept)
 
     def all(self) -> list[Diagnostic]:

@@ -19,6 +19,7 @@ from .reading import (
     read_duration,
     read_expression,
     read_fields,
+    read_id,
     read_ids,
     read_integer,
     read_list,
@@ -56,6 +57,21 @@ def read_node(value: Json, index: int, defaults: dict[str, Any], findings: Findi
         wrong_type(findings, path, "an object", value)
         return None
     written = cast("dict[str, Json]", value)
+    made = _read_known(written, path, findings)
+    name = written.get("id")
+    depends_on = made.pop("depends_on", ())
+    retry = read_retry(defaults, made, path, findings)
+    routing, config = _routing(made, path, findings)
+    config = read_config(made.get("type", ""), config, (*path, "config"), findings)
+    if not isinstance(name, str):
+        return None
+    fields: dict[str, Any] = {"type": "", **defaults, **made}
+    fields.update(id=name, retry=retry, routing=routing, config=config, timeout_ms=fields.get("timeout"))
+    return Declared(Node(**{field: fields[field] for field in fields if field not in _NOT_OF_NODE}), index, depends_on)
+
+
+def _read_known(written: dict[str, Json], path: Path, findings: Findings) -> dict[str, Any]:
+    """What the readers make of the fields that are there. Extensions go into the metadata."""
     made: dict[str, Any] = {}
     metadata: dict[str, Json] = {}
     for name, below in written.items():
@@ -69,22 +85,8 @@ def read_node(value: Json, index: int, defaults: dict[str, Any], findings: Findi
     for name in ("id", "type"):
         if name not in written:
             missing_field(name, path, findings)
-    metadata.update(made.pop("metadata", {}))
-    depends_on = made.pop("depends_on", ())
-    fields: dict[str, Any] = {**defaults, **made, "metadata": metadata}
-    fields["retry"] = read_retry(defaults, made, path, findings)
-    fields.pop("max_retries", None)
-    routing, config = _routing(made, path, findings)
-    fields.update(routing=routing, config=read_config(made.get("type", ""), config, (*path, "config"), findings))
-    for name, field in _RENAMED.items():
-        if name in fields:
-            fields[field] = fields.pop(name)
-    for name in ROUTING_FIELDS:
-        fields.pop(name, None)
-    if not isinstance(written.get("id"), str):
-        return None
-    fields.setdefault("type", "")
-    return Declared(Node(**{**fields, "id": written["id"]}), index, depends_on)
+    made["metadata"] = {**metadata, **made.get("metadata", {})}
+    return made
 
 
 def read_defaults(value: Json, path: Path, findings: Findings) -> dict[str, Any]:
@@ -115,7 +117,7 @@ def read_retry(defaults: dict[str, Any], made: dict[str, Any], path: Path, findi
 
 
 _RETRY = Retry()
-_RENAMED = {"timeout": "timeout_ms"}
+_NOT_OF_NODE = frozenset({*ROUTING_FIELDS, "max_retries", "timeout"})
 
 
 def _routing(made: dict[str, Any], path: Path, findings: Findings) -> tuple[Routing | None, Config]:
@@ -158,7 +160,7 @@ def _loop(value: Json, path: Path, findings: Findings) -> Loop:
     fields = read_fields(value, path, findings, _LOOP_READERS, ("while", "back_to"))
     return Loop(
         condition=fields.get("while", "null"),
-        back_to=fields.get("back_to", ""),
+        back_to=fields.get("back_to") or "",
         max_iterations=fields.get("max_iterations", 1_000),
         on_exhausted=fields.get("on_exhausted", ()),
         delay_ms=fields.get("delay", 0),
@@ -263,7 +265,7 @@ _JOIN_READERS = {"at_least": _at_least}
 _CACHE_READERS = {"scope": _scope, "ttl": _timeout}
 _LOOP_READERS = {
     "while": read_expression,
-    "back_to": read_text,
+    "back_to": read_id,
     "max_iterations": _max_iterations,
     "on_exhausted": read_ids,
     "delay": read_duration,
@@ -298,9 +300,9 @@ _READERS = {
     "when": read_expression,
     "join": _join,
     "on_error": read_ids,
-    "compensate": read_text,
+    "compensate": read_id,
     "mutex": _queue,
-    "while_waiting": read_text,
+    "while_waiting": read_id,
     "cancels": read_ids,
     "loop": _loop,
     "metadata": read_object,

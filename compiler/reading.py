@@ -158,6 +158,16 @@ def read_pattern(value: Json, path: Path, findings: Findings, pattern: str, code
     return ""
 
 
+def read_id(value: Json, path: Path, findings: Findings) -> str | None:
+    """The id of a node, else None. Whether it exists is checked by ``wiring``."""
+    if not isinstance(value, str):
+        wrong_type(findings, path, "a node id", value)
+        return None
+    if not value:
+        findings.error("unknown_node", f"{_name(path)} names no node", path)
+    return value or None
+
+
 def read_ids(value: Json, path: Path, findings: Findings) -> tuple[str, ...]:
     """Node ids: a string is a list of one. Each once, in order. Whether they exist is checked by ``wiring``."""
     if isinstance(value, str):

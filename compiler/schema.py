@@ -178,18 +178,18 @@ def _configs() -> list[Json]:
     transform = _closed({"mapping": _ref("mapping"), "expression": _ref("expression")})
     wait = _closed({"for": _ref("duration_or_template"), "until": _ref("expression")})
     return [
-        _config_of("function", {"type": "object", "properties": {"handler": handler}, "required": ["handler"]}, True),
+        _config_of("function", {"type": "object", "properties": {"handler": handler}, "required": ["handler"]}, is_required=True),
         _config_of("noop", _closed({})),
-        _config_of("echo", _closed({"value": True}, "value"), True),
-        _config_of("sleep", _closed({"for": _ref("duration_or_template")}, "for"), True),
-        _config_of("wait", {**wait, "oneOf": [{"required": ["for"]}, {"required": ["until"]}]}, True),
+        _config_of("echo", _closed({"value": True}, "value"), is_required=True),
+        _config_of("sleep", _closed({"for": _ref("duration_or_template")}, "for"), is_required=True),
+        _config_of("wait", {**wait, "oneOf": [{"required": ["for"]}, {"required": ["until"]}]}, is_required=True),
         _config_of("transform", {**transform, "not": {"required": ["mapping", "expression"]}}),
-        _config_of("filter", _closed({"items": _ref("expression"), "where": _ref("expression")}, "where"), True),
+        _config_of("filter", _closed({"items": _ref("expression"), "where": _ref("expression")}, "where"), is_required=True),
         _config_of("conditional", _closed(routing)),
     ]
 
 
-def _config_of(node_type: str, config: Schema, is_required: bool = False) -> Schema:
+def _config_of(node_type: str, config: Schema, *, is_required: bool = False) -> Schema:
     then: Schema = {"properties": {"config": config}}
     if is_required:
         then["required"] = ["config"]

@@ -7,13 +7,13 @@ node in turn, ``edges:``, then error edges and exhausted edges of each node in t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, cast
 
 from .diagnostics import Path
 from .findings import Findings, quote
 from .node_fields import Declared
-from .reading import read_expression, read_fields, read_text
+from .reading import read_expression, read_fields, read_id
 from .workflow import Edge, EdgeKind, Json, Node
 
 
@@ -84,24 +84,24 @@ class _Wiring:
     def _unknown_end(self, fields: dict[str, Any], index: int) -> None:
         for name in ("from", "to"):
             if name in fields:
-                end = read_text(fields[name], ("edges", index, name), self._findings)
-                if end:
-                    list(self._existing((end,), ("edges", index, name)))
+                end = read_id(fields[name], ("edges", index, name), self._findings)
+                if end is not None:
+                    self._existing((end,), ("edges", index, name))
 
     def _check_references(self, node: Node, path: Path) -> None:
         """References that make no normal edge. Those that make special edges are checked here too."""
         if node.on_error:
-            list(self._existing(node.on_error, (*path, "on_error")))
+            self._existing(node.on_error, (*path, "on_error"))
         if node.cancels:
-            list(self._existing(node.cancels, (*path, "cancels")))
+            self._existing(node.cancels, (*path, "cancels"))
         if node.compensate is not None:
-            list(self._existing((node.compensate,), (*path, "compensate")))
+            self._existing((node.compensate,), (*path, "compensate"))
         if node.while_waiting is not None:
-            list(self._existing((node.while_waiting,), (*path, "while_waiting")))
+            self._existing((node.while_waiting,), (*path, "while_waiting"))
         if node.loop is not None:
             if node.loop.back_to:
-                list(self._existing((node.loop.back_to,), (*path, "loop", "back_to")))
-            list(self._existing(node.loop.on_exhausted, (*path, "loop", "on_exhausted")))
+                self._existing((node.loop.back_to,), (*path, "loop", "back_to"))
+            self._existing(node.loop.on_exhausted, (*path, "loop", "on_exhausted"))
 
     def _special(self) -> list[Edge]:
         nodes = [each.node for each in self._declared]
@@ -114,8 +114,8 @@ class _Wiring:
         )
         return made
 
-    def _existing(self, ids: Sequence[str], path: Path) -> Iterable[str]:
-        """The ids that are nodes; others are reported. An item of a list is reported at its own place."""
+    def _existing(self, ids: Sequence[str], path: Path) -> list[str]:
+        """The ids that are nodes; others are reported."""
         kept: list[str] = []
         for each in ids:
             if each in self._known:
@@ -126,4 +126,9 @@ class _Wiring:
         return kept
 
 
-_EDGE_READERS = {"from": read_text, "to": read_text, "when": read_expression}
+def _as_it_is(value: Json, _path: Path, _findings: Findings) -> Json:
+    """Ends are read once it is clear that they are no nodes."""
+    return value
+
+
+_EDGE_READERS = {"from": _as_it_is, "to": _as_it_is, "when": read_expression}

@@ -110,7 +110,8 @@ def _hang(mark: Mark, box: Mark, keys: list[tuple[str, tuple[int, int]] | None])
         box.items.append(mark)
         return
     named = keys[-1]
-    assert named is not None and box.fields is not None, "a member has a key"
+    assert named is not None, "a member has a key"
+    assert box.fields is not None, "an open mark is an object or a list"
     key, mark.key_at = named
     box.fields[key] = mark
     keys[-1] = None

@@ -5,7 +5,7 @@
   ARGV[6] n opened, then n times: number of the stream, entry id    (read by the worker's blocking connection)
   then per transition: run, token, fence, number of the stream (0: another), entry id, number of events, events blob,
     number of operation words, operation words (includes/transitions.lua)
-  Returns {word, verdicts, token...}: word OK | CLOSED | BACKPRESSURE; verdicts: a letter per transition,
+  Returns {word, verdicts, now in ms, token...}: word OK | CLOSED | BACKPRESSURE; verdicts: a letter per transition,
     A applied, D duplicate, S stale, E ended, C corrupt; token: see includes/deliver.lua
   Repeats its answer for the call number it saw last. Writes: what the transitions say, the worker's last call.
   Cost: O(operations + tokens)
@@ -25,7 +25,7 @@ local tokens = {}
 
 local last = redis.call('HMGET', WORKER, 'call', 'verdicts', 'given')
 if last[1] == call then
-  local answer = { 'OK', last[2] }
+  local answer = { 'OK', last[2], text(NOW) }
   for number, id in string.gmatch(last[3], '(%d+),([%d-]+)') do
     local stream = KEYS[2 + tonumber(number)]
     local entry = redis.call('XRANGE', stream, id, id)[1]
@@ -101,4 +101,4 @@ end
 local given, word = {}, table.concat(verdicts)
 for k = 1, #tokens do given[k] = tokens[k][1] .. ',' .. tokens[k][2] end
 redis.call('HSET', WORKER, 'call', call, 'verdicts', word, 'given', table.concat(given, ' '), 'at', text(NOW))
-return { 'OK', word, unpack(tokens) }
+return { 'OK', word, text(NOW), unpack(tokens) }

@@ -26,6 +26,7 @@ for i = 2, #ARGV, 6 do
   else
     run.st, run.touched = 'E', true
     set_field(run, 'end', ARGV[i + 3])
+    set_field(run, 'fin', text(NOW))
     set_context(run, 'out', ARGV[i + 2])
     close_transition(run, tonumber(ARGV[i + 4]), ARGV[i + 5], {})
     ended[#ended + 1] = run.id

@@ -23,8 +23,9 @@ while i <= #ARGV do
   if run.st then
     verdicts[#verdicts + 1] = 'D'
   else
-    run.st, run.touched = 'R', true
-    set_field(run, 'ir', ARGV[i + 1])
+    run.st, run.touched, run.ir = 'R', true, ARGV[i + 1]
+    set_field(run, 'ir', run.ir)
+    set_field(run, 'at', text(NOW))
     set_field(run, 'cmd', '1')
     set_context(run, 'in', ARGV[i + 2])
     local codes = {}

@@ -20,7 +20,7 @@ from ..sdk.marking import TokenKind
 from ..sdk.payloads import INLINE_BYTES_MAX, PayloadMissing, PayloadTooLarge, is_reference, load_payload, store_payload
 from ..sdk.plan import READS_MAX, Plan
 from ..sdk.scopes import parse_token_key
-from ..sdk.scripts import look_at_runs
+from ..sdk.scripts import Word, look_at_runs
 from ..sdk.steps import Steps
 from .nodes import AWAITED, INLINE
 from .outcomes import Failed, GivenBack, Outcome, Skipped, StepError, Succeeded, describe
@@ -50,6 +50,7 @@ class Executor:
         self._steps = steps
         self._settler = Settler(consumer)
         self._running: dict[tuple[str, str], Work] = {}
+        self._awaiting: dict[str, list[tuple[list[bytes], int]]] = {}
         self._stopped = anyio.Event()
         self._group: TaskGroup | None = None
         self._finish: Finish = _no_lane
@@ -70,13 +71,14 @@ class Executor:
     def stop(self) -> None:
         self._stopped.set()
 
-    def receive(self, token: list[bytes]) -> None:
+    def receive(self, token: list[bytes], now_ms: int) -> None:
         """Run an inline token now; start a task for any other."""
         plan = self._plans.known(token[5].decode())
         if plan is None:
-            self._spawn(self._load_plan, token)
+            self._await_plan(token, now_ms)
             return
         work = read_token(token, plan)
+        work.now_ms = now_ms
         transition = self._settler.settle_engine_token(work)
         if transition is not None:
             self._finish(transition)
@@ -88,18 +90,25 @@ class Executor:
         else:
             self._start(work)
 
-    async def _load_plan(self, token: list[bytes]) -> None:
-        try:
-            plan = await self._plans.load(token[5].decode())
-        except (RedisError, OSError) as error:
-            log.warning("redis_unreachable", error=str(error))
-            plan = None
-        if plan is not None:
-            self.receive(token)
+    def _await_plan(self, token: list[bytes], now_ms: int) -> None:
+        """Load an IR once for all tokens that wait for it."""
+        ir_hash = token[5].decode()
+        waiting = self._awaiting.get(ir_hash)
+        if waiting is not None:
+            waiting.append((token, now_ms))
             return
-        fence = token[6].split(b"|", 1)[0].decode()
-        words: list[Word] = [token[2], token[3], fence, int(token[0]), token[1], 0, b"", 2, "r", MISSING_DELAY_MS]
-        self._finish(Transition(words, 4))
+        self._awaiting[ir_hash] = [(token, now_ms)]
+        self._spawn(self._load_plan, ir_hash)
+
+    async def _load_plan(self, ir_hash: str) -> None:
+        plan = await self._retry(lambda: self._plans.load(ir_hash))
+        for token, now_ms in self._awaiting.pop(ir_hash):
+            if plan is not None:
+                self.receive(token, now_ms)
+                continue
+            fence = token[6].split(b"|", 1)[0].decode()
+            words: list[Word] = [token[2], token[3], fence, int(token[0]), token[1], 0, b"", 2, "r", MISSING_DELAY_MS]
+            self._finish(Transition(words, 4))
 
     def _start(self, work: Work) -> None:
         """Check ``when``, then run the node."""

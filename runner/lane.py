@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from ..sdk.keys import PartitionKeys
-from ..sdk.scripts import QUEUE_GROUP, BackPressure, Closed, Word, advance, open_partition
+from ..sdk.scripts import QUEUE_GROUP, Advanced, BackPressure, Closed, Word, advance, open_partition
 from .execution import Executor
 from .settling import Transition
 from .slots import Slots
@@ -128,13 +128,14 @@ class Lane:
             opened, self._opened = self._opened, []
             want = 0 if self._stopping.is_set() else max(0, self._slots.free)
             self._slots.take(want)
-            tokens = await self._advance(batch, opened, want)
+            answer = await self._advance(batch, opened, want)
+            tokens = answer.tokens
             self._slots.give(want + len(opened) - len(tokens))
             self._held += len(tokens)
             for token in tokens:
-                self._executor.receive(token)
+                self._executor.receive(token, answer.now_ms)
 
-    async def _advance(self, batch: list[Transition], opened: list[tuple[int, str]], want: int) -> list[list[bytes]]:
+    async def _advance(self, batch: list[Transition], opened: list[tuple[int, str]], want: int) -> Advanced:
         """One call, repeated under the same number until it is answered."""
         self._call += 1
         words: list[Word] = [self._consumer, self._call, want, *self._limits, len(opened)]
@@ -162,7 +163,7 @@ class Lane:
         self.applied += answer.verdicts.count("A")
         if len(batch) != answer.verdicts.count("A"):
             self._note_refused(batch, answer.verdicts)
-        return answer.tokens
+        return answer
 
     def _note_refused(self, batch: list[Transition], verdicts: str) -> None:
         for transition, verdict in zip(batch, verdicts, strict=True):

@@ -210,7 +210,12 @@ class Settler:
         return known
 
     def _start(self, work: Work) -> Transition:
-        effects, following = rules.start(work.plan.ir, int(work.extra))
+        position, _, expires = work.extra.partition("@")
+        if expires and work.now_ms > int(expires):
+            error = ErrorInfo(type="EXPIRED", message="the run was not started before it expired")
+            words = ["d", "expired", msgspec.json.encode(error), SWEEP_READY]
+            return _transition(work, [(self._event(work, "run.entered", reason="expired"), None)], words)
+        effects, following = rules.start(work.plan.ir, int(position))
         words = work.plan.words(effects)
         if following >= 0:
             words += ["c", start_ready(following)]

@@ -27,7 +27,7 @@ class Work:
     """``number``: of the node in the IR (negative: a token of the engine's own). ``values``: as ``Plan.reads``.
 
     ``stream``: number of the stream that brought it, ``entry``: its id there. ``started_at``: of the worker's clock,
-    in seconds; informative only.
+    in seconds; informative only. ``now_ms``: the server's clock at the delivery.
     """
 
     run_id: str
@@ -44,6 +44,7 @@ class Work:
     extra: str
     live: str
     values: list[bytes | None]
+    now_ms: int = 0
     started_at: float = 0.0
     is_announced: bool = False
     code: NodeCode | None = None

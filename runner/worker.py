@@ -15,10 +15,9 @@ import anyio
 import msgspec
 import structlog
 from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from ..sdk.connections import connect_redis
 from ..sdk.keys import Keys
 from ..sdk.scripts import QUEUE_GROUP
 from ..sdk.steps import Steps
@@ -30,17 +29,6 @@ from .slots import Slots
 HEARTBEAT_S = 5.0
 THREADS_EXTRA = 8
 log = structlog.get_logger()
-
-
-def connect(url: str, *, is_blocking: bool = False) -> Redis:
-    """Return a client that never repeats a command by itself: repeating is the caller's, under the same number."""
-    return Redis.from_url(
-        url,
-        retry=Retry(NoBackoff(), 0),
-        socket_timeout=None if is_blocking else 30.0,
-        socket_connect_timeout=5.0,
-        max_connections=64,
-    )
 
 
 class Worker:
@@ -68,7 +56,7 @@ class Worker:
         self._build = build
         self._slots = Slots(concurrency)
         self._limits = (outbox_soft_max, outbox_hard_max)
-        self._redis = connect(redis_url)
+        self._redis = connect_redis(redis_url)
         self._lanes: list[Lane] = []
         self._listeners: list[Redis] = []
         self._scope = anyio.CancelScope()
@@ -79,7 +67,7 @@ class Worker:
         anyio.to_thread.current_default_thread_limiter().total_tokens = self._slots.total + THREADS_EXTRA
         for number in self._partitions:
             partition = self._keys.partition(number)
-            listener = connect(self._url, is_blocking=True).client()
+            listener = connect_redis(self._url, is_blocking=True).client()
             self._listeners.append(listener)
             executor = Executor(
                 redis=self._redis,

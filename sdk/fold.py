@@ -109,7 +109,8 @@ class Folder:
         self.marking.command = 1
         self.marking.input = event.payload or b"null"
         if event.facts.data.get("held"):
-            self.marking.put(START_NODE, (), Token(kind=TokenKind.CURSOR, extra="0"))
+            expires = event.facts.data.get("expires")
+            self.marking.put(START_NODE, (), Token(kind=TokenKind.CURSOR, extra=f"0@{expires}" if expires else "0"))
             if event.facts.due:
                 self._expected.append(f"P{START_NODE}::")
         else:
@@ -121,7 +122,7 @@ class Folder:
             if event.facts.reason:
                 self._apply([Drain(event.facts.reason)])
             else:
-                self._enter(int(token.extra))
+                self._enter(int(token.extra.partition("@")[0]))
 
     def _enter(self, position: int) -> None:
         effects, following = start(self.ir, position)

@@ -153,9 +153,9 @@ class Plan:
         return ("a", key, str(slot), status, policy, str(node.join_need), str(arity), self.ready(join, scope))
 
 
-def start_ready(position: int) -> str:
-    """Return the ready of the token that emits the entry tokens from ``position`` on."""
-    return f"c|{SYSTEM_STREAM}|1|{position}|in|"
+def start_ready(position: int, expires_ms: int = 0) -> str:
+    """Return the ready of the token that emits the entry tokens from ``position`` on, but not after ``expires_ms``."""
+    return f"c|{SYSTEM_STREAM}|1|{position}{f'@{expires_ms}' if expires_ms else ''}||"
 
 
 def cursor_ready(number: int, position: int, decision: str) -> str:

@@ -76,9 +76,13 @@ def check_word(word: bytes) -> None:
 
 
 class Advanced(NamedTuple):
-    """The answer of ``advance``: a letter per transition, and the tokens that were handed out (deliver.lua)."""
+    """The answer of ``advance``: a letter per transition, and the tokens that were handed out (deliver.lua).
+
+    ``now_ms``: the server's clock, the only one that deadlines use.
+    """
 
     verdicts: str
+    now_ms: int
     tokens: list[list[bytes]]
 
 
@@ -91,7 +95,7 @@ async def advance(
     """
     answer = await run_script(redis, load_script("advance"), [keys.meta, keys.worker(worker), *streams], words)
     check_word(answer[0])
-    return Advanced(answer[1].decode(), answer[2:])
+    return Advanced(answer[1].decode(), int(answer[2]), answer[3:])
 
 
 async def start_runs(redis: Connection, keys: PartitionKeys, words: Sequence[Word]) -> str:

@@ -15,7 +15,7 @@ import msgspec
 from ..sdk.events import GENESIS, Facts, chain_hash, decode_blob, decode_facts, digest, encode_facts
 from ..sdk.fold import FINAL
 from ..sdk.stores import copy_format
-from .outbox import QUARANTINED, Entry, LogDiverged, Transition, quarantine, read_code
+from .entries import QUARANTINED, Entry, LogDiverged, Transition, quarantine, read_code
 from .projections import Projection
 
 HEADS_MAX = 100_000
@@ -220,7 +220,13 @@ def _understand(content: bytes) -> tuple[Facts, bytes]:
 
 def _columns(facts: Facts, content: bytes) -> bytes:
     text = copy_format.text
-    parts = (text(facts.type), text(facts.node), text(facts.scope), copy_format.bigint(facts.attempt), text(facts.worker))
+    parts = (
+        text(facts.type),
+        text(facts.node),
+        text(facts.scope),
+        copy_format.bigint(facts.attempt),
+        text(facts.worker),
+    )
     return b"".join((*parts, copy_format.bytea(content)))
 
 

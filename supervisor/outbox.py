@@ -1,126 +1,113 @@
-"""The outbox, read: stream entries become transitions, and a script's codes become facts.
-
-The format is written down in ``sdk/events.py``. Pure: no I/O.
-"""
+"""The outbox of one partition in Redis: read after a cursor, wait for more, and let go of what is recorded."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
-from collections.abc import Mapping, Sequence
-from datetime import datetime
-from typing import NamedTuple
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, cast
 
-from ..sdk.events import Facts
-from ..sdk.scopes import START_NODE, SWEEP_NODE
-from ..sdk.stores.connection import from_ms
+from ..sdk.keys import PartitionKeys
+from ..sdk.scripts import load_script, run_script
+from ..sdk.stores.cursors import START, Cursor
+from .entries import Entry, LogDiverged, entry_digest, read_entry
 
-HEAD = b"h"
-QUARANTINED = "event.quarantined"
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
 
-
-class LogDiverged(Exception):
-    """Redis and the log tell different stories: it lost data or was rewound. Never skipped; recovery must decide.
-
-    kind: cursor (the last recorded entry is gone or changed), epoch, partition_seq, run_seq, content, malformed.
-    """
-
-    def __init__(self, kind: str, partition: int, entry_id: str, message: str) -> None:
-        super().__init__(f"partition {partition}, entry {entry_id}: {message}")
-        self.kind = kind
-        self.partition = partition
-        self.entry_id = entry_id
+EXPIRED_AT_ONCE = 500
+"""Two writes each: no script call writes more than a thousand times."""
 
 
-class Transition(NamedTuple):
-    """The events of one transition: ``count`` in ``blob``, and after them one for each of ``codes``."""
+class Outbox:
+    """redis: without decode_responses. blocking: a client for the blocking read; may be the same."""
 
-    run_id: str
-    first_seq: int
-    count: int
-    codes: str
-    blob: bytes
+    def __init__(
+        self,
+        redis: Redis,
+        blocking: Redis,
+        keys: PartitionKeys,
+        partition: int,
+        *,
+        trim_delay_ms: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._redis = redis
+        self._blocking = blocking
+        self._keys = keys
+        self._partition = partition
+        self._trim_delay_s = trim_delay_ms / 1000
+        self._clock = clock
+        self._trimmable: deque[tuple[float, str]] = deque()
 
+    async def read_after(self, cursor: Cursor, count: int, *, takes_older_epochs: bool) -> list[Entry]:
+        """Return up to ``count`` entries after the cursor's, as far as they continue it.
 
-class Entry(NamedTuple):
-    """One outbox entry. ``at``: Redis time of the call that wrote it."""
+        Raises LogDiverged where not even the first does, or where the cursor's entry is not as it was.
+        """
+        is_first = cursor.entry_id == START
+        found = await self._range("-" if is_first else cursor.entry_id, "+", count + (not is_first))
+        if not is_first:
+            if not found or found[0][0].decode() != cursor.entry_id or entry_digest(found[0][1]) != cursor.entry_digest:
+                message = "the last recorded entry is gone or changed"
+                raise LogDiverged("cursor", self._partition, cursor.entry_id, message)
+            del found[0]
+        entries: list[Entry] = []
+        for entry_id, fields in found:
+            try:
+                entry = read_entry(self._partition, entry_id, fields)
+                self._check(entry, cursor, len(entries), takes_older_epochs)
+            except LogDiverged:
+                if entries:
+                    break
+                raise
+            entries.append(entry)
+        return entries
 
-    id: str
-    epoch: int
-    seq: int
-    at_ms: int
-    at: datetime
-    transitions: list[Transition]
-    fields: Mapping[bytes, bytes]
+    def _check(self, entry: Entry, cursor: Cursor, before: int, takes_older_epochs: bool) -> None:
+        if entry.epoch != cursor.epoch and not (takes_older_epochs and entry.epoch < cursor.epoch):
+            message = f"it is of epoch {entry.epoch}, the log of {cursor.epoch}"
+            raise LogDiverged("epoch", self._partition, entry.id, message)
+        following = cursor.partition_seq + before + 1
+        if entry.seq != following:
+            message = f"it has partition sequence {entry.seq} where {following} comes next"
+            raise LogDiverged("partition_seq", self._partition, entry.id, message)
 
+    async def read_recorded(self, cursor: Cursor) -> list[Entry]:
+        """Return what still stands up to and with the cursor's entry."""
+        if cursor.entry_id == START:
+            return []
+        found = await self._range("-", cursor.entry_id, None)
+        return [read_entry(self._partition, entry_id, fields) for entry_id, fields in found]
 
-def read_entry(partition: int, entry_id: bytes, fields: Mapping[bytes, bytes]) -> Entry:
-    """Raises LogDiverged (malformed): who cannot read the head cannot tell what follows what."""
-    name = entry_id.decode()
-    try:
-        epoch, seq, at_ms = map(int, fields[HEAD].split(b" "))
-        at = from_ms(at_ms)
-        transitions: list[Transition] = []
-        for field, blob in fields.items():
-            if field == HEAD:
-                continue
-            run_id, first_seq, count, codes = field.decode().rsplit("|", 3)
-            transitions.append(Transition(run_id, int(first_seq), int(count), codes, blob))
-    except (KeyError, ValueError, OverflowError) as cause:
-        raise LogDiverged("malformed", partition, name, f"not an outbox entry: {cause!r}") from cause
-    return Entry(name, epoch, seq, at_ms, at, transitions, fields)
+    async def wait_after(self, cursor: Cursor, block_ms: int) -> None:
+        """Until there is an entry after the cursor's, or the time has passed."""
+        await self._blocking.xread({self._keys.outbox: cursor.entry_id}, count=1, block=block_ms)
 
+    async def expire_runs(self, run_ids: list[str], ttl_s: int) -> None:
+        """Give the keys of recorded, ended runs a time-to-live and say that they are recorded. Empties the list."""
+        script = load_script("expire_runs")
+        while run_ids:
+            await run_script(self._redis, script, [self._keys.meta], [ttl_s, *run_ids[:EXPIRED_AT_ONCE]])
+            del run_ids[:EXPIRED_AT_ONCE]
 
-def entry_digest(fields: Mapping[bytes, bytes]) -> bytes:
-    """Return the digest of an entry as it stands in the stream, 16 bytes."""
-    found = hashlib.blake2b(digest_size=16)
-    for field, value in fields.items():
-        found.update(b"%d %d " % (len(field), len(value)))
-        found.update(field)
-        found.update(value)
-    return found.digest()
+    def note_recorded(self, cursor: Cursor) -> None:
+        """From the delay on, everything before the cursor's entry may go."""
+        self._trimmable.append((self._clock() + self._trim_delay_s, cursor.entry_id))
 
+    async def trim(self) -> int:
+        """Remove what may go, never the entry of a cursor that was noted last; return how many."""
+        last = ""
+        now = self._clock()
+        while self._trimmable and now >= self._trimmable[0][0]:
+            last = self._trimmable.popleft()[1]
+        if not last:
+            return 0
+        return int(await self._redis.xtrim(self._keys.outbox, minid=last, approximate=False))
 
-def read_code(code: str, node_ids: Sequence[str]) -> Facts:
-    """Return what a script said of itself. node_ids: of the run's IR. Raises ValueError where it is no code."""
-    letter, rest = code[:1], code[1:]
-    if letter == "Z":
-        return Facts(type="run.halted", reason="corrupt", data={"joins": int(rest)})
-    if code == "S":
-        return Facts(type="run.swept")
-    number, _, rest = rest.partition(":")
-    node = _node(int(number), node_ids)
-    scope, _, extra = rest.partition(":")
-    match letter:
-        case "F":
-            return Facts(type="join.fired", node=node, scope=scope, data={"live": extra})
-        case "D" if extra in ("d", "f"):
-            return Facts(type="join.died", node=node, scope=scope, reason="failed" if extra == "f" else "dead")
-        case "P":
-            return Facts(type="timer.set", node=node, scope=scope, due=int(extra))
-        case "T":
-            return Facts(type="timer.released", node=node, scope=scope)
-        case "W":
-            return Facts(type="token.withdrawn", node=node, scope=scope)
-        case _:
-            raise ValueError(f"no such code: {code!r}")
-
-
-def quarantine(reason: str, raw: bytes, payload: bytes | None = None, *, part: int = 0) -> Facts:
-    """Return the facts that stand where an event could not. raw: what came; part: place in a blob that none could read."""
-    data: dict[str, object] = {"raw": base64.b64encode(raw).decode()}
-    if payload is not None:
-        data["payload"] = base64.b64encode(payload).decode()
-    if part:
-        data = {"part": part}
-    return Facts(type=QUARANTINED, reason=reason.replace("\x00", ""), data=data)
-
-
-def _node(number: int, node_ids: Sequence[str]) -> str:
-    if number == START_NODE:
-        return "(start)"
-    if number == SWEEP_NODE:
-        return ""
-    if not 0 <= number < len(node_ids):
-        raise ValueError(f"the IR has no node {number}")
-    return node_ids[number]
+    async def _range(self, first: str, last: str, count: int | None) -> list[tuple[bytes, Mapping[bytes, bytes]]]:
+        limit = () if count is None else ("COUNT", count)
+        found: list[tuple[bytes, Mapping[bytes, bytes]]] = await cast("Any", self._redis).execute_command(
+            "XRANGE", self._keys.outbox, first, last, *limit
+        )
+        return found

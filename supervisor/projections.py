@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -16,7 +16,7 @@ from ..sdk.events import ErrorInfo, Facts
 from ..sdk.fold import FINAL
 from ..sdk.stores.connection import Connection, from_ms
 from ..sdk.stores.queries import load_queries
-from .outbox import QUARANTINED
+from .entries import QUARANTINED
 
 REBUILD_EVENTS = 5_000
 """Events folded between two writes while projections are rebuilt."""
@@ -102,6 +102,7 @@ class Projection:
         self._runs: dict[str, _Run] = {}
         self.executions: dict[ExecutionKey, Execution] = {}
         self._waiting: dict[tuple[str, str, str], Execution] = {}
+        self._due: list[tuple[str, str, str, datetime]] = []
         self._gone: list[tuple[str, str, str, str, datetime]] = []
         self._handlers: dict[str, Callable[[str, int, datetime, Facts, bool], None]] = {
             "run.started": self._run_started,
@@ -138,7 +139,7 @@ class Projection:
             self._run(run_id, at).is_new = True
 
     async def write(self, conn: Connection, known: OpenExecutions | None) -> None:
-        """Bring everything to Postgres, in the caller's transaction. At most five statements.
+        """Bring everything to Postgres, in the caller's transaction. At most six statements.
 
         known: what has a row already; None where that cannot be said, which is slower and always right. Raises
         asyncpg.UniqueViolationError where a run that begins here has a row, or an execution that ``known`` misses.
@@ -156,6 +157,8 @@ class Projection:
             await conn.copy_records_to_table("node_executions", records=fresh, columns=EXECUTION_COLUMNS)
         if old:
             await conn.execute(_sql["upsert_executions"], *map(list, zip(*old, strict=True)))
+        if self._due:
+            await conn.execute(_sql["set_due"], *map(list, zip(*self._due, strict=True)))
         if self._gone:
             await conn.execute(_sql["cancel_executions"], *map(list, zip(*self._gone, strict=True)))
 
@@ -191,7 +194,7 @@ class Projection:
             run.status = "RUNNING"
             run.started_at = at
 
-    def _run_entered(self, run_id: str, _seq: int, at: datetime, facts: Facts, _has_payload: bool) -> None:
+    def _run_entered(self, run_id: str, _seq: int, at: datetime, _facts: Facts, _has_payload: bool) -> None:
         run = self._run(run_id, at)
         run.status = "RUNNING"
         run.started_at = run.started_at or at
@@ -200,10 +203,10 @@ class Projection:
         run = self._run(run_id, at)
         run.drain_reason = run.drain_reason or facts.reason or "unknown"
 
-    def _run_paused(self, run_id: str, _seq: int, at: datetime, facts: Facts, _has_payload: bool) -> None:
+    def _run_paused(self, run_id: str, _seq: int, at: datetime, _facts: Facts, _has_payload: bool) -> None:
         self._run(run_id, at).status = "PAUSED"
 
-    def _run_resumed(self, run_id: str, _seq: int, at: datetime, facts: Facts, _has_payload: bool) -> None:
+    def _run_resumed(self, run_id: str, _seq: int, at: datetime, _facts: Facts, _has_payload: bool) -> None:
         self._run(run_id, at).status = "RUNNING"
 
     def _run_halted(self, run_id: str, seq: int, at: datetime, facts: Facts, _has_payload: bool) -> None:
@@ -262,9 +265,11 @@ class Projection:
             row[DUE] = from_ms(facts.due)
 
     def _timer_set(self, run_id: str, _seq: int, _at: datetime, facts: Facts, _has_payload: bool) -> None:
-        row = self._waiting.get((run_id, facts.node, facts.scope))  # the event before it, so in the same batch
+        row = self._waiting.get((run_id, facts.node, facts.scope))
         if row is not None:
             row[DUE] = from_ms(facts.due)
+        else:
+            self._due.append((run_id, facts.node, facts.scope, from_ms(facts.due)))
 
     def _token_gone(self, run_id: str, _seq: int, at: datetime, facts: Facts, _has_payload: bool) -> None:
         reason = facts.reason or facts.type.partition(".")[2]
@@ -276,12 +281,11 @@ class Projection:
         created_ms = said.get("created_ms")
         if isinstance(created_ms, int):
             created_at = from_ms(created_ms)
-        tags = said.get("tags")
         return (
             run_id, self.env, self._partitions[run_id], _text(said, "workflow"), _number(said, "version"),
             _text(said, "ir"), run.status or "RUNNING", _text(said, "trigger") or "initial",
             _text(said, "base_run_id") or None, _text(said, "by") or None,
-            list(map(str, tags)) if isinstance(tags, list) else [], _text(said, "input") or None, run.output_seq, run.error,
+            _texts(said, "tags"), _text(said, "input") or None, run.output_seq, run.error,
             run.drain_reason, run.is_halted, created_at, run.started_at, run.finished_at, run.updated_at, run.last_seq,
             run.last_hash,
         )  # fmt: skip
@@ -329,6 +333,11 @@ def _json(error: ErrorInfo) -> str:
 def _text(said: Mapping[str, object], name: str) -> str:
     value = said.get(name)
     return value if isinstance(value, str) else ""
+
+
+def _texts(said: Mapping[str, object], name: str) -> list[str]:
+    value = said.get(name)
+    return [word for word in cast("list[object]", value) if isinstance(word, str)] if isinstance(value, list) else []
 
 
 def _number(said: Mapping[str, object], name: str) -> int:

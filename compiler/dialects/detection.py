@@ -15,6 +15,8 @@ from .typed_steps import translate_typed_steps
 
 
 class Dialect(StrEnum):
+    """The families of documents that are read."""
+
     NATIVE = "native"
     RELAY = "relay"
     GRAPH = "graph"

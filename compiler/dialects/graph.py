@@ -216,19 +216,19 @@ class _Graph:
     def _add_edges(self, node: Fields, targets: Json, path: Path) -> None:
         self._added += [({"from": node.get("id"), "to": target}, path) for target in as_items(targets)]
 
+    def _edge(self, fields: Fields, path: Path) -> Fields:
+        ignore_unknown(fields, path, self._findings, _EDGE_FIELDS)
+        edge: Fields = {name: fields[name] for name in ("from", "to") if name in fields}
+        if "condition" in fields or "when" in fields:
+            edge["when"] = self._condition(first_of(fields, "condition", "when"), (*path, "condition"))
+        return edge
+
     def _read_edges(self) -> None:
         for number, edge in enumerate(self._drawn):
             if number in self._dropped:
                 continue
             place: Path = ("edges", number)
-            if isinstance(edge, dict):
-                fields = cast("Fields", edge)
-                ignore_unknown(fields, place, self._findings, _EDGE_FIELDS)
-                edge = {name: fields[name] for name in ("from", "to") if name in fields}
-                if "condition" in fields or "when" in fields:
-                    condition = first_of(fields, "condition", "when")
-                    edge["when"] = self._condition(condition, (*place, "condition"))
-            self.edges.append(edge)
+            self.edges.append(self._edge(cast("Fields", edge), place) if isinstance(edge, dict) else edge)
             self.edge_places.append(place)
         drawn = {(as_fields(edge).get("from"), as_fields(edge).get("to")) for edge in self.edges if _is_pair(edge)}
         for edge, place in self._added:

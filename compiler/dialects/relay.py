@@ -82,11 +82,14 @@ class _Tasks:
     def _whole(self, task: Fields, index: int) -> Fields:
         """The task with the fields of those that it extends."""
         whole, seen = task, {as_text(task.get("id"))}
-        while (name := whole.get("extends")) is not None:
+        while "extends" in whole:
             path = ("tasks", index, "extends")
-            parent = self._by_id.get(name) if isinstance(name, str) else None
+            name = as_text(whole["extends"])
+            parent = self._by_id.get(name)
             if parent is None or name in seen:
-                told = "extends itself" if parent is not None else f"there is no task {quote(name)} to extend"
+                told = (
+                    "the task extends itself" if parent is not None else f"there is no task {quote(whole['extends'])}"
+                )
                 hint = "" if parent is not None else self._findings.suggest(name, self._by_id)
                 self._findings.error("bad_extends", told, path, hint)
                 return whole

@@ -32,7 +32,7 @@ local function flush()
   end
   for i = 1, #done do
     local run = done[i]
-    redis.call('XADD', DONE, '*', 'r', run.id)
+    redis.call('XADD', DONE, '*', 'r', run.id, 'i', run.ir)
   end
   for stream, ids in pairs(acked) do
     redis.call('XACK', stream, 'workers', unpack(ids))

@@ -94,7 +94,7 @@ class StartToApply(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
 
 
-class Command(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+class Command(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag=True):
     """A numbered command as it stands in Postgres."""
 
     number: int
@@ -105,7 +105,7 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     decides: str | None = None
 
 
-class Decided(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+class Decided(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag=True):
     """Someone else decided this token first: who, what and when."""
 
     number: int
@@ -121,9 +121,7 @@ def run_id_of_key(env: str, key: str) -> str:
     return "run_" + "".join(_ALPHABET[(number >> shift) & 31] for shift in range(125, -1, -5))
 
 
-async def insert_starts(
-    conn: Connection, starts: Sequence[StartCommand]
-) -> list[Accepted | Duplicate | Conflict]:
+async def insert_starts(conn: Connection, starts: Sequence[StartCommand]) -> list[Accepted | Duplicate | Conflict]:
     """Commit many starts at once; the answers are in the order given. Idempotent by run id.
 
     One statement, a second one where something was there already. Two starts of one run in one call are told apart
@@ -192,8 +190,9 @@ async def commands_after(conn: Connection, run_id: str, number: int) -> list[Com
 
 
 def _start_to_apply(row: dict[str, Any]) -> StartToApply:
-    fields = {name: row[name] for name in StartToApply.__struct_fields__}
-    return StartToApply(**(fields | {"tags": tuple(row["tags"])}))
+    fields: dict[str, Any] = {name: row[name] for name in StartToApply.__struct_fields__}
+    fields["tags"] = tuple(row["tags"])
+    return StartToApply(**fields)
 
 
 def _columns(starts: Sequence[StartCommand], digests: Sequence[bytes]) -> tuple[list[object], ...]:

@@ -7,6 +7,7 @@ Source: the PostgreSQL manual, COPY, "Binary Format". Pieces that many rows shar
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from struct import Struct
 
@@ -46,7 +47,7 @@ def timestamptz(at: datetime) -> bytes:
     return _bigint(8, (at - _EPOCH) // _US)
 
 
-async def copy_rows(conn: Connection, table: str, names: list[str], rows: bytearray) -> None:
+async def copy_rows(conn: Connection, table: str, names: Sequence[str], rows: bytearray) -> None:
     """COPY rows into a table; names: its columns in the order of the rows."""
     source = io.BytesIO(b"".join((HEADER, rows, TRAILER)))
-    await conn.copy_to_table(table, source=source, columns=names, format="binary")
+    await conn.copy_to_table(table, source=source, columns=list(names), format="binary")

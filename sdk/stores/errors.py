@@ -1,12 +1,12 @@
 """What the stores raise.
 
-    StoreError
-    ├── SchemaError        the database is not what this code needs
-    │   ├── MigrationChanged    a migration that was applied reads otherwise now (file)
-    │   └── SchemaTooNew        migrations were applied that this code does not know (names)
-    ├── UnknownWorkflow    no such workflow or version
-    ├── UnknownRun         no such run
-    └── BadFilter          a filter, limit or cursor that cannot be used (field)
+StoreError
+├── SchemaError        the database is not what this code needs
+│   ├── MigrationChanged    a migration that was applied reads otherwise now (file)
+│   └── SchemaTooNew        migrations were applied that this code does not know (names)
+├── UnknownWorkflow    no such workflow or version
+├── UnknownRun         no such run
+└── BadFilter          a filter, limit or cursor that cannot be used (field)
 """
 
 from __future__ import annotations

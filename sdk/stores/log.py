@@ -25,9 +25,7 @@ class ChainBreak(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
 
 
-async def read_events(
-    conn: Connection, run_id: str, upto: int | None = None, *, after: int = 0
-) -> list[RecordedEvent]:
+async def read_events(conn: Connection, run_id: str, upto: int | None = None, *, after: int = 0) -> list[RecordedEvent]:
     """Return the events of a run in order: those after ``after``, up to and with ``upto``; empty for an unknown run.
 
     A payload reference stays a reference (``payloads.resolve``). Raises msgspec.ValidationError where facts were
@@ -36,7 +34,11 @@ async def read_events(
     rows = await conn.fetch(_sql["read_events"], run_id, after, SEQ_MAX if upto is None else upto)
     return [
         RecordedEvent(
-            run_id=run_id, seq=row["seq"], at_ms=to_ms(row["at"]), facts=decode_facts(row["facts"]), payload=row["payload"]
+            run_id=run_id,
+            seq=row["seq"],
+            at_ms=to_ms(row["at"]),
+            facts=decode_facts(row["facts"]),
+            payload=row["payload"],
         )
         for row in rows
     ]
@@ -71,7 +73,9 @@ async def verify_chain(conn: Connection, run_id: str) -> ChainBreak | None:
             previous = row["hash"]
         end = await conn.fetchrow(_sql["read_end"], run_id)
         if end is not None and end["last_seq"] is not None and (end["last_seq"], end["last_hash"]) != (seq, previous):
-            return ChainBreak(run_id=run_id, seq=seq + 1, reason=f"the run is known to end with event {end['last_seq']}")
+            return ChainBreak(
+                run_id=run_id, seq=seq + 1, reason=f"the run is known to end with event {end['last_seq']}"
+            )
         return None
 
 

@@ -5,7 +5,7 @@ The recorder's notice over Redis makes it quick; a look at the database every se
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import anyio
 import structlog
@@ -13,7 +13,6 @@ from redis.exceptions import RedisError
 
 from ..keys import Keys
 from .connection import Pool
-from .errors import UnknownRun
 from .runs import RunRow, final_runs, get_run
 
 if TYPE_CHECKING:
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
     from redis.asyncio import Redis
-    from redis.asyncio.client import PubSub
 
 LOOK_EVERY_S = 1.0
 
@@ -29,7 +27,7 @@ _log = structlog.get_logger()
 
 
 class Waits:
-    """Waits for any number of runs of one environment over one subscription. ``async with``; then ``wait``.
+    """For any number of runs of one environment over one subscription. ``async with``; then ``wait``.
 
     redis: without a socket timeout shorter than a second. One query per second while somebody waits, none else.
     """
@@ -38,7 +36,7 @@ class Waits:
         self._redis = redis
         self._pool = pool
         self._pattern = f"{Keys(env).prefix}*:recorded"
-        self._waiting: dict[str, anyio.Event] = {}
+        self._waiting: dict[str, set[anyio.Event]] = {}
         self._group: TaskGroup | None = None
 
     async def __aenter__(self) -> Waits:
@@ -56,30 +54,34 @@ class Waits:
 
     async def wait(self, run_id: str) -> RunRow:
         """Return the run when its final event is in the log. No limit of its own. Raises UnknownRun."""
-        event = self._waiting.setdefault(run_id, anyio.Event())
+        event = anyio.Event()
+        self._waiting.setdefault(run_id, set()).add(event)
         try:
-            async with self._pool.acquire() as conn:
-                row = await get_run(conn, run_id)
+            row = await self._get(run_id)
             if row.finished_at is None:
                 await event.wait()
-                async with self._pool.acquire() as conn:
-                    row = await get_run(conn, run_id)
+                row = await self._get(run_id)
             return row
-        except UnknownRun:
-            self._waiting.pop(run_id, None)
-            raise
+        finally:
+            events = self._waiting.get(run_id, set())
+            events.discard(event)
+            if not events:
+                self._waiting.pop(run_id, None)
+
+    async def _get(self, run_id: str) -> RunRow:
+        async with self._pool.acquire() as conn:
+            return await get_run(conn, run_id)
 
     def _wake(self, run_ids: Iterable[str]) -> None:
         for run_id in run_ids:
-            event = self._waiting.pop(run_id, None)
-            if event is not None:
+            for event in self._waiting.get(run_id, ()):
                 event.set()
 
     async def _listen(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """The quick way; where it fails the slow way is left, and it is tried again."""
         is_told = False
         while True:
-            pubsub: PubSub = self._redis.pubsub(ignore_subscribe_messages=True)
+            pubsub: Any = cast("Any", self._redis).pubsub(ignore_subscribe_messages=True)
             try:
                 await pubsub.psubscribe(self._pattern)
                 if not is_told:

@@ -36,6 +36,7 @@ TIMES = [
     "timestamp('2021-06-01T00:00:00+05:30')",
 ]
 DURATIONS = ["duration('0s')", "duration('90s')", "duration('-1.5s')", "duration('26h')"]
+ZEROS = {"int": "0", "uint": "0u", "double": "0.0", "string": "''", "time": "duration('0s')"}
 PATTERNS = ["'a'", "'^a'", "'b$'", "'[a-z]+'", "('(' + '')"]
 KINDS = ["bool", "int", "uint", "double", "string", "bytes", "list", "map", "null", "time", "duration", "type", "any"]
 NUMBERS = ["int", "uint", "double"]
@@ -133,7 +134,7 @@ class Writer:
             kind = self.one(["string", "bytes", "bool", "time", "duration"])
             return f"({self.write(kind, less)} {self.one(['<', '<=', '>', '>=', '=='])} {self.write(kind, less)})"
         if shape == 5:
-            return f"!{self.write('bool', less)}"
+            return f"!({self.write('bool', less)})"
         if shape == 6:
             return f"({self.write('any', less)} in {self.write(self.one(['list', 'map']), less)})"
         if shape == 7:
@@ -148,6 +149,11 @@ class Writer:
                 f"bool({self.write('string', less)})",
             ]
         )
+
+    def _sure(self, kinds: list[str], depth: int) -> str:
+        """Draw an operand that has its kind or is an error: the oracle converts a bool, the standard does not."""
+        kind = self.one(kinds)
+        return f"({self.write(kind, depth)} + {ZEROS[kind]})"
 
     def _arithmetic(self, kind: str, operators: list[str], depth: int) -> str:
         return f"({self.write(kind, depth)} {self.one(operators)} {self.write(kind, depth)})"
@@ -164,21 +170,21 @@ class Writer:
             return f"size({self.write(self.one(['string', 'bytes', 'list', 'map']), depth - 1)})"
         if shape == 4:
             return f"{self.write(self.one(['time', 'duration']), depth - 1)}.{self.one(PARTS)}()"
-        return f"int({self.write(self.one(['double', 'string', 'uint', 'time']), depth - 1)})"
+        return f"int({self._sure(['double', 'string', 'uint', 'time'], depth - 1)})"
 
     def _uint(self, depth: int) -> str:
         if depth <= 0:
             return self._leaf(UINTS, [])
         if self._draw(st.booleans()):
             return self._arithmetic("uint", ["+", "-", "*", "/", "%"], depth - 1)
-        return f"uint({self.write(self.one(['double', 'string', 'int']), depth - 1)})"
+        return f"uint({self._sure(['double', 'string', 'int'], depth - 1)})"
 
     def _double(self, depth: int) -> str:
         if depth <= 0:
             return self._leaf(DOUBLES, ["input.d"])
         if self._draw(st.booleans()):
             return self._arithmetic("double", ["+", "-", "*", "/"], depth - 1)
-        return f"double({self.write(self.one(['int', 'string', 'uint']), depth - 1)})"
+        return f"double({self._sure(['int', 'string', 'uint'], depth - 1)})"
 
     def _string(self, depth: int) -> str:
         if depth <= 0:
@@ -211,7 +217,11 @@ class Writer:
         return f"{{'a': {one}, {key}: {two}}}"
 
     def _macro(self, macro: str, kind: str, depth: int) -> str:
-        over = self.write(self.one(["list", "list", "map"]), depth)
+        """Draw a comprehension. ``filter`` and ``map`` only over lists: the oracle's maps have no order."""
+        if macro in ("filter", "map"):
+            over = f"({self.write('list', depth)} + [])"
+        else:
+            over = self.write(self.one(["list", "list", "map"]), depth)
         name = f"v{len(self._variables)}"
         self._variables.append(name)
         body = self.write(kind, depth)

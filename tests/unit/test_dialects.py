@@ -313,6 +313,26 @@ def test_relay_asks_for_a_model_only_where_one_is_called() -> None:
     assert _faults(other) == [("unknown_provider", "warning", 3)]
 
 
+def test_relay_parameters_are_taken_from_the_nearest_place() -> None:
+    """The task goes before its config, and that before the config of the workflow."""
+    text = """
+name: x
+config: {model: far, provider: openai, temperature: 0, max_tokens: 1}
+tasks:
+  - {id: a, prompt: p, temperature: 2, config: {temperature: 1, max_tokens: 2, top_p: 0.5}}
+"""
+    workflow = read_document(load_source(text).value).workflow
+    assert workflow is not None
+    assert workflow.nodes[0].config == {
+        "provider": "openai",
+        "model": "far",
+        "prompt": "p",
+        "temperature": 2,
+        "max_tokens": 2,
+        "top_p": 0.5,
+    }
+
+
 @pytest.mark.parametrize(
     ("config", "code"),
     [

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from courante.compiler.diagnostics import Diagnostic, Severity
 from courante.compiler.durations import format_duration, parse_duration
+from courante.compiler.findings import SUGGESTION_WORDS_MAX, Findings
 from courante.compiler.limits import DURATION_MS_MAX
 from courante.compiler.normalize import normalize
 from courante.compiler.source import load_source
@@ -81,7 +85,9 @@ nodes:
   - {id: apologise, type: noop}
   - {id: refund, type: noop, cache: run_only}
   - {id: done, type: noop, join: {at_least: 2}}
-  - {id: poll, type: http, loop: {while: "output.status != 'ready'", back_to: poll, max_iterations: 50, on_exhausted: done, delay: 5s}}
+  - id: poll
+    type: http
+    loop: {while: "output.status != 'ready'", back_to: poll, max_iterations: 50, on_exhausted: done, delay: 5s}
 edges:
   - {from: accept, to: done, when: "output.score > 0.9"}
   - {from: reject, to: done}
@@ -314,6 +320,12 @@ WRONG: list[tuple[str, Json, str, tuple[str | int, ...]]] = [
     ("loop of no pass", small(node(loop={"while": "x", "back_to": "a", "max_iterations": 0})), "out_of_range",
      ("nodes", 0, "loop", "max_iterations")),
     ("unknown on_error", small(node(on_error="b")), "unknown_node", ("nodes", 0, "on_error")),
+    ("compensate a number", small(node(compensate=1)), "wrong_type", ("nodes", 0, "compensate")),
+    ("empty reference", small(node(compensate="")), "unknown_node", ("nodes", 0, "compensate")),
+    ("edge from nothing", small(node(), edges=[{"from": "", "to": "a"}]), "unknown_node", ("edges", 0, "from")),
+    ("edge from a number", small(node(), edges=[{"from": 1, "to": "a"}]), "wrong_type", ("edges", 0, "from")),
+    ("loop to nowhere", small(node(loop={"while": "x", "back_to": ""})), "unknown_node", ("nodes", 0, "loop", "back_to")),
+    ("loop without head", small(node(loop={"while": "x"})), "missing_field", ("nodes", 0, "loop")),
     ("unknown compensate", small(node(compensate="b")), "unknown_node", ("nodes", 0, "compensate")),
     ("unknown while_waiting", small(node(while_waiting="b")), "unknown_node", ("nodes", 0, "while_waiting")),
     ("unknown cancels", small(node(cancels="b")), "unknown_node", ("nodes", 0, "cancels")),
@@ -405,6 +417,28 @@ def test_a_document_full_of_faults_gives_a_bounded_report() -> None:
     assert (found[-1].code, found[-1].message) == ("too_many_findings", "9500 more findings are not shown")
 
 
+def test_suggestions_end_when_their_budget_is_spent() -> None:
+    """The words compared are counted over the whole document."""
+    findings = Findings()
+    known = [f"word{index}" for index in range(SUGGESTION_WORDS_MAX // 2)]
+    assert [bool(findings.suggest("wort7", known[:10])), bool(findings.suggest("word7", known))] == [True, True]
+    assert findings.suggest("wort7", known) == ""
+
+
 def test_expressions_and_references_of_the_document_are_carried_as_they_are() -> None:
     """Nothing is compiled here: a broken expression is the analysis's to find."""
     assert only(when="this is (not CEL").when == "this is (not CEL"
+
+
+_CODE = re.compile(r"(?:error|warning|_error|_fail|SourceError\.of)\(\s*(?:event, )?\"([a-z0-9_]+)\"")
+
+
+def test_every_code_is_in_the_reference() -> None:
+    """A code that a front end can report has a row in the table of diagnostics."""
+    root = Path(str(files("courante")))
+    reference = (root / "docs" / "reference" / "diagnostics.md").read_text(encoding="utf-8")
+    sources = [*(root / "compiler").glob("*.py"), *(root / "compiler" / "dialects").glob("*.py")]
+    codes = {code for source in sources for code in _CODE.findall(source.read_text(encoding="utf-8"))}
+    codes |= {each[2] for each in WRONG}
+    assert len(codes) > 30
+    assert sorted(code for code in codes if f"| `{code}` |" not in reference) == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
+from collections.abc import Sequence
 from typing import Any, cast
 
 import pytest
@@ -39,6 +40,9 @@ def test_the_native_form_of_a_workflow_is_read_back(value: Json) -> None:
     assert to_document(_again(workflow)) == document
 
 
+Fields = dict[str, Any]
+
+NOTHING: Fields = {}
 _ids = st.sampled_from("abcdef")
 _targets = st.lists(_ids, max_size=3) | _ids
 _when = st.sampled_from(["true", "output.x > 1", "input.y"])
@@ -54,7 +58,9 @@ _retry = st.fixed_dictionaries(
     },
 )
 _rules = st.lists(
-    st.fixed_dictionaries({"when": _when, "next": st.lists(_ids, min_size=1, max_size=3) | _ids}), min_size=1, max_size=3
+    st.fixed_dictionaries({"when": _when, "next": st.lists(_ids, min_size=1, max_size=3) | _ids}),
+    min_size=1,
+    max_size=3,
 )
 _routing: dict[str, st.SearchStrategy[Any]] = {"default": _targets, "mode": st.sampled_from(["first", "all"])}
 _loop = st.fixed_dictionaries(
@@ -68,20 +74,21 @@ _common: dict[str, st.SearchStrategy[Any]] = {
     "priority": st.sampled_from(["high", "normal", "low"]),
     "requires_approval": st.booleans(),
 }
-_attempts = st.one_of(
-    st.just({}), st.fixed_dictionaries({"retry": _retry}), st.fixed_dictionaries({"max_retries": st.integers(0, 5)})
+_attempts: st.SearchStrategy[Fields] = st.one_of(
+    st.just(NOTHING),
+    st.fixed_dictionaries({"retry": _retry}),
+    st.fixed_dictionaries({"max_retries": st.integers(0, 5)}),
 )
-_types = st.sampled_from(
-    [
-        {"type": "noop"},
-        {"type": "http", "config": {"url": "{{ input.url }}"}},
-        {"type": "function", "config": {"handler": "h"}},
-        {"type": "sleep", "config": {"for": 0.012}},
-        {"type": "transform", "config": {"mapping": {"a": 1, "b": "input.b"}}},
-        {"type": "filter", "config": {"where": "item > 1"}},
-        {"type": "conditional", "config": {"rules": [{"when": "true", "next": "a"}], "mode": "all"}},
-    ]
-)
+TYPES: list[Fields] = [
+    {"type": "noop"},
+    {"type": "http", "config": {"url": "{{ input.url }}"}},
+    {"type": "function", "config": {"handler": "h"}},
+    {"type": "sleep", "config": {"for": 0.012}},
+    {"type": "transform", "config": {"mapping": {"a": 1, "b": "input.b"}}},
+    {"type": "filter", "config": {"where": "item > 1"}},
+    {"type": "conditional", "config": {"rules": [{"when": "true", "next": "a"}], "mode": "all"}},
+]
+_types = st.sampled_from(TYPES)
 _fields = st.fixed_dictionaries(
     {},
     optional={
@@ -101,7 +108,9 @@ _fields = st.fixed_dictionaries(
         "x-note": st.just(1),
     },
 )
-_routings = st.one_of(st.just({}), st.fixed_dictionaries({"rules": _rules}, optional=_routing))
+_routings: st.SearchStrategy[Fields] = st.one_of(
+    st.just(NOTHING), st.fixed_dictionaries({"rules": _rules}, optional=_routing)
+)
 _edges = st.lists(
     st.fixed_dictionaries({"from": _ids, "to": _ids}), max_size=8, unique_by=lambda edge: (edge["from"], edge["to"])
 )
@@ -172,12 +181,41 @@ def test_the_order_of_edges_survives_however_they_were_named() -> None:
     assert _again(workflow) == workflow
 
 
+def test_the_native_form_says_nothing_twice() -> None:
+    """Only what differs from the defaults is written, and each edge in one place."""
+    text = """
+courante: 1
+id: w
+nodes:
+  - {id: a, type: noop, rules: [{when: "true", next: [b, c]}]}
+  - {id: b, type: noop, depends_on: [a]}
+  - {id: c, type: noop}
+  - {id: d, type: noop, depends_on: [b]}
+edges:
+  - {from: c, to: d, when: "output.x"}
+  - {from: a, to: b}
+"""
+    workflow, _ = normalize(load_source(text).value)
+    assert workflow is not None
+    assert to_document(workflow) == {
+        "courante": 1,
+        "id": "w",
+        "nodes": [
+            {"id": "a", "type": "noop", "rules": [{"when": "true", "next": ["b", "c"]}]},
+            {"id": "b", "type": "noop", "depends_on": ["a"]},
+            {"id": "c", "type": "noop"},
+            {"id": "d", "type": "noop", "depends_on": ["b"]},
+        ],
+        "edges": [{"from": "c", "to": "d", "when": "output.x"}],
+    }
+
+
 def _places(value: Json, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
     below: list[tuple[str | int, Json]] = []
     if isinstance(value, dict):
-        below = list(cast("dict[str | int, Json]", value).items())
+        below += cast("dict[str, Json]", value).items()
     elif isinstance(value, list):
-        below = list(enumerate(cast("list[Json]", value)))
+        below += enumerate(cast("Sequence[Json]", value))
     return [path, *(place for step, each in below for place in _places(each, (*path, step)))]
 
 
@@ -187,18 +225,18 @@ ODD: list[Json] = [None, True, 0, -1, 2**63 - 1, 0.5, "", "a", "{{", "x-", [], {
 def mangled(seed: int) -> dict[str, Json]:
     """A valid document in which a few places hold something odd, are gone, or are called something else."""
     chance = random.Random(seed)
-    value = copy.deepcopy(chance.choice(DOCUMENTS))
+    value: dict[str, Json] = copy.deepcopy(chance.choice(DOCUMENTS))
     for _ in range(chance.randint(1, 4)):
         path = chance.choice(_places(value))
         if not path:
             continue
-        box = value
+        box: Any = value
         for step in path[:-1]:
             box = box[step]
         match chance.randint(0, 3):
             case 0:
                 del box[path[-1]]
-            case 1 if isinstance(box, dict):
+            case 1 if isinstance(path[-1], str):
                 box[chance.choice(["typo", "x-y", "rules", "loop", "config", "when", "id"])] = box.pop(path[-1])
             case _:
                 box[path[-1]] = copy.deepcopy(chance.choice(ODD))

@@ -49,8 +49,8 @@ nodes:
   - {id: pause, type: wait, config: {for: 10m}}
   - {id: paid, type: signal, config: {name: payment, expires: 7d}}
   - {id: first, type: signal, config: {first_of: [{name: accepted}, {name: withdrawn}, {after: 7d}]}}
-  - {id: write, type: llm, config: {provider: anthropic, model: some-model, system: "...", prompt: "About {{ input.topic }}",
-     schema: {type: object}, temperature: 0.3, max_tokens: 4096}}
+  - {id: write, type: llm, config: {provider: anthropic, model: some-model, system: "...",
+     prompt: "About {{ input.topic }}", schema: {type: object}, temperature: 0.3, max_tokens: 4096}}
   - {id: look, type: tool, config: {tool: web_search}, input: {query: steps.write.output.query, limit: input.limit}}
   - {id: e, type: echo, config: {value: {a: [1]}}}
   - {id: s, type: sleep, config: {for: 12ms}}

@@ -37,6 +37,11 @@ ON CONFLICT ON CONSTRAINT node_executions_pkey DO UPDATE SET
   error = coalesce(excluded.error, n.error),
   output_seq = coalesce(excluded.output_seq, n.output_seq)
 
+-- name: set_due
+UPDATE node_executions AS n SET due_at = g.due_at
+  FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[]) AS g (run_id, node, scope, due_at)
+ WHERE n.run_id = g.run_id AND n.node = g.node AND n.scope = g.scope AND n.status IN ('WAITING', 'RETRYING')
+
 -- name: cancel_executions
 UPDATE node_executions AS n SET status = 'CANCELLED', reason = g.reason, finished_at = g.at, updated_at = g.at
   FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::timestamptz[]) AS g (run_id, node, scope, reason, at)

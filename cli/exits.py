@@ -1,0 +1,107 @@
+"""Exit codes, and how every error that can leave a command is told: a code, what is wrong, and what to do.
+
+Source: docs/reference/cli.md. Modules that know their own errors are imported only when there is an error to explain.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from .texts import cut_lines
+
+
+class ExitCode(IntEnum):
+    OK = 0
+    INVALID = 1
+    SERVICE = 2
+    NOT_FOUND = 3
+    CANCELLED = 4
+    RUN_FAILED = 5
+    TIMED_OUT = 6
+    USAGE = 64
+    INTERRUPTED = 130
+
+
+class CliError(Exception):
+    """An error that is ready to be shown. ``code``: stable, lower-case words joined by ``_``; ``hint``: what to do."""
+
+    def __init__(self, exit_code: ExitCode, code: str, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+        self.code = code
+        self.message = message
+        self.hint = hint
+
+
+STATUS_EXITS = {
+    "COMPLETED": ExitCode.OK,
+    "CANCELLED": ExitCode.CANCELLED,
+    "FAILED": ExitCode.RUN_FAILED,
+    "TIMED_OUT": ExitCode.TIMED_OUT,
+}
+"""Exit code of a command that waited for a run, by the run's final status."""
+
+
+def explain(error: BaseException) -> CliError | None:
+    """Return an error ready to be shown, None for one that is a fault of ours."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]  # pyright: ignore[reportUnknownMemberType]
+    if isinstance(error, CliError):
+        return error
+    return _explain_ours(error) or _explain_services(error)
+
+
+def _explain_ours(error: BaseException) -> CliError | None:
+    from ..sdk import errors
+    from ..sdk.embedded.errors import EmbeddedError
+    from ..sdk.settings import SettingsError
+    from ..sdk.stores import errors as stores
+
+    if isinstance(error, SettingsError):
+        hint = error.hint or "'courante config' shows every setting and where it comes from"
+        return CliError(ExitCode.USAGE, "bad_setting", f"{error.field or 'settings'} from {error.source}: {error.allowed}", hint)
+    if isinstance(error, EmbeddedError):
+        return CliError(ExitCode.SERVICE, error.code, error.message, error.hint)
+    if isinstance(error, errors.CouranteError):
+        exit_code = _EXITS.get(error.code, ExitCode.INVALID)
+        problems = error.problems[1:] if isinstance(error, errors.InputInvalid) else ()
+        return CliError(exit_code, error.code, "\n".join((error.message, *problems)), error.hint or _HINTS.get(error.code, ""))
+    if isinstance(error, stores.UnknownRun):
+        return CliError(ExitCode.NOT_FOUND, "run_not_found", str(error), _HINTS["run_not_found"])
+    if isinstance(error, stores.UnknownWorkflow):
+        return CliError(ExitCode.NOT_FOUND, "workflow_not_found", str(error), _HINTS["workflow_not_found"])
+    if isinstance(error, stores.BadFilter):
+        return CliError(ExitCode.USAGE, f"bad_{error.field}", str(error))
+    if isinstance(error, stores.SchemaError):
+        return CliError(ExitCode.SERVICE, "schema_unusable", str(error), "is this the right database, and the right version of courante?")
+    return None
+
+
+_EXITS = {
+    "workflow_not_found": ExitCode.NOT_FOUND,
+    "run_not_found": ExitCode.NOT_FOUND,
+    "service_unavailable": ExitCode.SERVICE,
+}
+_HINTS = {
+    "run_not_found": "'courante runs' lists the runs of this environment",
+    "workflow_not_found": "'courante workflows list' shows what is registered; register a file with 'courante init FILE'",
+    "input_invalid": "the workflow's 'input:' says what it takes; give it with --input NAME=VALUE or --input-file FILE",
+    "service_unavailable": "'courante doctor' looks at Redis and Postgres",
+}
+
+
+def _explain_services(error: BaseException) -> CliError | None:
+    """What the clients of Redis and Postgres raise."""
+    import asyncpg
+    from redis.exceptions import RedisError
+
+    if isinstance(error, asyncpg.UndefinedTableError | asyncpg.UndefinedFunctionError):
+        return CliError(ExitCode.SERVICE, "schema_missing", "the database has no tables of ours", "run 'courante migrate'")
+    hint = _HINTS["service_unavailable"]
+    if isinstance(error, RedisError):
+        return CliError(ExitCode.SERVICE, "redis_unavailable", f"Redis: {cut_lines(str(error))}", hint)
+    if isinstance(error, asyncpg.PostgresError | asyncpg.InterfaceError):
+        return CliError(ExitCode.SERVICE, "postgres_unavailable", f"Postgres: {cut_lines(str(error))}", hint)
+    if isinstance(error, ConnectionError):
+        return CliError(ExitCode.SERVICE, "service_unavailable", f"a server cannot be reached: {error}", hint)
+    return None

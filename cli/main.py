@@ -1,0 +1,157 @@
+"""The ``courante`` command: finds the command by name, loads only its module, and turns every error into an exit code.
+
+Nothing but click is imported before a command runs, so that ``--help`` is quick; the table below repeats each command's
+first line of help for that reason (a test holds the two against each other).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import import_module
+from typing import NamedTuple
+
+import click
+
+from .call import Call, service_options
+from .exits import ExitCode
+from .output import Output
+
+
+class Entry(NamedTuple):
+    """Where a command is: the module in ``commands/``, the name in it, and its line of help."""
+
+    module: str
+    name: str
+    help: str
+
+
+SECTIONS: dict[str, dict[str, Entry]] = {
+    "Workflows": {
+        "validate": Entry("validate", "validate", "Check a workflow file and say everything that is wrong with it."),
+        "graph": Entry("graph", "graph", "Draw a workflow as Mermaid or DOT."),
+        "schema": Entry("schema", "schema", "Print the JSON Schema of workflow files."),
+        "init": Entry("workflows", "init", "Register a workflow file; what changed becomes a new version."),
+        "workflows": Entry("workflows", "workflows", "List registered workflows, or show one."),
+    },
+    "Runs": {
+        "run": Entry("run", "run", "Run a workflow and wait for its result; works with nothing running."),
+        "status": Entry("status", "status", "Show a run and its steps."),
+        "runs": Entry("runs", "runs", "List runs, newest first."),
+        "events": Entry("events", "events", "Show the event log of a run."),
+        "replay": Entry("replay", "replay", "Rebuild a run's state from its log alone, or verify it."),
+    },
+    "Services": {
+        "up": Entry("up", "up", "Start everything on this machine: servers, workers, supervisor."),
+        "down": Entry("up", "down", "Stop what 'up' started, and the embedded servers."),
+        "worker": Entry("daemons", "worker", "Run a worker until it is told to stop."),
+        "supervisor": Entry("daemons", "supervisor", "Run a supervisor until it is told to stop."),
+        "doctor": Entry("doctor", "doctor", "Say what is used and whether it is safe."),
+        "migrate": Entry("migrate", "migrate", "Bring the database schema up to date."),
+        "config": Entry("config", "config", "Show every setting, and where it comes from."),
+        "bench": Entry("bench", "bench", "Measure one question on this machine."),
+    },
+}
+ENTRIES: dict[str, Entry] = {name: entry for entries in SECTIONS.values() for name, entry in entries.items()}
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands by name and loads one when it is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(ENTRIES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        entry = ENTRIES.get(cmd_name)
+        if entry is None:
+            return None
+        module = import_module(f".commands.{entry.module}", package=__package__)
+        command = getattr(module, entry.name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in ENTRIES and not args[0].startswith("-"):
+            from ..compiler.diagnostics import did_you_mean
+
+            near = did_you_mean(args[0], ENTRIES)
+            raise click.UsageError(f"there is no command {args[0]!r}{'; ' + near if near else ''}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for section, entries in SECTIONS.items():
+            with formatter.section(section):
+                formatter.write_dl([(name, entry.help) for name, entry in entries.items()])
+
+
+def _version(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
+    if value:
+        from .. import __version__
+
+        click.echo(f"courante {__version__}")
+        context.exit()
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Settings: options, then COURANTE_* variables, then courante.toml. 'courante COMMAND --help' says more.",
+)
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Print the version.")
+@service_options
+def cli() -> None:
+    """An event-sourced choreography engine on Redis Streams and Postgres."""
+
+
+def run_cli(argv: Sequence[str]) -> int:
+    """Run one command line; return its exit code. Writes to stdout and stderr, raises nothing."""
+    call = Call()
+    try:
+        code = cli.main(args=list(argv), prog_name="courante", obj=call, standalone_mode=False)
+        return int(code or 0)
+    except click.exceptions.Abort:
+        return _interrupted()
+    except KeyboardInterrupt:
+        return _interrupted()
+    except BrokenPipeError:
+        # who read our output has gone: nobody is left to be told, and Python must not try at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.OK
+    except click.ClickException as error:
+        return _usage(error, Output(is_json=call.is_json or "--json" in argv))
+    except Exception as error:
+        return _failed(error, Output(is_json=call.is_json))
+
+
+def _interrupted() -> int:
+    sys.stderr.write("interrupted\n")
+    return ExitCode.INTERRUPTED
+
+
+def _usage(error: click.ClickException, out: Output) -> int:
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        click.echo(error.format_message(), err=out.is_json)
+        if out.is_json:
+            out.error("usage", "no command was given", "see 'courante --help'")
+        return ExitCode.USAGE
+    hint = "see 'courante --help'"
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        hint = f"{error.ctx.get_usage().replace('Usage: ', 'usage: ')}; see '{error.ctx.command_path} --help'"
+    out.error("usage", error.format_message(), hint)
+    return ExitCode.USAGE
+
+
+def _failed(error: Exception, out: Output) -> int:
+    from .exits import explain
+
+    known = explain(error)
+    if known is None:
+        traceback.print_exception(error)
+        out.error("internal_error", f"{type(error).__name__}: {error}", "this is a fault of courante: please report it")
+        return ExitCode.INVALID
+    out.error(known.code, known.message, known.hint)
+    return known.exit_code

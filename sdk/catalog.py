@@ -1,0 +1,109 @@
+"""The catalog: registered workflows, ready to start. Keeps plans by IR, and puts IRs into Redis before they are used."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jsonschema_rs
+import msgspec
+
+from ..compiler.document import to_document
+from ..compiler.ir import Ir, IrHash, decode_ir, encode_ir, ir_hash
+from ..compiler.workflow import Workflow
+from .errors import InputInvalid, WorkflowNotFound
+from .keys import Keys
+from .plan import Plan
+from .scripts import Connection
+from .stores import workflows
+from .stores.connection import Connection as Database
+from .stores.connection import Pool
+from .stores.errors import UnknownWorkflow
+
+PROBLEMS_MAX = 20
+
+
+class Registered(NamedTuple):
+    workflow: str
+    version: int
+    ir_hash: str
+    is_new: bool
+
+
+class Resolved(NamedTuple):
+    """A version that can be started."""
+
+    workflow: str
+    version: int
+    plan: Plan
+
+
+class Catalog:
+    """Reads and writes ``workflows`` of one environment."""
+
+    def __init__(self, redis: Connection, pool: Pool, keys: Keys) -> None:
+        self._redis = redis
+        self._pool = pool
+        self._keys = keys
+        self._plans: dict[str, Plan] = {}
+        self._validators: dict[str, jsonschema_rs.Draft202012Validator | None] = {}
+
+    async def register(self, workflow: Workflow, ir: Ir, source: str | None = None) -> Registered:
+        """Keep a version; the same content is the same version. Postgres first, then Redis."""
+        content = encode_ir(ir)
+        address = ir_hash(content)
+        document = msgspec.json.encode(to_document(workflow), order="deterministic")
+        async with self._pool.acquire() as conn:
+            before = {v.version for v in await workflows.list_versions(conn, self._keys.env, workflow.id)}
+            version = await workflows.register(
+                conn,
+                self._keys.env,
+                workflow.id,
+                name=workflow.name,
+                document=document,
+                ir_hash=address,
+                ir=content,
+                source=source,
+            )
+        await self._redis.set(self._keys.ir(address), content)
+        return Registered(workflow.id, version, address, version not in before)
+
+    async def resolve(self, conn: Database, workflow: str, version: int | None) -> Resolved:
+        """Return a version, the latest where none is asked for. Raises WorkflowNotFound."""
+        try:
+            row = await workflows.get(conn, self._keys.env, workflow, version)
+        except UnknownWorkflow as error:
+            raise WorkflowNotFound(str(error), hint="register it: courante init FILE") from error
+        return Resolved(workflow, row.version, await self.plan(row.ir_hash, conn))
+
+    async def plan(self, address: str, conn: Database | None = None) -> Plan:
+        """Return an IR ready for use, and see that Redis has it. Raises WorkflowNotFound."""
+        plan = self._plans.get(address)
+        if plan is not None:
+            return plan
+        if conn is None:
+            async with self._pool.acquire() as own:
+                return await self.plan(address, own)
+        content = await workflows.get_ir(conn, self._keys.env, address)
+        if content is None:
+            raise WorkflowNotFound(f"there is no IR {address}")
+        await self._redis.set(self._keys.ir(address), content)
+        plan = self._plans[address] = Plan(IrHash(address), decode_ir(content))
+        return plan
+
+    def check_input(self, plan: Plan, value: Any) -> None:
+        """Raise InputInvalid where the input does not fit the workflow's JSON Schema."""
+        if plan.ir.input_schema is None:
+            return
+        validator = self._validators.get(plan.hash)
+        if validator is None:
+            validator = jsonschema_rs.Draft202012Validator(plan.ir.input_schema)
+            self._validators[plan.hash] = validator
+        if validator.is_valid(value):
+            return
+        problems: list[str] = []
+        for problem in validator.iter_errors(value):
+            place = ".".join(str(part) for part in problem.instance_path)
+            problems.append(f"input{f'.{place}' if place else ''}: {problem.message}")
+            if len(problems) >= PROBLEMS_MAX:
+                break
+        raise InputInvalid(f"the input does not fit {plan.ir.workflow!r}: {problems[0]}", problems)

@@ -1,0 +1,38 @@
+"""Connections: how this project talks to Redis and Postgres.
+
+Redis clients never repeat a command by themselves: who calls a script knows whether and how to repeat it.
+"""
+
+from __future__ import annotations
+
+import asyncpg
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from .stores.connection import Pool
+
+CONNECTIONS_MAX = 32
+TIMEOUT_S = 30.0
+
+
+def connect_redis(url: str, *, is_blocking: bool = False) -> Redis:
+    """Return a client. ``is_blocking``: for reads that block; they are not timed out, a cancelled one loses entries."""
+    pool = BlockingConnectionPool.from_url(
+        url,
+        retry=Retry(NoBackoff(), 0),
+        socket_timeout=None if is_blocking else TIMEOUT_S,
+        socket_connect_timeout=5.0,
+        max_connections=CONNECTIONS_MAX,
+        timeout=TIMEOUT_S,
+    )
+    return Redis.from_pool(pool)
+
+
+async def connect_postgres(url: str, *, connections_max: int = 8) -> Pool:
+    """Return a pool. Raises OSError or asyncpg.PostgresError where the server cannot be reached."""
+    pool = await asyncpg.create_pool(
+        url, min_size=1, max_size=connections_max, command_timeout=TIMEOUT_S * 2, max_inactive_connection_lifetime=300
+    )
+    assert pool is not None
+    return pool

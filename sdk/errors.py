@@ -1,0 +1,62 @@
+"""What the public face raises.
+
+CouranteError (code, message, hint)
+├── WorkflowNotFound      no such workflow or version
+├── RunNotFound           no such run
+├── InputInvalid          the input does not fit the workflow's schema, or is no JSON (problems)
+├── IdempotencyConflict   the key belongs to another request
+├── ServiceUnavailable    Redis or Postgres cannot be reached, or refuses work for now
+└── DocumentInvalid       a document that does not compile (diagnostics)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..compiler.diagnostics import Diagnostic
+
+
+class CouranteError(Exception):
+    """``code``: stable, lower case. ``hint``: what to do, may be empty."""
+
+    code = "error"
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class WorkflowNotFound(CouranteError):
+    code = "workflow_not_found"
+
+
+class RunNotFound(CouranteError):
+    code = "run_not_found"
+
+
+class InputInvalid(CouranteError):
+    """``problems``: a line per violation, with its place in the input."""
+
+    code = "input_invalid"
+
+    def __init__(self, message: str, problems: Sequence[str] = (), *, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.problems = tuple(problems)
+
+
+class IdempotencyConflict(CouranteError):
+    code = "idempotency_conflict"
+
+
+class ServiceUnavailable(CouranteError):
+    code = "service_unavailable"
+
+
+class DocumentInvalid(CouranteError):
+    code = "document_invalid"
+
+    def __init__(self, diagnostics: Sequence[Diagnostic]) -> None:
+        errors = [d for d in diagnostics if d.severity == "error"]
+        super().__init__(errors[0].message if errors else "the document is invalid")
+        self.diagnostics = tuple(diagnostics)

@@ -1,0 +1,181 @@
+"""Results: what became of a run, from Redis while it is there, else from the log's projections.
+
+A finished run is announced on a channel as a hint; who waits also looks by itself now and then.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any
+
+import anyio
+import msgspec
+import structlog
+from anyio.abc import TaskGroup
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from .errors import RunNotFound
+from .keys import Keys
+from .payloads import is_reference, load_payload
+from .stores.connection import Pool
+from .stores.errors import UnknownRun
+from .stores.payloads import event_payload
+from .stores.runs import get_run
+
+LOOK_S = 1.0
+RECORDED_S = 0.002
+FINAL = frozenset({"COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT"})
+log = structlog.get_logger()
+
+
+class RunResult(msgspec.Struct, frozen=True, kw_only=True):
+    """``output``: the JSON value, None until COMPLETED. Times: ISO 8601 in UTC with ms."""
+
+    run_id: str
+    status: str
+    output: Any = None
+    error: dict[str, Any] | None = None
+    started_at: str | None = None
+    finished_at: str | None = None
+
+    @property
+    def is_final(self) -> bool:
+        return self.status in FINAL
+
+
+class Results:
+    """Async context manager. One subscription serves all who wait."""
+
+    def __init__(self, redis: Redis, pool: Pool, keys: Keys, partitions: int) -> None:
+        self._redis = redis
+        self._pool = pool
+        self._keys = keys
+        self._partitions = partitions
+        self._waiting: dict[str, list[anyio.Event]] = {}
+        self._group: TaskGroup = anyio.create_task_group()
+        self._is_listening = False
+        self._subscribed = anyio.Event()
+
+    async def __aenter__(self) -> Results:
+        await self._group.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._group.cancel_scope.cancel()
+        await self._group.__aexit__(None, None, None)
+
+    async def wait(self, run_id: str, *, is_recorded: bool) -> RunResult:
+        """Return when the run has ended. Raises RunNotFound."""
+        await self._listen()
+        event = anyio.Event()
+        self._waiting.setdefault(run_id, []).append(event)
+        try:
+            result = await self.read(run_id)
+            while not result.is_final:
+                with anyio.move_on_after(LOOK_S):
+                    await event.wait()
+                result = await self.read(run_id)
+        finally:
+            waiting = self._waiting[run_id]
+            waiting.remove(event)
+            if not waiting:
+                del self._waiting[run_id]
+        while is_recorded:
+            recorded = await self._from_log(run_id)
+            if recorded is not None and recorded.is_final:
+                return recorded
+            await anyio.sleep(RECORDED_S)
+        return result
+
+    async def read(self, run_id: str) -> RunResult:
+        """Return what is known now. Raises RunNotFound."""
+        for number in range(self._partitions):
+            found = await self._from_redis(run_id, number)
+            if found is not None:
+                return found
+        recorded = await self._from_log(run_id)
+        if recorded is None:
+            raise RunNotFound(f"there is no run {run_id}")
+        return recorded
+
+    async def _from_redis(self, run_id: str, number: int) -> RunResult | None:
+        partition = self._keys.partition(number)
+        head = await self._redis.hmget(partition.run(run_id), ["st", "end", "err", "at", "fin", "n"])
+        phase, end, error, at, finished, _ = (None if value is None else value.decode() for value in head)
+        if phase is None:
+            return None
+        output = None
+        if end == "COMPLETED":
+            content = await self._redis.hget(partition.context(run_id), "out")
+            if content is None:
+                return None
+            if is_reference(content):
+                content = await load_payload(self._redis, self._keys, content)
+            output = msgspec.json.decode(content)
+        return RunResult(
+            run_id=run_id,
+            status=end or "RUNNING",
+            output=output,
+            error=None if error is None or end == "COMPLETED" else msgspec.json.decode(error),
+            started_at=_iso(at),
+            finished_at=_iso(finished),
+        )
+
+    async def _from_log(self, run_id: str) -> RunResult | None:
+        async with self._pool.acquire() as conn:
+            try:
+                run = await get_run(conn, run_id)
+            except UnknownRun:
+                return None
+            if run.env != self._keys.env:
+                return None
+            output = None
+            if run.output_seq is not None and run.status == "COMPLETED":
+                content = await event_payload(conn, self._keys.env, run_id, run.output_seq)
+                output = None if content is None else msgspec.json.decode(content)
+        return RunResult(
+            run_id=run_id,
+            status=str(run.status),
+            output=output,
+            error=None if run.error is None else msgspec.to_builtins(run.error),
+            started_at=None if run.started_at is None else _text(run.started_at),
+            finished_at=None if run.finished_at is None else _text(run.finished_at),
+        )
+
+    async def _listen(self) -> None:
+        if not self._is_listening:
+            self._is_listening = True
+            self._group.start_soon(self._hear)
+        with anyio.move_on_after(LOOK_S):
+            await self._subscribed.wait()
+
+    async def _hear(self) -> None:
+        channels = [self._keys.partition(number).ended for number in range(self._partitions)]
+        while True:
+            try:
+                async with self._redis.pubsub() as heard:
+                    await heard.subscribe(*channels)
+                    while True:
+                        message = await heard.get_message(timeout=30.0)
+                        if message is None:
+                            continue
+                        if message["type"] == "subscribe":
+                            self._subscribed.set()
+                        elif message["type"] == "message":
+                            for event in self._waiting.get(message["data"].decode(), ()):
+                                event.set()
+            except (RedisError, OSError) as error:
+                log.warning("redis_unreachable", error=str(error))
+                await anyio.sleep(0.5)
+
+
+def _iso(ms: str | None) -> str | None:
+    return None if ms is None else _text(datetime.fromtimestamp(int(ms) / 1000, UTC))
+
+
+def _text(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

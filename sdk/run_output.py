@@ -1,0 +1,47 @@
+"""The output of a run: its document's ``output`` expression, or the outputs of its terminal nodes by id. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from ..compiler.cel import EvaluationError, compile_expression
+from ..compiler.ir import ReadKind
+from .plan import Plan
+
+ROOTS = frozenset({"input", "steps", "outputs", "tasks", "run"})
+FIELD = {ReadKind.OUTPUT: "output", ReadKind.STEP_INPUT: "input", ReadKind.ERROR: "error"}
+
+
+class OutputError(Exception):
+    """The ``output`` expression cannot be evaluated."""
+
+
+def run_output(plan: Plan, values: Sequence[bytes | None]) -> bytes:
+    """Return the output as JSON bytes. values: in the order of ``plan.output_reads()``. Raises OutputError."""
+    ir = plan.ir
+    if ir.output is None:
+        outputs: dict[str, Any] = {}
+        for terminal in ir.terminals:
+            found = [msgspec.Raw(values[read] or b"null") for read in terminal.reads if values[read] is not None]
+            if found:
+                outputs[terminal.id] = found if terminal.is_list else found[0]
+        return msgspec.json.encode(outputs)
+    steps: dict[str, dict[str, Any]] = {}
+    context: dict[str, Any] = {"steps": steps, "tasks": steps, "run": {"workflow": ir.workflow}}
+    for read, value in zip(ir.output_reads, values, strict=True):
+        if read.kind is ReadKind.INPUT:
+            context["input"] = msgspec.json.decode(value or b"null")
+        elif read.kind is ReadKind.STATUS:
+            steps.setdefault(ir.nodes[read.node].id, {})["status"] = "SKIPPED" if value is None else value.decode()
+        elif value is not None:
+            steps.setdefault(ir.nodes[read.node].id, {})[FIELD[read.kind]] = msgspec.json.decode(value)
+    context["outputs"] = {name: step["output"] for name, step in steps.items() if "output" in step}
+    try:
+        return msgspec.json.encode(compile_expression(ir.output, roots=ROOTS).evaluate(context))
+    except EvaluationError as error:
+        raise OutputError(f"{error} (in {ir.output!r})") from error
+    except (TypeError, ValueError, OverflowError) as error:
+        raise OutputError(f"the output is no JSON value: {error}") from error

@@ -1,0 +1,90 @@
+"""Starting: what puts a run on the floor. Used by whoever applies a start: client, intake, reconciler."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from . import rules
+from .events import Facts, encode_blob, encode_facts
+from .keys import Keys, PartitionKeys
+from .payloads import INLINE_BYTES_MAX, store_payload
+from .plan import START_KEY, Plan, start_ready
+from .scripts import Connection, Word, start_runs
+from .stores.commands import StartCommand
+from .stores.connection import to_ms
+
+RUNS_MAX = 100
+"""Runs that one call starts; a run with many entry nodes takes a call of its own."""
+WRITES_MAX = 900
+
+
+async def apply_starts(
+    redis: Connection,
+    keys: Keys,
+    partition: PartitionKeys,
+    starts: Sequence[tuple[StartCommand, Plan]],
+    *,
+    outbox_hard_max: int,
+) -> list[bool]:
+    """Start runs of one partition; per start whether it was new. Idempotent. Raises Closed, BackPressure."""
+    verdicts = ""
+    words: list[Word] = [outbox_hard_max]
+    writes = count = 0
+    for command, plan in starts:
+        kept = command.input
+        if len(kept) > INLINE_BYTES_MAX:
+            kept = await store_payload(redis, keys, kept)
+        more = _start_words(command, plan, kept)
+        if count and (count >= RUNS_MAX or writes + len(more) > 3 * WRITES_MAX):
+            verdicts += await start_runs(redis, partition, words)
+            words, writes, count = [outbox_hard_max], 0, 0
+        words += more
+        writes += len(more)
+        count += 1
+    if count:
+        verdicts += await start_runs(redis, partition, words)
+    return [verdict == "A" for verdict in verdicts]
+
+
+def _start_words(command: StartCommand, plan: Plan, kept: bytes) -> list[Word]:
+    start_ms = 0 if command.start_at is None else to_ms(command.start_at)
+    expires_ms = 0 if command.expires_at is None else to_ms(command.expires_at)
+    if start_ms:
+        operations: list[Word] = ["P", START_KEY, start_ms, start_ready(0, expires_ms)]
+    elif expires_ms:
+        operations = ["e", START_KEY, start_ready(0, expires_ms)]
+    else:
+        effects, following = rules.start(plan.ir)
+        operations = list(plan.words(effects))
+        if following >= 0:
+            operations += ["e", START_KEY, start_ready(following)]
+    facts = encode_facts(_started(command, start_ms, expires_ms))
+    return [
+        command.run_id,
+        command.ir_hash,
+        kept,
+        1,
+        encode_blob([(facts, kept)]),
+        len(operations),
+        *operations,
+    ]
+
+
+def _started(command: StartCommand, start_ms: int, expires_ms: int) -> Facts:
+    """The facts of ``run.started``; what is not said is left out."""
+    said = {
+        "workflow": command.workflow,
+        "version": command.version,
+        "ir": command.ir_hash,
+        "partition": command.partition,
+        "trigger": command.trigger,
+        "by": command.by,
+        "key": command.idempotency_key,
+        "tags": list(command.tags),
+        "base_run_id": command.base_run_id,
+        "traceparent": command.traceparent,
+        "expires": expires_ms,
+        "held": bool(start_ms or expires_ms),
+    }
+    data: dict[str, object] = {name: value for name, value in said.items() if value}
+    return Facts(type="run.started", due=start_ms, data=data)

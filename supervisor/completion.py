@@ -1,0 +1,138 @@
+"""Completion: a run whose counter has reached zero gets its output and its end, once, however many supervisors run.
+
+The script that brings the counter to zero says so on the ``done`` stream; a sweep finds runs whose word was lost.
+"""
+
+from __future__ import annotations
+
+import anyio
+import msgspec
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import RedisError, ResponseError
+
+from ..sdk.catalog import Catalog
+from ..sdk.errors import CouranteError
+from ..sdk.events import ErrorInfo, Facts, encode_blob, encode_facts
+from ..sdk.keys import Keys, PartitionKeys
+from ..sdk.payloads import INLINE_BYTES_MAX, PayloadMissing, is_reference, load_payload, store_payload
+from ..sdk.plan import Plan
+from ..sdk.run_output import OutputError, run_output
+from ..sdk.scripts import DONE_GROUP, Closed, RunLook, Word, finish_runs, look_at_runs
+
+BATCH = 200
+BLOCK_MS = 2_000
+STALE_MS = 10_000
+SWEEP_S = 5.0
+SWEEP_PAGE = 1_000
+STATUS = {"": "COMPLETED", "failed": "FAILED", "cancelled": "CANCELLED", "timed_out": "TIMED_OUT", "expired": "TIMED_OUT"}
+EVENT = {
+    "COMPLETED": "run.completed",
+    "FAILED": "run.failed",
+    "CANCELLED": "run.cancelled",
+    "TIMED_OUT": "run.timed_out",
+}
+_error = msgspec.json.Decoder(ErrorInfo)
+log = structlog.get_logger()
+
+
+class Completion:
+    """Ends the runs of one partition."""
+
+    def __init__(
+        self, redis: Redis, blocking: Redis, keys: Keys, partition: PartitionKeys, catalog: Catalog, consumer: str
+    ) -> None:
+        self._redis = redis
+        self._blocking = blocking
+        self._keys = keys
+        self._partition = partition
+        self._catalog = catalog
+        self._consumer = consumer
+        self.ended = 0
+
+    async def run(self) -> None:
+        """Read ``done`` until cancelled."""
+        while True:
+            try:
+                page = await self._blocking.xreadgroup(
+                    DONE_GROUP, self._consumer, {self._partition.done: ">"}, count=BATCH, block=BLOCK_MS
+                )
+                for _, entries in page or []:
+                    await self._end_some([(entry.decode(), fields[b"r"].decode(), fields[b"i"].decode()) for entry, fields in entries])
+            except (Closed, ResponseError) as error:
+                log.warning("completion_refused", error=str(error), partition=self._partition.base)
+                await anyio.sleep(0.5)
+            except (RedisError, OSError, CouranteError) as error:
+                log.warning("completion_failed", error=str(error), partition=self._partition.base)
+                await anyio.sleep(0.2)
+
+    async def sweep(self) -> None:
+        """Take over what another supervisor left, and look for runs whose word was lost, until cancelled."""
+        cursor = 0
+        while True:
+            await anyio.sleep(SWEEP_S)
+            try:
+                await self._take_over()
+                cursor = await self._look_for_lost(cursor)
+            except (RedisError, OSError, Closed, CouranteError) as error:
+                log.warning("sweep_failed", error=str(error), partition=self._partition.base)
+
+    async def _take_over(self) -> None:
+        answer = await self._redis.xautoclaim(
+            self._partition.done, DONE_GROUP, self._consumer, min_idle_time=STALE_MS, count=BATCH
+        )
+        entries = [(e.decode(), f[b"r"].decode(), f[b"i"].decode()) for e, f in answer[1] if f]
+        if entries:
+            log.info("completions_taken_over", runs=len(entries))
+            await self._end_some(entries)
+
+    async def _look_for_lost(self, cursor: int) -> int:
+        """One page of the runs; a walk over all of them takes as many turns as there are pages."""
+        following, found = await self._redis.scan(cursor, match=self._partition.run("*"), count=SWEEP_PAGE)
+        if found:
+            ids = [key.decode().rpartition(":")[2] for key in found]
+            looks = await look_at_runs(self._redis, self._partition, [(run_id, "") for run_id in ids])
+            lost = [
+                ("", run_id, look.ir_hash)
+                for run_id, look in zip(ids, looks, strict=True)
+                if look.phase in ("R", "D") and look.counter == 0
+            ]
+            if lost:
+                await self._end_some(lost)
+        return int(following)
+
+    async def _end_some(self, entries: list[tuple[str, str, str]]) -> None:
+        """End runs, given as (entry id in ``done``, run, IR). Two round trips for all of them."""
+        plans = [await self._catalog.plan(ir_hash) for _, _, ir_hash in entries]
+        wanted = [(run_id, " ".join(plan.output_reads())) for (_, run_id, _), plan in zip(entries, plans, strict=True)]
+        looks = await look_at_runs(self._redis, self._partition, wanted)
+        words: list[Word] = [DONE_GROUP]
+        for (entry, run_id, _), plan, look in zip(entries, plans, looks, strict=True):
+            words += await self._end(entry, run_id, plan, look)
+        verdicts = await finish_runs(self._redis, self._partition, words)
+        self.ended += verdicts.count("A")
+        for (_, run_id, _), verdict in zip(entries, verdicts, strict=True):
+            if verdict == "N":
+                log.warning("completion_premature", run_id=run_id)
+
+    async def _end(self, entry: str, run_id: str, plan: Plan, look: RunLook) -> list[Word]:
+        status = STATUS.get(look.reason, "FAILED")
+        error = None if look.error is None else _error.decode(look.error)
+        output = b"null"
+        if status == "COMPLETED":
+            try:
+                output = run_output(plan, [await self._resolve(value) for value in look.values])
+                if len(output) > INLINE_BYTES_MAX:
+                    output = await store_payload(self._redis, self._keys, output)
+            except (OutputError, PayloadMissing) as problem:
+                status = "FAILED"
+                error = ErrorInfo(type="OUTPUT_ERROR", message=str(problem))
+        facts = Facts(type=EVENT[status], reason=look.reason if look.reason == "expired" else "", error=error)
+        payload = output if status == "COMPLETED" else None
+        blob = encode_blob([(encode_facts(facts), payload)])
+        return [run_id, entry, output, status, 1, blob]
+
+    async def _resolve(self, value: bytes | None) -> bytes | None:
+        if value is None or not is_reference(value):
+            return value
+        return await load_payload(self._redis, self._keys, value)

@@ -1,0 +1,63 @@
+"""The registry: what workers announce in Redis is copied to Postgres, where people look."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import anyio
+import asyncpg
+import msgspec
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from ..sdk.keys import Keys, PartitionKeys
+from ..sdk.stores.connection import Pool
+from ..sdk.stores.workers import WorkerRow, announce_workers
+
+LOOK_S = 5.0
+_words = msgspec.json.Decoder(tuple[str, ...])
+log = structlog.get_logger()
+
+
+class Registry:
+    """Copies the announcements of one partition."""
+
+    def __init__(self, redis: Redis, pool: Pool, keys: Keys, partition: PartitionKeys) -> None:
+        self._redis = redis
+        self._pool = pool
+        self._env = keys.env
+        self._partition = partition
+
+    async def run(self) -> None:
+        while True:
+            try:
+                await self.copy()
+            except (RedisError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                log.warning("registry_failed", error=str(error))
+            await anyio.sleep(LOOK_S)
+
+    async def copy(self) -> None:
+        """Copy all announcements once."""
+        prefix = self._partition.worker("")
+        workers: list[WorkerRow] = []
+        async for key in self._redis.scan_iter(match=f"{prefix}*", count=1_000):
+            said = await self._redis.hgetall(key)
+            if b"seen_at" in said:
+                workers.append(_read_worker(key.decode().removeprefix(prefix), said))
+        if workers:
+            async with self._pool.acquire() as conn:
+                await announce_workers(conn, self._env, workers)
+
+
+def _read_worker(name: str, said: dict[bytes, bytes]) -> WorkerRow:
+    return WorkerRow(
+        consumer=name,
+        host=said[b"host"].decode(),
+        pid=int(said[b"pid"]),
+        build=said[b"build"].decode(),
+        handlers=_words.decode(said[b"handlers"]),
+        queues=_words.decode(said[b"queues"]),
+        started_at=datetime.fromtimestamp(float(said[b"started_at"]), UTC),
+        last_seen=datetime.fromtimestamp(float(said[b"seen_at"]), UTC),
+    )

@@ -1,0 +1,79 @@
+"""The supervisor: a daemon of small loops, each safe in parallel with itself. Several may run.
+
+intake (submissions -> commands -> runs), completion (counter zero -> end), timers, reconciler (committed starts that
+Redis has not heard of), recorder (outbox -> log and projections), registry (workers -> Postgres).
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+
+import anyio
+import structlog
+
+from ..sdk.client import Client
+from ..sdk.connections import connect_redis
+from .completion import Completion
+from .intake import Intake
+from .reconciler import Reconciler
+from .recorder import Recorder
+from .registry import Registry
+from .timers import Timers
+
+OUTBOX_HARD_MAX = 1_000_000
+log = structlog.get_logger()
+
+
+class Supervisor:
+    """Watches the partitions of one environment."""
+
+    def __init__(self, *, redis_url: str, database_url: str, env: str = "default", partitions: int = 1) -> None:
+        self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+        self._redis_url = redis_url
+        self._client = Client.open(redis_url=redis_url, database_url=database_url, env=env, partitions=partitions)
+        self._partitions = partitions
+        self._stopping = anyio.Event()
+
+    async def run(self) -> None:
+        """Watch until ``stop``. The schema must be up to date. Raises ServiceUnavailable, LogDiverged."""
+        redis = connect_redis(self._redis_url)
+        blocking = connect_redis(self._redis_url, is_blocking=True)
+        try:
+            async with self._client as client:
+                await client.prepare()
+                log.info("supervisor_started", supervisor=self.name, env=client.keys.env)
+                async with anyio.create_task_group() as group:
+                    for number in range(self._partitions):
+                        partition = client.keys.partition(number)
+                        completion = Completion(redis, blocking, client.keys, partition, client.catalog, self.name)
+                        intake = Intake(redis, blocking, partition, client, self.name)
+                        reconciler = Reconciler(
+                            redis, client.pool, client.keys, number, client.catalog, OUTBOX_HARD_MAX
+                        )
+                        recorder = Recorder(
+                            redis, client.pool, client.keys.env, number, self._node_ids, blocking=blocking
+                        )
+                        group.start_soon(completion.run)
+                        group.start_soon(completion.sweep)
+                        group.start_soon(intake.run)
+                        group.start_soon(intake.sweep)
+                        group.start_soon(reconciler.run)
+                        group.start_soon(recorder.run)
+                        group.start_soon(Timers(redis, partition).run)
+                        group.start_soon(Registry(redis, client.pool, client.keys, partition).run)
+                    await self._stopping.wait()
+                    group.cancel_scope.cancel()
+        finally:
+            with anyio.CancelScope(shield=True), anyio.move_on_after(2):
+                await blocking.aclose()
+                await redis.aclose()
+        log.info("supervisor_stopped", supervisor=self.name)
+
+    def stop(self) -> None:
+        """End all loops. Nothing is lost: every one of them goes on where the next supervisor finds it."""
+        self._stopping.set()
+
+    async def _node_ids(self, ir_hash: str) -> list[str]:
+        return (await self._client.catalog.plan(ir_hash)).node_ids

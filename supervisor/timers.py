@@ -1,0 +1,43 @@
+"""Timers: tokens whose time has come are queued, in bounded batches, by a script that knows only Redis' clock."""
+
+from __future__ import annotations
+
+import anyio
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from ..sdk.keys import PartitionKeys
+from ..sdk.scripts import BackPressure, Closed, release_timers
+
+BATCH = 200
+LOOK_S = 0.1
+"""A timer may be set at any moment, also one that is due sooner than all others."""
+log = structlog.get_logger()
+
+
+class Timers:
+    """Releases the timers of one partition."""
+
+    def __init__(self, redis: Redis, partition: PartitionKeys) -> None:
+        self._redis = redis
+        self._partition = partition
+        self.released = 0
+
+    async def run(self) -> None:
+        """Release until cancelled."""
+        while True:
+            pause = LOOK_S
+            try:
+                released, following_ms = await release_timers(self._redis, self._partition, BATCH)
+                self.released += released
+                if released == BATCH:
+                    continue
+                if following_ms >= 0:
+                    pause = min(LOOK_S, following_ms / 1000)
+            except (Closed, BackPressure):
+                pause = 0.5
+            except (RedisError, OSError) as error:
+                log.warning("timers_failed", error=str(error), partition=self._partition.base)
+                pause = 0.5
+            await anyio.sleep(max(0.001, pause))

@@ -1,0 +1,73 @@
+"""Hand-made outbox entries, as the scripts write them (sdk/events.py), for tests of who reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Sequence
+from typing import Any, cast
+
+from courante.sdk.events import Facts, encode_blob, encode_facts
+from redis.asyncio import Redis
+
+AT_MS = 1_790_000_000_000
+"""Some time in September 2026: the log's default partition takes it."""
+IR = "ab" * 16
+
+Event = tuple[Facts, bytes | None]
+
+
+def started(**said: object) -> Event:
+    data: dict[str, object] = {"workflow": "orders", "version": 1, "ir": IR, "created_ms": AT_MS - 5}
+    return Facts(type="run.started", data=data | said), b'{"x":1}'
+
+
+def succeeded(node: str, output: bytes = b"1", *, attempt: int = 1, scope: str = "", ms: int = 0) -> Event:
+    return Facts(type="step.succeeded", node=node, scope=scope, attempt=attempt, worker="w-1", ms=ms), output
+
+
+def event(kind: str, node: str = "", *, payload: bytes | None = None, **said: Any) -> Event:
+    return Facts(type=kind, node=node, **said), payload
+
+
+COMPLETED: Event = (Facts(type="run.completed"), b'{"ok":true}')
+
+
+class Writer:
+    """Writes to one outbox; knows the partition sequence and the sequence of each run, as the scripts do."""
+
+    def __init__(self, redis: Redis, env: str, partition: int = 0) -> None:
+        self.redis = redis
+        self.base = f"courante:{env}:{{{partition}}}:"
+        self.outbox = f"{self.base}outbox"
+        self.epoch = 1
+        self.seq = 0
+        self.at_ms = AT_MS
+        self.runs: dict[str, int] = {}
+
+    def fields(self, run_id: str, events: Sequence[Event], codes: Sequence[str] = ()) -> dict[bytes, bytes]:
+        """One transition; its run goes on by as many sequence numbers."""
+        first = self.runs.get(run_id, 0) + 1
+        self.runs[run_id] = first + len(events) + len(codes) - 1
+        blob = encode_blob([(encode_facts(facts), payload) for facts, payload in events]) if events else b""
+        return {f"{run_id}|{first}|{len(events)}|{';'.join(codes)}".encode(): blob}
+
+    async def add(self, *transitions: dict[bytes, bytes], entry_id: str = "*") -> str:
+        """One entry of these transitions; returns its id."""
+        self.seq += 1
+        self.at_ms += 1
+        words: list[bytes | str] = []
+        for transition in transitions:
+            for field, blob in transition.items():
+                words += [field, blob]
+        head = f"{self.epoch} {self.seq} {self.at_ms}"
+        client = cast("Any", self.redis)
+        answer: bytes = await client.execute_command("XADD", self.outbox, entry_id, "h", head, *words)
+        return answer.decode()
+
+    async def put(self, run_id: str, *events: Event, codes: Sequence[str] = ()) -> str:
+        """One entry of one transition."""
+        return await self.add(self.fields(run_id, events, codes))
+
+    async def ids(self) -> list[str]:
+        """The ids of what stands in the outbox."""
+        entries = await cast("Awaitable[list[tuple[bytes, object]]]", self.redis.xrange(self.outbox))
+        return [entry[0].decode() for entry in entries]

@@ -1,0 +1,426 @@
+"""Nothing that happens to the recorder, Postgres or Redis makes the log repeat, skip or change an event."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import AsyncIterator, Sequence
+from random import Random
+from typing import Any, cast
+
+import anyio
+import asyncpg
+import pytest
+from asyncpg.transaction import Transaction
+from courante.sdk.events import encode_blob, encode_facts
+from courante.sdk.stores.connection import Pool
+from courante.sdk.stores.cursors import raise_epoch, read_cursor, restart_cursor
+from courante.sdk.stores.log import read_events, verify_chain
+from courante.sdk.stores.migrate import migrate
+from courante.sdk.stores.runs import get_run, list_steps
+from courante.sdk.stores.status import RunStatus, StepStatus
+from courante.supervisor.entries import LogDiverged
+from courante.supervisor.recorder import Recorder, RecorderSettings
+from courante.tests.integration.outbox_writer import COMPLETED, Event, Writer, event, started, succeeded
+from redis.asyncio import Redis
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def redis(redis_url: str) -> AsyncIterator[Redis]:
+    client = Redis.from_url(redis_url)
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture
+async def pool(database: str) -> AsyncIterator[Pool]:
+    async with asyncpg.create_pool(database, min_size=1, max_size=6) as made:
+        async with made.acquire() as conn:
+            await migrate(conn)
+        yield made
+
+
+@pytest.fixture
+def writer(redis: Redis, env_name: str) -> Writer:
+    return Writer(redis, env_name)
+
+
+async def node_ids(ir_hash: str) -> Sequence[str]:
+    return ["fetch", "score", "join"]
+
+
+@pytest.fixture
+async def recorder(redis: Redis, pool: Pool, env_name: str) -> AsyncIterator[Recorder]:
+    made = Recorder(redis, pool, env_name, 0, node_ids)
+    yield made
+    await made.aclose()
+
+
+async def types(pool: Pool, run_id: str) -> list[str]:
+    """Of the events in the log, whose chain holds."""
+    async with pool.acquire() as conn:
+        assert await verify_chain(conn, run_id) is None
+        return [one.facts.type for one in await read_events(conn, run_id)]
+
+
+class Killed(ConnectionError):
+    """The connection is gone, as when the process is."""
+
+
+class FaultyPool:
+    """A pool whose n-th statement kills its connection; the server takes the transaction back."""
+
+    def __init__(self, pool: Pool, fatal: int) -> None:
+        self._pool = pool
+        self.left = fatal
+
+    async def acquire(self) -> Any:
+        return FaultyConnection(await self._pool.acquire(), self)
+
+    async def release(self, conn: Any) -> None:
+        await self._pool.release(conn.real)
+
+
+class FaultyConnection:
+    COUNTED = frozenset({"execute", "fetch", "fetchrow", "copy_to_table", "copy_records_to_table"})
+
+    def __init__(self, real: Any, pool: FaultyPool) -> None:
+        self.real = real
+        self._pool = pool
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self.real, name)
+        if name not in self.COUNTED:
+            return found
+
+        async def counted(*args: Any, **kwargs: Any) -> Any:
+            self._pool.left -= 1
+            if not self._pool.left:
+                self.real.terminate()
+                raise Killed
+            return await found(*args, **kwargs)
+
+        return counted
+
+
+async def test_killed_at_any_statement(redis: Redis, pool: Pool, env_name: str) -> None:
+    """Whatever the last statement was before the kill, the next recorder makes the log complete, once."""
+    for fatal in range(1, 30):
+        env = f"{env_name}-{fatal}"
+        writer = Writer(redis, env)
+        run_a, run_b = f"run_a_{fatal}", f"run_b_{fatal}"
+        await writer.add(writer.fields(run_a, [started()]), writer.fields(run_b, [started()]))
+        before = Recorder(redis, pool, env, 0, node_ids)
+        await before.record_batch()
+        await before.aclose()
+        await writer.put(run_a, succeeded("fetch"), COMPLETED)
+        await writer.put(run_b, event("step.started", "fetch", attempt=1), codes=["F1::*"])
+        faulty = FaultyPool(pool, fatal)
+        dying = Recorder(redis, cast("Pool", faulty), env, 0, node_ids)
+        is_killed = False
+        try:
+            await dying.record_batch()
+        except (Killed, asyncpg.InterfaceError):
+            is_killed = True
+        await dying.aclose()
+        after = Recorder(redis, pool, env, 0, node_ids)
+        while await after.record_batch():
+            pass
+        await after.aclose()
+        assert await types(pool, run_a) == ["run.started", "step.succeeded", "run.completed"]
+        assert await types(pool, run_b) == ["run.started", "step.started", "join.fired"]
+        async with pool.acquire() as conn:
+            assert (await get_run(conn, run_a)).status is RunStatus.COMPLETED
+            assert [step.status for step in await list_steps(conn, run_b)] == [StepStatus.RUNNING]
+        if not is_killed:
+            assert fatal > 5, "the fault must hit every statement of a batch"
+            return
+    pytest.fail("the recorder never got through")
+
+
+async def test_a_lost_reply_to_commit_is_asked_about(
+    recorder: Recorder, pool: Pool, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A commit that took effect without an answer is neither repeated nor taken for a gap."""
+    real = Transaction.__aexit__
+
+    async def lose_reply(self: Transaction, *exc: Any) -> None:
+        await real(self, *exc)
+        monkeypatch.undo()
+        raise ConnectionError
+
+    await writer.put("run_a", started())
+    monkeypatch.setattr(Transaction, "__aexit__", lose_reply)
+    with pytest.raises(ConnectionError):
+        await recorder.record_batch()
+    assert await recorder.record_batch() == 0
+    await writer.put("run_a", COMPLETED)
+    assert await recorder.record_batch() == 1
+    assert await types(pool, "run_a") == ["run.started", "run.completed"]
+
+
+async def test_a_recorder_that_died_after_commit_is_made_up_for(
+    redis: Redis, pool: Pool, env_name: str, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ended runs get their time-to-live from the next recorder, also when the first one died before it told."""
+    key = f"{writer.base}run:run_a"
+    await redis.set(key, "x")
+    await writer.put("run_a", started(), COMPLETED)
+    dying = Recorder(redis, pool, env_name, 0, node_ids)
+
+    async def die(*_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr("courante.supervisor.outbox.run_script", die)
+        with pytest.raises(Killed):
+            await dying.record_batch()
+    await dying.aclose()
+    assert await redis.ttl(key) == -1
+    following = Recorder(redis, pool, env_name, 0, node_ids)
+    assert await following.record_batch() == 0
+    assert await redis.ttl(key) > 0
+    await following.aclose()
+
+
+async def test_a_gap_stops_the_recorder(recorder: Recorder, pool: Pool, writer: Writer) -> None:
+    """What stands before a gap in the partition sequence is recorded, nothing behind it, however often it is tried."""
+    await writer.put("run_a", started())
+    writer.seq += 1
+    await writer.put("run_a", COMPLETED)
+    assert await recorder.record_batch() == 1
+    for _ in range(2):
+        with pytest.raises(LogDiverged) as caught:
+            await recorder.record_batch()
+        assert caught.value.kind == "partition_seq"
+    assert await types(pool, "run_a") == ["run.started"]
+
+
+async def test_a_run_that_does_not_go_on_stops_the_recorder(recorder: Recorder, pool: Pool, writer: Writer) -> None:
+    """A hole or a repetition in the sequence of a run is a divergence, also behind good entries of one batch."""
+    await writer.put("run_a", started())
+    writer.runs["run_a"] += 1
+    await writer.put("run_a", COMPLETED)
+    assert await recorder.record_batch() == 1
+    with pytest.raises(LogDiverged) as caught:
+        await recorder.record_batch()
+    assert caught.value.kind == "run_seq"
+    assert await types(pool, "run_a") == ["run.started"]
+
+
+async def test_a_run_that_begins_again_stops_the_recorder(
+    redis: Redis, pool: Pool, env_name: str, writer: Writer
+) -> None:
+    """The same event with other content is never merged into the log, not even by a recorder that knows nothing."""
+    first = Recorder(redis, pool, env_name, 0, node_ids)
+    await writer.put("run_a", started(), COMPLETED)
+    await first.record_batch()
+    await first.aclose()
+    writer.runs.clear()
+    await writer.put("run_a", started(by="someone else"))
+    second = Recorder(redis, pool, env_name, 0, node_ids)
+    with pytest.raises(LogDiverged) as caught:
+        await second.record_batch()
+    assert caught.value.kind == "content"
+    await second.aclose()
+    assert await types(pool, "run_a") == ["run.started", "run.completed"]
+
+
+async def test_a_rewound_outbox_stops_the_recorder(
+    recorder: Recorder, redis: Redis, pool: Pool, writer: Writer
+) -> None:
+    """An outbox without the recorded entry is one that has forgotten it, even if its sequence fits."""
+    await writer.put("run_a", started())
+    await recorder.record_batch()
+    await redis.delete(writer.outbox)
+    with pytest.raises(LogDiverged) as emptied:
+        await recorder.record_batch()
+    assert emptied.value.kind == "cursor"
+    await writer.put("run_a", COMPLETED)
+    with pytest.raises(LogDiverged) as refilled:
+        await recorder.record_batch()
+    assert refilled.value.kind == "cursor"
+    assert await types(pool, "run_a") == ["run.started"]
+
+
+async def test_other_content_under_the_same_entry_id_stops_the_recorder(
+    recorder: Recorder, redis: Redis, pool: Pool, writer: Writer
+) -> None:
+    """A position is no identity: the same stream id may be given out again after data loss."""
+    entry_id = await writer.put("run_a", started())
+    await recorder.record_batch()
+    await redis.delete(writer.outbox)
+    writer.seq, writer.runs = 0, {}
+    await writer.add(writer.fields("run_a", [started(by="another")]), entry_id=entry_id)
+    await writer.put("run_a", COMPLETED)
+    with pytest.raises(LogDiverged) as caught:
+        await recorder.record_batch()
+    assert caught.value.kind == "cursor"
+    assert await types(pool, "run_a") == ["run.started"]
+
+
+async def test_epochs_fence(redis: Redis, pool: Pool, env_name: str, writer: Writer) -> None:
+    """Entries of another epoch are refused; a recovery drains the older ones and then begins a new outbox."""
+    recorder = Recorder(redis, pool, env_name, 0, node_ids)
+    await writer.put("run_a", started())
+    await recorder.record_batch()
+    await writer.put("run_a", succeeded("fetch"))
+    async with pool.acquire() as conn:
+        assert await raise_epoch(conn, env_name, 0) == 2
+    assert await recorder.record_batch() == 0, "a recorder of the older epoch finds its cursor moved"
+    with pytest.raises(LogDiverged) as caught:
+        await recorder.record_batch()
+    assert caught.value.kind == "epoch"
+    drain = Recorder(redis, pool, env_name, 0, node_ids, settings=RecorderSettings(takes_older_epochs=True))
+    assert await drain.record_batch() == 1
+    await drain.aclose()
+    await redis.delete(writer.outbox)
+    async with pool.acquire() as conn:
+        assert not await restart_cursor(conn, env_name, 0, 1)
+        assert await restart_cursor(conn, env_name, 0, 2)
+    await recorder.aclose()
+    writer.epoch = 2
+    await writer.put("run_a", COMPLETED)
+    assert await recorder.record_batch() == 1
+    await recorder.aclose()
+    assert await types(pool, "run_a") == ["run.started", "step.succeeded", "run.completed"]
+
+
+async def test_two_recorders_at_once(redis: Redis, pool: Pool, env_name: str, writer: Writer) -> None:
+    """Recorders that compete for one partition, on small batches, make one log without a double or a gap."""
+    settings = RecorderSettings(batch_events=3, standby_ms=1, trim_delay_ms=0, block_ms=20)
+    async with anyio.create_task_group() as group:
+        for _ in range(3):
+            group.start_soon(Recorder(redis, pool, env_name, 0, node_ids, settings=settings).run)
+        runs = [f"run_{n}" for n in range(40)]
+        for run_id in runs:
+            await writer.put(run_id, started(), event("step.started", "fetch", attempt=1))
+            await writer.put(run_id, succeeded("fetch"), codes=["F1::*"])
+        with anyio.fail_after(20):
+            while True:
+                async with pool.acquire() as conn:
+                    cursor = await read_cursor(conn, env_name, 0)
+                if cursor is not None and cursor.partition_seq == writer.seq:
+                    break
+                await anyio.sleep(0.02)
+        group.cancel_scope.cancel()
+    for run_id in runs:
+        assert await types(pool, run_id) == ["run.started", "step.started", "step.succeeded", "join.fired"]
+
+
+async def test_a_recorder_that_slept_finds_that_it_was_replaced(
+    redis: Redis, pool: Pool, env_name: str, writer: Writer
+) -> None:
+    """A paused recorder whose entries another one recorded and trimmed takes nothing for lost and goes on behind it."""
+    sleeper = Recorder(redis, pool, env_name, 0, node_ids)
+    other = Recorder(redis, pool, env_name, 0, node_ids, settings=RecorderSettings(trim_delay_ms=0))
+    await writer.put("run_a", started())
+    await sleeper.record_batch()
+    await writer.put("run_a", succeeded("fetch"))
+    await other.record_batch()
+    assert await other.trim() == 1
+    await writer.put("run_a", COMPLETED)
+    assert await sleeper.record_batch() == 0
+    assert await sleeper.record_batch() == 1
+    await sleeper.aclose()
+    await other.aclose()
+    assert await types(pool, "run_a") == ["run.started", "step.succeeded", "run.completed"]
+
+
+POISON: list[tuple[str, Event | bytes]] = [
+    ("bytes that are no facts", b'{"type":1}'),
+    ("bytes that are no text", b"\xff\xfe"),
+    ("a number beyond 64 bits", b'{"type":"step.started","attempt":99999999999999999999}'),
+    ("a node with U+0000", event("step.started", "a\x00b", attempt=1)),
+    ("a node that no index takes", event("step.started", Random(1).randbytes(9_000).hex(), attempt=1)),
+]
+
+
+@pytest.mark.parametrize("poison", [one for _, one in POISON], ids=[name for name, _ in POISON])
+async def test_what_cannot_be_stored_is_quarantined(
+    redis: Redis, pool: Pool, env_name: str, writer: Writer, poison: Event | bytes
+) -> None:
+    """One poisonous event stands as bytes in its place, its run is halted, and everything else goes on."""
+    told: list[str] = []
+
+    async def tell(run_id: str) -> None:
+        told.append(run_id)
+
+    recorder = Recorder(redis, pool, env_name, 0, node_ids, on_quarantine=tell)
+    raw = poison if isinstance(poison, bytes) else encode_facts(poison[0])
+    blob = encode_blob(
+        [(encode_facts(started()[0]), b"1"), (raw, b'"kept"'), (encode_facts(succeeded("fetch")[0]), b"2")]
+    )
+    await writer.add({b"run_bad|1|3|": blob}, writer.fields("run_good", [started(), COMPLETED]))
+    with anyio.fail_after(10):
+        recorded = 0
+        while not recorded:
+            try:
+                recorded = await recorder.record_batch()
+            except asyncpg.PostgresError:
+                continue
+    assert recorded == 5
+    await recorder.aclose()
+    assert await types(pool, "run_bad") == ["run.started", "event.quarantined", "step.succeeded"]
+    assert await types(pool, "run_good") == ["run.started", "run.completed"]
+    async with pool.acquire() as conn:
+        quarantined = (await read_events(conn, "run_bad"))[1]
+        run = await get_run(conn, "run_bad")
+    assert base64.b64decode(str(quarantined.facts.data["raw"])) == raw
+    assert base64.b64decode(str(quarantined.facts.data["payload"])) == b'"kept"'
+    assert run.is_halted
+    assert told == ["run_bad"]
+
+
+async def test_an_unreadable_blob_keeps_its_numbers(recorder: Recorder, pool: Pool, writer: Writer) -> None:
+    """A blob that nobody can read takes as many numbers as the script gave it, and its bytes are kept once."""
+    await writer.put("run_a", started())
+    await writer.add({b"run_a|2|2|F1::*": b"\xc1garbage"}, {b"run_a|5|3|": encode_blob([(b"{}", None)])})
+    await writer.add({b"run_a|8|1|": encode_blob([(encode_facts(COMPLETED[0]), None)])})
+    assert await recorder.record_batch() == 8
+    assert await types(pool, "run_a") == ["run.started", *["event.quarantined"] * 6, "run.completed"]
+    async with pool.acquire() as conn:
+        events = await read_events(conn, "run_a")
+    assert base64.b64decode(str(events[1].facts.data["raw"])) == b"\xc1garbage"
+    assert events[2].facts.data == {"part": 1}
+    assert base64.b64decode(str(events[3].facts.data["raw"])) == b"F1::*"
+
+
+class AbsentPool:
+    """A pool of a server that refuses the first connections."""
+
+    def __init__(self, pool: Pool, refusals: int) -> None:
+        self._pool = pool
+        self.left = refusals
+
+    async def acquire(self) -> Any:
+        self.left -= 1
+        if self.left >= 0:
+            raise ConnectionRefusedError
+        return await self._pool.acquire()
+
+    async def release(self, conn: Any) -> None:
+        await self._pool.release(conn)
+
+
+async def test_a_postgres_that_is_away_is_waited_for(redis: Redis, pool: Pool, env_name: str, writer: Writer) -> None:
+    """The recorder tries again until Postgres is back, and then has lost nothing."""
+    absent = AbsentPool(pool, refusals=3)
+    recorder = Recorder(redis, cast("Pool", absent), env_name, 0, node_ids, settings=RecorderSettings(backoff_ms=1))
+    await writer.put("run_a", started())
+    async with anyio.create_task_group() as group:
+        group.start_soon(recorder.run)
+        with anyio.fail_after(10):
+            while await types(pool, "run_a") != ["run.started"]:
+                await anyio.sleep(0.01)
+        group.cancel_scope.cancel()
+    assert absent.left < 0
+
+
+async def test_run_stops_when_the_log_has_diverged(redis: Redis, pool: Pool, env_name: str, writer: Writer) -> None:
+    """A divergence is raised out of ``run``, not tried again."""
+    writer.seq = 5
+    await writer.put("run_a", started())
+    with anyio.fail_after(10), pytest.raises(LogDiverged):
+        await Recorder(redis, pool, env_name, 0, node_ids).run()
