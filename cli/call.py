@@ -54,7 +54,7 @@ class Call:
     def log(self, *, default_level: str | None = None) -> None:
         """Send logs to stderr. default_level: used where no flag, variable or file names one."""
         from ..sdk.settings import DEFAULT
-        from .logging import configure_logs
+        from .log_output import configure_logs
 
         settings, sources = self.settings_and_sources
         is_default = sources["log_level"] == DEFAULT

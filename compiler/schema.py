@@ -16,7 +16,7 @@ from .workflow import Json, OnFailure
 
 Schema = dict[str, Json]
 
-SCHEMA_ID = "https://courante.dev/workflow.schema.json"
+SCHEMA_ID = "urn:courante:workflow:1"
 _DEFAULTS = ("retry", "max_retries", "timeout", "cache", "queue", "priority", "requires_approval")
 
 
@@ -178,13 +178,19 @@ def _configs() -> list[Json]:
     transform = _closed({"mapping": _ref("mapping"), "expression": _ref("expression")})
     wait = _closed({"for": _ref("duration_or_template"), "until": _ref("expression")})
     return [
-        _config_of("function", {"type": "object", "properties": {"handler": handler}, "required": ["handler"]}, is_required=True),
+        _config_of(
+            "function",
+            {"type": "object", "properties": {"handler": handler}, "required": ["handler"]},
+            is_required=True,
+        ),
         _config_of("noop", _closed({})),
         _config_of("echo", _closed({"value": True}, "value"), is_required=True),
         _config_of("sleep", _closed({"for": _ref("duration_or_template")}, "for"), is_required=True),
         _config_of("wait", {**wait, "oneOf": [{"required": ["for"]}, {"required": ["until"]}]}, is_required=True),
         _config_of("transform", {**transform, "not": {"required": ["mapping", "expression"]}}),
-        _config_of("filter", _closed({"items": _ref("expression"), "where": _ref("expression")}, "where"), is_required=True),
+        _config_of(
+            "filter", _closed({"items": _ref("expression"), "where": _ref("expression")}, "where"), is_required=True
+        ),
         _config_of("conditional", _closed(routing)),
     ]
 

@@ -48,7 +48,8 @@ class Folder:
             "run.swept": lambda event: self._take(SWEEP_NODE, ()),
             "run.halted": self._run_halted,
             "step.succeeded": self._step_succeeded,
-            "step.skipped": lambda event: self._settle(event, died(self._node(event.facts), "d")),
+            "step.input_kept": self._step_input_kept,
+            "step.skipped": self._step_skipped,
             "step.failed": self._step_failed,
             "step.waiting": self._step_waiting,
             "path.died": self._path_died,
@@ -121,6 +122,7 @@ class Folder:
         if self.marking.phase is RunPhase.RUNNING:
             if event.facts.reason:
                 self._apply([Drain(event.facts.reason)])
+                self._keep_first_error(event.facts)
             else:
                 self._enter(int(token.extra.partition("@")[0]))
 
@@ -134,20 +136,39 @@ class Folder:
         place = self._place(event.facts)
         if event.payload is not None:
             self.marking.outputs[place] = event.payload
+        self._keep_status(place, "SUCCEEDED")
         self._settle(event, event.facts.edges or taken(self.ir.nodes[place[0]], self.ir.edges))
+
+    def _step_input_kept(self, event: RecordedEvent) -> None:
+        if event.payload is not None:
+            self.marking.inputs[self._place(event.facts)] = event.payload
+
+    def _step_skipped(self, event: RecordedEvent) -> None:
+        place = self._place(event.facts)
+        self._keep_status(place, "SKIPPED")
+        self._settle(event, died(self.ir.nodes[place[0]], "d"))
 
     def _step_failed(self, event: RecordedEvent) -> None:
         place = self._place(event.facts)
-        if event.facts.error is not None:
-            self.marking.errors[place] = msgspec.json.encode(event.facts.error)
+        self._keep_status(place, "FAILED")
         decision, effect = failed(self.ir, self.ir.nodes[place[0]])
+        if effect is not None and self.marking.phase is RunPhase.RUNNING:
+            self._apply([effect])
+            self._keep_first_error(event.facts)
         if not decision:
             self._take(*place)
-            self._apply([effect] if effect is not None else [])
             return
-        if effect is not None:
-            self._apply([effect])
+        if event.facts.error is not None:
+            self.marking.errors[place] = msgspec.json.encode(event.facts.error)
         self._settle(event, decision)
+
+    def _keep_status(self, place: tuple[int, Scope], status: str) -> None:
+        if self.ir.nodes[place[0]].keeps_status:
+            self.marking.statuses[place] = status.encode()
+
+    def _keep_first_error(self, facts: Facts) -> None:
+        if self.marking.error is None and facts.error is not None:
+            self.marking.error = msgspec.json.encode(facts.error)
 
     def _step_waiting(self, event: RecordedEvent) -> None:
         place = self._place(event.facts)
@@ -196,6 +217,7 @@ class Folder:
     def _run_halted(self, event: RecordedEvent) -> None:
         if self.marking.counter or not self.marking.joins:
             raise Corrupt("halted without a half-filled join")
+        self.marking.phase = RunPhase.HALTED
 
     def _run_ended(self, event: RecordedEvent) -> None:
         if self._expected:

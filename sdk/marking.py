@@ -36,6 +36,7 @@ class RunPhase(StrEnum):
     RUNNING = "R"
     DRAINING = "D"
     ENDED = "E"
+    HALTED = "H"
 
 
 @dataclass(slots=True)
@@ -67,13 +68,20 @@ class JoinRecord:
 
 @dataclass(slots=True)
 class Marking:
-    """The state of one run. ``outputs``, ``inputs``, ``statuses``, ``errors``: by (node, scope), JSON bytes."""
+    """The state of one run. ``outputs``, ``inputs``, ``statuses``, ``errors``: by (node, scope), JSON bytes.
+
+    ``inputs`` and ``statuses`` hold only what other nodes read. ``reason`` and ``error``: the first failure, or why the
+    run drains. ``last``: by (region, scope around it).
+    """
 
     phase: RunPhase = RunPhase.RUNNING
     reason: str = ""
+    error: bytes | None = None
     tokens: dict[tuple[int, Scope], Token] = field(default_factory=lambda: {})
     joins: dict[tuple[int, Scope], JoinRecord] = field(default_factory=lambda: {})
     outputs: dict[tuple[int, Scope], bytes] = field(default_factory=lambda: {})
+    inputs: dict[tuple[int, Scope], bytes] = field(default_factory=lambda: {})
+    statuses: dict[tuple[int, Scope], bytes] = field(default_factory=lambda: {})
     errors: dict[tuple[int, Scope], bytes] = field(default_factory=lambda: {})
     last: dict[tuple[int, Scope], int] = field(default_factory=lambda: {})
     input: bytes = b"null"
@@ -119,7 +127,7 @@ class Marking:
                     self.last[region, scope] = iteration
                 case Drain(reason):
                     self.phase = RunPhase.DRAINING
-                    self.reason = reason
+                    self.reason = self.reason or reason
                     self.put(SWEEP_NODE, (), Token(kind=TokenKind.SWEEP))
                 case Taint():
                     self.reason = self.reason or "failed"

@@ -24,7 +24,8 @@ BACK = "b"
 
 
 class Emit(NamedTuple):
-    """A token comes into being. ``live``: which in-edges came (``*`` all), ``b<loop node>``, or nothing.
+    """A token comes into being. ``live``: which in-edges came (``*`` all, ``+1`` that one), ``b<loop node>``, or
+    nothing (its only one).
 
     ``delay_ms``: it comes into being parked in the timers.
     """
@@ -117,9 +118,9 @@ def settle(ir: Ir, number: int, scope: Scope, decision: str, position: int = 0) 
     node = ir.nodes[number]
     effects: list[Effect] = []
     outs = node.outs
-    if decision[-1] == "b":
-        return _go_back(ir, node, scope), -1
-    for i in range(position, len(outs)):
+    if decision[-1] == "b" and not position:
+        effects.append(_go_back(ir, node, scope))
+    for i in range(position, len(outs) if decision[-1] != "b" else 0):
         if len(effects) >= EFFECTS_MAX:
             return effects, i
         edge = ir.edges[outs[i]]
@@ -127,9 +128,9 @@ def settle(ir: Ir, number: int, scope: Scope, decision: str, position: int = 0) 
             effects.append(_live(ir, outs[i], edge, scope))
         else:
             effects.extend(_dead(ir, number, outs[i], edge, scope, decision[i]))
-    if decision[-1] == "x":
-        effects.extend(_loop_ends(ir, node, scope, "x"))
-    return effects, -1
+    if decision[-1] == "-":
+        return effects, -1
+    return _tell_gates(ir, node, scope, decision[-1], effects, max(0, position - len(outs)))
 
 
 def start(ir: Ir, position: int = 0) -> tuple[list[Effect], int]:
@@ -142,9 +143,10 @@ def start(ir: Ir, position: int = 0) -> tuple[list[Effect], int]:
 
 def _live(ir: Ir, number: int, edge: Edge, scope: Scope) -> Effect:
     reached = follow(edge, scope)
-    if ir.nodes[edge.target].join is not None:
+    target = ir.nodes[edge.target]
+    if target.join is not None:
         return Arrive(number, reached, "l")
-    return Emit(edge.target, reached)
+    return Emit(edge.target, reached, f"+{edge.slot}" if target.is_each else "")
 
 
 def _dead(ir: Ir, source: int, number: int, edge: Edge, scope: Scope, status: str) -> list[Effect]:
@@ -179,21 +181,27 @@ def _last(ir: Ir, region: int, scope: Scope) -> Last:
     return Last(region, scope[:depth], scope[depth])
 
 
-def _loop_ends(ir: Ir, node: Node, scope: Scope, told: str) -> list[Effect]:
+def _tell_gates(
+    ir: Ir, node: Node, scope: Scope, told: str, effects: list[Effect], first: int
+) -> tuple[list[Effect], int]:
+    """Add what a loop's decision does, from gate ``first`` on. Positions go on after those of the out edges."""
     region = ir.regions[node.loop_region]
-    effects: list[Effect] = []
-    if region.keeps_last and told == "x":
+    if region.keeps_last and told == "x" and first == 0:
         effects.append(_last(ir, node.loop_region, scope))
-    effects.extend(Tell(gate, scope[: len(ir.nodes[gate].levels)], told) for gate in region.gates)
-    return effects
+    for i in range(first, len(region.gates)):
+        if len(effects) >= EFFECTS_MAX and i > first:
+            return effects, len(node.outs) + i
+        gate = region.gates[i]
+        effects.append(Tell(gate, scope[: len(ir.nodes[gate].levels)], told))
+    return effects, -1
 
 
-def _go_back(ir: Ir, node: Node, scope: Scope) -> list[Effect]:
+def _go_back(ir: Ir, node: Node, scope: Scope) -> Effect:
     region = ir.regions[node.loop_region]
     entry = ir.nodes[region.entry]
     around = (*scope[: region.depth], scope[region.depth] + 1, *scope[region.depth + 1 :])
     reached = project(node.levels, around, entry.levels)
     delay_ms = node.loop.delay_ms if node.loop is not None else 0
-    return [Emit(region.entry, reached, f"{BACK}{region.node}", delay_ms), *_loop_ends(ir, node, scope, "b")]
+    return Emit(region.entry, reached, f"{BACK}{region.node}", delay_ms)
 
 

@@ -13,8 +13,9 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, NamedTuple, TypeAlias
 
+from hiredis import pack_command
 from redis.asyncio import Redis, RedisCluster
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, ResponseError
 
 from .keys import PartitionKeys
 
@@ -53,10 +54,30 @@ def load_script(name: str) -> Script:
 
 async def run_script(redis: Connection, script: Script, keys: Sequence[str], words: Sequence[Word]) -> Any:
     """Call a script by its hash; load it where the server does not know it, and call it again."""
+    call = _call if isinstance(redis, Redis) else RedisCluster.execute_command
     try:
-        return await redis.execute_command("EVALSHA", script.sha, len(keys), *keys, *words)
+        return await call(redis, "EVALSHA", script.sha, len(keys), *keys, *words)
     except NoScriptError:
-        return await redis.execute_command("EVAL", script.source, len(keys), *keys, *words)
+        return await call(redis, "EVAL", script.source, len(keys), *keys, *words)
+
+
+async def _call(redis: Redis, *words: Word) -> Any:
+    """Send one command, packed by hiredis.
+
+    redis-py's asyncio connections pack in Python, at 0.7 microseconds a word; a call of 100 transitions has 2,000.
+    """
+    pool = redis.connection_pool
+    connection = await pool.get_connection()
+    try:
+        await connection.send_packed_command(pack_command(words), check_health=False)
+        return await connection.read_response()
+    except ResponseError:
+        raise
+    except BaseException:
+        await connection.disconnect(nowait=True)
+        raise
+    finally:
+        await pool.release(connection)
 
 
 class Closed(Exception):

@@ -44,10 +44,10 @@ class Batch:
     count: int = 0
     rows: bytearray = field(default_factory=bytearray)
     payloads: bytearray = field(default_factory=bytearray)
-    references: set[bytes] = field(default_factory=lambda: set[bytes]())
-    heads: dict[str, Head] = field(default_factory=lambda: dict[str, Head]())
-    irs: dict[str, str] = field(default_factory=lambda: dict[str, str]())
-    quarantined: list[tuple[str, int, str]] = field(default_factory=lambda: list[tuple[str, int, str]]())
+    references: set[bytes] = field(default_factory=set[bytes])
+    heads: dict[str, Head] = field(default_factory=dict[str, Head])
+    irs: dict[str, str] = field(default_factory=dict[str, str])
+    quarantined: list[tuple[str, int, str]] = field(default_factory=list[tuple[str, int, str]])
 
 
 class Chains:
@@ -83,6 +83,9 @@ class Chains:
     def learn_heads(self, heads: Mapping[str, Head]) -> None:
         self._heads.update(heads)
 
+    def learn_irs(self, irs: Mapping[str, str]) -> None:
+        self._irs.update(irs)
+
     def irs_of_codes(self, entries: Sequence[Entry]) -> dict[str, str | None]:
         """Return the IR hash of every run with codes that name nodes, None where it must be looked up."""
         wanted: dict[str, str | None] = {}
@@ -114,7 +117,9 @@ class Chains:
                     found = f"{run_id} goes on with event {transition.first_seq} where the log has {head[0]}"
                     raise LogDiverged("run_seq", self.partition, entry.id, found)
                 reads = self._read(transition, node_ids.get(run_id, ()))
-                batch.heads[run_id] = self._append(batch, entry, at, run_id, head, reads, poison)
+                if poison:
+                    reads = _without_poison(reads, run_id, head[0], poison)
+                batch.heads[run_id] = self._append(batch, entry, at, run_id, head, reads)
         return batch
 
     def build_each(
@@ -127,9 +132,10 @@ class Chains:
             for transition in entry.transitions:
                 run_id = transition.run_id
                 head = heads.get(run_id) or self._heads.get(run_id) or (0, GENESIS)
-                for read in self._read(transition, node_ids.get(run_id, ())):
+                reads = self._read(transition, node_ids.get(run_id, ()))
+                for read in _without_poison(reads, run_id, head[0], poison):
                     batch = Batch(Projection(self.env))
-                    head = heads[run_id] = self._append(batch, entry, at, run_id, head, [read], poison)
+                    head = heads[run_id] = self._append(batch, entry, at, run_id, head, [read])
                     yield run_id, head[0], batch
 
     def keep(self, batch: Batch) -> None:
@@ -152,17 +158,13 @@ class Chains:
             if any(read[2].type in FINAL for read in self._read(transition, ()))
         ]
 
-    def _append(
-        self, batch: Batch, entry: Entry, at: bytes, run_id: str, head: Head, reads: Sequence[Read], poison: Poison
-    ) -> Head:
+    def _append(self, batch: Batch, entry: Entry, at: bytes, run_id: str, head: Head, reads: Sequence[Read]) -> Head:
         """Add the events of one transition and return the new head. at: of the entry, as a column."""
         seq, previous = head
         rows, payloads, project = batch.rows, batch.payloads, batch.projection.add
         place = at + copy_format.text(run_id)
         for content, payload, facts, columns in reads:
             seq += 1
-            if poison and (run_id, seq) in poison:
-                content, payload, facts, columns = _quarantined("not storable", content, payload)
             found = None
             number = copy_format.bigint(seq)
             if payload is not None:
@@ -237,6 +239,14 @@ def _read_code(code: str, node_ids: Sequence[str]) -> Read:
         return _quarantined(str(error), code.encode(), None)
     content = encode_facts(facts)
     return content, None, facts, _columns(facts, content)
+
+
+def _without_poison(reads: Sequence[Read], run_id: str, seq: int, poison: Poison) -> list[Read]:
+    """seq: of the event before the first."""
+    return [
+        _quarantined("not storable", read[0], read[1]) if (run_id, number) in poison else read
+        for number, read in enumerate(reads, start=seq + 1)
+    ]
 
 
 def _quarantined(reason: str, content: bytes, payload: bytes | None, part: int = 0) -> Read:

@@ -35,8 +35,19 @@ class _Run:
     """What a batch says of one run. ``is_new``: its first event is in the batch. None: as it was."""
 
     __slots__ = (
-        "started", "is_new", "status", "output_seq", "error", "drain_reason", "is_halted", "created_at", "started_at",
-        "finished_at", "updated_at", "last_seq", "last_hash",
+        "created_at",
+        "drain_reason",
+        "error",
+        "finished_at",
+        "is_halted",
+        "is_new",
+        "last_hash",
+        "last_seq",
+        "output_seq",
+        "started",
+        "started_at",
+        "status",
+        "updated_at",
     )  # fmt: skip
 
     def __init__(self) -> None:

@@ -216,7 +216,11 @@ class Recorder:
             self._chains.learn_heads({row["run_id"]: (row["seq"], row["hash"]) for row in rows})
         irs = self._chains.irs_of_codes(entries)
         if unknown := [run_id for run_id, ir_hash in irs.items() if ir_hash is None]:
-            irs |= {row["run_id"]: row["ir_hash"] for row in await conn.fetch(_sql["irs_of_runs"], unknown)}
+            found: dict[str, str] = {
+                row["run_id"]: row["ir_hash"] for row in await conn.fetch(_sql["irs_of_runs"], unknown)
+            }
+            self._chains.learn_irs(found)
+            irs |= found
         names: dict[str, Sequence[str]] = {}
         for run_id, ir_hash in irs.items():
             if ir_hash:

@@ -233,6 +233,9 @@ def _nest(areas: list[Area], levels: list[tuple[int, ...]], inner: list[Area], f
         over = {levels[node] for node in area.body}
         if len(over) > 1:
             other = _overlapping(areas, levels, area)
+            if other.kind is RegionKind.EACH and other.node in area.body - {area.entry}:
+                _refuse_each(findings, other, area)
+                continue
             findings.add(
                 "regions_overlap",
                 f"the regions of {findings.id(other.node)!r} and {findings.id(area.node)!r} overlap and neither holds "
@@ -263,10 +266,14 @@ def _check_each(graph: Graph, areas: list[Area], levels: list[tuple[int, ...]], 
         for number in levels[area.node]:
             over = areas[number]
             if over.kind is RegionKind.MAP or (over.kind is RegionKind.LOOP and over.entry != area.node):
-                what = "loop" if over.kind is RegionKind.LOOP else "map"
-                findings.add(
-                    "each_in_region",
-                    f"{findings.id(area.node)!r} joins 'each' inside the body of the {what} {findings.id(over.node)!r}",
-                    area.node,
-                    hint="put this part into a subflow",
-                )
+                _refuse_each(findings, area, over)
+
+
+def _refuse_each(findings: Findings, area: Area, over: Area) -> None:
+    what = "loop" if over.kind is RegionKind.LOOP else "map"
+    findings.add(
+        "each_in_region",
+        f"{findings.id(area.node)!r} joins 'each' inside the body of the {what} {findings.id(over.node)!r}",
+        area.node,
+        hint="put this part into a subflow",
+    )

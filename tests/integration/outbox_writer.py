@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Sequence
 from typing import Any, cast
 
-from courante.sdk.events import Facts, encode_blob, encode_facts
 from redis.asyncio import Redis
+
+from courante.sdk.events import Facts, encode_blob, encode_facts
 
 AT_MS = 1_790_000_000_000
 """Some time in September 2026: the log's default partition takes it."""

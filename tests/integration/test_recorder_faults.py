@@ -11,6 +11,8 @@ import anyio
 import asyncpg
 import pytest
 from asyncpg.transaction import Transaction
+from redis.asyncio import Redis
+
 from courante.sdk.events import encode_blob, encode_facts
 from courante.sdk.stores.connection import Pool
 from courante.sdk.stores.cursors import raise_epoch, read_cursor, restart_cursor
@@ -21,14 +23,13 @@ from courante.sdk.stores.status import RunStatus, StepStatus
 from courante.supervisor.entries import LogDiverged
 from courante.supervisor.recorder import Recorder, RecorderSettings
 from courante.tests.integration.outbox_writer import COMPLETED, Event, Writer, event, started, succeeded
-from redis.asyncio import Redis
 
 pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
 async def redis(redis_url: str) -> AsyncIterator[Redis]:
-    client = Redis.from_url(redis_url)
+    client: Redis = cast("Any", Redis).from_url(redis_url)
     yield client
     await client.aclose()
 
@@ -290,10 +291,10 @@ async def test_epochs_fence(redis: Redis, pool: Pool, env_name: str, writer: Wri
 async def test_two_recorders_at_once(redis: Redis, pool: Pool, env_name: str, writer: Writer) -> None:
     """Recorders that compete for one partition, on small batches, make one log without a double or a gap."""
     settings = RecorderSettings(batch_events=3, standby_ms=1, trim_delay_ms=0, block_ms=20)
+    runs = [f"run_{n}" for n in range(40)]
     async with anyio.create_task_group() as group:
         for _ in range(3):
             group.start_soon(Recorder(redis, pool, env_name, 0, node_ids, settings=settings).run)
-        runs = [f"run_{n}" for n in range(40)]
         for run_id in runs:
             await writer.put(run_id, started(), event("step.started", "fetch", attempt=1))
             await writer.put(run_id, succeeded("fetch"), codes=["F1::*"])

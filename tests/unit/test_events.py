@@ -6,6 +6,9 @@ import json
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from courante.sdk.events import (
     GENESIS,
     ErrorInfo,
@@ -20,8 +23,6 @@ from courante.sdk.events import (
 )
 from courante.sdk.stores.payloads import read_reference
 from courante.supervisor.entries import LogDiverged, entry_digest, quarantine, read_code, read_entry
-from hypothesis import given
-from hypothesis import strategies as st
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 INT64 = st.integers(-(2**63), 2**63 - 1)

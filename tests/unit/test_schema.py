@@ -18,7 +18,8 @@ from courante.compiler.source import load_source
 from courante.compiler.workflow import Json
 
 from .test_dialects import GOLDEN
-from .test_native import SAMPLE, WRONG
+from .test_native import SAMPLE
+from .test_native_faults import WRONG
 from .test_normalize import mangled, native_documents
 
 VALIDATOR = jsonschema_rs.Draft202012Validator(workflow_json_schema())

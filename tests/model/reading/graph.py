@@ -4,8 +4,9 @@ Built straight from a native document, given as a plain mapping; imports nothing
 mistake there cannot hide here. Does not check: an unknown id is a KeyError. Conditions are not parsed either;
 whether one stands there is all that counts, its value comes from an oracle.
 
-Edge order: ``depends_on`` of each node in turn, then of each node in turn its routing targets (rules, default,
-``on_error``, ``on_exhausted``), then ``edges``. The first naming of a (source, target, kind) sets the number.
+Edge order: ``depends_on`` of each node in turn, then of each node in turn its routing targets (rules, default),
+then ``edges``, then ``on_error`` of each node in turn, then ``on_exhausted``. The first naming of a (source, target,
+kind) sets the number.
 """
 
 from __future__ import annotations
@@ -191,8 +192,10 @@ def _edges(raw: _Document) -> tuple[Edge, ...]:
     """Named twice is one edge, where it was named first; a ``when`` of any naming counts."""
     named = [
         *((source, node.id, Kind.NORMAL, False) for node in raw.nodes for source in _several(node.depends_on)),
-        *((node.id, target, kind, False) for node in raw.nodes for target, kind in _routed(node)),
+        *((node.id, target, Kind.NORMAL, False) for node in raw.nodes for target in _routed(node)),
         *((edge.source, edge.target, Kind.NORMAL, edge.when is not None) for edge in raw.edges),
+        *((node.id, target, Kind.ERROR, False) for node in raw.nodes for target in _several(node.on_error)),
+        *((node.id, target, Kind.EXHAUSTED, False) for node in raw.nodes for target in _exhausted(node)),
     ]
     guarded: dict[tuple[str, str, Kind], bool] = {}
     for source, target, kind, when in named:
@@ -203,14 +206,11 @@ def _edges(raw: _Document) -> tuple[Edge, ...]:
     )
 
 
-def _routed(node: _Node) -> list[tuple[str, Kind]]:
-    """The targets that a node names itself."""
-    rules = node.rules or []
-    normal = [target for rule in rules for target in _several(rule.next)]
-    normal += _several(node.default) if rules else ()
-    exhausted = _several(node.loop.on_exhausted) if node.loop is not None else ()
-    return [
-        *((target, Kind.NORMAL) for target in normal),
-        *((target, Kind.ERROR) for target in _several(node.on_error)),
-        *((target, Kind.EXHAUSTED) for target in exhausted),
-    ]
+def _routed(node: _Node) -> list[str]:
+    """The targets that the rules of a node name."""
+    normal = [target for rule in node.rules or [] for target in _several(rule.next)]
+    return normal + list(_several(node.default) if node.rules else ())
+
+
+def _exhausted(node: _Node) -> tuple[str, ...]:
+    return _several(node.loop.on_exhausted) if node.loop is not None else ()

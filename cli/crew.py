@@ -1,0 +1,169 @@
+"""The crew: the worker and the supervisor that ``courante run`` brings along where nobody else does their work.
+
+Who else is there is looked up again every second, so a worker that dies while we wait is replaced by our own.
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+import anyio
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from ..compiler.ir import Ir
+from ..runner.worker import Worker
+from ..sdk.connections import connect_redis
+from ..sdk.steps import Steps
+from ..supervisor.supervisor import Supervisor
+from .exits import CliError, ExitCode
+from .presence import can_serve, forget_supervisor, handlers_of, has_supervisor, live_workers, queues_of
+from .services import Services
+
+LOOK_S = 1.0
+STOP_S = 10.0
+log = structlog.get_logger()
+
+
+class Crew:
+    """Async context manager. ``wants_worker``: bring a worker along even if others live (``--app`` was given)."""
+
+    def __init__(self, services: Services, ir: Ir, steps: Steps, *, wants_worker: bool) -> None:
+        self._services = services
+        self._settings = services.settings
+        self._ir = ir
+        self._steps = steps
+        self._wants_worker = wants_worker
+        self._redis: Redis = connect_redis(services.redis_url)
+        self._group = anyio.create_task_group()
+        self._worker: Worker | None = None
+        self._supervisor: Supervisor | None = None
+        self._worker_gone = anyio.Event()
+        self._supervisor_gone = anyio.Event()
+        self._watch = anyio.CancelScope()
+
+    @property
+    def has_own_worker(self) -> bool:
+        return self._worker is not None
+
+    async def __aenter__(self) -> Crew:
+        await self._group.__aenter__()
+        try:
+            await self._look()
+        except BaseException:
+            self._group.cancel_scope.cancel()
+            await self._group.__aexit__(None, None, None)
+            raise
+        self._group.start_soon(self._keep_looking)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._watch.cancel()
+        if kind is None or not issubclass(kind, anyio.get_cancelled_exc_class()):
+            await self._dismiss()
+        self._group.cancel_scope.cancel()
+        await self._group.__aexit__(kind, error, trace)
+        with anyio.CancelScope(shield=True), anyio.move_on_after(2):
+            if self._supervisor is not None:
+                settings = self._settings
+                await forget_supervisor(self._redis, settings.env, settings.partitions, self._supervisor.name)
+            await self._redis.aclose()
+
+    def stop(self) -> None:
+        """Take no more work; what is at hand is finished."""
+        if self._worker is not None:
+            self._worker.stop()
+
+    def kill(self) -> None:
+        """Drop what is at hand; others take it over when its lease has passed."""
+        if self._worker is not None:
+            self._worker.kill()
+
+    async def _dismiss(self) -> None:
+        """End the worker first: the supervisor records what it did last."""
+        if self._worker is not None:
+            self._worker.stop()
+            with anyio.move_on_after(STOP_S):
+                await self._worker_gone.wait()
+            self._worker.kill()
+        if self._supervisor is not None:
+            self._supervisor.stop()
+            with anyio.move_on_after(STOP_S):
+                await self._supervisor_gone.wait()
+
+    async def _keep_looking(self) -> None:
+        with self._watch:
+            while self._worker is None or self._supervisor is None:
+                await anyio.sleep(LOOK_S)
+                try:
+                    await self._look()
+                except (RedisError, OSError) as error:
+                    log.warning("redis_unreachable", error=str(error))
+
+    async def _look(self) -> None:
+        settings = self._settings
+        if self._supervisor is None and not await has_supervisor(self._redis, settings.env, settings.partitions):
+            self._supervisor = Supervisor(
+                redis_url=self._services.redis_url,
+                database_url=self._services.database_url,
+                env=settings.env,
+                partitions=settings.partitions,
+            )
+            self._group.start_soon(self._supervise, self._supervisor)
+        if self._worker is None:
+            others = await live_workers(self._redis, settings.env, settings.partitions)
+            if self._wants_worker or not can_serve(others, self._ir):
+                self._worker = make_worker(self._services, self._steps, queues_of(self._ir))
+                self._group.start_soon(self._work, self._worker)
+
+    async def _work(self, worker: Worker) -> None:
+        try:
+            await worker.run()
+        finally:
+            self._worker_gone.set()
+
+    async def _supervise(self, supervisor: Supervisor) -> None:
+        try:
+            await supervisor.run()
+        finally:
+            self._supervisor_gone.set()
+
+
+def make_worker(services: Services, steps: Steps, queues: list[str]) -> Worker:
+    """A worker with the settings in force."""
+    from .. import __version__
+
+    settings = services.settings
+    return Worker(
+        redis_url=services.redis_url,
+        env=settings.env,
+        partitions=range(settings.partitions),
+        queues=queues,
+        steps=steps,
+        concurrency=settings.concurrency,
+        build=__version__,
+        outbox_soft_max=settings.outbox_entries_soft,
+        outbox_hard_max=settings.outbox_entries_hard,
+    )
+
+
+async def check_handlers(services: Services, ir: Ir, steps: Steps) -> None:
+    """Raise CliError, naming the handlers that neither ``--app`` nor a live worker provides."""
+    wanted = handlers_of(ir)
+    missing = wanted.keys() - set(steps.names())
+    if not missing:
+        return
+    redis = connect_redis(services.redis_url)
+    try:
+        for worker in await live_workers(redis, services.settings.env, services.settings.partitions):
+            missing -= worker.handlers
+    finally:
+        await redis.aclose()
+    if missing:
+        said = "; ".join(f"{name!r} (step {wanted[name]!r})" for name in sorted(missing))
+        message = f"nobody provides the handler {said}" if len(missing) == 1 else f"nobody provides the handlers {said}"
+        hint = "name the module that registers it with --app MODULE, or start 'courante worker --app MODULE'"
+        raise CliError(ExitCode.USAGE, "handler_missing", message, hint)

@@ -1,0 +1,77 @@
+"""Inputs: the input of a run from ``--input name=value`` and ``--input-file``; times and durations from words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+
+import msgspec
+
+from ..compiler.durations import parse_duration
+from ..compiler.source import load_source
+from ..compiler.source_error import SourceError
+from .documents import read_bytes
+from .exits import CliError, ExitCode
+
+INPUT_BYTES_MAX = 16 * 1024 * 1024
+
+
+def read_input(pairs: Sequence[str], file: str | None) -> Any:
+    """Return the run's input: what the file holds, with the pairs put on top; ``{}`` where nothing is given.
+
+    A value is taken as JSON where it is JSON, else as text. Raises CliError.
+    """
+    value = _read_file(file) if file is not None else {}
+    if not pairs:
+        return value
+    if not isinstance(value, dict):
+        message = f"--input adds to an object, and {file} holds {_kind(value)}"
+        raise CliError(ExitCode.USAGE, "bad_input", message, "give either --input or --input-file")
+    named = dict(cast("dict[str, Any]", value))
+    for pair in pairs:
+        name, separator, text = pair.partition("=")
+        if not separator or not name:
+            message = f"--input {pair!r}: expected NAME=VALUE"
+            raise CliError(ExitCode.USAGE, "bad_input", message, "for example --input topic=tea --input 'ids=[1, 2]'")
+        named[name] = read_value(text)
+    return named
+
+
+def read_value(text: str) -> Any:
+    """JSON where it is JSON, else the text itself."""
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+        return text
+
+
+def read_since(text: str | None) -> datetime | None:
+    """A moment: ``2h`` (ago), or ISO 8601; one without an offset is UTC. Raises CliError."""
+    if text is None:
+        return None
+    ago_ms = parse_duration(text)
+    if ago_ms is not None:
+        return datetime.now(UTC) - timedelta(milliseconds=ago_ms)
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError as cause:
+        hint = "for example 30m, 2h, 7d, 2026-01-31 or 2026-01-31T12:00:00Z"
+        raise CliError(ExitCode.USAGE, "bad_since", f"--since {text!r}: no duration and no time", hint) from cause
+    return at.replace(tzinfo=UTC) if at.tzinfo is None else at
+
+
+def _read_file(name: str) -> Any:
+    content = read_bytes(name, "input file", INPUT_BYTES_MAX)
+    try:
+        return load_source(content, format="json" if name.endswith(".json") else None, bytes_max=INPUT_BYTES_MAX).value
+    except SourceError as error:
+        first = error.diagnostics[0]
+        place = f"{name}:{first.line}:{first.column}" if first.line else name
+        raise CliError(ExitCode.INVALID, "bad_input", f"{place}: {first.message}", first.hint) from error
+
+
+def _kind(value: object) -> str:
+    if isinstance(value, list):
+        return "a list"
+    return "text" if isinstance(value, str) else "nothing" if value is None else f"the value {value!r}"

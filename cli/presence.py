@@ -1,0 +1,117 @@
+"""Presence: which workers and supervisors live, as Redis knows them; so that ``run`` starts its own only where nobody else works.
+
+Every worker reads the ``system`` queue, so its consumers are all there are; a worker lives whose own key was refreshed
+of late, which the key's remaining time to live tells by the clock of Redis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, cast
+
+import msgspec
+from redis.asyncio import Redis
+from redis.exceptions import RedisError, ResponseError
+
+from ..compiler.ir import Ir
+from ..sdk.keys import Keys
+from ..sdk.scripts import DONE_GROUP, INTAKE_GROUP, QUEUE_GROUP
+
+SYSTEM_STREAM = "system:normal"
+ALIVE_MS = 20_000
+KEY_TTL_MS = 3_600_000
+"""What a worker gives its key with every heartbeat."""
+SUPERVISOR_ALIVE_MS = 3_500
+"""A supervisor asks for finished runs at least every two seconds."""
+
+
+class LiveWorker(msgspec.Struct, frozen=True, kw_only=True):
+    """``handlers``: steps that it can call. ``queues``: what it reads beside ``system``."""
+
+    name: str
+    pid: int
+    handlers: frozenset[str]
+    queues: frozenset[str]
+
+
+async def live_workers(redis: Redis, env: str, partitions: int) -> list[LiveWorker]:
+    """Return the workers that live and read every partition, in the order of their names."""
+    found: list[dict[str, LiveWorker]] = []
+    for number in range(partitions):
+        keys = Keys(env).partition(number)
+        here: dict[str, LiveWorker] = {}
+        for name in await _consumers(redis, keys.queue(SYSTEM_STREAM)):
+            pipe = redis.pipeline(transaction=False)
+            pipe.pttl(keys.worker(name))
+            pipe.hmget(keys.worker(name), ["pid", "handlers", "queues"])  # pyright: ignore[reportUnusedCoroutine]
+            ttl_ms, (pid, handlers, queues) = cast("tuple[int, list[bytes | None]]", tuple(await pipe.execute()))
+            if ttl_ms < KEY_TTL_MS - ALIVE_MS or pid is None:
+                continue
+            here[name] = LiveWorker(
+                name=name, pid=int(pid), handlers=_names(handlers), queues=_names(queues) | {"system"}
+            )
+        found.append(here)
+    everywhere = set(found[0]).intersection(*found[1:]) if found else set[str]()
+    return [found[0][name] for name in sorted(everywhere)]
+
+
+def handlers_of(ir: Ir) -> dict[str, str]:
+    """Return the handlers that a workflow names, each with the first node that does; templated names are left out."""
+    handlers: dict[str, str] = {}
+    for node in ir.nodes:
+        handler = node.config.get("handler") if node.type == "function" else None
+        if isinstance(handler, str) and "{{" not in handler:
+            handlers.setdefault(handler, node.id)
+    return handlers
+
+
+def queues_of(ir: Ir) -> list[str]:
+    """Return the queues that a workflow's nodes stand in, without ``system``."""
+    queues = dict.fromkeys(node.stream.rpartition(":")[0] for node in ir.nodes)
+    queues.pop("system", None)
+    return list(queues) or ["default"]
+
+
+def can_serve(workers: Iterable[LiveWorker], ir: Ir) -> bool:
+    """Whether these workers together read every queue and know every handler of a workflow."""
+    queues, handlers = set[str](), set[str]()
+    for worker in workers:
+        queues |= worker.queues
+        handlers |= worker.handlers
+    return queues.issuperset(queues_of(ir)) and handlers.issuperset(handlers_of(ir))
+
+
+async def _consumers(redis: Redis, stream: str) -> list[str]:
+    try:
+        rows = cast("list[dict[str, Any]]", await redis.xinfo_consumers(stream, QUEUE_GROUP))
+    except ResponseError:  # neither stream nor group: no worker was ever here
+        return []
+    return [row["name"].decode() for row in rows]
+
+
+def _names(content: bytes | None) -> frozenset[str]:
+    return frozenset(msgspec.json.decode(content, type=list[str])) if content else frozenset()
+
+
+async def has_supervisor(redis: Redis, env: str, partitions: int) -> bool:
+    """Whether every partition has a supervisor that asked for finished runs of late."""
+    for number in range(partitions):
+        try:
+            rows = await redis.xinfo_consumers(Keys(env).partition(number).done, DONE_GROUP)
+        except ResponseError:
+            return False
+        if not any(row["idle"] < SUPERVISOR_ALIVE_MS for row in cast("list[dict[str, Any]]", rows)):
+            return False
+    return True
+
+
+async def forget_supervisor(redis: Redis, env: str, partitions: int, name: str) -> None:
+    """Drop the consumers of a supervisor that has ended, where nothing of its is pending."""
+    for number in range(partitions):
+        keys = Keys(env).partition(number)
+        for stream, group in ((keys.done, DONE_GROUP), (keys.submit, INTAKE_GROUP)):
+            try:
+                if not await redis.xpending_range(stream, group, "-", "+", 1, consumername=name):
+                    await redis.xgroup_delconsumer(stream, group, name)
+            except (RedisError, OSError):  # it only looks alive for some seconds more
+                return
