@@ -1,4 +1,4 @@
-"""``python -m courante``, and what the ``courante`` command calls."""
+"""``python -m courante`` and the ``courante`` command."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 
 
 def main() -> None:
-    """Run the command line on ``sys.argv`` and exit with its code."""
+    """Run the command line and exit with its code. The import stands inside: importing this module starts nothing."""
     from .cli.main import run_cli
 
     sys.exit(run_cli(sys.argv[1:]))

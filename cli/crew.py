@@ -18,7 +18,7 @@ from ..sdk.connections import connect_redis
 from ..sdk.steps import Steps
 from ..supervisor.supervisor import Supervisor
 from .exits import CliError, ExitCode
-from .presence import can_serve, forget_supervisor, handlers_of, has_supervisor, live_workers, queues_of
+from .presence import can_serve, find_workers, forget_supervisor, handlers_of, has_supervisor, live_workers, queues_of
 from .services import Services
 
 LOOK_S = 1.0
@@ -61,9 +61,8 @@ class Crew:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._watch.cancel()
         if kind is None or not issubclass(kind, anyio.get_cancelled_exc_class()):
-            await self._dismiss()
+            await self.dismiss()
         self._group.cancel_scope.cancel()
         await self._group.__aexit__(kind, error, trace)
         with anyio.CancelScope(shield=True), anyio.move_on_after(2):
@@ -82,8 +81,9 @@ class Crew:
         if self._worker is not None:
             self._worker.kill()
 
-    async def _dismiss(self) -> None:
-        """End the worker first: the supervisor records what it did last."""
+    async def dismiss(self) -> None:
+        """End in order, the worker first: the supervisor records what it did last. Idempotent."""
+        self._watch.cancel()
         if self._worker is not None:
             self._worker.stop()
             with anyio.move_on_after(STOP_S):
@@ -156,12 +156,8 @@ async def check_handlers(services: Services, ir: Ir, steps: Steps) -> None:
     missing = wanted.keys() - set(steps.names())
     if not missing:
         return
-    redis = connect_redis(services.redis_url)
-    try:
-        for worker in await live_workers(redis, services.settings.env, services.settings.partitions):
-            missing -= worker.handlers
-    finally:
-        await redis.aclose()
+    for worker in await find_workers(services.redis_url, services.settings.env, services.settings.partitions):
+        missing -= worker.handlers
     if missing:
         said = "; ".join(f"{name!r} (step {wanted[name]!r})" for name in sorted(missing))
         message = f"nobody provides the handler {said}" if len(missing) == 1 else f"nobody provides the handlers {said}"

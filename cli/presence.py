@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from ..compiler.ir import Ir
+from ..sdk.connections import connect_redis
 from ..sdk.keys import Keys
 from ..sdk.scripts import DONE_GROUP, INTAKE_GROUP, QUEUE_GROUP
 
@@ -32,6 +33,15 @@ class LiveWorker(msgspec.Struct, frozen=True, kw_only=True):
     pid: int
     handlers: frozenset[str]
     queues: frozenset[str]
+
+
+async def find_workers(redis_url: str, env: str, partitions: int) -> list[LiveWorker]:
+    """``live_workers`` over a connection of its own."""
+    redis = connect_redis(redis_url)
+    try:
+        return await live_workers(redis, env, partitions)
+    finally:
+        await redis.aclose()
 
 
 async def live_workers(redis: Redis, env: str, partitions: int) -> list[LiveWorker]:

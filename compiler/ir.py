@@ -144,7 +144,7 @@ class Terminal(msgspec.Struct, frozen=True, array_like=True):
 class Ir(msgspec.Struct, frozen=True, kw_only=True):
     """One compiled workflow version. ``frontier``: an edge number (arrival at its join), ``-1 - gate`` (a tell),
     or ``LOOP_ENDS - region``.
-   """
+    """
 
     ir_version: int = IR_VERSION
     workflow: str

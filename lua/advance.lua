@@ -39,13 +39,15 @@ local length = redis.call('XLEN', OUTBOX)
 if length > tonumber(ARGV[5]) then return { 'BACKPRESSURE', '' } end
 if length > tonumber(ARGV[4]) then want = 0 end
 check_type(DONE, 'stream')
+for number = 3, #KEYS do check_type(KEYS[number], 'stream') end
 
 local opened, i = tonumber(ARGV[6]), 7
 local first_opened = i
 i = i + 2 * opened
 local verdicts = {}
 while i <= #ARGV do
-  local run, token, fence = open_run(ARGV[i]), ARGV[i + 1], ARGV[i + 2]
+  local token, fence = ARGV[i + 1], ARGV[i + 2]
+  local run = open_run(ARGV[i], 't' .. token)
   local number, id = tonumber(ARGV[i + 3]), ARGV[i + 4]
   local count, blob, words = tonumber(ARGV[i + 5]), ARGV[i + 6], tonumber(ARGV[i + 7])
   local record = run.st and get_field(run, 't' .. token)
@@ -57,7 +59,8 @@ while i <= #ARGV do
   elseif string.match(record, '^%d+') ~= fence then
     verdict = 'S'
   elseif run.n < 1 or run.st == 'H' then
-    verdict = 'C'
+    -- A token lives and the counter says none: nothing in this run can be trusted, so it goes no further.
+    verdict, run.st, run.touched = 'C', 'H', true
   else
     local codes = {}
     run.touched = true

@@ -14,9 +14,10 @@
 -- @include flush
 if not redis.call('HGET', META, 'epoch') then return { 'CLOSED', '' } end
 check_type(DONE, 'stream')
+check_type(OUTBOX, 'stream')
 local verdicts, ended, seen = {}, {}, {}
 for i = 2, #ARGV, 6 do
-  local run, entry, verdict = open_run(ARGV[i]), ARGV[i + 1], 'A'
+  local run, entry, verdict = open_run(ARGV[i], 'end'), ARGV[i + 1], 'A'
   if not run.st then
     verdict = 'D'
   elseif run.st == 'E' then

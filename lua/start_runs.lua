@@ -19,7 +19,7 @@ if redis.call('XLEN', OUTBOX) > tonumber(ARGV[1]) then return { 'BACKPRESSURE', 
 check_type(DONE, 'stream')
 local verdicts, i = {}, 2
 while i <= #ARGV do
-  local run, words = open_run(ARGV[i]), tonumber(ARGV[i + 5])
+  local run, words = open_run(ARGV[i], 'cmd'), tonumber(ARGV[i + 5])
   if run.st then
     verdicts[#verdicts + 1] = 'D'
   else

@@ -21,9 +21,10 @@ from ..sdk.payloads import INLINE_BYTES_MAX, PayloadMissing, PayloadTooLarge, is
 from ..sdk.plan import READS_MAX, Plan
 from ..sdk.scopes import parse_token_key
 from ..sdk.scripts import Word, look_at_runs
+from ..sdk.step_context import StepError
 from ..sdk.steps import Steps
 from .nodes import AWAITED, INLINE
-from .outcomes import Failed, GivenBack, Outcome, Skipped, StepError, Succeeded, describe
+from .outcomes import Failed, GivenBack, Outcome, Skipped, Succeeded, describe
 from .plans import Plans
 from .settling import STARTED_AFTER_S, Settler, Transition
 from .work import Work

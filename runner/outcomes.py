@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from ..sdk.events import ErrorInfo
+from ..sdk.step_context import StepError
 
 MESSAGE_MAX = 2_000
 TRACEBACK_MAX = 8_000
@@ -47,14 +48,6 @@ class GivenBack:
 
 
 Outcome: TypeAlias = Succeeded | Skipped | Failed | Parked | GivenBack
-
-
-class StepError(Exception):
-    """A node's own failure with a code, raised inside node types. ``type`` is the error's type in the log."""
-
-    def __init__(self, type: str, message: str) -> None:
-        super().__init__(message)
-        self.type = type
 
 
 def describe(error: BaseException, node: str, attempt: int, worker: str) -> ErrorInfo:

@@ -9,9 +9,9 @@ import structlog
 
 from ..compiler.ir import IR_VERSION, IrHash
 from ..sdk.keys import Keys
+from ..sdk.node_code import NodeCode, compile_node
 from ..sdk.plan import Plan
 from ..sdk.scripts import Connection
-from .code import NodeCode, compile_node
 
 PLANS_MAX = 1_000
 log = structlog.get_logger()

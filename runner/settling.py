@@ -13,11 +13,12 @@ from ..sdk import rules
 from ..sdk.events import ErrorInfo, Facts, encode_blob, encode_facts
 from ..sdk.marking import WOKEN, RunPhase, TokenKind
 from ..sdk.plan import SWEEP_READY, context_field, cursor_ready, start_ready
+from ..sdk.routing import route
 from ..sdk.scopes import START_NODE, scope_key
 from ..sdk.scripts import Word
-from .outcomes import Failed, GivenBack, Outcome, Parked, Skipped, StepError, Succeeded, describe
-from .routing import route
-from .work import Work, decode_json
+from ..sdk.step_context import StepError, decode_json
+from .outcomes import Failed, GivenBack, Outcome, Parked, Skipped, Succeeded, describe
+from .work import Work
 
 STARTED_AFTER_S = 0.1
 """An attempt that runs longer says so with an event of its own."""
@@ -152,6 +153,12 @@ class Settler:
             return "back"
         return "exhausted" if "l" in decision and decision == rules.exhausted(work.node, work.plan.ir.edges) else "break"
 
+    def _kept_input(self, work: Work) -> list[tuple[bytes, bytes | None]]:
+        """An input that another node reads is state like an output, and so in the log: with an event of its own."""
+        if work.input_json is None or not work.node.keeps_input:
+            return []
+        return [(self._event(work, "step.input_kept", attempt=work.attempt), work.input_json)]
+
     def _kept(self, work: Work, status: str) -> list[Word]:
         node = work.node
         keep: list[Word] = []
@@ -169,7 +176,8 @@ class Settler:
         content = msgspec.json.encode(error)
         keep = self._kept(work, "FAILED")
         if not decision:
-            return _transition(work, [(facts, None)], [*keep, "d", "failed", content, SWEEP_READY])
+            events = [*self._kept_input(work), (facts, None)]
+            return _transition(work, events, [*keep, "d", "failed", content, SWEEP_READY])
         keep += ["o", context_field("e", work.number, work.scope), content]
         if effect is not None:
             keep += ["x", content]
@@ -191,7 +199,7 @@ class Settler:
         words, following = self._effects(work, decision, position)
         if following >= 0:
             words = [*words, "c", cursor_ready(work.number, following, decision)]
-        return _transition(work, [(facts, payload)], [*keep, *words] if keep else words)
+        return _transition(work, [*self._kept_input(work), (facts, payload)], [*keep, *words] if keep else words)
 
     def _effects(self, work: Work, decision: str, position: int) -> tuple[list[str], int]:
         """Without a scope, a node's effects are a constant of its decision."""
@@ -214,7 +222,7 @@ class Settler:
         if expires and work.now_ms > int(expires):
             error = ErrorInfo(type="EXPIRED", message="the run was not started before it expired")
             words = ["d", "expired", msgspec.json.encode(error), SWEEP_READY]
-            return _transition(work, [(self._event(work, "run.entered", reason="expired"), None)], words)
+            return _transition(work, [(self._event(work, "run.entered", reason="expired", error=error), None)], words)
         effects, following = rules.start(work.plan.ir, int(position))
         words = work.plan.words(effects)
         if following >= 0:

@@ -2,198 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
-import msgspec
-
-from ..compiler.cel import EvaluationError, Expression
-from ..compiler.ir import Node, ReadKind
 from ..sdk.marking import TokenKind
-from ..sdk.plan import Plan
-from ..sdk.scopes import Scope
-from .code import NodeCode
-from .outcomes import StepError
-
-_decode = msgspec.json.Decoder().decode
-_encode = msgspec.json.Encoder().encode
-_STEP_FIELD = {ReadKind.OUTPUT: "output", ReadKind.STEP_INPUT: "input", ReadKind.ERROR: "error"}
-NULL = b"null"
+from ..sdk.step_context import StepContext
 
 
-@dataclass(slots=True)
-class Work:
-    """``number``: of the node in the IR (negative: a token of the engine's own). ``values``: as ``Plan.reads``.
-
-    ``stream``: number of the stream that brought it, ``entry``: its id there. ``started_at``: of the worker's clock,
+@dataclass(slots=True, kw_only=True)
+class Work(StepContext):
+    """``stream``: number of the stream that brought it, ``entry``: its id there. ``started_at``: of the worker's clock,
     in seconds; informative only. ``now_ms``: the server's clock at the delivery.
     """
 
-    run_id: str
     key: str
     fence: str
     stream: int
     entry: str
     phase: str
-    plan: Plan
-    number: int
-    scope: Scope
     kind: TokenKind
     attempt: int
     extra: str
-    live: str
-    values: list[bytes | None]
     now_ms: int = 0
     started_at: float = 0.0
     is_announced: bool = False
-    code: NodeCode | None = None
-    roots: Roots | None = None
-    input_json: bytes | None = field(default=None)
-
-    @property
-    def node(self) -> Node:
-        return self.plan.ir.nodes[self.number]
-
-    def default_input(self) -> bytes:
-        """Return the input where the document says none, as JSON bytes: nothing is decoded on the way."""
-        node = self.node
-        if self.live.startswith("b"):
-            return self.values[len(node.reads)] or NULL
-        if not node.sources:
-            return self._run_input()
-        if len(node.sources) == 1:
-            return self.values[node.sources[0][1]] or NULL
-        parts = {name: msgspec.Raw(value) for name, value in self.live_inputs()}
-        return _encode(parts)
-
-    def _run_input(self) -> bytes:
-        for read, value in zip(self.node.reads, self.values, strict=False):
-            if read.kind is ReadKind.INPUT:
-                return value or NULL
-        return NULL
-
-    def live_inputs(self) -> list[tuple[str, bytes]]:
-        """Return the outputs of the predecessors that arrived live, by id, in declared order."""
-        sources = self.node.sources
-        if self.live.startswith("b"):
-            loop = self.plan.ir.nodes[int(self.live[1:])]
-            return [(loop.id, self.values[len(self.node.reads)] or NULL)]
-        slots = _live_slots(self.live, len(sources))
-        found = ((name, self.values[read]) for slot, (name, read) in enumerate(sources) if slot in slots)
-        return [(name, value) for name, value in found if value is not None]
-
-    def context(self) -> Roots:
-        if self.roots is None:
-            self.roots = Roots(self)
-        return self.roots
-
-    def evaluate(self, expression: Expression) -> Any:
-        """Evaluate in this token's context. Raises StepError with the expression in its message."""
-        try:
-            return expression.evaluate(self.context())
-        except EvaluationError as error:
-            raise StepError("EXPRESSION_ERROR", f"{error} (in {expression.source!r})") from error
-
-    def input_bytes(self) -> bytes:
-        """Return the node's input: its mapping, or the default. Raises StepError."""
-        if self.input_json is None:
-            mapping = self.code.input if self.code is not None else None
-            if mapping is None or self.live.startswith("b"):
-                self.input_json = self.default_input()
-            elif isinstance(mapping, dict):
-                self.input_json = encode_json({name: self.evaluate(e) for name, e in mapping.items()})
-            else:
-                self.input_json = encode_json(self.evaluate(mapping))
-        return self.input_json
-
-
-def _live_slots(live: str, arity: int) -> range | set[int] | list[int]:
-    if live.startswith("-"):
-        return set(range(arity)) - {int(slot) for slot in live[1:].split(",")}
-    if live.startswith("+"):
-        return [int(slot) for slot in live[1:].split(",")]
-    return range(arity)
-
-
-class Roots(dict[str, Any]):
-    """The context of expressions: a root is made when it is first read."""
-
-    def __init__(self, work: Work) -> None:
-        super().__init__()
-        self._work = work
-
-    def __missing__(self, root: str) -> Any:
-        work = self._work
-        if root == "input":
-            self[root] = decode_json(work._run_input())
-        elif root in ("steps", "tasks", "outputs"):
-            self._read_steps()
-        elif root == "inputs":
-            self[root] = {name: decode_json(value) for name, value in work.live_inputs()}
-        elif root == "run":
-            self[root] = {"id": work.run_id, "workflow": work.plan.ir.workflow}
-        elif root == "loop":
-            self[root] = self._loop()
-        else:
-            raise KeyError(root)
-        return self[root]
-
-    def set_output(self, output: Any) -> None:
-        """Make the node's own output readable: as ``output``, and as its own step."""
-        self["output"] = output
-        steps: dict[str, dict[str, Any]] = self["steps"]
-        steps.setdefault(self._work.node.id, {})["output"] = output
-        self["outputs"][self._work.node.id] = output
-
-    def _read_steps(self) -> None:
-        steps: dict[str, dict[str, Any]] = {}
-        outputs: dict[str, Any] = {}
-        nodes = self._work.plan.ir.nodes
-        for read, value in zip(self._work.node.reads, self._work.values, strict=False):
-            if read.kind is ReadKind.INPUT:
-                continue
-            name = nodes[read.node].id
-            if read.kind is ReadKind.STATUS:
-                steps.setdefault(name, {})["status"] = "SKIPPED" if value is None else value.decode()
-            elif value is not None:
-                steps.setdefault(name, {})[_STEP_FIELD[read.kind]] = decode_json(value)
-                if read.kind is ReadKind.OUTPUT:
-                    outputs[name] = steps[name]["output"]
-        self["steps"] = self["tasks"] = steps
-        self["outputs"] = outputs
-
-    def _loop(self) -> Mapping[str, int]:
-        work = self._work
-        regions = work.plan.ir.regions
-        for level, index in zip(reversed(work.node.levels), reversed(work.scope), strict=True):
-            if regions[level].kind == 0:
-                return {"iteration": index}
-        return {}
-
-
-def decode_json(content: bytes) -> Any:
-    return _decode(content)
-
-
-def encode_json(value: object) -> bytes:
-    """Return JSON bytes. Raises StepError (OUTPUT_INVALID) for what JSON cannot say: NaN, sets, bytes, surrogates."""
-    try:
-        content = _encode(value)
-    except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
-        raise StepError("OUTPUT_INVALID", f"this is no JSON value: {error}") from error
-    if b"null" in content and _has_nan(value, 0):
-        raise StepError("OUTPUT_INVALID", "NaN and Infinity are no JSON values")
-    return content
-
-
-def _has_nan(value: object, depth: int) -> bool:
-    if isinstance(value, float):
-        return value != value or value in (float("inf"), float("-inf"))
-    if depth > 1_000:
-        return False
-    if isinstance(value, dict):
-        return any(_has_nan(inner, depth + 1) for inner in value.values())
-    if isinstance(value, (list, tuple)):
-        return any(_has_nan(inner, depth + 1) for inner in value)
-    return False

@@ -27,6 +27,8 @@ from .plans import Plans
 from .slots import Slots
 
 HEARTBEAT_S = 5.0
+FORGOTTEN_S = 3_600
+"""A worker that has not been heard of for so long is not listed any more."""
 THREADS_EXTRA = 8
 log = structlog.get_logger()
 
@@ -138,9 +140,11 @@ class Worker:
         while True:
             try:
                 for number in self._partitions:
-                    key = self._keys.partition(number).worker(self.name)
+                    partition = self._keys.partition(number)
+                    key = partition.worker(self.name)
                     await self._redis.hset(key, mapping={**facts, "seen_at": f"{time.time():.3f}"})
-                    await self._redis.expire(key, 3_600)
+                    await self._redis.expire(key, FORGOTTEN_S)
+                    await self._redis.zadd(partition.workers, {self.name: time.time()})
             except (RedisError, OSError) as error:
                 log.warning("redis_unreachable", error=str(error))
             await anyio.sleep(HEARTBEAT_S)
@@ -162,5 +166,6 @@ class Worker:
                             await self._redis.xgroup_delconsumer(stream, QUEUE_GROUP, self.name)
                 if is_free:
                     await self._redis.delete(partition.worker(self.name))
+                    await self._redis.zrem(partition.workers, self.name)
         except (RedisError, OSError) as error:
             log.warning("worker_left_uncleanly", error=str(error))

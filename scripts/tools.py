@@ -1,7 +1,7 @@
 """Tools: what reads the whole tree without running it, each with the one command line that is used everywhere.
 
-``python scripts/tools.py [NAME ...]`` runs all of them, or those named, to the end; exit code 1 when one found anything.
-``tests/style`` runs the same commands, so that continuous integration cannot be of another opinion.
+``python scripts/tools.py [NAME ...]`` runs all of them, or those named; the exit code is 1 when one found anything.
+``tests/style`` runs the same commands, so that CI is of the same opinion.
 """
 
 from __future__ import annotations

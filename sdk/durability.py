@@ -1,8 +1,8 @@
 """Whether a Redis and a Postgres keep what they acknowledge: what ``courante doctor`` shows and start-up refuses.
 
 An ``error`` breaks a promise of the engine; a ``warning`` costs work to be done again, because Redis is a cache of the
-log. Reads settings only, never changes one. Sources: Redis configuration file, INFO page; PostgreSQL manual, "Reliability
-and the Write-Ahead Log".
+log. Reads settings only, never changes one. Sources: Redis configuration file, INFO page; PostgreSQL manual,
+"Reliability and the Write-Ahead Log".
 """
 
 from __future__ import annotations
@@ -40,7 +40,10 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RedisReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What a Redis is set to. None: the server does not tell (managed ones forbid CONFIG). maxmemory_bytes 0: no limit."""
+    """What a Redis is set to. None: the server does not tell (managed ones forbid CONFIG).
+
+    maxmemory_bytes 0: no limit.
+    """
 
     version: str
     appendonly: bool

@@ -15,7 +15,7 @@ from ..compiler.ir import Ir, Node
 from .events import Facts, RecordedEvent
 from .marking import WOKEN, Corrupt, Marking, RunPhase, Token, TokenKind
 from .rules import Drain, Effect, died, failed, settle, start, taken
-from .scopes import START_NODE, SWEEP_NODE, Scope, parse_scope_key
+from .scopes import START_NODE, SWEEP_NODE, Scope, parse_scope_key, token_key
 
 FINAL = {
     "run.completed": "COMPLETED",
@@ -23,6 +23,18 @@ FINAL = {
     "run.cancelled": "CANCELLED",
     "run.timed_out": "TIMED_OUT",
 }
+
+
+ENDS: dict[str, frozenset[str]] = {
+    "": frozenset({"run.completed"}),
+    "cancelled": frozenset({"run.cancelled"}),
+    "timed_out": frozenset({"run.timed_out"}),
+    "expired": frozenset({"run.timed_out"}),
+}
+"""How a run ends, by the reason it has then; any other reason is a failure."""
+
+CODES = frozenset({"join.fired", "join.died", "timer.set", "timer.released", "token.withdrawn", "run.swept", "run.halted"})
+"""What the scripts say of themselves, after the events of a transition and before those of the next."""
 
 
 def fold(ir: Ir, events: Iterable[RecordedEvent]) -> Marking:
@@ -69,6 +81,7 @@ class Folder:
             raise Corrupt(f"event {event.seq} follows event {self.marking.seq}")
         kind = event.facts.type
         try:
+            self._check_order(kind)
             if kind in FINAL:
                 self._run_ended(event)
             elif kind in self._handlers:
@@ -77,16 +90,44 @@ class Folder:
             raise Corrupt(f"event {event.seq} ({kind}): {error}") from error
         self.marking.seq = event.seq
 
+    def _check_order(self, kind: str) -> None:
+        if (kind == "run.started") != (self.marking.seq == 0):
+            raise Corrupt("a run starts once, with its first event")
+        if self.marking.phase is RunPhase.ENDED:
+            raise Corrupt("the run has ended before")
+        if self._expected and kind not in CODES:
+            raise Corrupt(f"{self._expected[0]!r} is missing")
+
     def _place(self, facts: Facts) -> tuple[int, Scope]:
         number = {"": SWEEP_NODE, "(start)": START_NODE}.get(facts.node)
         if number is None:
             number = self._numbers.get(facts.node)
         if number is None:
             raise Corrupt(f"the IR has no node {facts.node!r}")
-        return number, parse_scope_key(facts.scope)
+        try:
+            scope = parse_scope_key(facts.scope)
+        except ValueError as error:
+            raise Corrupt(f"{facts.scope!r} is no scope") from error
+        if len(scope) != (len(self.ir.nodes[number].levels) if number >= 0 else 0):
+            raise Corrupt(f"{facts.node!r} has no scope {facts.scope!r}")
+        return number, scope
+
+    def _step(self, facts: Facts) -> tuple[int, Scope]:
+        """The place of an event that only a node can have."""
+        place = self._place(facts)
+        if place[0] < 0:
+            raise Corrupt("it names no node")
+        return place
 
     def _node(self, facts: Facts) -> Node:
-        return self.ir.nodes[self._place(facts)[0]]
+        return self.ir.nodes[self._step(facts)[0]]
+
+    def _token(self, place: tuple[int, Scope], *kinds: TokenKind) -> Token:
+        """The living token at a place, of one of ``kinds``."""
+        token = self.marking.tokens.get(place)
+        if token is None or token.kind not in kinds:
+            raise Corrupt(f"no such token lives at {token_key(*place)}")
+        return token
 
     def _take(self, node: int, scope: Scope) -> Token:
         return self.marking.take(node, scope)
@@ -95,7 +136,7 @@ class Folder:
         self._expected.extend(self.marking.apply(self.ir, effects))
 
     def _settle(self, event: RecordedEvent, decision: str, position: int = 0) -> None:
-        number, scope = self._place(event.facts)
+        number, scope = self._step(event.facts)
         token = self._take(number, scope)
         if self.marking.phase is not RunPhase.RUNNING:
             return
@@ -133,23 +174,30 @@ class Folder:
             self.marking.put(START_NODE, (), Token(kind=TokenKind.CURSOR, extra=str(following)))
 
     def _step_succeeded(self, event: RecordedEvent) -> None:
-        place = self._place(event.facts)
+        place = self._step(event.facts)
+        self._token(place, TokenKind.NORMAL)
         if event.payload is not None:
             self.marking.outputs[place] = event.payload
         self._keep_status(place, "SUCCEEDED")
-        self._settle(event, event.facts.edges or taken(self.ir.nodes[place[0]], self.ir.edges))
+        node = self.ir.nodes[place[0]]
+        decision = event.facts.edges or taken(node, self.ir.edges)
+        if not is_decision(node, decision):
+            raise Corrupt(f"{decision!r} decides nothing at {node.id!r}")
+        self._settle(event, decision)
 
     def _step_input_kept(self, event: RecordedEvent) -> None:
         if event.payload is not None:
-            self.marking.inputs[self._place(event.facts)] = event.payload
+            self.marking.inputs[self._step(event.facts)] = event.payload
 
     def _step_skipped(self, event: RecordedEvent) -> None:
-        place = self._place(event.facts)
+        place = self._step(event.facts)
+        self._token(place, TokenKind.NORMAL)
         self._keep_status(place, "SKIPPED")
         self._settle(event, died(self.ir.nodes[place[0]], "d"))
 
     def _step_failed(self, event: RecordedEvent) -> None:
-        place = self._place(event.facts)
+        place = self._step(event.facts)
+        self._token(place, TokenKind.NORMAL)
         self._keep_status(place, "FAILED")
         decision, effect = failed(self.ir, self.ir.nodes[place[0]])
         if effect is not None and self.marking.phase is RunPhase.RUNNING:
@@ -171,30 +219,27 @@ class Folder:
             self.marking.error = msgspec.json.encode(facts.error)
 
     def _step_waiting(self, event: RecordedEvent) -> None:
-        place = self._place(event.facts)
+        place = self._step(event.facts)
+        token = self._token(place, TokenKind.NORMAL)
         if self.marking.phase is not RunPhase.RUNNING:
             self._take(*place)
             return
-        self.marking.tokens[place].extra = WOKEN
+        token.extra = WOKEN
         self._expected.append(f"P{place[0]}:{event.facts.scope}:")
 
     def _path_died(self, event: RecordedEvent) -> None:
-        token = self.marking.tokens.get(self._place(event.facts))
-        if token is None or token.kind is not TokenKind.SKIP:
-            raise Corrupt("there is no skip token")
+        token = self._token(self._step(event.facts), TokenKind.SKIP)
         self._settle(event, died(self._node(event.facts), token.extra))
 
     def _effects_continued(self, event: RecordedEvent) -> None:
-        token = self.marking.tokens.get(self._place(event.facts))
-        if token is None or token.kind is not TokenKind.CURSOR:
-            raise Corrupt("there is no cursor")
+        token = self._token(self._step(event.facts), TokenKind.CURSOR)
         position, _, decision = token.extra.partition(".")
         self._settle(event, decision, int(position))
 
     def _timer_set(self, event: RecordedEvent) -> None:
         place = self._place(event.facts)
         self._expect(f"P{place[0]}:{event.facts.scope}:")
-        self.marking.tokens[place].due = event.facts.due
+        self._token(place, TokenKind.NORMAL, TokenKind.CURSOR).due = event.facts.due
 
     def _timer_released(self, event: RecordedEvent) -> None:
         token = self.marking.tokens.get(self._place(event.facts))
@@ -226,5 +271,25 @@ class Folder:
             raise Corrupt(f"the run ended with {self.marking.counter} living tokens")
         if self.marking.phase is RunPhase.RUNNING and self.marking.joins:
             raise Corrupt("the run ended with a half-filled join")
+        self._check_end(event.facts)
         self.marking.phase = RunPhase.ENDED
         self.status = FINAL[event.facts.type]
+
+    def _check_end(self, facts: Facts) -> None:
+        reason = self.marking.reason
+        has_no_output = not reason and facts.error is not None and facts.error.type == "OUTPUT_ERROR"
+        allowed = FAILED_END if has_no_output else ENDS.get(reason, FAILED_END)
+        if facts.type not in allowed:
+            raise Corrupt(f"the run ends otherwise, by the reason {reason!r}")
+
+
+FAILED_END = frozenset({"run.failed"})
+
+
+def is_decision(node: Node, decision: str) -> bool:
+    """Whether a decision has a letter per outgoing edge of the node, and one for its loop."""
+    ends = "-" if node.loop_region < 0 else "bx"
+    letters = "-" if decision.endswith("b") else "ldf"
+    return (
+        len(decision) == len(node.outs) + 1 and decision[-1] in ends and all(one in letters for one in decision[:-1])
+    )

@@ -66,8 +66,9 @@ def marking_of(state: dict[bytes, bytes], context: dict[bytes, bytes]) -> Markin
             raise Corrupt(f"the field {field!r} of the run says {text!r}") from error
     if int(state[b"n"]) != len(marking.tokens):
         raise Corrupt(f"the counter is {int(state[b'n'])}, and {len(marking.tokens)} tokens live")
-    if int(state[b"jn"]) != len(marking.joins):
-        raise Corrupt(f"{int(state[b'jn'])} half-filled joins are counted, and there are {len(marking.joins)}")
+    half_filled = int(state.get(b"jn", b"0"))
+    if half_filled != len(marking.joins):
+        raise Corrupt(f"{half_filled} half-filled joins are counted, and there are {len(marking.joins)}")
     for name, value in context.items():
         _add_value(marking, name.decode(), value)
     return marking

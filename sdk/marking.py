@@ -43,8 +43,8 @@ class RunPhase(StrEnum):
 class Token:
     """One living token. ``live``: see ``Emit``. ``extra``: of a skip its status, of a cursor ``position.decision``.
 
-    ``due``: ms since the epoch while it is parked in the timers, else 0. ``extra`` is WOKEN after that, where the token's
-    own node parked it.
+    ``due``: ms since the epoch while it is parked in the timers, else 0. ``extra`` is WOKEN after that, where the
+    token's own node parked it.
     """
 
     kind: TokenKind = TokenKind.NORMAL

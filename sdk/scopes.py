@@ -62,6 +62,8 @@ def follow(edge: Edge, scope: Scope) -> Scope:
 
 
 def project(source: Sequence[int], scope: Scope, target: Sequence[int]) -> Scope:
-    """Return ``scope`` of levels ``source`` as seen from levels ``target``: without those it lacks; a loop entered
-    on a dead path starts at 1."""
+    """Return ``scope`` of levels ``source`` as seen from levels ``target``: without those it lacks.
+
+    A loop entered on a dead path starts at 1.
+    """
     return tuple(scope[source.index(level)] if level in source else 1 for level in target)

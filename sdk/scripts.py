@@ -23,6 +23,8 @@ Connection: TypeAlias = "Redis | RedisCluster"
 Word: TypeAlias = str | bytes | int
 _INCLUDE = re.compile(r"^-- @include (\w+)$", re.MULTILINE)
 
+OUTBOX_HARD_MAX = 100_000
+"""Entries in the outbox beyond which nothing is written, where the settings say nothing else."""
 QUEUE_GROUP = "workers"
 DONE_GROUP = "supervisors"
 INTAKE_GROUP = "intake"
@@ -161,9 +163,12 @@ async def finish_runs(redis: Connection, keys: PartitionKeys, words: Sequence[Wo
     return answer[1].decode()
 
 
-async def release_timers(redis: Connection, keys: PartitionKeys, limit: int) -> tuple[int, int]:
+async def release_timers(
+    redis: Connection, keys: PartitionKeys, limit: int, outbox_hard_max: int = OUTBOX_HARD_MAX
+) -> tuple[int, int]:
     """Queue what is due; return how many, and the ms until the next one (-1: none). Raises Closed, BackPressure."""
-    answer = await run_script(redis, load_script("release_timers"), [keys.meta, keys.timers], [limit])
+    words = [limit, outbox_hard_max]
+    answer = await run_script(redis, load_script("release_timers"), [keys.meta, keys.timers], words)
     check_word(answer[0])
     return int(answer[1]), int(answer[2])
 

@@ -1,6 +1,7 @@
 """Settings: one frozen struct, decoded once from flags, the environment, ``courante.toml`` and defaults.
 
-An earlier source wins, and only the value in force is checked. A wrong value is a SettingsError that names the field, where it came from and what is allowed.
+An earlier source wins, and only the value in force is checked. A wrong value is a SettingsError that names the field,
+where it came from and what is allowed.
 Passwords never leave through ``show``, ``repr`` or an error. Reads files and the environment in ``load_settings`` only.
 """
 
@@ -151,11 +152,8 @@ def mask_password(url: str) -> str:
 
 def _defaults(variables: Mapping[str, str]) -> list[tuple[str, object]]:
     base = variables.get("XDG_DATA_HOME") or "~/.local/share"
-    defaults: list[tuple[str, object]] = [("home", f"{base}/courante")]
-    for field in msgspec.structs.fields(Settings):
-        if field.name != "home":
-            defaults.append((field.name, field.default))
-    return defaults
+    fields = msgspec.structs.fields(Settings)
+    return [("home", f"{base}/courante"), *((field.name, field.default) for field in fields if field.name != "home")]
 
 
 def _from_file(variables: Mapping[str, str], here: Path) -> dict[str, _Found]:
@@ -215,7 +213,8 @@ def _decode_home(found: _Found) -> Path:
     if not isinstance(found.value, str | Path) or "\0" in str(found.value):
         raise SettingsError("home", found.source, "expected the path of a directory")
     try:
-        return Path(os.path.abspath(found.base / Path(found.value).expanduser()))
+        # resolve() would follow links, and the path that was given is the one to show
+        return Path(os.path.abspath(found.base / Path(found.value).expanduser()))  # noqa: PTH100
     except RuntimeError as cause:
         raise SettingsError("home", found.source, "the home directory of the user is unknown") from cause
 

@@ -6,9 +6,9 @@ batch is committed. This is the hot loop of the recorder: a few microseconds per
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from struct import error as StructError
 
 import msgspec
 
@@ -198,7 +198,7 @@ class Chains:
             if known is None:
                 try:
                     known = _understand(content)
-                except (msgspec.MsgspecError, RecursionError, StructError, UnicodeEncodeError) as error:
+                except (msgspec.MsgspecError, RecursionError, struct.error, UnicodeEncodeError) as error:
                     reads.append(_quarantined(str(error), content, payload))
                     continue
                 if len(self._facts) >= FACTS_MAX:

@@ -7,6 +7,7 @@ a run that began and ended in one batch is one row of a COPY. Rows depend on the
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, cast
 
@@ -31,41 +32,6 @@ _log_sql = load_queries("log")
 _encode = msgspec.json.Encoder().encode
 
 
-class _Run:
-    """What a batch says of one run. ``is_new``: its first event is in the batch. None: as it was."""
-
-    __slots__ = (
-        "created_at",
-        "drain_reason",
-        "error",
-        "finished_at",
-        "is_halted",
-        "is_new",
-        "last_hash",
-        "last_seq",
-        "output_seq",
-        "started",
-        "started_at",
-        "status",
-        "updated_at",
-    )  # fmt: skip
-
-    def __init__(self) -> None:
-        self.started: Mapping[str, object] = {}
-        self.is_new = False
-        self.status: str | None = None
-        self.output_seq: int | None = None
-        self.error: str | None = None
-        self.drain_reason: str | None = None
-        self.is_halted = False
-        self.created_at: datetime | None = None
-        self.started_at: datetime | None = None
-        self.finished_at: datetime | None = None
-        self.updated_at: datetime | None = None
-        self.last_seq: int | None = None
-        self.last_hash: bytes | None = None
-
-
 EXECUTIONS_KEY = "node_executions_pkey"
 EXECUTION_COLUMNS = (
     "run_id node scope attempt status reason worker started_at finished_at due_at updated_at ms error output_seq env"
@@ -78,6 +44,25 @@ Execution = list[Any]
 ms, error, output_seq, env."""
 OPEN = frozenset({"RUNNING", "WAITING", "RETRYING"})
 STATUS, REASON, WORKER, STARTED, FINISHED, DUE, UPDATED, MS, ERROR, OUTPUT = range(4, 14)
+
+
+@dataclass(slots=True)
+class _Run:
+    """What a batch says of one run. ``is_new``: its first event is in the batch. None: as it was."""
+
+    started: Mapping[str, object] = field(default_factory=dict[str, object])
+    is_new: bool = False
+    status: str | None = None
+    output_seq: int | None = None
+    error: str | None = None
+    drain_reason: str | None = None
+    is_halted: bool = False
+    created_at: datetime | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    updated_at: datetime | None = None
+    last_seq: int | None = None
+    last_hash: bytes | None = None
 
 
 class OpenExecutions:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 
 import anyio
@@ -16,6 +17,7 @@ from ..sdk.stores.connection import Pool
 from ..sdk.stores.workers import WorkerRow, announce_workers
 
 LOOK_S = 5.0
+FORGOTTEN_S = 3_600
 _words = msgspec.json.Decoder(tuple[str, ...])
 log = structlog.get_logger()
 
@@ -39,12 +41,12 @@ class Registry:
 
     async def copy(self) -> None:
         """Copy all announcements once."""
-        prefix = self._partition.worker("")
+        await self._redis.zremrangebyscore(self._partition.workers, "-inf", time.time() - FORGOTTEN_S)
         workers: list[WorkerRow] = []
-        async for key in self._redis.scan_iter(match=f"{prefix}*", count=1_000):
-            said = await self._redis.hgetall(key)
+        for name in await self._redis.zrange(self._partition.workers, 0, -1):
+            said = await self._redis.hgetall(self._partition.worker(name.decode()))
             if b"seen_at" in said:
-                workers.append(_read_worker(key.decode().removeprefix(prefix), said))
+                workers.append(_read_worker(name.decode(), said))
         if workers:
             async with self._pool.acquire() as conn:
                 await announce_workers(conn, self._env, workers)

@@ -112,9 +112,7 @@ def _check_nodes(graph: Graph, findings: Findings) -> None:
         if node.type == "aggregate" and node.join is not None:
             findings.add("aggregate_joins", f"the aggregate {node.id!r} has its own policy, not a join", number, "join")
         if node.loop is not None and not 1 <= node.loop.max_iterations <= ITERATIONS_MAX:
-            findings.add(
-                "max_iterations_out_of_range", f"1 to {ITERATIONS_MAX}", number, "loop", "max_iterations"
-            )
+            findings.add("max_iterations_out_of_range", f"1 to {ITERATIONS_MAX}", number, "loop", "max_iterations")
         _warn_join(graph, findings, number)
 
 

@@ -103,9 +103,7 @@ class Reads:
         site = Site(("edges", self.findings.id(link.target), "when"), link.when, AFTER, True)
         self._refer(link.source, site.place, True, site_references(site, link.source, self.findings))
 
-    def _refer(
-        self, node: int, place: tuple[str | int, ...], after: bool, references: Iterable[Reference]
-    ) -> None:
+    def _refer(self, node: int, place: tuple[str | int, ...], after: bool, references: Iterable[Reference]) -> None:
         for reference in references:
             root, *rest = reference.path
             if root == "input":

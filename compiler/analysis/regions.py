@@ -57,7 +57,7 @@ def find_regions(graph: Graph, findings: Findings) -> Regions | None:
                 areas.append(Area(RegionKind.EACH, join, join, body))
         levels.append(tuple(number_of_each[join] for join in joins))
     _nest(areas, levels, loops + maps, findings)
-    _check_each(graph, areas, levels, findings)
+    _check_each(areas, levels, findings)
     if len(findings.found) > before:
         return None
     for number, area in enumerate(areas):
@@ -259,7 +259,7 @@ def _overlapping(areas: list[Area], levels: list[tuple[int, ...]], area: Area) -
     return area
 
 
-def _check_each(graph: Graph, areas: list[Area], levels: list[tuple[int, ...]], findings: Findings) -> None:
+def _check_each(areas: list[Area], levels: list[tuple[int, ...]], findings: Findings) -> None:
     for area in areas:
         if area.kind is not RegionKind.EACH:
             continue

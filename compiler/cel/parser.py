@@ -51,7 +51,7 @@ def _parse(source: str, scanned: Scanned) -> LarkTree:
 
 
 def _made_parser() -> _Parser:
-    global _parser
+    global _parser  # noqa: PLW0603 - made once, on first use: building it takes 100 ms
     if _parser is None:
         from lark import Lark, Token
 

@@ -253,7 +253,7 @@ class Reader:
         if offset in self._scanned.strings:
             return Literal(self._scanned.strings[offset], offset)
         if token.type == "BOOL_LIT":
-            return Literal(token == "true", offset)
+            return Literal(str(token) == "true", offset)
         if token.type == "NULL_LIT":
             return Literal(None, offset)
         return self._number(token.type, str(token), offset)

@@ -1,5 +1,7 @@
 -- deliver: an entry becomes a token with its run's state and the context values that its node reads.
 -- Entries whose token is gone, or was queued again since, are acknowledged and dropped.
+local RUNS = runs or {}
+
 local function find_value(ctx, field)
   if string.sub(field, 1, 1) ~= '?' then return redis.call('HGET', ctx, field) end
   -- "?o5~2~L7": node 5 in scope 2 . (the last iteration of loop 7 there)
@@ -19,8 +21,13 @@ local function find_value(ctx, field)
   return redis.call('HGET', ctx, name .. ':' .. scope)
 end
 
-local function read_values(ctx, reads, found)
+-- kept: what this call has written itself.
+local function read_values(ctx, reads, found, kept)
   if reads == '' then return end
+  if kept[reads] then
+    found[#found + 1] = kept[reads]
+    return
+  end
   if not string.find(reads, '?', 1, true) then
     local fields = {}
     for field in string.gmatch(reads, '%S+') do fields[#fields + 1] = field end
@@ -36,14 +43,20 @@ local function deliver(number, stream, id, fields)
   local run, token, fence
   if fields and fields[1] == 't' then run, token, fence = string.match(fields[2], '^([^|]+)|([^|]+)|(%d+)$') end
   if run then
-    local head = redis.call('HMGET', BASE .. 'run:' .. run, 'st', 'ir', 't' .. token)
-    local record = head[3]
-    if record and (head[1] == 'R' or head[1] == 'D') and string.match(record, '^%d+') == fence then
-      local found = { number, id, run, token, head[1], head[2], record }
-      read_values(BASE .. 'ctx:' .. run, string.match(record, '^[^|]*|[^|]*|[^|]*|[^|]*|[^|]*|[^|]*|[^|]*|[^|]*|([^|]*)'), found)
+    local known, state, ir, record, kept = RUNS[run], nil, nil, nil, {}
+    if known and known.touched and known.val['t' .. token] ~= nil then
+      state, ir, record, kept = known.st, known.ir, known.val['t' .. token], known.kept
+    else
+      local head = redis.call('HMGET', BASE .. 'run:' .. run, 'st', 'ir', 't' .. token)
+      state, ir, record = head[1], head[2], head[3]
+    end
+    if record and (state == 'R' or state == 'D') and string.match(record, '^%d+') == fence then
+      local found = { number, id, run, token, state, ir, record }
+      local reads = string.match(record, '^[^|]*|[^|]*|[^|]*|[^|]*|[^|]*|[^|]*|[^|]*|[^|]*|([^|]*)')
+      read_values(BASE .. 'ctx:' .. run, reads, found, kept)
       return found
     end
-    if record and head[1] == 'H' then return nil end
+    if record and state == 'H' then return nil end
   end
   redis.call('XACK', stream, 'workers', id)
   redis.call('XDEL', stream, id)

@@ -1,5 +1,10 @@
 -- flush: everything this call changes, in one go. Nothing is read from here on but entry ids.
+-- Context values come first: they are the only keys whose type was not checked, and a failure here changes nothing else.
 local function flush()
+  for i = 1, #run_order do
+    local run = run_order[i]
+    if #run.ctx > 0 then redis.call('HSET', BASE .. 'ctx:' .. run.id, unpack(run.ctx)) end
+  end
   for i = 1, #emissions do
     local e = emissions[i]
     local id = redis.call('XADD', e[5], '*', 't', e[1].id .. '|' .. e[2] .. '|' .. e[3])
@@ -8,7 +13,14 @@ local function flush()
   for i = 1, #run_order do
     local run = run_order[i]
     if run.touched then
-      local set, gone = { 'st', run.st, 'n', text(run.n), 'seq', text(run.seq), 'jn', text(run.jn) }, {}
+      local set, gone = { 'n', text(run.n), 'seq', text(run.seq) }, {}
+      if run.st ~= run.was then
+        set[5], set[6] = 'st', run.st
+      end
+      if run.jn ~= run.had then
+        set[#set + 1] = 'jn'
+        set[#set + 1] = text(run.jn)
+      end
       for field in pairs(run.dirty) do
         local value = run.val[field]
         if value then
@@ -20,7 +32,6 @@ local function flush()
       end
       redis.call('HSET', run.key, unpack(set))
       if #gone > 0 then redis.call('HDEL', run.key, unpack(gone)) end
-      if #run.ctx > 0 then redis.call('HSET', BASE .. 'ctx:' .. run.id, unpack(run.ctx)) end
     end
   end
   for i = 1, #timers_set, 2 do redis.call('ZADD', TIMERS, timers_set[i], timers_set[i + 1]) end

@@ -4,13 +4,16 @@ local emissions, timers_set, timers_gone, outbox, done = {}, {}, {}, {}, {}
 local acked = {}
 local FIRST_FENCE = nil
 
-local function open_run(id)
+-- field: one more field that is wanted, so that it comes with the same call.
+local function open_run(id, field)
   local run = runs[id]
   if run then return run end
   local key = BASE .. 'run:' .. id
-  local head = redis.call('HMGET', key, 'st', 'n', 'seq', 'jn', 'ir', 'why')
-  run = { id = id, key = key, st = head[1], n = tonumber(head[2] or 0), seq = tonumber(head[3] or 0),
-    jn = tonumber(head[4] or 0), ir = head[5], why = head[6] or '', val = {}, dirty = {}, ctx = {}, err = nil }
+  local head = redis.call('HMGET', key, 'st', 'n', 'seq', 'jn', 'ir', 'why', field)
+  run = { id = id, key = key, st = head[1], was = head[1], n = tonumber(head[2] or 0), seq = tonumber(head[3] or 0),
+    jn = tonumber(head[4] or 0), ir = head[5], why = head[6] or '', val = { [field] = head[7] }, dirty = {}, ctx = {},
+    kept = {} }
+  run.had = run.jn
   runs[id] = run
   run_order[#run_order + 1] = run
   return run
@@ -31,7 +34,7 @@ local function set_field(run, field, value)
 end
 
 local function set_context(run, field, value)
-  if #run.ctx == 0 then check_type(BASE .. 'ctx:' .. run.id, 'hash') end
+  run.kept[field] = value
   run.ctx[#run.ctx + 1] = field
   run.ctx[#run.ctx + 1] = value
 end

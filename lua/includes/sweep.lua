@@ -3,6 +3,7 @@
 local function sweep(run, codes, cursor)
   local page = redis.call('HSCAN', run.key, cursor, 'MATCH', 't*', 'COUNT', 500)
   local fields = page[2]
+  check_type(TIMERS, 'zset')
   for i = 1, #fields, 2 do
     local token = string.sub(fields[i], 2)
     local record = run.val[fields[i]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...compiler.cel import EvaluationError
-from ..outcomes import StepError
+from ...sdk.step_context import StepError
 from ..work import Work
 
 

@@ -1,7 +1,8 @@
 """``echo``: returns its config's ``value``; without one, its input."""
 
+from ...sdk.step_context import encode_json
 from ..outcomes import Outcome, Succeeded
-from ..work import Work, encode_json
+from ..work import Work
 from .config import render_config
 
 

@@ -3,8 +3,9 @@
 ``items`` is CEL; without it the node's input is the list.
 """
 
-from ..outcomes import Outcome, StepError, Succeeded
-from ..work import Work, decode_json, encode_json
+from ...sdk.step_context import StepError, decode_json, encode_json
+from ..outcomes import Outcome, Succeeded
+from ..work import Work
 
 
 def run_filter(work: Work) -> Outcome:

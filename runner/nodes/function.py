@@ -5,9 +5,10 @@ from typing import Any
 import anyio.to_thread
 
 from ...sdk.scopes import scope_text
+from ...sdk.step_context import decode_json, encode_json
 from ...sdk.steps import Context, Step, Steps
 from ..outcomes import GivenBack, Outcome, Succeeded
-from ..work import Work, decode_json, encode_json
+from ..work import Work
 
 UNKNOWN_DELAY_MS = 1_000
 """A handler that this worker does not have: another worker may."""

@@ -3,8 +3,9 @@
 import anyio
 
 from ...compiler.durations import parse_duration
+from ...sdk.step_context import StepError
 from ...sdk.steps import Steps
-from ..outcomes import Outcome, StepError, Succeeded
+from ..outcomes import Outcome, Succeeded
 from ..work import Work
 from .config import render_config
 

@@ -1,7 +1,8 @@
 """``transform``: shapes data by CEL: ``expression`` for the whole output, or ``mapping`` for an object's fields."""
 
+from ...sdk.step_context import encode_json
 from ..outcomes import Outcome, Succeeded
-from ..work import Work, encode_json
+from ..work import Work
 
 
 def run_transform(work: Work) -> Outcome:

@@ -145,7 +145,7 @@ class Layout:
 
 
 def layout_of(home: Path) -> Layout:
-    return Layout(Path(os.path.abspath(home.expanduser())))
+    return Layout(Path(os.path.abspath(home.expanduser())))  # noqa: PTH100 - resolve() would follow links
 
 
 def socket_directory(layout: Layout) -> Path:
@@ -153,12 +153,11 @@ def socket_directory(layout: Layout) -> Path:
     if _fits(layout.run):
         return layout.run
     name = f"courante-{os.geteuid()}-{hashlib.sha256(os.fsencode(layout.home)).hexdigest()[:12]}"
-    for base in (os.environ.get("XDG_RUNTIME_DIR", ""), tempfile.gettempdir(), "/tmp"):
+    for base in (os.environ.get("XDG_RUNTIME_DIR", ""), tempfile.gettempdir(), "/tmp"):  # noqa: S108 - made private below
         path = Path(base) / name
         if base and _fits(path) and _is_made_private(path):
             return path
-    path = Path(tempfile.mkdtemp(prefix="courante-", dir="/tmp"))
-    return path
+    return Path(tempfile.mkdtemp(prefix="courante-", dir="/tmp"))
 
 
 def tail(path: Path, offset: int = 0, lines: int = 15) -> str:

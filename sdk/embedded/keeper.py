@@ -205,7 +205,7 @@ def report(answer: dict[str, str]) -> None:
     except BrokenPipeError:
         return
     finally:
-        with open(os.devnull, "wb") as nowhere:
+        with Path(os.devnull).open("wb") as nowhere:
             os.dup2(nowhere.fileno(), 1)
 
 

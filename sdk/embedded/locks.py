@@ -103,4 +103,4 @@ def _holders_by_descriptor(path: Path) -> list[int]:
 
 def _descriptors(process: Path) -> list[Path]:
     """Descriptors that lead to plain files under a path (sockets and pipes cannot be our lock)."""
-    return [fd for fd in (process / "fd").iterdir() if os.readlink(fd).startswith("/")]
+    return [fd for fd in (process / "fd").iterdir() if str(fd.readlink()).startswith("/")]

@@ -5,7 +5,7 @@ The recorder's notice over Redis makes it quick; a look at the database every se
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import anyio
 import structlog
@@ -39,7 +39,7 @@ class Waits:
         self._waiting: dict[str, set[anyio.Event]] = {}
         self._group: TaskGroup | None = None
 
-    async def __aenter__(self) -> Waits:
+    async def __aenter__(self) -> Self:
         self._group = anyio.create_task_group()
         await self._group.__aenter__()
         await self._group.start(self._listen)

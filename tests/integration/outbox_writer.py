@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, cast
 
+import anyio
 from redis.asyncio import Redis
 
 from courante.sdk.events import Facts, encode_blob, encode_facts
@@ -30,6 +31,15 @@ def event(kind: str, node: str = "", *, payload: bytes | None = None, **said: An
 
 
 COMPLETED: Event = (Facts(type="run.completed"), b'{"ok":true}')
+
+
+async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 10) -> None:
+    """Wait for a condition; TimeoutError where it does not come true."""
+    with anyio.fail_after(seconds):
+        while True:
+            if await condition():
+                return
+            await anyio.sleep(0.01)
 
 
 class Writer:

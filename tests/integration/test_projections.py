@@ -123,7 +123,7 @@ async def test_a_run_that_went_well(redis: Redis, pool: Pool, env_name: str, wri
     assert (first.error.type, first.error.message) == ("TimeoutError", "too slow \ufffd")
     assert (second.status, second.worker, second.due_at) == (StepStatus.SUCCEEDED, "w-1", from_ms(AT_MS + 900))
     assert (second.started_at, second.finished_at) == (from_ms(AT_MS + 6), from_ms(AT_MS + 7))
-    assert second.output_seq == 9
+    assert second.output_seq == 8
     assert steps["score", "1", 0].reason == "branch_not_taken"
     assert steps["score", "2", 1].status is StepStatus.SKIPPED
     assert steps["join", "", 1].status is StepStatus.SUCCEEDED

@@ -19,7 +19,7 @@ from courante.sdk.stores.runs import get_run
 from courante.sdk.stores.status import RunStatus
 from courante.sdk.stores.waits import Waits
 from courante.supervisor.recorder import Recorder, RecorderSettings
-from courante.tests.integration.outbox_writer import AT_MS, COMPLETED, IR, Writer, event, started, succeeded
+from courante.tests.integration.outbox_writer import AT_MS, COMPLETED, IR, Writer, event, started, succeeded, until
 
 pytestmark = pytest.mark.anyio
 
@@ -211,11 +211,14 @@ async def test_run_wakes_for_new_entries_and_tells_who_waits(
     """A waiter has the outcome when the final event is in the log, and was not kept until the next look."""
     recorder = Recorder(redis, pool, env_name, 0, node_ids)
     await writer.put("run_a", started())
+
+    async def is_started() -> bool:
+        return await types(pool, "run_a") == ["run.started"]
+
     async with Waits(redis, pool, env_name) as waits, anyio.create_task_group() as group:
         group.start_soon(recorder.run)
         with anyio.fail_after(10):
-            while await types(pool, "run_a") != ["run.started"]:
-                await anyio.sleep(0.01)
+            await until(is_started)
             begin = anyio.current_time()
 
             async def finish() -> None:

@@ -22,7 +22,7 @@ from courante.sdk.stores.runs import get_run, list_steps
 from courante.sdk.stores.status import RunStatus, StepStatus
 from courante.supervisor.entries import LogDiverged
 from courante.supervisor.recorder import Recorder, RecorderSettings
-from courante.tests.integration.outbox_writer import COMPLETED, Event, Writer, event, started, succeeded
+from courante.tests.integration.outbox_writer import COMPLETED, Event, Writer, event, started, succeeded, until
 
 pytestmark = pytest.mark.anyio
 
@@ -292,19 +292,19 @@ async def test_two_recorders_at_once(redis: Redis, pool: Pool, env_name: str, wr
     """Recorders that compete for one partition, on small batches, make one log without a double or a gap."""
     settings = RecorderSettings(batch_events=3, standby_ms=1, trim_delay_ms=0, block_ms=20)
     runs = [f"run_{n}" for n in range(40)]
+
+    async def is_done() -> bool:
+        async with pool.acquire() as conn:
+            cursor = await read_cursor(conn, env_name, 0)
+        return cursor is not None and cursor.partition_seq == writer.seq
+
     async with anyio.create_task_group() as group:
         for _ in range(3):
             group.start_soon(Recorder(redis, pool, env_name, 0, node_ids, settings=settings).run)
         for run_id in runs:
             await writer.put(run_id, started(), event("step.started", "fetch", attempt=1))
             await writer.put(run_id, succeeded("fetch"), codes=["F1::*"])
-        with anyio.fail_after(20):
-            while True:
-                async with pool.acquire() as conn:
-                    cursor = await read_cursor(conn, env_name, 0)
-                if cursor is not None and cursor.partition_seq == writer.seq:
-                    break
-                await anyio.sleep(0.02)
+        await until(is_done)
         group.cancel_scope.cancel()
     for run_id in runs:
         assert await types(pool, run_id) == ["run.started", "step.started", "step.succeeded", "join.fired"]
@@ -410,11 +410,13 @@ async def test_a_postgres_that_is_away_is_waited_for(redis: Redis, pool: Pool, e
     absent = AbsentPool(pool, refusals=3)
     recorder = Recorder(redis, cast("Pool", absent), env_name, 0, node_ids, settings=RecorderSettings(backoff_ms=1))
     await writer.put("run_a", started())
+
+    async def is_started() -> bool:
+        return await types(pool, "run_a") == ["run.started"]
+
     async with anyio.create_task_group() as group:
         group.start_soon(recorder.run)
-        with anyio.fail_after(10):
-            while await types(pool, "run_a") != ["run.started"]:
-                await anyio.sleep(0.01)
+        await until(is_started)
         group.cancel_scope.cancel()
     assert absent.left < 0
 

@@ -82,7 +82,7 @@ def test_every_order_of_small_graphs_agrees_with_the_reading(size: int) -> None:
             except AssertionError as error:
                 raise AssertionError(f"document {at} of {size} nodes: {error}: {drawn}") from error
             orders += 1
-    assert orders > budget
+    assert orders > min(budget, len(everything))
 
 
 def test_the_compiler_refuses_what_the_reading_refuses() -> None:

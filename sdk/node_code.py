@@ -1,4 +1,4 @@
-"""Node code: the expressions of one node, compiled once per worker and IR."""
+"""Node code: the expressions of one node, compiled once per process and IR."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class NodeCode:
 
 
 def compile_node(ir: Ir, node: Node) -> NodeCode:
-    """Compile everything a worker evaluates for ``node``. The IR was checked: no error is expected."""
+    """Compile everything that is evaluated for ``node``. The IR was checked: no error is expected."""
     expressions = CONFIG_EXPRESSIONS.get(node.type, ())
     routing = node.routing
     edges = [ir.edges[e] for e in node.outs]

@@ -1,0 +1,137 @@
+"""``courante events``: the event log of a run, from its first event on, and as it grows."""
+
+from __future__ import annotations
+
+import anyio
+import click
+import msgspec
+from click import style
+
+from ...compiler.ir import Ir, decode_ir
+from ...sdk.events import RecordedEvent
+from ...sdk.fold import FINAL
+from ...sdk.scopes import parse_scope_key, scope_text
+from ...sdk.stores.connection import Connection, from_ms
+from ...sdk.stores.errors import UnknownRun
+from ...sdk.stores.log import read_events
+from ...sdk.stores.payloads import resolve
+from ...sdk.stores.runs import get_run
+from ...sdk.stores.workflows import get_ir
+from ..call import Call, service_options, with_call
+from ..services import Services, database, open_services, run_async
+from ..texts import cut, duration_text, iso
+
+LOOK_S = 0.25
+PAGE = 500
+TYPE_COLOURS = {"failed": "red", "succeeded": "green", "completed": "green", "waiting": "yellow", "retried": "yellow"}
+
+
+@click.command(short_help="Show the event log of a run.")
+@click.argument("run_id", metavar="RUN")
+@click.option("--follow", is_flag=True, help="Go on as events are recorded, until the run has ended.")
+@click.option("--after", type=int, default=0, metavar="SEQ", help="Begin after this event.")
+@click.option("--payloads", is_flag=True, help="With the inputs and outputs that the events carry.")
+@service_options
+@with_call
+def events(call: Call, run_id: str, follow: bool, after: int, payloads: bool) -> None:
+    """Show the event log of a run.
+
+    Under --json every event is one object on a line of its own.
+    """
+    call.log(default_level="warning")
+    with open_services(call) as services:
+        run_async(lambda: _show_all(call, services, run_id, after=after, is_follow=follow, has_payloads=payloads))
+
+
+async def _show_all(
+    call: Call, services: Services, run_id: str, *, after: int, is_follow: bool, has_payloads: bool
+) -> None:
+    env = services.settings.env
+    async with database(services) as conn:
+        run = await get_run(conn, run_id)
+        if run.env != env:
+            raise UnknownRun(run_id)
+        content = await get_ir(conn, env, run.ir_hash)
+        ir = None if content is None else decode_ir(content)
+        numbers = {} if ir is None else {node.id: number for number, node in enumerate(ir.nodes)}
+        is_final = False
+        while True:
+            page = await read_events(conn, run_id, after + PAGE, after=after)
+            for event in page:
+                payload = await _payload(conn, env, event) if has_payloads else None
+                _show(call, event, _scope(ir, numbers, event), payload)
+                is_final = is_final or event.facts.type in FINAL
+            after = page[-1].seq if page else after
+            if not page and (is_final or not is_follow):
+                return
+            if not page:
+                await anyio.sleep(LOOK_S)
+
+
+async def _payload(conn: Connection, env: str, event: RecordedEvent) -> object:
+    """The value an event carries; None where it has none, or where it was emptied."""
+    content = None if event.payload is None else await resolve(conn, env, event.payload)
+    return None if content is None else msgspec.json.decode(content)
+
+
+def _scope(ir: Ir | None, numbers: dict[str, int], event: RecordedEvent) -> str:
+    number = numbers.get(event.facts.node)
+    if ir is None or number is None:
+        return event.facts.scope
+    return scope_text(ir, number, parse_scope_key(event.facts.scope))
+
+
+def _show(call: Call, event: RecordedEvent, scope: str, payload: object) -> None:
+    data = _data(event)
+    if payload is not None:
+        data["payload"] = payload
+    facts = event.facts
+    at = iso(from_ms(event.at_ms)) or ""
+    if call.is_json:
+        token = f"{event.run_id}/{facts.node}/{facts.scope}" if facts.node else None
+        call.out.json(
+            {
+                "seq": event.seq,
+                "type": facts.type,
+                "at": at,
+                "node": facts.node or None,
+                "scope": scope,
+                "token": token,
+                "attempt": facts.attempt,
+                "worker": facts.worker or None,
+                "data": data,
+            }
+        )
+        return
+    kind = style(facts.type.ljust(16), fg=TYPE_COLOURS.get(facts.type.rpartition(".")[2]))
+    where = f"{facts.node} {scope}".strip().ljust(16)
+    head = f"{event.seq:>5}  {style(at[11:-1], dim=True)}  {kind}  {where}"
+    call.out.text(f"{head}  {style(cut(_words(data), max(20, call.out.width - 58)), dim=True)}".rstrip())
+
+
+def _data(event: RecordedEvent) -> dict[str, object]:
+    """What an event says beside who, where and when."""
+    facts = event.facts
+    data = dict(facts.data)
+    for name in ("edges", "loop", "reason", "ms"):
+        value = getattr(facts, name)
+        if value:
+            data[name] = value
+    if facts.due:
+        data["due"] = iso(from_ms(facts.due))
+    if facts.error is not None:
+        data["error"] = msgspec.to_builtins(facts.error)
+    return data
+
+
+def _words(data: dict[str, object]) -> str:
+    words: list[str] = []
+    for name, value in data.items():
+        if name == "ms":
+            words.append(f"took {duration_text(float(str(value)) / 1000)}")
+        elif name == "error":
+            found = msgspec.convert(value, type=dict[str, object])
+            words.append(f"{found.get('type')}: {found.get('message')}")
+        else:
+            words.append(f"{name}={value if isinstance(value, str) else msgspec.json.encode(value).decode()}")
+    return ", ".join(words)

@@ -1,0 +1,77 @@
+"""``courante run``: submit a run, bring along whoever is missing to work on it, and wait for the result."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ..apps import load_apps
+from ..call import Call, service_options, setting_option, with_call
+from ..documents import STDIN, Document, compile_file
+from ..exits import CliError, ExitCode
+from ..inputs import read_input
+from ..running import Request, run_and_wait, submit_only
+from ..services import open_services, run_async
+
+FILE_SUFFIXES = (".yaml", ".yml", ".json")
+
+
+@click.command(short_help="Run a workflow and wait for its result; works with nothing running.")
+@click.argument("target", metavar="FILE|ID")
+@click.option("--input", "inputs", multiple=True, metavar="NAME=VALUE", help="One input; VALUE is JSON or text.")
+@click.option("--input-file", metavar="FILE", help="The input as JSON or YAML; '-' reads standard input.")
+@click.option("--key", metavar="KEY", help="Idempotency key: the same key is the same run.")
+@click.option("--app", "apps", multiple=True, metavar="MODULE", help="Module of steps to import; may be repeated.")
+@click.option("--version", type=int, metavar="N", help="Version of a registered workflow; left out: the latest.")
+@click.option("--tag", "tags", multiple=True, metavar="TAG", help="Word to find the run by; may be repeated.")
+@click.option("--detach", is_flag=True, help="Do not wait: print the run's id.")
+@setting_option("--concurrency", "concurrency", metavar="N", help="Steps that a worker of its own runs at once.")
+@service_options
+@with_call
+def run(
+    call: Call,
+    target: str,
+    inputs: tuple[str, ...],
+    input_file: str | None,
+    key: str | None,
+    apps: tuple[str, ...],
+    version: int | None,
+    tags: tuple[str, ...],
+    detach: bool,
+) -> int:
+    """Run a workflow and wait for its result; works with nothing running.
+
+    FILE is registered first; ID is a workflow that is registered already. Without a live worker or supervisor the
+    command brings its own. Ctrl-C stops waiting; the run is kept.
+
+    Exits with 0 when the run is COMPLETED, 5 FAILED, 4 CANCELLED, 6 TIMED_OUT, 130 after Ctrl-C.
+    """
+    call.log(default_level="warning")
+    if target == STDIN and input_file == STDIN:
+        raise CliError(ExitCode.USAGE, "usage", "standard input cannot hold both the workflow and the input")
+    document = _read_target(target)
+    if document is not None and version is not None:
+        hint = f"run the version by the workflow's id, or leave out --version {version}"
+        raise CliError(ExitCode.USAGE, "usage", "--version is for a registered workflow, not for a file", hint)
+    workflow = target if document is None else document.require(call.out)[0].id
+    steps = load_apps(apps)
+    request = Request(
+        workflow=workflow,
+        document=document,
+        input=read_input(inputs, input_file),
+        version=version,
+        key=key,
+        tags=tags,
+        has_apps=bool(apps),
+    )
+    with open_services(call) as services:
+        if detach:
+            return run_async(lambda: submit_only(call, services, request))
+        return run_async(lambda: run_and_wait(call, services, request, steps))
+
+
+def _read_target(target: str) -> Document | None:
+    """The file, or None where the target is the id of a workflow."""
+    is_file = target == STDIN or "/" in target or target.endswith(FILE_SUFFIXES) or Path(target).is_file()
+    return compile_file(target) if is_file else None

@@ -1,0 +1,76 @@
+"""``courante runs``: the runs of an environment, newest first, a page at a time."""
+
+from __future__ import annotations
+
+import click
+
+from ...sdk.stores.runs import RunPage, RunRow, list_runs
+from ..call import Call, service_options, with_call
+from ..inputs import read_since
+from ..output import status_text
+from ..run_view import utc_now
+from ..services import Services, database, open_services, run_async
+from ..texts import age_text, duration_text, iso
+
+
+@click.command(short_help="List runs, newest first.")
+@click.option("--workflow", metavar="ID", help="Only runs of this workflow.")
+@click.option("--status", metavar="STATUS", help="Only runs with this status, for example RUNNING or failed.")
+@click.option("--since", metavar="WHEN", help="Only runs accepted since: 30m, 2h, 7d or a time.")
+@click.option("--tag", metavar="TAG", help="Only runs with this tag.")
+@click.option("--limit", type=int, default=20, show_default=True, metavar="N", help="At most so many, up to 1000.")
+@click.option("--cursor", metavar="CURSOR", help="Go on where a page before ended: its 'next'.")
+@service_options
+@with_call
+def runs(
+    call: Call,
+    workflow: str | None,
+    status: str | None,
+    since: str | None,
+    tag: str | None,
+    limit: int,
+    cursor: str | None,
+) -> None:
+    """List runs, newest first."""
+    call.log(default_level="warning")
+    moment = read_since(since)
+
+    async def read(services: Services) -> RunPage:
+        async with database(services) as conn:
+            env = services.settings.env
+            return await list_runs(
+                conn, env, workflow=workflow, status=status, since=moment, tag=tag, limit=limit, cursor=cursor
+            )
+
+    with open_services(call) as services:
+        page = run_async(lambda: read(services))
+    call.out.json({"runs": [_to_json(run) for run in page.runs], "next": page.next})
+    if not page.runs:
+        call.out.text("no runs")
+        call.out.next("courante run FILE")
+        return
+    call.out.table(["run", "workflow", "status", "started", "took"], [_row(run) for run in page.runs])
+    if page.next is not None:
+        call.out.next(f"courante runs --cursor {page.next}")
+
+
+def _to_json(run: RunRow) -> dict[str, object]:
+    return {
+        "run_id": run.run_id,
+        "workflow": run.workflow,
+        "version": run.version,
+        "status": str(run.status),
+        "tags": list(run.tags),
+        "started_at": iso(run.started_at),
+        "finished_at": iso(run.finished_at),
+    }
+
+
+def _row(run: RunRow) -> list[str]:
+    now = utc_now()
+    took = started = ""
+    if run.started_at is not None:
+        started = age_text((now - run.started_at).total_seconds())
+        took = duration_text(((run.finished_at or now) - run.started_at).total_seconds())
+    tags = f" [{', '.join(run.tags)}]" if run.tags else ""
+    return [run.run_id, f"{run.workflow} v{run.version}{tags}", status_text(str(run.status)), started, took]

@@ -1,0 +1,148 @@
+"""``courante init`` and ``courante workflows``: register a file, see what is registered."""
+
+from __future__ import annotations
+
+import click
+import msgspec
+from click import style
+
+from ...compiler.ir import Ir
+from ...compiler.normalize import read_document
+from ...compiler.workflow import Workflow
+from ...sdk.stores import workflows as store
+from ...sdk.stores.errors import UnknownWorkflow
+from ...sdk.stores.workflows import WorkflowSummary, WorkflowVersion
+from ..call import Call, service_options, with_call
+from ..documents import Document, compile_file, dependencies
+from ..run_view import utc_now
+from ..services import Services, connected_client, database, open_services, run_async
+from ..texts import age_text, count_text, iso
+
+
+@click.command(short_help="Register a workflow file; what changed becomes a new version.")
+@click.argument("file")
+@service_options
+@with_call
+def init(call: Call, file: str) -> None:
+    """Register a workflow file; what changed becomes a new version.
+
+    A file that has not changed keeps its version. Runs keep the version that they were started with.
+    """
+    call.log(default_level="warning")
+    document = compile_file(file)
+    workflow, ir = document.require(call.out)
+    with open_services(call) as services:
+        run_async(lambda: _register(call, services, document, workflow, ir))
+
+
+async def _register(call: Call, services: Services, document: Document, workflow: Workflow, ir: Ir) -> None:
+    async with connected_client(services) as client:
+        registered = await client.register(workflow, ir, document.content)
+    out = call.out
+    out.json({"workflow": registered.workflow, "version": registered.version, "ir": registered.ir_hash})
+    word = "registered as" if registered.is_new else "has not changed: it is"
+    out.text(f"{out.glyph('ok')} {registered.workflow} {word} version {registered.version}")
+    counts = (count_text(len(workflow.nodes), "node"), f"{len(workflow.edges):,} dependencies")
+    out.text(f"  {', '.join(counts)}, {count_text(document.phases, 'execution phase')}")
+    out.next(f"courante run {registered.workflow}")
+
+
+@click.group(short_help="List registered workflows, or show one.")
+@service_options
+def workflows() -> None:
+    """List registered workflows, or show one."""
+
+
+@workflows.command("list", short_help="List registered workflows by id.")
+@click.option("--limit", type=click.IntRange(1, 1000), default=100, show_default=True, metavar="N", help="At most so many.")
+@click.option("--after", default="", metavar="ID", help="Go on after this id.")
+@service_options
+@with_call
+def list_(call: Call, limit: int, after: str) -> None:
+    """List registered workflows by id."""
+    call.log(default_level="warning")
+
+    async def read(services: Services) -> list[WorkflowSummary]:
+        async with database(services) as conn:
+            return await store.list_workflows(conn, services.settings.env, limit=limit, after=after)
+
+    with open_services(call) as services:
+        found = run_async(lambda: read(services))
+    call.out.json({"workflows": [_summary(one) for one in found], "next": found[-1].id if len(found) == limit else None})
+    if not found:
+        call.out.text("no workflows")
+        call.out.next("courante init FILE")
+        return
+    now = utc_now()
+    rows = [
+        [one.id, str(one.latest), str(one.nodes), str(one.edges), age_text((now - one.updated_at).total_seconds()), one.name]
+        for one in found
+    ]
+    call.out.table(["workflow", "version", "nodes", "edges", "updated", "name"], rows)
+
+
+@workflows.command("show", short_help="Show one workflow and its versions.")
+@click.argument("workflow_id", metavar="ID")
+@click.option("--version", type=int, metavar="N", help="Left out: the latest.")
+@service_options
+@with_call
+def show(call: Call, workflow_id: str, version: int | None) -> None:
+    """Show one workflow: its versions, and the nodes of one of them."""
+    call.log(default_level="warning")
+
+    async def read(services: Services) -> tuple[list[WorkflowVersion], WorkflowVersion]:
+        async with database(services) as conn:
+            env = services.settings.env
+            versions = await store.list_versions(conn, env, workflow_id)
+            return versions, await store.get(conn, env, workflow_id, version)
+
+    with open_services(call) as services:
+        versions, chosen = run_async(lambda: read(services))
+    _show(call, versions, chosen)
+
+
+def _show(call: Call, versions: list[WorkflowVersion], chosen: WorkflowVersion) -> None:
+    workflow = read_document(msgspec.json.decode(chosen.document)).workflow
+    if workflow is None:
+        raise UnknownWorkflow(chosen.workflow, chosen.version)
+    told = dependencies(workflow)
+    out = call.out
+    out.json(
+        {
+            "id": chosen.workflow,
+            "name": chosen.name,
+            "version": chosen.version,
+            "ir": chosen.ir_hash,
+            "versions": [{"version": v.version, "ir": v.ir_hash, "created_at": iso(v.created_at)} for v in versions],
+            "nodes": [{"id": node.id, "type": node.type, "name": node.name} for node in workflow.nodes],
+            "edges": [
+                {"from": edge.source, "to": edge.target, "kind": str(edge.kind), "when": edge.when}
+                for edge in workflow.edges
+            ],
+            "changes": {},  # no document of this version declares kinds of change
+        }
+    )
+    if call.is_json:
+        return
+    name = f" ({chosen.name})" if chosen.name else ""
+    out.text(f"{style(chosen.workflow, bold=True)}{name} version {chosen.version}")
+    out.text(f"versions: {', '.join(str(v.version) for v in versions)}")
+    out.text()
+    out.table(["node", "type", "dependencies"], [[node.id, node.type, told[node.id]] for node in workflow.nodes])
+    out.text()
+    out.next(f"courante run {chosen.workflow}")
+
+
+def _summary(one: WorkflowSummary) -> dict[str, object]:
+    return {
+        "id": one.id,
+        "name": one.name,
+        "version": one.latest,
+        "versions": one.versions,
+        "nodes": one.nodes,
+        "edges": one.edges,
+        "created_at": iso(one.created_at),
+        "updated_at": iso(one.updated_at),
+    }
+
+

@@ -1,0 +1,90 @@
+"""Live progress of a run on stderr: redrawn in place where rich is installed and stderr a terminal, else line by line."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import suppress
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from click import style, unstyle
+
+from .output import Output
+from .run_view import RunView, head_lines, step_lines, utc_now
+from .steps_view import ENDED, StepView, progress_text, step_line
+
+if TYPE_CHECKING:
+    from rich.live import Live
+
+ROWS_KEPT = 7
+"""Lines of a screen that are not for steps."""
+LABEL_WIDTH = 20
+
+
+class Progress:
+    """Context manager; ``show`` the run as often as it is read. Under ``--json`` only a terminal sees anything."""
+
+    def __init__(self, out: Output, *, has_head: bool = False) -> None:
+        self._out = out
+        self._has_head = has_head
+        self._told: dict[tuple[str, str], str] = {}
+        self._status = ""
+        self._live: Live | None = None
+        self._frame = 0
+
+    def __enter__(self) -> Progress:
+        if self._out.is_error_terminal:
+            with suppress(ImportError):
+                self._live = _make_live(is_colour=self._out.is_error_colour)
+                self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def show(self, view: RunView) -> None:
+        if self._live is not None:
+            self._redraw(self._live, view)
+        elif not self._out.is_json:
+            self._tell(view)
+
+    def _redraw(self, live: Live, view: RunView) -> None:
+        from rich.text import Text
+
+        self._frame += 1
+        columns, rows = shutil.get_terminal_size((80, 24))
+        now = utc_now()
+        lines = head_lines(view, now) if self._has_head else [f"{view.run.run_id}  {progress_text(view.steps)}"]
+        lines += step_lines(view, now, width=columns - 1, rows_max=max(3, rows - ROWS_KEPT), frame=self._frame)
+        text = "\n".join(lines)
+        drawn = Text.from_ansi(text if self._out.is_error_colour else unstyle(text))
+        drawn.no_wrap = True
+        drawn.overflow = "ellipsis"
+        live.update(drawn, refresh=True)
+
+    def _tell(self, view: RunView) -> None:
+        """One line for every change since the last look."""
+        if self._status != str(view.run.status):
+            self._status = str(view.run.status)
+            self._out.note(style(f"{view.run.run_id} {self._status}", dim=True))
+        for step in view.steps:
+            if self._is_news(step):
+                self._out.note(step_line(step, utc_now(), width=100, label_width=LABEL_WIDTH))
+
+    def _is_news(self, step: StepView) -> bool:
+        said = f"{step.status} {step.attempts}"
+        is_old = self._told.get((step.id, step.scope)) == said
+        self._told[step.id, step.scope] = said
+        is_silent = step.started_at is None and step.status not in ENDED
+        return not is_old and not is_silent and step.reason != "not_reached"
+
+
+def _make_live(*, is_colour: bool) -> Any:
+    from rich.console import Console
+    from rich.live import Live
+
+    console = Console(stderr=True, no_color=not is_colour, highlight=False)
+    return Live(console=console, auto_refresh=False, transient=True, vertical_overflow="crop")

@@ -1,0 +1,147 @@
+"""A run as people see it: read in three queries, shown as lines or as one JSON object."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from click import style
+
+from ..compiler.ir import Ir, decode_ir
+from ..sdk.stores.connection import Connection
+from ..sdk.stores.errors import UnknownRun
+from ..sdk.stores.payloads import event_payload
+from ..sdk.stores.runs import RunRow, get_run, list_steps
+from ..sdk.stores.status import StepStatus
+from ..sdk.stores.workflows import get_ir
+from .output import status_text
+from .steps_view import ENDED, StepView, progress_text, step_line, step_views
+from .texts import age_text, count_text, cut_lines, duration_text, iso
+
+LABEL_MAX = 32
+
+
+@dataclass(frozen=True)
+class RunView:
+    """``output``: None until the run is COMPLETED."""
+
+    run: RunRow
+    steps: list[StepView]
+    output: Any = None
+
+    @property
+    def is_final(self) -> bool:
+        return self.run.status.is_final
+
+    def result(self) -> dict[str, object]:
+        """What ``courante run`` gives."""
+        run = self.run
+        return {
+            "run_id": run.run_id,
+            "status": str(run.status),
+            "output": self.output,
+            "error": None if run.error is None else msgspec.to_builtins(run.error),
+            "started_at": iso(run.started_at),
+            "finished_at": iso(run.finished_at),
+        }
+
+    def to_json(self) -> dict[str, object]:
+        """What ``courante status`` gives. No step of this version calls a model, so nothing was used."""
+        return {
+            **self.result(),
+            "steps": [step.to_json() for step in self.steps],
+            "usage": {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0},
+            "cost": {"amount": 0, "currency": "USD"},
+        }
+
+
+class RunReader:
+    """Reads one run again and again; its IR only once."""
+
+    def __init__(self, conn: Connection, env: str, run_id: str) -> None:
+        self._conn = conn
+        self._env = env
+        self._run_id = run_id
+        self._ir: Ir | None = None
+
+    async def read(self) -> RunView:
+        """Raises UnknownRun."""
+        run = await get_run(self._conn, self._run_id)
+        if run.env != self._env:
+            raise UnknownRun(self._run_id)
+        if self._ir is None:
+            content = await get_ir(self._conn, self._env, run.ir_hash)
+            self._ir = None if content is None else decode_ir(content)
+        rows = await list_steps(self._conn, self._run_id)
+        output: Any = None
+        if run.status.is_final and run.output_seq is not None and run.error is None:
+            payload = await event_payload(self._conn, self._env, self._run_id, run.output_seq)
+            output = None if payload is None else msgspec.json.decode(payload)
+        return RunView(run, step_views(run, self._ir, rows), output)
+
+
+def head_lines(view: RunView, now: datetime) -> list[str]:
+    """Run, workflow, status, progress."""
+    run = view.run
+    lines = [
+        f"{style('run', bold=True)}       {run.run_id}",
+        f"{style('workflow', bold=True)}  {run.workflow} version {run.version}",
+        f"{style('status', bold=True)}    {status_text(str(run.status))}{_when(run, now)}",
+        f"{style('steps', bold=True)}     {progress_text(view.steps)}",
+    ]
+    if run.tags:
+        lines.append(f"{style('tags', bold=True)}      {', '.join(run.tags)}")
+    if run.is_halted:
+        lines.append(style("halted: the log and the rules disagree; see 'courante replay --verify'", fg="red"))
+    return lines
+
+
+def step_lines(view: RunView, now: datetime, *, width: int, rows_max: int, frame: int | None = None) -> list[str]:
+    """A line per step; where there are too many, those that are under way or have failed come first."""
+    steps = view.steps
+    if len(steps) > rows_max:
+        steps = sorted(steps, key=_urgency)[: max(1, rows_max - 1)]
+    label_width = min(LABEL_MAX, max((len(step.label) for step in steps), default=0))
+    lines = [step_line(step, now, width=width, label_width=label_width, frame=frame) for step in steps]
+    if len(view.steps) > len(steps):
+        lines.append(style(f"  and {count_text(len(view.steps) - len(steps), 'more step')}", dim=True))
+    return lines
+
+
+def outcome_lines(view: RunView) -> list[str]:
+    """The output, or why there is none."""
+    run = view.run
+    if run.error is not None:
+        place = f"step {run.error.node}: " if run.error.node else ""
+        text = cut_lines(f"{place}{run.error.type}: {run.error.message}")
+        return [f"{style('error:', fg='red', bold=True)} {text}"]
+    if run.status == "COMPLETED":
+        return [json.dumps(view.output, ensure_ascii=False, indent=2)]
+    return [f"{style('reason:', bold=True)} {run.drain_reason}"] if run.drain_reason else []
+
+
+def _when(run: RunRow, now: datetime) -> str:
+    if run.started_at is None:
+        return f", accepted {age_text((now - run.created_at).total_seconds())}"
+    age = f", started {age_text((now - run.started_at).total_seconds())}"
+    seconds = ((run.finished_at or now) - run.started_at).total_seconds()
+    return f"{age}, {'took' if run.finished_at else 'so far'} {duration_text(seconds)}"
+
+
+_ORDER = [StepStatus.FAILED, StepStatus.RUNNING, StepStatus.RETRYING, StepStatus.WAITING, StepStatus.READY]
+
+
+def _urgency(step: StepView) -> tuple[int, float]:
+    """Failures and what is under way first, then what ended last, then what is to come."""
+    if step.status in _ORDER:
+        return _ORDER.index(step.status), 0.0
+    if step.status in ENDED and step.finished_at is not None:
+        return len(_ORDER), -step.finished_at.timestamp()
+    return len(_ORDER) + 1, 0.0
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,174 @@
+"""Running: what ``courante run`` does once it knows what is asked: register, submit, follow, and end in order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import anyio
+from click import style
+
+from ..compiler.ir import Ir, decode_ir
+from ..sdk.client import Client
+from ..sdk.results import RunResult
+from ..sdk.steps import Steps
+from ..sdk.stores import workflows
+from ..sdk.stores.errors import UnknownRun
+from .call import Call
+from .crew import Crew, check_handlers
+from .documents import Document
+from .exits import STATUS_EXITS, CliError, ExitCode
+from .live import Progress
+from .output import status_text
+from .presence import can_serve, find_workers
+from .run_view import RunReader, RunView, outcome_lines, step_lines, utc_now
+from .services import Services, connected_client
+from .signals import watch_signals
+from .texts import duration_text
+
+LOOK_S = 0.15
+ROWS_MAX = 40
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What is asked for. ``document``: where a file is to be run; ``has_apps``: modules of steps were named."""
+
+    workflow: str
+    document: Document | None
+    input: Any
+    version: int | None
+    key: str | None
+    tags: tuple[str, ...]
+    has_apps: bool
+
+
+async def submit_only(call: Call, services: Services, request: Request) -> int:
+    """Submit, say the run's id and what to do next."""
+    async with connected_client(services) as client:
+        ir = await _find_ir(client, request)
+        run_id = await _submit(client, request)
+        result = await client.result(run_id)
+        settings = services.settings
+        workers = await find_workers(services.redis_url, settings.env, settings.partitions)
+    call.out.json(result_json(result))
+    call.out.text(run_id)
+    if not can_serve(workers, ir):
+        call.out.note(f"{call.out.glyph('warning')} no live worker can run it: start one with 'courante up'")
+    call.out.next(f"courante status {run_id} --watch")
+    return ExitCode.OK
+
+
+async def run_and_wait(call: Call, services: Services, request: Request, steps: Steps) -> int:
+    """Submit, show progress, and give the result. Raises CliError when interrupted."""
+    async with connected_client(services) as client:
+        ir = await _find_ir(client, request)
+        await check_handlers(services, ir, steps)
+        async with Crew(services, ir, steps, wants_worker=request.has_apps) as crew:
+            run_id = await _submit(client, request)
+            async with anyio.create_task_group() as group:
+                waiting = anyio.CancelScope()
+                await group.start(watch_signals, waiting.cancel, crew.kill)
+                result: RunResult | None = None
+                with waiting:
+                    result = await _follow(call, client, run_id)
+                if result is None:
+                    _say_stopping(call, crew)
+                    await crew.dismiss()
+                group.cancel_scope.cancel()
+            is_own = crew.has_own_worker
+        if result is None:
+            raise _interrupted(run_id, is_own=is_own)
+        view = await _read(client, run_id)
+    call.out.json(result_json(result))
+    if not call.is_json:
+        _show(call, view)
+    return STATUS_EXITS[result.status]
+
+
+async def _find_ir(client: Client, request: Request) -> Ir:
+    """Raises UnknownWorkflow."""
+    if request.document is not None and request.document.ir is not None:
+        return request.document.ir
+    async with client.pool.acquire() as conn:
+        row = await workflows.get(conn, client.keys.env, request.workflow, request.version)
+        content = await workflows.get_ir(conn, client.keys.env, row.ir_hash)
+    assert content is not None, "every version refers to an IR that is stored"
+    return decode_ir(content)
+
+
+async def _submit(client: Client, request: Request) -> str:
+    version = request.version
+    document = request.document
+    if document is not None and document.workflow is not None and document.ir is not None:
+        version = (await client.register(document.workflow, document.ir, document.content)).version
+    return await client.submit(request.workflow, request.input, version=version, key=request.key, tags=request.tags)
+
+
+async def _follow(call: Call, client: Client, run_id: str) -> RunResult:
+    """Wait until the final event is in the log, showing what happens."""
+    with Progress(call.out) as progress:
+        async with anyio.create_task_group() as group:
+            group.start_soon(_show_progress, client, run_id, progress)
+            result = await client.wait(run_id, is_recorded=True)
+            group.cancel_scope.cancel()
+        progress.show(await _read(client, run_id))
+    return result
+
+
+async def _show_progress(client: Client, run_id: str, progress: Progress) -> None:
+    while True:
+        try:
+            progress.show(await _read(client, run_id))
+        except UnknownRun:  # accepted by Redis alone: the log will hear of it
+            pass
+        await anyio.sleep(LOOK_S)
+
+
+async def _read(client: Client, run_id: str) -> RunView:
+    async with client.pool.acquire() as conn:
+        return await RunReader(conn, client.keys.env, run_id).read()
+
+
+def _say_stopping(call: Call, crew: Crew) -> None:
+    if crew.has_own_worker and not call.is_json:
+        call.out.note("finishing the steps at hand; Ctrl-C again drops them")
+
+
+def _interrupted(run_id: str, *, is_own: bool) -> CliError:
+    if is_own:
+        hint = f"it goes on when a worker runs ('courante up'); look at it with 'courante status {run_id}'"
+        return CliError(ExitCode.INTERRUPTED, "interrupted", f"stopped; {run_id} is kept where it is", hint)
+    message = f"stopped waiting; {run_id} goes on without us"
+    return CliError(ExitCode.INTERRUPTED, "interrupted", message, f"follow it with 'courante status {run_id} --watch'")
+
+
+def result_json(result: RunResult) -> dict[str, object]:
+    """The object that ``courante run`` gives."""
+    return {
+        "run_id": result.run_id,
+        "status": result.status,
+        "output": result.output,
+        "error": result.error,
+        "started_at": result.started_at,
+        "finished_at": result.finished_at,
+    }
+
+
+def _show(call: Call, view: RunView) -> None:
+    out, run, now = call.out, view.run, utc_now()
+    if out.is_terminal:
+        for line in step_lines(view, now, width=out.width - 1, rows_max=ROWS_MAX):
+            out.text(line)
+        out.text()
+    took = ""
+    if run.started_at is not None and run.finished_at is not None:
+        took = f" in {duration_text((run.finished_at - run.started_at).total_seconds())}"
+    sign = "ok" if run.status == "COMPLETED" else "error"
+    out.text(f"{out.glyph(sign)} {run.run_id} {status_text(str(run.status))}{style(took, dim=True)}")
+    for line in outcome_lines(view):
+        out.text(line)
+    if run.status != "COMPLETED":
+        out.next(f"courante events {run.run_id}")
+
+

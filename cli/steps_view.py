@@ -1,0 +1,153 @@
+"""Steps of a run as people see them: the last attempt of each node in each scope, and the nodes that never began. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from click import style
+
+from ..compiler.ir import Ir
+from ..sdk.events import ErrorInfo
+from ..sdk.scopes import parse_scope_key, scope_text
+from ..sdk.stores.runs import RunRow, StepRow
+from ..sdk.stores.status import RunStatus, StepStatus
+from .output import status_text
+from .texts import cut, duration_text, iso
+
+DONE = frozenset({StepStatus.SUCCEEDED, StepStatus.SKIPPED})
+ENDED = DONE | {StepStatus.FAILED, StepStatus.CANCELLED}
+SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
+_GLYPHS = {
+    StepStatus.SUCCEEDED: ("✓", "green"),
+    StepStatus.SKIPPED: ("-", None),
+    StepStatus.FAILED: ("✗", "red"),
+    StepStatus.CANCELLED: ("✗", "magenta"),
+    StepStatus.WAITING: ("⊗", "yellow"),
+    StepStatus.RETRYING: ("↻", "yellow"),
+    StepStatus.PENDING: ("·", None),
+    StepStatus.READY: ("·", "cyan"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepView:
+    """``scope``: as people read it. ``attempts``: tries so far. ``waiting_for``: what, and until when where known."""
+
+    id: str
+    scope: str
+    status: StepStatus
+    reason: str | None = None
+    attempts: int = 0
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    waiting_for: str | None = None
+    error: ErrorInfo | None = None
+
+    @property
+    def label(self) -> str:
+        return f"{self.id} {self.scope}" if self.scope else self.id
+
+    def to_json(self) -> dict[str, object]:
+        return {
+            "id": self.id,
+            "scope": self.scope,
+            "status": str(self.status),
+            "reason": self.reason,
+            "attempts": self.attempts,
+            "started_at": iso(self.started_at),
+            "finished_at": iso(self.finished_at),
+            "waiting_for": self.waiting_for,
+        }
+
+
+def step_views(run: RunRow, ir: Ir | None, rows: Sequence[StepRow]) -> list[StepView]:
+    """Return the steps in the order of the document, those of one node in the order in which they began.
+
+    A node without a row is PENDING while the run is open. In a COMPLETED run it was on a path not taken; in one that
+    ended otherwise it was not reached.
+    """
+    last: dict[tuple[str, str], StepRow] = {}
+    for row in rows:
+        known = last.get((row.node, row.scope))
+        if known is None or row.attempt >= known.attempt:
+            last[row.node, row.scope] = row
+    by_node: dict[str, list[StepView]] = {}
+    numbers = {} if ir is None else {node.id: number for number, node in enumerate(ir.nodes)}
+    for row in last.values():
+        number = numbers.get(row.node)
+        if ir is not None and number is not None and ir.nodes[number].is_gate:
+            continue
+        scope = row.scope if ir is None or number is None else scope_text(ir, number, parse_scope_key(row.scope))
+        by_node.setdefault(row.node, []).append(_view(row, scope))
+    nodes = list(by_node) if ir is None else [node.id for node in ir.nodes if not node.is_gate]
+    absent = _absent(run.status)
+    return [view for node in nodes for view in by_node.get(node) or [StepView(id=node, scope="", **absent)]]
+
+
+def progress_text(steps: Sequence[StepView]) -> str:
+    """``3/5 complete``."""
+    return f"{sum(step.status in DONE for step in steps):,}/{len(steps):,} complete"
+
+
+def step_line(step: StepView, now: datetime, *, width: int, label_width: int, frame: int | None = None) -> str:
+    """One line: glyph, name, status, time, and what there is to say. frame: of the spinner, None where nothing turns."""
+    glyph = _glyph(step.status, frame)
+    parts = [step.label.ljust(label_width), f"{status_text(str(step.status))}{' ' * (10 - len(step.status))}"]
+    parts.append(_time(step, now).rjust(7))
+    used = 2 + label_width + 2 + 10 + 2 + 7 + 2
+    return f"{glyph} {'  '.join(parts)}  {style(cut(_note(step, now), max(0, width - used)), dim=True)}".rstrip()
+
+
+def _view(row: StepRow, scope: str) -> StepView:
+    waiting_for = None
+    if row.status in (StepStatus.WAITING, StepStatus.RETRYING):
+        waiting_for = "retry" if row.status is StepStatus.RETRYING else row.reason or "timer"
+        if row.due_at is not None:
+            waiting_for = f"{waiting_for} until {iso(row.due_at)}"
+    return StepView(
+        id=row.node,
+        scope=scope,
+        status=row.status,
+        reason=row.reason,
+        attempts=row.attempt,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        waiting_for=waiting_for,
+        error=row.error,
+    )
+
+
+def _absent(status: RunStatus) -> dict[str, StepStatus | str]:
+    if not status.is_final:
+        return {"status": StepStatus.PENDING}
+    if status is RunStatus.COMPLETED:
+        return {"status": StepStatus.SKIPPED, "reason": "branch_not_taken"}
+    return {"status": StepStatus.CANCELLED, "reason": "not_reached"}
+
+
+def _glyph(status: StepStatus, frame: int | None) -> str:
+    if status is StepStatus.RUNNING:
+        return style(SPINNER[(frame or 0) % len(SPINNER)] if frame is not None else "▸", fg="cyan")
+    sign, colour = _GLYPHS[status]
+    return style(sign, fg=colour)
+
+
+def _time(step: StepView, now: datetime) -> str:
+    if step.started_at is None or step.status is StepStatus.SKIPPED:
+        return ""
+    end = step.finished_at or (now if step.status not in ENDED else step.started_at)
+    return duration_text((end - step.started_at).total_seconds())
+
+
+def _note(step: StepView, now: datetime) -> str:
+    del now
+    words = [f"attempt {step.attempts}"] if step.attempts > 1 else []
+    if step.waiting_for:
+        words.append(f"waiting for {step.waiting_for}")
+    elif step.error is not None:
+        words.append(f"{step.error.type}: {step.error.message}")
+    elif step.reason:
+        words.append(step.reason.replace("_", " "))
+    return ", ".join(words)

@@ -1,0 +1,258 @@
+"""One run on a real Redis, walked by hand: start, deliver, settle, with whatever a network and a crash do to calls.
+
+After every transition three states must be one: the keys in Redis, the fold of the outbox, and the pure rules.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from random import Random
+from typing import TYPE_CHECKING
+
+from courante.runner.execution import read_token
+from courante.runner.outcomes import Failed, Outcome, Parked, Skipped, Succeeded
+from courante.runner.settling import Settler, Transition
+from courante.runner.work import Work
+from courante.sdk.events import ErrorInfo, Facts, encode_blob, encode_facts
+from courante.sdk.fold import FINAL, Folder
+from courante.sdk.live_marking import read_marking
+from courante.sdk.marking import WOKEN, Marking, RunPhase
+from courante.sdk.node_code import NodeCode, compile_node
+from courante.sdk.scopes import parse_token_key, scope_text, token_key
+from courante.sdk.scripts import DONE_GROUP, finish_runs, release_timers
+from courante.sdk.starting import apply_starts
+from courante.sdk.step_context import encode_json
+from courante.sdk.stores.commands import StartCommand
+
+from model.agreement import agree, agree_with_rules, expected_sources
+from model.hands import ALL, CONSUMER, Found, Hands
+from model.pure_engine import PureEngine
+
+if TYPE_CHECKING:
+    from courante.sdk.plan import Plan
+
+    from model.compiled import Parking
+    from model.reading.graph import Graph
+    from model.reading.oracle import Seeded
+    from model.reading.reading import Place, Reading
+
+FAR_MS = 3_600_000
+ENDS = {status: kind for kind, status in FINAL.items()}
+
+
+@dataclass(kw_only=True)
+class LiveRun:
+    """``reads_all``: tokens come by a read of all streams and are opened when chosen; else a call hands them out.
+
+    ``faults``: the share of deliveries at which something is sent twice, late, or with another's fence.
+    """
+
+    hands: Hands
+    run_id: str
+    plan: Plan
+    graph: Graph
+    oracle: Seeded
+    reading: Reading
+    parking: Parking
+    random: Random
+    reads_all: bool = True
+    faults: float = 0.3
+    ran: set[Place] = field(default_factory=set["Place"])
+    transitions: int = 0
+    marking: Marking = field(default_factory=Marking)
+    _entries: dict[str, list[Found]] = field(default_factory=dict[str, list[Found]])
+    _held: dict[Found, tuple[list[bytes], int]] = field(default_factory=dict[Found, tuple[list[bytes], int]])
+    _fences: dict[str, Found] = field(default_factory=dict[str, Found])
+    _code: dict[int, NodeCode] = field(default_factory=dict[int, NodeCode])
+    folder: Folder = field(init=False)
+    twin: PureEngine = field(init=False)
+    _settler: Settler = field(default_factory=lambda: Settler(CONSUMER))
+
+    def __post_init__(self) -> None:
+        self.folder = Folder(self.plan.ir)
+        self.twin = PureEngine(self.plan.ir, self.oracle, self.parking)
+
+    async def start(self) -> None:
+        command = StartCommand(
+            env=self.hands.keys.env,
+            run_id=self.run_id,
+            partition=self.hands.partition,
+            workflow=self.plan.ir.workflow,
+            version=1,
+            ir_hash=self.plan.hash,
+            input=encode_json(self.oracle.input()),
+        )
+        starts = [(command, self.plan)]
+        for is_new in (True, False):
+            keys, limit = self.hands.keys, self.hands.limits[1]
+            assert await apply_starts(
+                self.hands.redis, keys, self.hands.at, starts, outbox_hard_max=limit
+            ) == [is_new]
+        self.twin.start()
+        await self.check()
+
+    async def deliver(self, key: str) -> None:
+        """Deliver one token and settle it, or release it where it is parked."""
+        number, scope = parse_token_key(key)
+        token = self.marking.tokens[number, scope]
+        if token.due:
+            await self.hands.ring(self.run_id, key)
+            released, _ = await release_timers(self.hands.redis, self.hands.at, 1)
+            assert released == 1, f"{released} timers released for {key}"
+            self.twin.settle(key, self.marking.phase)
+            self.transitions += 1
+            await self.check()
+            return
+        found, work = await self._take_up(key)
+        seen = RunPhase(work.phase)
+        transition = self._settle(work)
+        if self._happens():
+            await self._refuse_stale(transition)
+        answer = await self.hands.advance([transition])
+        assert answer.verdicts == "A", f"{answer.verdicts} for {key}"
+        self._fences[key] = found
+        self.transitions += 1
+        self.twin.settle(key, seen)
+        await self.check()
+        if self._happens():
+            await self._send_again(transition)
+
+    async def redeliver(self, key: str) -> None:
+        """A consumed token's entry comes once more: nobody is handed anything, and the entry goes."""
+        await self.hands.knock(self._fences[key])
+        await self._collect_all()
+        assert (await self.hands.advance(opened=self._entries.pop(key))).tokens == []
+
+    async def check(self) -> None:
+        """Hold keys, fold and rules against each other."""
+        for event in await self.hands.events(self.plan.node_ids, self.run_id):
+            self.folder.add(event)
+        live = await read_marking(self.hands.redis, self.hands.at, self.run_id)
+        assert live is not None, "the run is unknown"
+        self.marking = live
+        agree(live, self.folder.marking, self.plan)
+        agree_with_rules(live, self.twin.marking)
+
+    async def finish(self) -> str:
+        """End the run as a supervisor does, twice; return its status. Nothing of it may be left anywhere."""
+        hands, redis = self.hands, self.hands.redis
+        await self._collect_all()
+        left = [found for entries in self._entries.values() for found in entries]
+        assert (await hands.advance(opened=left)).tokens == [], "an old entry brought a token"
+        assert await hands.lengths() == await hands.pending() == [0] * len(hands.streams)
+        assert await redis.execute_command("ZCARD", hands.at.timers) == 0
+        done = await redis.xreadgroup(DONE_GROUP, CONSUMER, {hands.at.done: ">"}, count=ALL)
+        ((_, entries),) = done
+        assert [fields[b"r"].decode() for _, fields in entries] == [self.run_id], "done is said once"
+        status = self.twin.status()
+        blob = encode_blob([(encode_facts(Facts(type=ENDS[status])), b"null")])
+        words = [self.run_id, entries[0][0], b"null", status, 1, blob]
+        assert await finish_runs(redis, hands.at, [DONE_GROUP, *words]) == "A"
+        assert await finish_runs(redis, hands.at, [DONE_GROUP, *words]) == "E"
+        assert await redis.execute_command("XLEN", hands.at.done) == 0
+        for event in await hands.events(self.plan.node_ids, self.run_id):
+            self.folder.add(event)
+        assert self.folder.status == status
+        live = await read_marking(redis, hands.at, self.run_id)
+        assert live is not None
+        assert live.phase is RunPhase.ENDED
+        agree(live, self.folder.marking, self.plan)
+        return status
+
+    def _happens(self) -> bool:
+        return self.random.random() < self.faults
+
+    async def _take_up(self, key: str) -> tuple[Found, Work]:
+        """Get the token into hands, by one of its entries where there are several."""
+        record = await self.hands.record(self.run_id, key)
+        assert record is not None, f"{key} does not live"
+        if not self._fitting(key, record[0]):
+            await self._collect()
+        if self._happens():
+            await self.hands.knock(self._fitting(key, record[0])[0])
+            await self._collect()
+        fitting = self._fitting(key, record[0])
+        assert fitting, f"{key} is queued and was not delivered"
+        found = self.random.choice(fitting)
+        self._entries[key].remove(found)
+        token, now_ms = self._held.pop(found, (None, 0))
+        if token is None:
+            answer = await self.hands.advance(opened=[found])
+            assert len(answer.tokens) == 1, f"{key} was not handed out"
+            (token,), now_ms = answer.tokens, answer.now_ms
+        work = read_token(token, self.plan)
+        work.now_ms = now_ms
+        assert (work.key, work.fence, work.entry) == (key, found.fence, found.entry)
+        return found, work
+
+    def _fitting(self, key: str, fence: str) -> list[Found]:
+        return [found for found in self._entries.get(key, []) if found.fence == fence]
+
+    async def _collect(self) -> None:
+        """Take what is new, by a read or by the answer of a call."""
+        if self.reads_all:
+            await self._collect_all()
+            return
+        answer = await self.hands.advance(want=ALL)
+        for token in answer.tokens:
+            number, entry, run, key, _, _, record, *_ = token
+            fence = record.decode().split("|")[0]
+            found = Found(int(number), entry.decode(), run.decode(), key.decode(), fence)
+            self._held[found] = token, answer.now_ms
+            self._entries.setdefault(found.token, []).append(found)
+
+    async def _collect_all(self) -> None:
+        for found in await self.hands.read():
+            self._entries.setdefault(found.token, []).append(found)
+
+    def _settle(self, work: Work) -> Transition:
+        """What a worker would make of it; the outcome is the oracle's."""
+        transition = self._settler.settle_engine_token(work)
+        return transition or self._settler.settle(work, self._outcome(work))
+
+    def _outcome(self, work: Work) -> Outcome:
+        ir, node = self.plan.ir, work.node
+        where = scope_text(ir, work.number, work.scope)
+        if work.number not in self._code:
+            self._code[work.number] = compile_node(ir, node)
+        work.code = self._code[work.number]
+        if work.code.when is not None and work.evaluate(work.code.when) is False:
+            return Skipped()
+        if work.extra != WOKEN and self.parking.parks(node.id, where):
+            return Parked(f"+{FAR_MS}")
+        work.input_bytes()
+        found = {name: _said_at(value) for name, value in work.live_inputs()}
+        expected = expected_sources(self.graph, self.reading, ir, work)
+        assert found == expected, f"{node.id} in {where!r} was given {found}, expected {expected}"
+        self.ran.add((node.id, where))
+        if self.oracle.outcome(node.id, where).ok:
+            return Succeeded(encode_json({**self.oracle.output(node.id, where), "at": f"{node.id} {where}"}))
+        return Failed(ErrorInfo(type="FatalError", message=f"{node.id} {where}", node=node.id, attempt=work.attempt))
+
+    async def _refuse_stale(self, transition: Transition) -> None:
+        """Another's fence: nothing changes, not even the pending entry."""
+        before = await self.hands.state(self.run_id)
+        words = list(transition.words)
+        words[2] = str(int(str(words[2])) + self.random.choice((-1, 1)))
+        assert (await self.hands.advance([Transition(words, transition.writes)])).verdicts == "S"
+        assert await self.hands.state(self.run_id) == before, "a stale transition changed something"
+
+    async def _send_again(self, transition: Transition) -> None:
+        """The same transition under a new call number, as after a crash between call and answer."""
+        before = await self.hands.state(self.run_id)
+        verdict = (await self.hands.advance([transition])).verdicts
+        key = token_key(*parse_token_key(str(transition.words[1])))
+        is_alive = await self.hands.record(self.run_id, key) is not None
+        assert verdict == ("S" if is_alive else "D")
+        assert await self.hands.state(self.run_id) == before, "a repeated transition changed something"
+
+
+def _said_at(value: bytes) -> str:
+    """Where an output or an error says that it comes from."""
+    text = value.decode()
+    for mark in ('"at":"', '"message":"'):
+        if mark in text:
+            return text.partition(mark)[2].partition('"')[0]
+    return ""
+
+
