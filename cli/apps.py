@@ -32,7 +32,9 @@ def _load(name: str) -> None:
         if cause.name is None or not (name == cause.name or name.startswith(f"{cause.name}.")):
             raise _broken(name, cause) from cause
         hint = f"run the command in the directory that holds it; this one is {Path.cwd()}"
-        raise CliError(ExitCode.USAGE, "app_not_found", f"--app {name}: there is no module {cause.name!r}", hint) from cause
+        raise CliError(
+            ExitCode.USAGE, "app_not_found", f"--app {name}: there is no module {cause.name!r}", hint
+        ) from cause
     except Exception as cause:
         raise _broken(name, cause) from cause
 

@@ -76,7 +76,9 @@ def with_call(function: Callable[Concatenate[Call, P], R]) -> Callable[P, R]:
 def json_option(function: F) -> F:
     """``--json``."""
     help = "Write one JSON object on the last line of stdout; logs and progress go to stderr."
-    return click.option("--json", is_flag=True, expose_value=False, callback=_set_json, is_eager=True, help=help)(function)
+    return click.option("--json", is_flag=True, expose_value=False, callback=_set_json, is_eager=True, help=help)(
+        function
+    )
 
 
 def service_options(function: F) -> F:

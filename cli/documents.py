@@ -48,8 +48,14 @@ class Document:
         if self.workflow is None or self.ir is None:
             count = sum(d.severity is Severity.ERROR for d in self.diagnostics)
             first = next(d for d in self.diagnostics if d.severity is Severity.ERROR)
-            message = f"{place_of(self.name, first)}: {first.message}" if out.is_json else f"{self.name} has {count_text(count, 'error')}"
-            raise CliError(ExitCode.INVALID, "document_invalid", message, f"'courante validate {self.name}' lists every fault")
+            message = (
+                f"{place_of(self.name, first)}: {first.message}"
+                if out.is_json
+                else f"{self.name} has {count_text(count, 'error')}"
+            )
+            raise CliError(
+                ExitCode.INVALID, "document_invalid", message, f"'courante validate {self.name}' lists every fault"
+            )
         return self.workflow, self.ir
 
 

@@ -59,13 +59,17 @@ def _explain_ours(error: BaseException) -> CliError | None:
 
     if isinstance(error, SettingsError):
         hint = error.hint or "'courante config' shows every setting and where it comes from"
-        return CliError(ExitCode.USAGE, "bad_setting", f"{error.field or 'settings'} from {error.source}: {error.allowed}", hint)
+        return CliError(
+            ExitCode.USAGE, "bad_setting", f"{error.field or 'settings'} from {error.source}: {error.allowed}", hint
+        )
     if isinstance(error, EmbeddedError):
         return CliError(ExitCode.SERVICE, error.code, error.message, error.hint)
     if isinstance(error, errors.CouranteError):
         exit_code = _EXITS.get(error.code, ExitCode.INVALID)
         problems = error.problems[1:] if isinstance(error, errors.InputInvalid) else ()
-        return CliError(exit_code, error.code, "\n".join((error.message, *problems)), error.hint or _HINTS.get(error.code, ""))
+        return CliError(
+            exit_code, error.code, "\n".join((error.message, *problems)), error.hint or _HINTS.get(error.code, "")
+        )
     if isinstance(error, stores.UnknownRun):
         return CliError(ExitCode.NOT_FOUND, "run_not_found", str(error), _HINTS["run_not_found"])
     if isinstance(error, stores.UnknownWorkflow):
@@ -73,7 +77,12 @@ def _explain_ours(error: BaseException) -> CliError | None:
     if isinstance(error, stores.BadFilter):
         return CliError(ExitCode.USAGE, f"bad_{error.field}", str(error))
     if isinstance(error, stores.SchemaError):
-        return CliError(ExitCode.SERVICE, "schema_unusable", str(error), "is this the right database, and the right version of courante?")
+        return CliError(
+            ExitCode.SERVICE,
+            "schema_unusable",
+            str(error),
+            "is this the right database, and the right version of courante?",
+        )
     return None
 
 
@@ -96,7 +105,9 @@ def _explain_services(error: BaseException) -> CliError | None:
     from redis.exceptions import RedisError
 
     if isinstance(error, asyncpg.UndefinedTableError | asyncpg.UndefinedFunctionError):
-        return CliError(ExitCode.SERVICE, "schema_missing", "the database has no tables of ours", "run 'courante migrate'")
+        return CliError(
+            ExitCode.SERVICE, "schema_missing", "the database has no tables of ours", "run 'courante migrate'"
+        )
     hint = _HINTS["service_unavailable"]
     if isinstance(error, RedisError):
         return CliError(ExitCode.SERVICE, "redis_unavailable", f"Redis: {cut_lines(str(error))}", hint)

@@ -101,7 +101,9 @@ def _version(context: click.Context, _parameter: click.Parameter, value: bool) -
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Settings: options, then COURANTE_* variables, then courante.toml. 'courante COMMAND --help' says more.",
 )
-@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Print the version.")
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Print the version."
+)
 @service_options
 def cli() -> None:
     """An event-sourced choreography engine on Redis Streams and Postgres."""

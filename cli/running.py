@@ -170,5 +170,3 @@ def _show(call: Call, view: RunView) -> None:
         out.text(line)
     if run.status != "COMPLETED":
         out.next(f"courante events {run.run_id}")
-
-

@@ -13,7 +13,7 @@ from ..sdk import rules
 from ..sdk.events import ErrorInfo, Facts, encode_blob, encode_facts
 from ..sdk.marking import WOKEN, RunPhase, TokenKind
 from ..sdk.plan import SWEEP_READY, context_field, cursor_ready, start_ready
-from ..sdk.routing import route
+from ..sdk.routing import loop_word, route
 from ..sdk.scopes import START_NODE, scope_key
 from ..sdk.scripts import Word
 from ..sdk.step_context import StepError, decode_json
@@ -137,21 +137,13 @@ class Settler:
                 attempt=work.attempt,
                 worker=self._worker,
                 edges=decision,
-                loop=self._loop_word(work, decision),
+                loop=loop_word(node, work.plan.ir.edges, decision),
                 ms=ms,
             )
         keep = self._kept(work, "SUCCEEDED")
         if work.plan.is_read[work.number]:
             keep += ["o", context_field("o", work.number, work.scope), kept or output]
         return self._routed(work, facts, kept or output, decision or rules.taken(node, work.plan.ir.edges), keep)
-
-    def _loop_word(self, work: Work, decision: str) -> str:
-        loop = work.node.loop
-        if loop is None:
-            return ""
-        if decision.endswith("b"):
-            return "back"
-        return "exhausted" if "l" in decision and decision == rules.exhausted(work.node, work.plan.ir.edges) else "break"
 
     def _kept_input(self, work: Work) -> list[tuple[bytes, bytes | None]]:
         """An input that another node reads is state like an output, and so in the log: with an event of its own."""

@@ -33,7 +33,11 @@ ENDS: dict[str, frozenset[str]] = {
 }
 """How a run ends, by the reason it has then; any other reason is a failure."""
 
-CODES = frozenset({"join.fired", "join.died", "timer.set", "timer.released", "token.withdrawn", "run.swept", "run.halted"})
+FAILED_END = frozenset({"run.failed"})
+
+CODES = frozenset(
+    {"join.fired", "join.died", "timer.set", "timer.released", "token.withdrawn", "run.swept", "run.halted"}
+)
 """What the scripts say of themselves, after the events of a transition and before those of the next."""
 
 
@@ -57,7 +61,7 @@ class Folder:
         self._handlers: dict[str, Callable[[RecordedEvent], None]] = {
             "run.started": self._run_started,
             "run.entered": self._run_entered,
-            "run.swept": lambda event: self._take(SWEEP_NODE, ()),
+            "run.swept": self._run_swept,
             "run.halted": self._run_halted,
             "step.succeeded": self._step_succeeded,
             "step.input_kept": self._step_input_kept,
@@ -69,8 +73,8 @@ class Folder:
             "effects.continued": self._effects_continued,
             "timer.set": self._timer_set,
             "timer.released": self._timer_released,
-            "token.withdrawn": lambda event: self._take(*self._place(event.facts)),
-            "token.dropped": lambda event: self._take(*self._place(event.facts)),
+            "token.withdrawn": self._token_gone,
+            "token.dropped": self._token_gone,
             "join.fired": self._join_fired,
             "join.died": self._join_died,
         }
@@ -147,7 +151,7 @@ class Folder:
             self.marking.put(number, scope, token)
 
     def _run_started(self, event: RecordedEvent) -> None:
-        self.status = "RUNNING"
+        self.status = "PENDING" if event.facts.data.get("held") else "RUNNING"
         self.marking.command = 1
         self.marking.input = event.payload or b"null"
         if event.facts.data.get("held"):
@@ -160,6 +164,7 @@ class Folder:
 
     def _run_entered(self, event: RecordedEvent) -> None:
         token = self._take(START_NODE, ())
+        self.status = "RUNNING"
         if self.marking.phase is RunPhase.RUNNING:
             if event.facts.reason:
                 self._apply([Drain(event.facts.reason)])
@@ -247,6 +252,14 @@ class Folder:
             raise Corrupt("no token is parked there")
         token.due = 0
 
+    def _run_swept(self, _event: RecordedEvent) -> None:
+        self._take(SWEEP_NODE, ())
+
+    def _token_gone(self, event: RecordedEvent) -> None:
+        if self.marking.phase is RunPhase.RUNNING:
+            raise Corrupt("no token is taken from a run that goes on")
+        self._take(*self._place(event.facts))
+
     def _join_fired(self, event: RecordedEvent) -> None:
         place = self._place(event.facts)
         self._expect(f"F{place[0]}:{event.facts.scope}:{event.facts.data.get('live')}")
@@ -259,7 +272,7 @@ class Folder:
         if not self._expected or self._expected.popleft() != code:
             raise Corrupt(f"the rules say otherwise than {code!r}")
 
-    def _run_halted(self, event: RecordedEvent) -> None:
+    def _run_halted(self, _event: RecordedEvent) -> None:
         if self.marking.counter or not self.marking.joins:
             raise Corrupt("halted without a half-filled join")
         self.marking.phase = RunPhase.HALTED
@@ -283,13 +296,8 @@ class Folder:
             raise Corrupt(f"the run ends otherwise, by the reason {reason!r}")
 
 
-FAILED_END = frozenset({"run.failed"})
-
-
 def is_decision(node: Node, decision: str) -> bool:
     """Whether a decision has a letter per outgoing edge of the node, and one for its loop."""
     ends = "-" if node.loop_region < 0 else "bx"
     letters = "-" if decision.endswith("b") else "ldf"
-    return (
-        len(decision) == len(node.outs) + 1 and decision[-1] in ends and all(one in letters for one in decision[:-1])
-    )
+    return len(decision) == len(node.outs) + 1 and decision[-1] in ends and all(one in letters for one in decision[:-1])

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..compiler.analysis.sites import AFTER, BEFORE, CONFIG_EXPRESSIONS, ITEM
 from ..compiler.cel import Expression, compile_expression
 from ..compiler.ir import Ir, Node
 from ..compiler.templates import ValueTemplate, compile_value
 from ..compiler.workflow import EdgeKind
-from ..compiler.analysis.sites import AFTER, BEFORE, CONFIG_EXPRESSIONS, ITEM
 
 ROOTS_BEFORE = BEFORE | ITEM
 ROOTS_AFTER = AFTER | ITEM

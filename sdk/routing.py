@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..compiler.ir import Node
+from ..compiler.ir import Edge, Node
 from ..compiler.workflow import EdgeKind
 from . import rules
 from .node_code import NodeCode
@@ -19,23 +19,30 @@ def route(step: StepContext, output: Any) -> str:
     node, code, edges = step.node, step.code, step.plan.ir.edges
     assert code is not None
     step.context().set_output(output)
-    if code.loop is not None and node.loop is not None:
-        if _holds(step, code.loop, "the loop's 'while'"):
-            if iteration(step) < node.loop.max_iterations:
-                return rules.gone_back(node)
-            if not any(edges[e].kind is EdgeKind.EXHAUSTED for e in node.outs):
-                raise StepError(
-                    "LOOP_EXHAUSTED", f"{node.id!r} would go on after {node.loop.max_iterations} iterations"
-                )
-            return rules.exhausted(node, edges)
+    if code.loop is not None and node.loop is not None and _holds(step, code.loop, "the loop's 'while'"):
+        if iteration(step) < node.loop.max_iterations:
+            return rules.gone_back(node)
+        if not any(edges[e].kind is EdgeKind.EXHAUSTED for e in node.outs):
+            raise StepError("LOOP_EXHAUSTED", f"{node.id!r} would go on after {node.loop.max_iterations} iterations")
+        return rules.exhausted(node, edges)
     chosen = _chosen(step, node, code)
     live = [
-        (target not in code.named or target in chosen) and (when is None or _holds(step, when, f"the edge to {target!r}"))
+        (target not in code.named or target in chosen)
+        and (when is None or _holds(step, when, f"the edge to {target!r}"))
         if edges[e].kind is EdgeKind.NORMAL
         else False
         for e, target, when in zip(node.outs, code.targets, code.edge_when, strict=True)
     ]
     return rules.taken(node, edges, live)
+
+
+def loop_word(node: Node, edges: tuple[Edge, ...], decision: str) -> str:
+    """Return what the log says of a loop node's decision: back, break or exhausted; nothing for other nodes."""
+    if node.loop is None:
+        return ""
+    if decision.endswith("b"):
+        return "back"
+    return "exhausted" if "l" in decision and decision == rules.exhausted(node, edges) else "break"
 
 
 def iteration(step: StepContext) -> int:

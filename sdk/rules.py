@@ -118,8 +118,8 @@ def settle(ir: Ir, number: int, scope: Scope, decision: str, position: int = 0) 
     node = ir.nodes[number]
     effects: list[Effect] = []
     outs = node.outs
-    if decision[-1] == "b" and not position:
-        effects.append(_go_back(ir, node, scope))
+    if not position:
+        effects.extend(_loop_moves(ir, node, scope, decision[-1]))
     for i in range(position, len(outs) if decision[-1] != "b" else 0):
         if len(effects) >= EFFECTS_MAX:
             return effects, i
@@ -181,13 +181,20 @@ def _last(ir: Ir, region: int, scope: Scope) -> Last:
     return Last(region, scope[:depth], scope[depth])
 
 
+def _loop_moves(ir: Ir, node: Node, scope: Scope, told: str) -> list[Effect]:
+    """What comes before all else: the way back, or the last iteration, which whatever comes next may read."""
+    if told == "b":
+        return [_go_back(ir, node, scope)]
+    if told == "x" and ir.regions[node.loop_region].keeps_last:
+        return [_last(ir, node.loop_region, scope)]
+    return []
+
+
 def _tell_gates(
     ir: Ir, node: Node, scope: Scope, told: str, effects: list[Effect], first: int
 ) -> tuple[list[Effect], int]:
     """Add what a loop's decision does, from gate ``first`` on. Positions go on after those of the out edges."""
     region = ir.regions[node.loop_region]
-    if region.keeps_last and told == "x" and first == 0:
-        effects.append(_last(ir, node.loop_region, scope))
     for i in range(first, len(region.gates)):
         if len(effects) >= EFFECTS_MAX and i > first:
             return effects, len(node.outs) + i

@@ -1,7 +1,8 @@
 """The supervisor: a daemon of small loops, each safe in parallel with itself. Several may run.
 
 intake (submissions -> commands -> runs), completion (counter zero -> end), timers, reconciler (committed starts that
-Redis has not heard of), recorder (outbox -> log and projections), registry (workers -> Postgres).
+Redis has not heard of), recorder (outbox -> log and projections), registry (workers -> Postgres), watch (runs in which
+nothing happens any more).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from .reconciler import Reconciler
 from .recorder import Recorder
 from .registry import Registry
 from .timers import Timers
+from .watch import Watch
 
 OUTBOX_HARD_MAX = 1_000_000
 log = structlog.get_logger()
@@ -63,6 +65,7 @@ class Supervisor:
                         group.start_soon(recorder.run)
                         group.start_soon(Timers(redis, partition).run)
                         group.start_soon(Registry(redis, client.pool, client.keys, partition).run)
+                    group.start_soon(Watch(client.pool, client.keys.env).run)
                     await self._stopping.wait()
                     group.cancel_scope.cancel()
         finally:

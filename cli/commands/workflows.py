@@ -54,7 +54,9 @@ def workflows() -> None:
 
 
 @workflows.command("list", short_help="List registered workflows by id.")
-@click.option("--limit", type=click.IntRange(1, 1000), default=100, show_default=True, metavar="N", help="At most so many.")
+@click.option(
+    "--limit", type=click.IntRange(1, 1000), default=100, show_default=True, metavar="N", help="At most so many."
+)
 @click.option("--after", default="", metavar="ID", help="Go on after this id.")
 @service_options
 @with_call
@@ -68,14 +70,23 @@ def list_(call: Call, limit: int, after: str) -> None:
 
     with open_services(call) as services:
         found = run_async(lambda: read(services))
-    call.out.json({"workflows": [_summary(one) for one in found], "next": found[-1].id if len(found) == limit else None})
+    call.out.json(
+        {"workflows": [_summary(one) for one in found], "next": found[-1].id if len(found) == limit else None}
+    )
     if not found:
         call.out.text("no workflows")
         call.out.next("courante init FILE")
         return
     now = utc_now()
     rows = [
-        [one.id, str(one.latest), str(one.nodes), str(one.edges), age_text((now - one.updated_at).total_seconds()), one.name]
+        [
+            one.id,
+            str(one.latest),
+            str(one.nodes),
+            str(one.edges),
+            age_text((now - one.updated_at).total_seconds()),
+            one.name,
+        ]
         for one in found
     ]
     call.out.table(["workflow", "version", "nodes", "edges", "updated", "name"], rows)
@@ -144,5 +155,3 @@ def _summary(one: WorkflowSummary) -> dict[str, object]:
         "created_at": iso(one.created_at),
         "updated_at": iso(one.updated_at),
     }
-
-

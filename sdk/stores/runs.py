@@ -159,6 +159,19 @@ async def final_runs(conn: Connection, run_ids: list[str]) -> set[str]:
     return {row[0] for row in await conn.fetch(_sql["final_runs"], run_ids)}
 
 
+class StuckRun(msgspec.Struct, frozen=True, kw_only=True):
+    """A run in which nothing has happened for a while though nothing in it waits."""
+
+    run_id: str
+    workflow: str
+    last_event_at: datetime
+
+
+async def stuck_runs(conn: Connection, env: str, *, since: datetime, limit: int = 100) -> list[StuckRun]:
+    """Return runs whose last event is older than ``since``, newest first; runs that only wait are not among them."""
+    return [StuckRun(**dict(row)) for row in await conn.fetch(_sql["stuck_runs"], env, since, limit)]
+
+
 async def open_runs_by_status(conn: Connection, env: str) -> dict[str, int]:
     """Return the number of recorded runs by status; the COMPLETED ones are not counted."""
     return {row["status"]: row["runs"] for row in await conn.fetch(_sql["runs_by_status"], env)}

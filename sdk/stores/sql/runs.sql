@@ -22,3 +22,11 @@ SELECT run_id FROM runs WHERE run_id = ANY($1::text[]) AND finished_at IS NOT NU
 
 -- name: runs_by_status
 SELECT status, count(*) AS runs FROM runs WHERE env = $1 AND status <> 'COMPLETED' GROUP BY status
+
+-- name: stuck_runs
+SELECT r.run_id, r.workflow, e.at AS last_event_at
+  FROM run_list r
+ CROSS JOIN LATERAL (SELECT at FROM event_log WHERE run_id = r.run_id ORDER BY seq DESC LIMIT 1) e
+ WHERE r.env = $1 AND r.status = 'RUNNING' AND NOT r.is_waiting AND r.created_at < $2 AND e.at < $2
+ ORDER BY r.created_at DESC
+ LIMIT $3

@@ -1,0 +1,120 @@
+"""``courante worker`` and ``courante supervisor``: the daemons in the foreground, for a process manager to run."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Awaitable, Callable
+
+import anyio
+import anyio.to_thread
+import click
+import structlog
+
+from ...sdk.connections import connect_redis
+from ...sdk.steps import Steps
+from ...supervisor.supervisor import Supervisor
+from ..apps import load_apps
+from ..call import Call, service_options, setting_option, with_call
+from ..crew import make_worker
+from ..exits import CliError, ExitCode
+from ..inspection import require_safe
+from ..presence import forget_supervisor
+from ..services import Services, database, open_services, run_async
+from ..signals import watch_signals
+
+log = structlog.get_logger()
+
+stop_on_eof = click.option("--stop-on-eof", is_flag=True, hidden=True, help="End when standard input closes.")
+
+
+@click.command(short_help="Run a worker until it is told to stop.")
+@click.option("--app", "apps", multiple=True, metavar="MODULE", help="Module of steps to import; may be repeated.")
+@click.option(
+    "--queues", default="default", show_default=True, metavar="Q,...", help="Queues to read, joined by commas."
+)
+@setting_option("--concurrency", "concurrency", metavar="N", help="Steps at once.")
+@setting_option("--lease-ms", "lease_ms", metavar="MS", help="How long a silent worker keeps a step.")
+@stop_on_eof
+@service_options
+@with_call
+def worker(call: Call, apps: tuple[str, ...], queues: str, stop_on_eof: bool) -> None:
+    """Run a worker until it is told to stop.
+
+    SIGTERM or Ctrl-C: take no more and finish what is at hand; once more: drop it, others take it over. Needs Redis
+    only.
+    """
+    call.log()
+    names = read_queues(queues)
+    steps = load_apps(apps)
+    with open_services(call) as services:
+        run_async(lambda: _work(call, services, steps, names, has_parent=stop_on_eof), is_daemon=True)
+
+
+@click.command(short_help="Run a supervisor until it is told to stop.")
+@stop_on_eof
+@service_options
+@with_call
+def supervisor(call: Call, stop_on_eof: bool) -> None:
+    """Run a supervisor until it is told to stop.
+
+    It completes runs, releases timers and writes the log. Several may run side by side. SIGTERM or Ctrl-C ends it.
+    """
+    call.log()
+    with open_services(call) as services:
+        run_async(lambda: _supervise(call, services, has_parent=stop_on_eof), is_daemon=True)
+
+
+def read_queues(text: str) -> list[str]:
+    """Queue names from ``a,b``. Raises CliError where none is left."""
+    names = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    if not names:
+        raise CliError(
+            ExitCode.USAGE, "bad_queues", f"--queues {text!r} names no queue", "for example --queues default,gpu"
+        )
+    return names
+
+
+async def _work(call: Call, services: Services, steps: Steps, queues: list[str], *, has_parent: bool) -> None:
+    await require_safe(services)
+    worker = make_worker(services, steps, queues)
+    await _serve(worker.run, worker.stop, worker.kill, has_parent=has_parent)
+    call.out.json({"worker": worker.name, "applied": worker.applied, "refused": worker.refused})
+
+
+async def _supervise(call: Call, services: Services, *, has_parent: bool) -> None:
+    await require_safe(services)
+    async with database(services):
+        pass
+    settings = services.settings
+    supervisor = Supervisor(
+        redis_url=services.redis_url,
+        database_url=services.database_url,
+        env=settings.env,
+        partitions=settings.partitions,
+    )
+    with anyio.CancelScope() as scope:
+        await _serve(supervisor.run, supervisor.stop, scope.cancel, has_parent=has_parent)
+    redis = connect_redis(services.redis_url)
+    with anyio.CancelScope(shield=True), anyio.move_on_after(2):
+        await forget_supervisor(redis, settings.env, settings.partitions, supervisor.name)
+        await redis.aclose()
+    call.out.json({"supervisor": supervisor.name})
+
+
+async def _serve(
+    run: Callable[[], Awaitable[None]], stop: Callable[[], None], kill: Callable[[], None], *, has_parent: bool
+) -> None:
+    """Run a daemon to its end; signals, and the end of a parent, ask for it."""
+    async with anyio.create_task_group() as group:
+        await group.start(watch_signals, stop, kill)
+        if has_parent:
+            group.start_soon(_watch_parent, stop)
+        await run()
+        group.cancel_scope.cancel()
+
+
+async def _watch_parent(stop: Callable[[], None]) -> None:
+    """Standard input is a pipe from whoever started us: it ends when they do, by whatever cause."""
+    await anyio.to_thread.run_sync(sys.stdin.buffer.read, abandon_on_cancel=True)
+    log.info("parent_gone")
+    stop()

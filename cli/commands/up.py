@@ -1,0 +1,187 @@
+"""``courante up`` and ``courante down``: everything on this machine, started and stopped as one."""
+
+from __future__ import annotations
+
+
+import anyio
+import click
+from click import style
+
+from ...sdk import embedded
+from ...sdk.connections import connect_redis
+from ..apps import load_apps
+from ..call import Call, service_options, setting_option, with_call
+from ..children import Child, environment_of
+from ..exits import CliError, ExitCode
+from ..inspection import Inspection, require_safe
+from ..presence import find_workers, has_supervisor
+from ..services import Services, connected_client, open_services, run_async
+from ..signals import watch_signals
+from ..uplock import UpLock, running_ups, start_detached, stop_up
+from .daemons import read_queues
+
+READY_S = 30.0
+LOOK_S = 0.05
+
+
+@click.command(short_help="Start everything on this machine: servers, workers, supervisor.")
+@click.option("--app", "apps", multiple=True, metavar="MODULE", help="Module of steps to import; may be repeated.")
+@click.option(
+    "--queues", default="default", show_default=True, metavar="Q,...", help="Queues to read, joined by commas."
+)
+@click.option(
+    "--workers", type=click.IntRange(0, 256), default=1, show_default=True, metavar="N", help="Worker processes."
+)
+@setting_option("--concurrency", "concurrency", metavar="N", help="Steps at once, per worker.")
+@click.option("--detach", is_flag=True, help="Return when all is ready; 'courante down' stops it.")
+@service_options
+@with_call
+def up(call: Call, apps: tuple[str, ...], queues: str, workers: int, detach: bool) -> None:
+    """Start everything on this machine: servers, workers, supervisor.
+
+    Servers are embedded where no URL is set. Without --detach it runs until Ctrl-C or SIGTERM, which lets the steps at
+    hand finish; once more drops them.
+    """
+    call.log()
+    names = read_queues(queues)
+    load_apps(apps)  # what cannot be imported is told here, not in a worker's log
+    words = ["--queues", ",".join(names), *(word for app in apps for word in ("--app", app))]
+    if detach:
+        _detach(call, [*words, "--workers", str(workers)])
+        return
+    lock = UpLock(call.settings.home, call.settings.env)
+    with lock.taken() as other:
+        if other is not None:
+            _say_running(call, other)
+            return
+        with open_services(call) as services:
+            run_async(lambda: _stay_up(call, services, lock, words, workers), is_daemon=True)
+
+
+@click.command(short_help="Stop what 'up' started, and the embedded servers.")
+@service_options
+@with_call
+def down(call: Call) -> None:
+    """Stop what 'up' started, and the embedded servers.
+
+    Steps at hand are finished first, for up to half a minute. Every environment of this home is stopped: they share the
+    servers. What is stored stays.
+    """
+    call.log(default_level="warning")
+    home = call.settings.home
+    stopped: list[str] = []
+    for running in running_ups(home):
+        call.out.step(f"stopping env {running.env} (pid {running.pid})")
+        stop_up(running)
+        stopped.append(running.env)
+    servers = embedded.status(home)
+    ran = embedded.shut_down(home)
+    url = {"redis": servers.redis_url, "postgres": servers.database_url} if ran and servers is not None else {}
+    call.out.json(
+        {
+            "redis": {"url": url.get("redis"), "version": servers.redis_version if ran and servers else None},
+            "postgres": {"url": url.get("postgres"), "version": servers.postgres_version if ran and servers else None},
+            "api": {"url": None},
+            "stopped": stopped,
+        }
+    )
+    if stopped:
+        call.out.text(f"{call.out.glyph('ok')} stopped workers and supervisor of {', '.join(stopped)}")
+    if ran:
+        call.out.text(f"{call.out.glyph('ok')} stopped the embedded servers in {home}")
+    if not stopped and not ran:
+        call.out.text(f"nothing runs in {home}")
+
+
+async def _stay_up(call: Call, services: Services, lock: UpLock, words: list[str], count: int) -> None:
+    found = await require_safe(services)
+    async with connected_client(services):
+        pass
+    environment = environment_of(services.settings, redis_url=services.redis_url, database_url=services.database_url)
+    supervisor = Child(["supervisor"], environment)
+    workers = [Child(["worker", *words], environment) for _ in range(count)]
+
+    def stop() -> None:
+        if not call.is_json:
+            call.out.note("stopping: the steps at hand are finished; once more drops them")
+        stop_workers()
+        if not workers:
+            supervisor.stop()
+
+    def stop_workers() -> None:
+        for child in workers:
+            child.stop()
+
+    async with anyio.create_task_group() as group:
+        await group.start(watch_signals, stop, stop_workers)
+        group.start_soon(_announce, call, services, lock, found, [supervisor, *workers])
+        async with anyio.create_task_group() as alive:
+            alive.start_soon(supervisor.run)
+            async with anyio.create_task_group() as working:
+                for child in workers:
+                    working.start_soon(child.run)
+            if workers:
+                supervisor.stop()  # last: it records what the workers did to the end
+        group.cancel_scope.cancel()
+
+
+async def _announce(call: Call, services: Services, lock: UpLock, found: Inspection, children: list[Child]) -> None:
+    """Say what runs, once it does."""
+    await _wait_until_ready(services, children)
+    facts = {name: value for name, value in found.to_json().items() if name != "problems"}
+    lock.write(facts)
+    call.out.json(facts)
+    if not call.is_json:
+        _show(call, services, found, children)
+
+
+async def _wait_until_ready(services: Services, children: list[Child]) -> None:
+    """Return when the children do their work, or after a while in any case: the logs say why one does not."""
+    settings = services.settings
+    redis = connect_redis(services.redis_url)
+    try:
+        with anyio.move_on_after(READY_S):
+            while True:
+                pids = {w.pid for w in await find_workers(services.redis_url, settings.env, settings.partitions)}
+                are_working = all(child.pid in pids for child in children if child.name == "worker")
+                if are_working and await has_supervisor(redis, settings.env, settings.partitions):
+                    return
+                await anyio.sleep(LOOK_S)
+    finally:
+        with anyio.CancelScope(shield=True):
+            await redis.aclose()
+
+
+def _show(call: Call, services: Services, found: Inspection, children: list[Child]) -> None:
+    out, settings = call.out, services.settings
+    out.text(f"{out.glyph('ok')} courante is up, env {style(settings.env, bold=True)}")
+    rows = [
+        ("redis", f"{found.redis_version}{', embedded' if found.is_own_redis else ''}  {found.redis_url}"),
+        ("postgres", f"{found.postgres_version}{', embedded' if found.is_own_database else ''}  {found.database_url}"),
+    ]
+    for child in children:
+        slots = f", {settings.concurrency} steps at once" if child.name == "worker" else ""
+        rows.append((child.name, f"pid {child.pid}{slots}"))
+    for name, text in rows:
+        out.text(f"  {style(name.ljust(10), bold=True)} {text}")
+    out.next("courante run FILE   (Ctrl-C stops everything)")
+
+
+def _say_running(call: Call, facts: dict[str, object]) -> None:
+    """``up`` runs already: that is what was wanted."""
+    call.out.json({name: facts.get(name) for name in ("redis", "postgres", "api")})
+    call.out.text(f"{call.out.glyph('ok')} already up (pid {facts.get('pid')}); 'courante down' stops it")
+
+
+def _detach(call: Call, words: list[str]) -> None:
+    settings = call.settings
+    call.out.step(f"starting in the background, with logs in {settings.home / 'logs'}")
+    flags = [word for name, value in call.flags.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    facts = start_detached(settings.home, settings.env, [*words, *flags])
+    if "error" in facts:
+        error = facts["error"]
+        raise CliError(ExitCode(facts["exit_code"]), error["code"], error["message"], error["hint"])
+    call.out.json(facts)
+    running = next((up for up in running_ups(settings.home) if up.env == settings.env), None)
+    call.out.text(f"{call.out.glyph('ok')} courante is up, env {settings.env}, pid {running.pid if running else '?'}")
+    call.out.next("courante run FILE, courante doctor, courante down")

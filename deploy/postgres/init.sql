@@ -1,0 +1,1 @@
+-- Runs once, when the container is first started, before any migration. It holds no schema: migrations own all of it.

@@ -1,0 +1,172 @@
+"""The history of a run, folded event by event, with the context values as they were at any of its moments.
+
+A token read its context when it was delivered, between its emission and its settling. The log does not say when, so a
+value that came into being in between may or may not have been seen: ``moments`` gives every state that it can have met.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import islice
+from typing import NamedTuple
+
+from ..sdk.events import Facts, RecordedEvent
+from ..sdk.fold import Folder
+from ..sdk.marking import Marking, Token
+from ..sdk.plan import Plan, context_field
+from ..sdk.scopes import Scope
+from .steps import StepStates
+
+Place = tuple[int, Scope]
+
+
+class Value(NamedTuple):
+    """A context value. ``seq``: of the event that wrote it. ``content``: None where its payload was emptied."""
+
+    seq: int
+    content: bytes | None
+
+
+class Emptied(Exception):
+    """A payload that is needed is not stored any more: retention or privacy removed it."""
+
+
+class TracedMarking(Marking):
+    """A marking that knows since which event each token lives."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.births: dict[Place, int] = {}
+
+    def put(self, node: int, scope: Scope, token: Token) -> None:
+        super().put(node, scope, token)
+        self.births[node, scope] = self.seq + 1
+
+    def take(self, node: int, scope: Scope) -> Token:
+        self.births.pop((node, scope), None)
+        return super().take(node, scope)
+
+
+class History:
+    """One run, as far as it has been read."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.steps = StepStates()
+        self._marking = TracedMarking()
+        self._folder = Folder(plan.ir)
+        self._folder.marking = self._marking
+        self._numbers = {node.id: number for number, node in enumerate(plan.ir.nodes)}
+        self._values: dict[str, Value] = {}
+        self._lasts = 0
+
+    @property
+    def marking(self) -> Marking:
+        return self._marking
+
+    @property
+    def status(self) -> str:
+        """Of the run: PENDING, RUNNING, or how it ended."""
+        return self._folder.status
+
+    def place(self, facts: Facts) -> Place | None:
+        """Return (node, scope) of an event about a node, else None."""
+        number = self._numbers.get(facts.node)
+        if number is None:
+            return None
+        try:
+            return number, tuple(map(int, facts.scope.split("."))) if facts.scope else ()
+        except ValueError:
+            return None
+
+    def add(self, event: RecordedEvent, *, has_payload: bool = True) -> None:
+        """Apply one event. has_payload: it had one when it was recorded. Raises Corrupt."""
+        self._folder.add(event)
+        self.steps.add(event, has_payload=has_payload)
+        self._keep(event)
+        if len(self._marking.last) > self._lasts:
+            self._keep_lasts(event.seq)
+
+    def _keep(self, event: RecordedEvent) -> None:
+        """The values that a transition puts into the run's context (see ``runner.settling``)."""
+        kind = event.facts.type
+        if kind == "run.started":
+            self._values["in"] = Value(event.seq, event.payload)
+        place = self.place(event.facts)
+        if place is None:
+            return
+        if kind == "step.succeeded":
+            self._values[context_field("o", *place)] = Value(event.seq, event.payload)
+        elif kind == "step.input_kept":
+            self._values[context_field("i", *place)] = Value(event.seq, event.payload)
+        elif kind == "step.failed" and place in self._marking.errors:
+            self._values[context_field("e", *place)] = Value(event.seq, self._marking.errors[place])
+        if kind in ("step.succeeded", "step.failed", "step.skipped"):
+            status = self._marking.statuses.get(place)
+            if status is not None:
+                self._values[context_field("s", *place)] = Value(event.seq, status)
+
+    def _keep_lasts(self, seq: int) -> None:
+        """The last iterations of the loops that ended with this event: each is written once."""
+        last = self._marking.last
+        for region, scope in islice(reversed(last), len(last) - self._lasts):
+            self._values[context_field("l", region, scope)] = Value(seq, str(last[region, scope]).encode())
+        self._lasts = len(last)
+
+    def moments(self, place: Place, fields: Sequence[str]) -> list[int]:
+        """Return the numbers of the last event that the token at ``place`` can have seen, the latest first.
+
+        Only those between which one of the fields changed: mostly one.
+        """
+        born = self._marking.births[place]
+        now = self._marking.seq
+        changes = {seq for field in fields for seq in self._written(field) if born < seq <= now}
+        return [now, *sorted((seq - 1 for seq in changes), reverse=True)]
+
+    def values(self, fields: Sequence[str], upto: int | None = None) -> list[bytes | None]:
+        """Return context values as they stood after event ``upto``. Raises Emptied."""
+        limit = self._marking.seq if upto is None else upto
+        return [self._read(field, limit) for field in fields]
+
+    def _read(self, field: str, limit: int) -> bytes | None:
+        name = self._name(field, limit)
+        value = None if name is None else self._values.get(name)
+        if value is None or value.seq > limit:
+            return None
+        if value.content is None:
+            raise Emptied(name)
+        return value.content
+
+    def _name(self, field: str, limit: int) -> str | None:
+        """Find the field that ``?o5~2~L7`` stands for: node 5 in scope (2, the last iteration of loop 7 there)."""
+        if not field.startswith("?"):
+            return field
+        name, *parts = field[1:].split("~")
+        scope: list[int] = []
+        for part in parts:
+            if part.startswith("L"):
+                last = self._values.get(context_field("l", int(part[1:]), tuple(scope)))
+                if last is None or last.content is None or last.seq > limit:
+                    return None
+                scope.append(int(last.content))
+            else:
+                scope.append(int(part))
+        return f"{name}:{'.'.join(map(str, scope))}"
+
+    def _written(self, field: str) -> list[int]:
+        """The events that wrote a field, or a last iteration on the way to it."""
+        found: list[int] = []
+        if field.startswith("?"):
+            scope: list[int] = []
+            for part in field[1:].split("~")[1:]:
+                last = self._values.get(context_field("l", int(part[1:]), tuple(scope))) if part[0] == "L" else None
+                if part[0] == "L":
+                    if last is None or last.content is None:
+                        return found
+                    found.append(last.seq)
+                scope.append(int(part if last is None or last.content is None else last.content))
+        name = self._name(field, self._marking.seq)
+        value = None if name is None else self._values.get(name)
+        if value is not None:
+            found.append(value.seq)
+        return found

@@ -1,0 +1,81 @@
+"""Steps by the log: what became of every execution, told by the events alone.
+
+A second reading of what the projection ``node_executions`` says, so that the two can be held against each other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from ..sdk.events import Facts, RecordedEvent
+
+OPEN = frozenset({"RUNNING", "WAITING", "RETRYING"})
+STATUS = {
+    "step.started": "RUNNING",
+    "step.succeeded": "SUCCEEDED",
+    "step.failed": "FAILED",
+    "step.retried": "RETRYING",
+    "step.skipped": "SKIPPED",
+    "step.waiting": "WAITING",
+    "path.died": "SKIPPED",
+}
+"""What an event makes of its execution."""
+GONE = frozenset({"token.dropped", "token.withdrawn"})
+"""Events that end what is open at their place."""
+
+
+class StepKey(NamedTuple):
+    """``scope``: as in the log, ``1.3``. ``attempt``: 0 where nothing was tried."""
+
+    node: str
+    scope: str
+    attempt: int
+
+
+@dataclass(slots=True)
+class StepState:
+    """``seq``: of the last event that changed it. ``output_seq``: of the event whose payload is its output, or None."""
+
+    status: str
+    seq: int
+    reason: str = ""
+    output_seq: int | None = None
+
+
+class StepStates:
+    """The executions of one run, in the order in which they were first heard of."""
+
+    def __init__(self) -> None:
+        self.all: dict[StepKey, StepState] = {}
+        self._at: dict[tuple[str, str], StepState] = {}
+
+    def add(self, event: RecordedEvent, *, has_payload: bool) -> None:
+        """Follow one event. has_payload: it had one when it was recorded."""
+        facts = event.facts
+        status = STATUS.get(facts.type)
+        if status is not None:
+            state = self._state(event.seq, facts, status)
+            if facts.type == "step.succeeded" and has_payload:
+                state.output_seq = event.seq
+        elif facts.type in GONE:
+            self._end(event.seq, facts)
+
+    def at(self, node: str, scope: str) -> StepState | None:
+        """Return the last attempt at a place."""
+        return self._at.get((node, scope))
+
+    def _state(self, seq: int, facts: Facts, status: str) -> StepState:
+        key = StepKey(facts.node, facts.scope, facts.attempt)
+        state = self.all.get(key)
+        if state is None:
+            state = self.all[key] = StepState(status, seq)
+        self._at[facts.node, facts.scope] = state
+        state.status, state.seq, state.reason = status, seq, facts.reason
+        return state
+
+    def _end(self, seq: int, facts: Facts) -> None:
+        state = self._at.get((facts.node, facts.scope))
+        if state is not None and state.status in OPEN:
+            state.status, state.seq = "CANCELLED", seq
+            state.reason = facts.reason or facts.type.partition(".")[2]
