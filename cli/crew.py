@@ -6,6 +6,7 @@ Who else is there is looked up again every second, so a worker that dies while w
 from __future__ import annotations
 
 from types import TracebackType
+from typing import Self
 
 import anyio
 import structlog
@@ -47,7 +48,7 @@ class Crew:
     def has_own_worker(self) -> bool:
         return self._worker is not None
 
-    async def __aenter__(self) -> Crew:
+    async def __aenter__(self) -> Self:
         await self._group.__aenter__()
         try:
             await self._look()

@@ -6,6 +6,7 @@ Source: docs/reference/cli.md. Modules that know their own errors are imported o
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import cast
 
 from .texts import cut_lines
 
@@ -44,11 +45,18 @@ STATUS_EXITS = {
 
 def explain(error: BaseException) -> CliError | None:
     """Return an error ready to be shown, None for one that is a fault of ours."""
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]  # pyright: ignore[reportUnknownMemberType]
+    error = _alone(error)
     if isinstance(error, CliError):
         return error
     return _explain_ours(error) or _explain_services(error)
+
+
+def _alone(error: BaseException) -> BaseException:
+    """The one error that a task group wraps, however deep; a group of several stays a group."""
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    group = cast("BaseExceptionGroup[BaseException]", error)
+    return _alone(group.exceptions[0]) if len(group.exceptions) == 1 else group
 
 
 def _explain_ours(error: BaseException) -> CliError | None:
@@ -93,7 +101,7 @@ _EXITS = {
 }
 _HINTS = {
     "run_not_found": "'courante runs' lists the runs of this environment",
-    "workflow_not_found": "'courante workflows list' shows what is registered; register a file with 'courante init FILE'",
+    "workflow_not_found": "'courante workflows list' shows what is registered; 'courante init FILE' registers a file",
     "input_invalid": "the workflow's 'input:' says what it takes; give it with --input NAME=VALUE or --input-file FILE",
     "service_unavailable": "'courante doctor' looks at Redis and Postgres",
 }

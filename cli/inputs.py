@@ -22,7 +22,7 @@ def read_input(pairs: Sequence[str], file: str | None) -> Any:
 
     A value is taken as JSON where it is JSON, else as text. Raises CliError.
     """
-    value = _read_file(file) if file is not None else {}
+    value: Any = _read_file(file) if file is not None else {}
     if not pairs:
         return value
     if not isinstance(value, dict):

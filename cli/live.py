@@ -1,11 +1,11 @@
-"""Live progress of a run on stderr: redrawn in place where rich is installed and stderr a terminal, else line by line."""
+"""Live progress of a run on stderr: redrawn in place on a terminal where rich is installed, else line by line."""
 
 from __future__ import annotations
 
 import shutil
 from contextlib import suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Self
 
 from click import style, unstyle
 
@@ -32,11 +32,12 @@ class Progress:
         self._live: Live | None = None
         self._frame = 0
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> Self:
         if self._out.is_error_terminal:
             with suppress(ImportError):
-                self._live = _make_live(is_colour=self._out.is_error_colour)
-                self._live.start()
+                live = _make_live(is_colour=self._out.is_error_colour)
+                live.start()
+                self._live = live
         return self
 
     def __exit__(
@@ -82,7 +83,7 @@ class Progress:
         return not is_old and not is_silent and step.reason != "not_reached"
 
 
-def _make_live(*, is_colour: bool) -> Any:
+def _make_live(*, is_colour: bool) -> Live:
     from rich.console import Console
     from rich.live import Live
 

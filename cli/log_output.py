@@ -1,4 +1,4 @@
-"""Logs of a command: to stderr, coloured lines on a terminal and JSON lines elsewhere; times ISO 8601 in UTC with ms."""
+"""Logs of a command, on stderr: coloured lines on a terminal, JSON lines elsewhere. Times: ISO 8601 in UTC with ms."""
 
 from __future__ import annotations
 

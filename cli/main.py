@@ -60,10 +60,10 @@ ENTRIES: dict[str, Entry] = {name: entry for entries in SECTIONS.values() for na
 class LazyGroup(click.Group):
     """A group that knows its commands by name and loads one when it is used."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return list(ENTRIES)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         entry = ENTRIES.get(cmd_name)
         if entry is None:
             return None
@@ -82,7 +82,7 @@ class LazyGroup(click.Group):
             raise click.UsageError(f"there is no command {args[0]!r}{'; ' + near if near else ''}", ctx)
         return super().resolve_command(ctx, args)
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         for section, entries in SECTIONS.items():
             with formatter.section(section):
                 formatter.write_dl([(name, entry.help) for name, entry in entries.items()])
@@ -125,7 +125,7 @@ def run_cli(argv: Sequence[str]) -> int:
         return ExitCode.OK
     except click.ClickException as error:
         return _usage(error, Output(is_json=call.is_json or "--json" in argv))
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  # the last line: whatever it is, it is told
         return _failed(error, Output(is_json=call.is_json))
 
 

@@ -139,6 +139,6 @@ def _write(stream: IO[str], line: str) -> None:
     try:
         stream.write(line + "\n")
     except UnicodeEncodeError:
-        encoding = stream.encoding or "ascii"
+        encoding = getattr(stream, "encoding", None) or "ascii"
         stream.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")
     stream.flush()

@@ -1,4 +1,6 @@
-"""Presence: which workers and supervisors live, as Redis knows them; so that ``run`` starts its own only where nobody else works.
+"""Presence: which workers and supervisors live, as Redis knows them.
+
+``run`` starts its own only where nobody else works.
 
 Every worker reads the ``system`` queue, so its consumers are all there are; a worker lives whose own key was refreshed
 of late, which the key's remaining time to live tells by the clock of Redis.
@@ -7,7 +9,7 @@ of late, which the key's remaining time to live tells by the clock of Redis.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, cast
+from typing import cast
 
 import msgspec
 from redis.asyncio import Redis
@@ -93,7 +95,7 @@ def can_serve(workers: Iterable[LiveWorker], ir: Ir) -> bool:
 
 async def _consumers(redis: Redis, stream: str) -> list[str]:
     try:
-        rows = cast("list[dict[str, Any]]", await redis.xinfo_consumers(stream, QUEUE_GROUP))
+        rows = await redis.xinfo_consumers(stream, QUEUE_GROUP)
     except ResponseError:  # neither stream nor group: no worker was ever here
         return []
     return [row["name"].decode() for row in rows]
@@ -110,7 +112,7 @@ async def has_supervisor(redis: Redis, env: str, partitions: int) -> bool:
             rows = await redis.xinfo_consumers(Keys(env).partition(number).done, DONE_GROUP)
         except ResponseError:
             return False
-        if not any(row["idle"] < SUPERVISOR_ALIVE_MS for row in cast("list[dict[str, Any]]", rows)):
+        if not any(row["idle"] < SUPERVISOR_ALIVE_MS for row in rows):
             return False
     return True
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,26 +65,32 @@ async def run_and_wait(call: Call, services: Services, request: Request, steps: 
     async with connected_client(services) as client:
         ir = await _find_ir(client, request)
         await check_handlers(services, ir, steps)
-        async with Crew(services, ir, steps, wants_worker=request.has_apps) as crew:
-            run_id = await _submit(client, request)
-            async with anyio.create_task_group() as group:
-                waiting = anyio.CancelScope()
-                await group.start(watch_signals, waiting.cancel, crew.kill)
-                result: RunResult | None = None
-                with waiting:
-                    result = await _follow(call, client, run_id)
-                if result is None:
-                    _say_stopping(call, crew)
-                    await crew.dismiss()
-                group.cancel_scope.cancel()
-            is_own = crew.has_own_worker
+        crew = Crew(services, ir, steps, wants_worker=request.has_apps)
+        run_id, result = await _wait_with(call, client, request, crew)
         if result is None:
-            raise _interrupted(run_id, is_own=is_own)
+            raise _interrupted(run_id, is_own=crew.has_own_worker)
         view = await _read(client, run_id)
     call.out.json(result_json(result))
     if not call.is_json:
         _show(call, view)
     return STATUS_EXITS[result.status]
+
+
+async def _wait_with(call: Call, client: Client, request: Request, crew: Crew) -> tuple[str, RunResult | None]:
+    """Submit with the crew at work, and wait; no result where a signal ended that. The crew has gone at return."""
+    run_id = ""
+    result: RunResult | None = None
+    waiting = anyio.CancelScope()
+    async with anyio.create_task_group() as group:
+        await group.start(watch_signals, waiting.cancel, crew.kill)
+        async with crew:
+            run_id = await _submit(client, request)
+            with waiting:
+                result = await _follow(call, client, run_id)
+            if result is None and crew.has_own_worker and not call.is_json:
+                call.out.note("finishing the steps at hand; Ctrl-C again drops them")
+        group.cancel_scope.cancel()
+    return run_id, result
 
 
 async def _find_ir(client: Client, request: Request) -> Ir:
@@ -107,32 +114,27 @@ async def _submit(client: Client, request: Request) -> str:
 
 async def _follow(call: Call, client: Client, run_id: str) -> RunResult:
     """Wait until the final event is in the log, showing what happens."""
+    result: RunResult | None = None
     with Progress(call.out) as progress:
         async with anyio.create_task_group() as group:
             group.start_soon(_show_progress, client, run_id, progress)
             result = await client.wait(run_id, is_recorded=True)
             group.cancel_scope.cancel()
         progress.show(await _read(client, run_id))
+    assert result is not None
     return result
 
 
 async def _show_progress(client: Client, run_id: str, progress: Progress) -> None:
     while True:
-        try:
+        with suppress(UnknownRun):  # accepted by Redis alone: the log will hear of it
             progress.show(await _read(client, run_id))
-        except UnknownRun:  # accepted by Redis alone: the log will hear of it
-            pass
         await anyio.sleep(LOOK_S)
 
 
 async def _read(client: Client, run_id: str) -> RunView:
     async with client.pool.acquire() as conn:
         return await RunReader(conn, client.keys.env, run_id).read()
-
-
-def _say_stopping(call: Call, crew: Crew) -> None:
-    if crew.has_own_worker and not call.is_json:
-        call.out.note("finishing the steps at hand; Ctrl-C again drops them")
 
 
 def _interrupted(run_id: str, *, is_own: bool) -> CliError:

@@ -138,7 +138,7 @@ async def check_redis(services: Services) -> None:
     client = connect_redis(services.redis_url)
     try:
         with anyio.fail_after(CONNECT_S):
-            await client.execute_command("PING")  # pyright: ignore[reportUnknownMemberType]
+            await client.ping()
     except (TimeoutError, OSError, RedisError) as cause:
         raise unreachable("Redis", services.redis_url, cause) from cause
     finally:

@@ -1,4 +1,4 @@
-"""Steps of a run as people see them: the last attempt of each node in each scope, and the nodes that never began. Pure."""
+"""Steps of a run as people see them: the last attempt of each node in each scope, and nodes that never began. Pure."""
 
 from __future__ import annotations
 
@@ -82,8 +82,7 @@ def step_views(run: RunRow, ir: Ir | None, rows: Sequence[StepRow]) -> list[Step
         scope = row.scope if ir is None or number is None else scope_text(ir, number, parse_scope_key(row.scope))
         by_node.setdefault(row.node, []).append(_view(row, scope))
     nodes = list(by_node) if ir is None else [node.id for node in ir.nodes if not node.is_gate]
-    absent = _absent(run.status)
-    return [view for node in nodes for view in by_node.get(node) or [StepView(id=node, scope="", **absent)]]
+    return [view for node in nodes for view in by_node.get(node) or [_absent(node, run.status)]]
 
 
 def progress_text(steps: Sequence[StepView]) -> str:
@@ -92,12 +91,12 @@ def progress_text(steps: Sequence[StepView]) -> str:
 
 
 def step_line(step: StepView, now: datetime, *, width: int, label_width: int, frame: int | None = None) -> str:
-    """One line: glyph, name, status, time, and what there is to say. frame: of the spinner, None where nothing turns."""
+    """One line: glyph, name, status, time, and what there is to say. frame: of the spinner, None: it stands."""
     glyph = _glyph(step.status, frame)
     parts = [step.label.ljust(label_width), f"{status_text(str(step.status))}{' ' * (10 - len(step.status))}"]
     parts.append(_time(step, now).rjust(7))
     used = 2 + label_width + 2 + 10 + 2 + 7 + 2
-    return f"{glyph} {'  '.join(parts)}  {style(cut(_note(step, now), max(0, width - used)), dim=True)}".rstrip()
+    return f"{glyph} {'  '.join(parts)}  {style(cut(_note(step), max(0, width - used)), dim=True)}".rstrip()
 
 
 def _view(row: StepRow, scope: str) -> StepView:
@@ -119,12 +118,12 @@ def _view(row: StepRow, scope: str) -> StepView:
     )
 
 
-def _absent(status: RunStatus) -> dict[str, StepStatus | str]:
+def _absent(node: str, status: RunStatus) -> StepView:
     if not status.is_final:
-        return {"status": StepStatus.PENDING}
+        return StepView(id=node, scope="", status=StepStatus.PENDING)
     if status is RunStatus.COMPLETED:
-        return {"status": StepStatus.SKIPPED, "reason": "branch_not_taken"}
-    return {"status": StepStatus.CANCELLED, "reason": "not_reached"}
+        return StepView(id=node, scope="", status=StepStatus.SKIPPED, reason="branch_not_taken")
+    return StepView(id=node, scope="", status=StepStatus.CANCELLED, reason="not_reached")
 
 
 def _glyph(status: StepStatus, frame: int | None) -> str:
@@ -141,8 +140,7 @@ def _time(step: StepView, now: datetime) -> str:
     return duration_text((end - step.started_at).total_seconds())
 
 
-def _note(step: StepView, now: datetime) -> str:
-    del now
+def _note(step: StepView) -> str:
     words = [f"attempt {step.attempts}"] if step.attempts > 1 else []
     if step.waiting_for:
         words.append(f"waiting for {step.waiting_for}")

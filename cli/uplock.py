@@ -1,4 +1,4 @@
-"""The lock of ``courante up``: one per home and environment, held by the living process, with what it runs written in it.
+"""The lock of ``courante up``: one per home and environment, held by the living process, which writes what it runs.
 
 HOME/run/up-<env>.lock     JSON: pid, redis, postgres, api        HOME/logs/up-<env>.log     its logs when detached
 """

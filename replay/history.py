@@ -129,44 +129,37 @@ class History:
         return [self._read(field, limit) for field in fields]
 
     def _read(self, field: str, limit: int) -> bytes | None:
-        name = self._name(field, limit)
-        value = None if name is None else self._values.get(name)
+        name, _ = self._find(field, limit)
+        value = self._values.get(name)
         if value is None or value.seq > limit:
             return None
         if value.content is None:
             raise Emptied(name)
         return value.content
 
-    def _name(self, field: str, limit: int) -> str | None:
-        """Find the field that ``?o5~2~L7`` stands for: node 5 in scope (2, the last iteration of loop 7 there)."""
+    def _written(self, field: str) -> list[int]:
+        """Return the events that wrote a field, or a last iteration on the way to it."""
+        name, seqs = self._find(field, self._marking.seq)
+        value = self._values.get(name)
+        return seqs if value is None else [*seqs, value.seq]
+
+    def _find(self, field: str, limit: int) -> tuple[str, list[int]]:
+        """Return the field that ``?o5~2~L7`` stands for, and the events that wrote the last iterations in it.
+
+        That is node 5 in scope (2, the last iteration of loop 7 there); "" where that loop has not ended.
+        """
         if not field.startswith("?"):
-            return field
+            return field, []
         name, *parts = field[1:].split("~")
         scope: list[int] = []
+        seqs: list[int] = []
         for part in parts:
-            if part.startswith("L"):
-                last = self._values.get(context_field("l", int(part[1:]), tuple(scope)))
-                if last is None or last.content is None or last.seq > limit:
-                    return None
-                scope.append(int(last.content))
-            else:
+            if not part.startswith("L"):
                 scope.append(int(part))
-        return f"{name}:{'.'.join(map(str, scope))}"
-
-    def _written(self, field: str) -> list[int]:
-        """The events that wrote a field, or a last iteration on the way to it."""
-        found: list[int] = []
-        if field.startswith("?"):
-            scope: list[int] = []
-            for part in field[1:].split("~")[1:]:
-                last = self._values.get(context_field("l", int(part[1:]), tuple(scope))) if part[0] == "L" else None
-                if part[0] == "L":
-                    if last is None or last.content is None:
-                        return found
-                    found.append(last.seq)
-                scope.append(int(part if last is None or last.content is None else last.content))
-        name = self._name(field, self._marking.seq)
-        value = None if name is None else self._values.get(name)
-        if value is not None:
-            found.append(value.seq)
-        return found
+                continue
+            last = self._values.get(context_field("l", int(part[1:]), tuple(scope)))
+            if last is None or last.content is None or last.seq > limit:
+                return "", seqs
+            scope.append(int(last.content))
+            seqs.append(last.seq)
+        return f"{name}:{'.'.join(map(str, scope))}", seqs

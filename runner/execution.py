@@ -6,8 +6,8 @@ Nodes that return at once run inline; the others in a task each. Whatever user c
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
 
 import anyio
 import structlog
@@ -216,7 +216,7 @@ class Executor:
                     work.is_announced = True
                     self._note(self._settler.announce(work))
 
-    def _spawn(self, function: Callable[..., Awaitable[None]], *arguments: object) -> None:
+    def _spawn(self, function: Callable[..., Coroutine[Any, Any, None]], *arguments: object) -> None:
         assert self._group is not None
         self._group.start_soon(function, *arguments)
 

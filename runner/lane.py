@@ -17,6 +17,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from ..sdk.keys import PartitionKeys
 from ..sdk.scripts import QUEUE_GROUP, Advanced, BackPressure, Closed, Word, advance, open_partition
+from ..sdk.streams import read_group
 from .execution import Executor
 from .settling import Transition
 from .slots import Slots
@@ -53,6 +54,7 @@ class Lane:
         self._consumer = consumer
         names = [f"{queue}:{priority}" for priority in STREAM_NAMES for queue in ("system", *queues)]
         self.streams = [keys.queue(name) for name in names]
+        self._numbers = {stream: i + 1 for i, stream in enumerate(self.streams)}
         self._executor = executor
         self._slots = slots
         self._limits = (str(outbox_soft_max), str(outbox_hard_max))
@@ -173,15 +175,13 @@ class Lane:
 
     async def _listen(self) -> None:
         """Wait in a blocking read whenever slots are free."""
-        streams: dict[str, str] = dict.fromkeys(self.streams, ">")
-        numbers = {stream.encode(): i + 1 for i, stream in enumerate(self.streams)}
         while not self._stopping.is_set():
             await self._slots.wait()
             reserved = min(RESERVED_MAX, max(0, self._slots.free))
             if not reserved:
                 continue
             self._slots.take(reserved)
-            found = await self._read(streams, numbers, reserved)
+            found = await self._read(reserved)
             self._slots.give(reserved - len(found))
             if found:
                 self._opened += found
@@ -189,13 +189,13 @@ class Lane:
         self._is_listening = False
         self._wake.set()
 
-    async def _read(self, streams: dict[str, str], numbers: dict[bytes, int], count: int) -> list[tuple[int, str]]:
+    async def _read(self, count: int) -> list[tuple[int, str]]:
         """One blocking read; returns (number of the stream, entry id)."""
         try:
-            page = await self._listener.xreadgroup(
-                QUEUE_GROUP, self._consumer, streams, count=count, block=BLOCK_MS  # type: ignore[arg-type]
+            page = await read_group(
+                self._listener, QUEUE_GROUP, self._consumer, self.streams, count=count, block_ms=BLOCK_MS
             )
-            return [(numbers[name], entry.decode()) for name, entries in page or [] for entry, _ in entries]
+            return [(self._numbers[stream], entry) for stream, entries in page for entry, _ in entries]
         except ResponseError as error:
             log.warning("read_refused", error=str(error))
             await anyio.sleep(0.2)

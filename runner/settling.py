@@ -5,6 +5,7 @@ What does not depend on the scope or the output is computed once per node and de
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -213,8 +214,8 @@ class Settler:
         position, _, expires = work.extra.partition("@")
         if expires and work.now_ms > int(expires):
             error = ErrorInfo(type="EXPIRED", message="the run was not started before it expired")
-            words = ["d", "expired", msgspec.json.encode(error), SWEEP_READY]
-            return _transition(work, [(self._event(work, "run.entered", reason="expired", error=error), None)], words)
+            drained: list[Word] = ["d", "expired", msgspec.json.encode(error), SWEEP_READY]
+            return _transition(work, [(self._event(work, "run.entered", reason="expired", error=error), None)], drained)
         effects, following = rules.start(work.plan.ir, int(position))
         words = work.plan.words(effects)
         if following >= 0:
@@ -222,7 +223,7 @@ class Settler:
         return _transition(work, [(self._event(work, "run.entered"), None)], words)
 
 
-def _transition(work: Work, events: list[tuple[bytes, bytes | None]], words: list[Word] | list[str]) -> Transition:
+def _transition(work: Work, events: list[tuple[bytes, bytes | None]], words: Sequence[Word]) -> Transition:
     head: list[Word] = [
         work.run_id,
         work.key,

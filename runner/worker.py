@@ -17,7 +17,7 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from ..sdk.connections import connect_redis
+from ..sdk.connections import connect_alone, connect_redis
 from ..sdk.keys import Keys
 from ..sdk.scripts import QUEUE_GROUP
 from ..sdk.steps import Steps
@@ -69,7 +69,7 @@ class Worker:
         anyio.to_thread.current_default_thread_limiter().total_tokens = self._slots.total + THREADS_EXTRA
         for number in self._partitions:
             partition = self._keys.partition(number)
-            listener = connect_redis(self._url, is_blocking=True).client()
+            listener = connect_alone(self._url)
             self._listeners.append(listener)
             executor = Executor(
                 redis=self._redis,
@@ -129,7 +129,7 @@ class Worker:
 
     async def _heartbeat(self) -> None:
         """Announce this worker: who, what it can run, that it lives."""
-        facts = {
+        facts: dict[str, str | bytes] = {
             "host": socket.gethostname(),
             "pid": str(os.getpid()),
             "build": self._build,
@@ -142,7 +142,7 @@ class Worker:
                 for number in self._partitions:
                     partition = self._keys.partition(number)
                     key = partition.worker(self.name)
-                    await self._redis.hset(key, mapping={**facts, "seen_at": f"{time.time():.3f}"})
+                    await self._redis.hset(key, mapping=facts | {"seen_at": f"{time.time():.3f}"})
                     await self._redis.expire(key, FORGOTTEN_S)
                     await self._redis.zadd(partition.workers, {self.name: time.time()})
             except (RedisError, OSError) as error:

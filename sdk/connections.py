@@ -29,6 +29,13 @@ def connect_redis(url: str, *, is_blocking: bool = False) -> Redis:
     return Redis.from_pool(pool)
 
 
+def connect_alone(url: str) -> Redis:
+    """Return a client with one connection of its own, for blocking reads that someone else may have to unblock."""
+    return Redis.from_url(
+        url, single_connection_client=True, retry=Retry(NoBackoff(), 0), socket_timeout=None, socket_connect_timeout=5.0
+    )
+
+
 async def connect_postgres(url: str, *, connections_max: int = 8) -> Pool:
     """Return a pool. Raises OSError or asyncpg.PostgresError where the server cannot be reached."""
     pool = await asyncpg.create_pool(

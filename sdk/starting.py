@@ -37,7 +37,8 @@ async def apply_starts(
         more = _start_words(command, plan, kept)
         if count and (count >= RUNS_MAX or writes + len(more) > 3 * WRITES_MAX):
             verdicts += await start_runs(redis, partition, words)
-            words, writes, count = [outbox_hard_max], 0, 0
+            words = [outbox_hard_max]
+            writes = count = 0
         words += more
         writes += len(more)
         count += 1

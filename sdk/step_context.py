@@ -192,7 +192,7 @@ def _has_nan(value: object, depth: int) -> bool:
     if depth > 1_000:
         return False
     if isinstance(value, dict):
-        return any(_has_nan(inner, depth + 1) for inner in value.values())
+        return any(_has_nan(inner, depth + 1) for inner in cast("dict[object, object]", value).values())
     if isinstance(value, (list, tuple)):
-        return any(_has_nan(inner, depth + 1) for inner in value)
+        return any(_has_nan(inner, depth + 1) for inner in cast("list[object]", value))
     return False

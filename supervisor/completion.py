@@ -19,6 +19,7 @@ from ..sdk.payloads import INLINE_BYTES_MAX, PayloadMissing, is_reference, load_
 from ..sdk.plan import Plan
 from ..sdk.run_output import OutputError, run_output
 from ..sdk.scripts import DONE_GROUP, Closed, RunLook, Word, finish_runs, look_at_runs
+from ..sdk.streams import StreamEntry, claim_stale, read_group
 
 BATCH = 200
 BLOCK_MS = 2_000
@@ -54,11 +55,11 @@ class Completion:
         """Read ``done`` until cancelled."""
         while True:
             try:
-                page = await self._blocking.xreadgroup(
-                    DONE_GROUP, self._consumer, {self._partition.done: ">"}, count=BATCH, block=BLOCK_MS
+                page = await read_group(
+                    self._blocking, DONE_GROUP, self._consumer, [self._partition.done], count=BATCH, block_ms=BLOCK_MS
                 )
-                for _, entries in page or []:
-                    await self._end_some([(entry.decode(), fields[b"r"].decode(), fields[b"i"].decode()) for entry, fields in entries])
+                for _, entries in page:
+                    await self._end_some([_read_done(entry) for entry in entries])
             except (Closed, ResponseError) as error:
                 log.warning("completion_refused", error=str(error), partition=self._partition.base)
                 await anyio.sleep(0.5)
@@ -78,10 +79,10 @@ class Completion:
                 log.warning("sweep_failed", error=str(error), partition=self._partition.base)
 
     async def _take_over(self) -> None:
-        answer = await self._redis.xautoclaim(
-            self._partition.done, DONE_GROUP, self._consumer, min_idle_time=STALE_MS, count=BATCH
+        stale = await claim_stale(
+            self._redis, self._partition.done, DONE_GROUP, self._consumer, idle_ms=STALE_MS, count=BATCH
         )
-        entries = [(e.decode(), f[b"r"].decode(), f[b"i"].decode()) for e, f in answer[1] if f]
+        entries = [_read_done(entry) for entry in stale]
         if entries:
             log.info("completions_taken_over", runs=len(entries))
             await self._end_some(entries)
@@ -136,3 +137,9 @@ class Completion:
         if value is None or not is_reference(value):
             return value
         return await load_payload(self._redis, self._keys, value)
+
+
+def _read_done(entry: StreamEntry) -> tuple[str, str, str]:
+    """Return (entry id, run, IR)."""
+    entry_id, fields = entry
+    return entry_id, fields[b"r"].decode(), fields[b"i"].decode()

@@ -7,7 +7,7 @@ with the reason, and nothing else is touched.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import anyio
 import msgspec
@@ -19,6 +19,7 @@ from ..sdk.client import Client, Submission
 from ..sdk.errors import CouranteError, IdempotencyConflict, InputInvalid, ServiceUnavailable, WorkflowNotFound
 from ..sdk.keys import PartitionKeys
 from ..sdk.scripts import INTAKE_GROUP
+from ..sdk.streams import StreamEntry, claim_stale, read_group
 
 BATCH = 500
 BLOCK_MS = 2_000
@@ -48,11 +49,11 @@ class Intake:
         """Read ``submit`` until cancelled."""
         while True:
             try:
-                page = await self._blocking.xreadgroup(
-                    INTAKE_GROUP, self._consumer, {self._partition.submit: ">"}, count=BATCH, block=BLOCK_MS
+                page = await read_group(
+                    self._blocking, INTAKE_GROUP, self._consumer, [self._partition.submit], count=BATCH, block_ms=BLOCK_MS
                 )
-                for _, entries in page or []:
-                    await self._take([(entry.decode(), fields) for entry, fields in entries])
+                for _, entries in page:
+                    await self._take(entries)
             except ResponseError as error:
                 log.warning("intake_refused", error=str(error), partition=self._partition.base)
                 await anyio.sleep(0.5)
@@ -65,14 +66,14 @@ class Intake:
         while True:
             await anyio.sleep(SWEEP_S)
             try:
-                answer = await self._redis.xautoclaim(
-                    self._partition.submit, INTAKE_GROUP, self._consumer, min_idle_time=STALE_MS, count=BATCH
+                stale = await claim_stale(
+                    self._redis, self._partition.submit, INTAKE_GROUP, self._consumer, idle_ms=STALE_MS, count=BATCH
                 )
-                await self._take([(entry.decode(), fields) for entry, fields in answer[1] if fields])
+                await self._take(stale)
             except (RedisError, OSError, ServiceUnavailable) as error:
                 log.warning("intake_failed", error=str(error), partition=self._partition.base)
 
-    async def _take(self, entries: list[tuple[str, Mapping[bytes, bytes]]]) -> None:
+    async def _take(self, entries: Sequence[StreamEntry]) -> None:
         """Submit what can be read, at once; a refusal is told apart from its neighbours by submitting one by one."""
         good: list[tuple[str, Mapping[bytes, bytes], Submission]] = []
         for entry, fields in entries:

@@ -20,18 +20,15 @@ NAMES = ("limit", "chain", "fanout", "throughput", "map", "recovery", "cache", "
 def bench(call: Call, name: str) -> None:
     """Measure one question on this machine.
 
-    NAME is one of limit, chain, fanout, throughput, map, recovery, cache, replay, api, memory. Every rate comes with its
-    ratio to the limit that is measured in the same run. Progress goes to stderr.
+    NAME is one of limit, chain, fanout, throughput, map, recovery, cache, replay, api, memory. Every rate comes with
+    its ratio to the limit that is measured in the same run. Progress goes to stderr.
     """
     from ...bench.main import run_bench
 
     call.log(default_level="warning")
     call.out.step(f"measuring {name}")
 
-    async def measure() -> dict[str, Any]:
-        return await run_bench(name, call.settings)
-
-    found = run_async(measure, is_daemon=True)
+    found: dict[str, Any] = run_async(lambda: run_bench(name, call.settings), is_daemon=True)
     call.out.json(found)
     call.out.text(style(str(found.get("name", name)), bold=True))
     for field, value in found.items():

@@ -53,9 +53,8 @@ def _show(out: Output, found: Inspection) -> None:
             out.text(f"{style(name.ljust(9), bold=True)} {text}")
     out.text()
     for problem in found.problems:
-        out.text(
-            f"{out.glyph('error' if problem.severity is Severity.ERROR else 'warning')} {problem.message} [{problem.code}]"
-        )
+        glyph = out.glyph("error" if problem.severity is Severity.ERROR else "warning")
+        out.text(f"{glyph} {problem.message} [{problem.code}]")
         if problem.hint:
             out.text(f"    {style('hint:', fg='cyan')} {problem.hint}")
     if found.is_ok:

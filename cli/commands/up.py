@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import anyio
 import click
 from click import style

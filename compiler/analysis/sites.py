@@ -59,7 +59,7 @@ def node_sites(node: Node, in_map: bool) -> Iterator[Site]:
         if name not in expressions:
             yield Site(("config", name), value, before, False, is_template=True)
         elif isinstance(value, dict):
-            for key, source in value.items():
+            for key, source in cast("dict[str, Json]", value).items():
                 yield Site(("config", name, key), source, roots, False)
         else:
             yield Site(("config", name), value, roots, False)

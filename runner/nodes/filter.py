@@ -18,7 +18,7 @@ def run_filter(work: Work) -> Outcome:
         raise StepError("INPUT_INVALID", f"a filter reads a list, not {type(items).__name__}")
     context = work.context()
     kept: list[object] = []
-    for index, item in enumerate(items):
+    for index, item in enumerate(cast("list[object]", items)):
         context["item"], context["index"] = item, index
         verdict = work.evaluate(where)
         if not isinstance(verdict, bool):

@@ -1,0 +1,3 @@
+"""hiredis as this project uses it."""
+
+def pack_command(cmd: tuple[bytes | bytearray | memoryview | str | int | float, ...], /) -> bytes: ...

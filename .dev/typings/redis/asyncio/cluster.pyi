@@ -1,0 +1,4 @@
+from . import RedisCluster as RedisCluster
+
+class ClusterNode:
+    def __init__(self, host: str, port: str | int) -> None: ...

@@ -1,0 +1,158 @@
+"""Decisions, made again: every ``when``, rule, edge condition and loop condition, from the logged inputs and outputs.
+
+A step's event claims that it ran or was skipped, and where its edges went. ``claim_of`` collects what that was decided
+on, ``check_claim`` decides again with the functions that the worker uses. No handler is called.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from ..compiler.ir import Node
+from ..sdk.events import Facts, RecordedEvent
+from ..sdk.marking import TokenKind
+from ..sdk.node_code import NodeCode, compile_node
+from ..sdk.plan import Plan
+from ..sdk.routing import iteration, loop_word, route
+from ..sdk.rules import taken
+from ..sdk.scopes import Scope
+from ..sdk.step_context import StepContext, StepError, decode_json
+from .history import Emptied, History
+
+CLAIMS = frozenset({"step.succeeded", "step.skipped", "step.waiting", "step.failed"})
+UNDECIDED = frozenset({"EXPRESSION_ERROR", "PAYLOAD_MISSING"})
+"""A step that failed so may have failed in its ``when``: nothing was decided."""
+
+
+class Disagreement(NamedTuple):
+    """``what``: when, edges or loop. ``expected``: by re-evaluation; ``found``: in the log."""
+
+    what: str
+    expected: str
+    found: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """What one event says was decided. ``moments``: the context values as they may have been read, likeliest first."""
+
+    run_id: str
+    number: int
+    scope: Scope
+    live: str
+    facts: Facts
+    moments: list[list[bytes | None]]
+    output: bytes | None
+
+
+class Codes:
+    """The compiled expressions of one IR, node by node as they are needed."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self._codes: dict[int, NodeCode] = {}
+
+    def of(self, number: int) -> NodeCode:
+        code = self._codes.get(number)
+        if code is None:
+            code = self._codes[number] = compile_node(self.plan.ir, self.plan.ir.nodes[number])
+        return code
+
+
+def claim_of(history: History, codes: Codes, event: RecordedEvent) -> Claim | None:
+    """Return what the event claims, before it is applied; None where nothing was decided. Raises Emptied."""
+    facts = event.facts
+    place = history.place(facts) if facts.type in CLAIMS else None
+    token = None if place is None else history.marking.tokens.get(place)
+    if place is None or token is None or token.kind is not TokenKind.NORMAL:
+        return None
+    code = codes.of(place[0])
+    loop = history.plan.ir.nodes[place[0]].loop
+    if code.when is None and loop is None and not (code.routes or facts.edges or facts.loop):
+        return None
+    if facts.type == "step.succeeded" and code.routes and event.payload is None:
+        raise Emptied(f"the output of event {event.seq}")
+    fields = history.plan.reads(*place, token.live)
+    moments = [history.values(fields, upto) for upto in history.moments(place, fields)]
+    return Claim(
+        run_id=event.run_id,
+        number=place[0],
+        scope=place[1],
+        live=token.live,
+        facts=facts,
+        moments=moments,
+        output=event.payload,
+    )
+
+
+def check_claim(codes: Codes, claim: Claim) -> Disagreement | None:
+    """Decide again. Returns how the log disagrees, by the likeliest moment; None where it agrees in any of them.
+
+    The values of the claim must be no references.
+    """
+    first: Disagreement | None = None
+    for values in claim.moments:
+        found = _check(codes, claim, values)
+        if found is None:
+            return None
+        first = first or found
+    return first
+
+
+def _check(codes: Codes, claim: Claim, values: list[bytes | None]) -> Disagreement | None:
+    code = codes.of(claim.number)
+    step = StepContext(
+        run_id=claim.run_id,
+        plan=codes.plan,
+        number=claim.number,
+        scope=claim.scope,
+        live=claim.live,
+        values=values,
+        code=code,
+    )
+    facts = claim.facts
+    error = facts.error.type if facts.error is not None else ""
+    if code.when is not None and error not in UNDECIDED and facts.reason in ("", "timer", "condition_false"):
+        ran = _runs(step, code)
+        said = "skipped" if facts.type == "step.skipped" else "run"
+        if ran != said:
+            return Disagreement("when", ran, said)
+    if facts.type == "step.succeeded":
+        return _check_route(step, code, claim)
+    if error == "LOOP_EXHAUSTED" and step.node.loop is not None and iteration(step) < step.node.loop.max_iterations:
+        return Disagreement("loop", f"iteration {iteration(step)} of {step.node.loop.max_iterations}", "exhausted")
+    return None
+
+
+def _runs(step: StepContext, code: NodeCode) -> str:
+    assert code.when is not None
+    try:
+        verdict = step.evaluate(code.when)
+    except StepError as error:
+        return f"{error.type}: {error}"
+    return "run" if verdict is True else "skipped" if verdict is False else f"failed: {verdict!r}"
+
+
+def _check_route(step: StepContext, code: NodeCode, claim: Claim) -> Disagreement | None:
+    node, edges = step.node, step.plan.ir.edges
+    decision = taken(node, edges)
+    if code.routes:
+        assert claim.output is not None
+        try:
+            decision = route(step, decode_json(claim.output))
+        except StepError as error:
+            return Disagreement("edges", f"{error.type}: {error}", edges_text(node, code, claim.facts.edges))
+    said = claim.facts.edges or taken(node, edges)
+    if decision != said:
+        return Disagreement("edges", edges_text(node, code, decision), edges_text(node, code, said))
+    word = loop_word(node, edges, decision)
+    return None if word == claim.facts.loop else Disagreement("loop", word, claim.facts.loop)
+
+
+def edges_text(node: Node, code: NodeCode, decision: str) -> str:
+    """Return a decision as people read it: ``a live, b dead; loop back``."""
+    words = {"l": "live", "d": "dead", "f": "failed", "-": "open"}
+    ways = [f"{target} {words.get(letter, letter)}" for target, letter in zip(code.targets, decision, strict=False)]
+    loop = {"b": "back", "x": "ends"}.get(decision[len(node.outs) :], "")
+    return "; ".join(part for part in (", ".join(ways), f"loop {loop}" if loop else "") if part)

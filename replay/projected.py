@@ -1,0 +1,79 @@
+"""The projections of one run, held against what its log says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ..sdk.fold import FINAL
+from ..sdk.marking import RunPhase
+from ..sdk.stores.runs import RunRow, StepRow
+from .history import History
+from .steps import StepKey, StepState
+
+
+class Mismatch(NamedTuple):
+    """``seq``: of the event from which on a projection says otherwise. ``expected``: by the log."""
+
+    seq: int
+    what: str
+    expected: str
+    found: str
+
+
+def compare_run(history: History, row: RunRow) -> list[Mismatch]:
+    """Compare the row of ``runs``."""
+    last = history.marking.seq
+    has_ended = history.status in FINAL.values()
+    expected = {
+        "status": history.status,
+        "workflow": history.plan.ir.workflow,
+        "ir_hash": history.plan.hash,
+        "output_seq": str(last if history.status == "COMPLETED" else None),
+        "is_halted": str(history.marking.phase is RunPhase.HALTED),
+        "finished": str(has_ended),
+    }
+    found = {
+        "status": "RUNNING" if row.status == "WAITING" else str(row.status),
+        "workflow": row.workflow,
+        "ir_hash": row.ir_hash,
+        "output_seq": str(row.output_seq),
+        "is_halted": str(row.is_halted),
+        "finished": str(row.finished_at is not None),
+    }
+    return [
+        Mismatch(last, f"run.{name}", value, found[name]) for name, value in expected.items() if value != found[name]
+    ]
+
+
+def compare_steps(history: History, rows: Sequence[StepRow]) -> list[Mismatch]:
+    """Compare the rows of ``node_executions``, each with what the log says of that attempt."""
+    mismatches: list[Mismatch] = []
+    projected = {StepKey(row.node, row.scope, row.attempt): row for row in rows}
+    for key, state in history.steps.all.items():
+        row = projected.pop(key, None)
+        if row is None:
+            mismatches.append(Mismatch(state.seq, _name("status", key), state.status, "no row"))
+        else:
+            mismatches += _compare(key, state, row)
+    last = history.marking.seq
+    mismatches += [Mismatch(last, _name("status", key), "no row", str(row.status)) for key, row in projected.items()]
+    return mismatches
+
+
+def _compare(key: StepKey, state: StepState, row: StepRow) -> list[Mismatch]:
+    pairs = {
+        "status": (state.status, str(row.status)),
+        "reason": (state.reason, row.reason or ""),
+        "output_seq": (str(state.output_seq), str(row.output_seq)),
+    }
+    return [
+        Mismatch(state.seq, _name(field, key), expected, found)
+        for field, (expected, found) in pairs.items()
+        if expected != found
+    ]
+
+
+def _name(field: str, key: StepKey) -> str:
+    scope = f" {key.scope}" if key.scope else ""
+    return f"step.{field} {key.node}{scope} attempt {key.attempt}"

@@ -1,0 +1,187 @@
+"""Verify: hold a run's log against itself, against the rules and against the projections.
+
+Checked: the hash chain and that no number is missing; that the events follow the rules (tokens are conserved, joins
+fired as logged); every routing decision, made again; the run's output, made again; and that ``runs`` and
+``node_executions`` say the same. The log alone is the source; nothing is written and no handler is called.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import msgspec
+
+from ..compiler.ir import IrHash, ir_hash
+from ..sdk.events import RecordedEvent
+from ..sdk.marking import Corrupt
+from ..sdk.plan import Plan
+from ..sdk.run_output import OutputError, run_output
+from ..sdk.stores.connection import Connection
+from ..sdk.stores.log import stream_events, verify_chain
+from ..sdk.stores.runs import get_run, list_steps
+from ..sdk.stores.workflows import get_ir
+from .contents import Contents
+from .decisions import Codes, check_claim, claim_of
+from .history import Emptied, History
+from .projected import compare_run, compare_steps
+
+QUARANTINED = "event.quarantined"
+
+
+class Difference(msgspec.Struct, frozen=True, kw_only=True):
+    """The first place where something says otherwise.
+
+    ``what``: chain, ir, event, rules, when, edges, loop, output, run.<field> or step.<field> <node>. ``expected``: by
+    replaying; ``found``: in the log, or in the projections.
+    """
+
+    seq: int
+    type: str
+    what: str
+    expected: str
+    found: str
+
+
+class Verification(msgspec.Struct, frozen=True, kw_only=True):
+    """``events``: read. ``decisions``: made again. ``unchecked``: those that could not be, their payloads are emptied."""
+
+    ok: bool
+    run_id: str
+    events: int
+    decisions: int = 0
+    unchecked: int = 0
+    first_difference: Difference | None = None
+
+
+class _Differs(Exception):
+    def __init__(self, seq: int, kind: str, what: str, expected: str, found: str) -> None:
+        super().__init__(what)
+        self.difference = Difference(seq=seq, type=kind, what=what, expected=expected, found=found)
+
+
+async def verify_run(conn: Connection, env: str, run_id: str) -> Verification:
+    """Verify one run, finished or not. Reads one snapshot of the database. Raises UnknownRun.
+
+    Memory follows the run's outputs that are stored inline; larger ones are read when they are needed.
+    """
+    async with conn.transaction(isolation="repeatable_read", readonly=True):
+        verifier = _Verifier(conn, env, run_id)
+        try:
+            await verifier.run()
+        except _Differs as found:
+            return verifier.result(found.difference)
+        return verifier.result(None)
+
+
+class _Verifier:
+    """One verification on its way. ``events``, ``decisions``, ``unchecked``: counted so far."""
+
+    def __init__(self, conn: Connection, env: str, run_id: str) -> None:
+        self._conn = conn
+        self._env = env
+        self._run_id = run_id
+        self._contents = Contents(conn, env)
+        self._history: History | None = None
+        self._codes: Codes | None = None
+        self.events = 0
+        self.decisions = 0
+        self.unchecked = 0
+
+    def result(self, difference: Difference | None) -> Verification:
+        return Verification(
+            ok=difference is None,
+            run_id=self._run_id,
+            events=self.events,
+            decisions=self.decisions,
+            unchecked=self.unchecked,
+            first_difference=difference,
+        )
+
+    async def run(self) -> None:
+        """Raises _Differs at the first difference."""
+        row = await get_run(self._conn, self._run_id)
+        broken = await verify_chain(self._conn, self._run_id)
+        end = None if broken is None else broken.seq
+        types: list[str] = []
+        async for event in stream_events(self._conn, self._run_id):
+            if end is not None and event.seq >= end:
+                break
+            types.append(event.facts.type)
+            await self._add(event)
+            self.events = event.seq
+        if broken is not None:
+            raise _Differs(broken.seq, "", "chain", "", broken.reason)
+        if self._history is None:
+            return
+        found = compare_run(self._history, row)
+        found += compare_steps(self._history, await list_steps(self._conn, self._run_id))
+        if found:
+            first = min(found)
+            raise _Differs(first.seq, types[first.seq - 1], first.what, first.expected, first.found)
+
+    async def _add(self, event: RecordedEvent) -> None:
+        kind = event.facts.type
+        if kind == QUARANTINED:
+            raise _Differs(event.seq, kind, "event", "an event of this version", event.facts.reason)
+        if self._history is None or self._codes is None:
+            self._history = History(await self._load_plan(event))
+            self._codes = Codes(self._history.plan)
+        await self._decide(self._history, self._codes, event)
+        if kind in ("run.completed", "run.failed"):
+            await self._check_output(self._history, event)
+        try:
+            self._history.add(event, has_payload=event.payload is not None)
+        except Corrupt as error:
+            raise _Differs(event.seq, kind, "rules", "", str(error)) from error
+
+    async def _load_plan(self, event: RecordedEvent) -> Plan:
+        address = str(event.facts.data.get("ir", ""))
+        content = await get_ir(self._conn, self._env, address)
+        if content is None or ir_hash(content) != address:
+            found = "nothing" if content is None else f"the IR {ir_hash(content)}"
+            raise _Differs(event.seq, event.facts.type, "ir", f"the IR {address}", found)
+        return Plan.load(IrHash(address), content)
+
+    async def _decide(self, history: History, codes: Codes, event: RecordedEvent) -> None:
+        try:
+            claim = claim_of(history, codes, event)
+            if claim is None:
+                return
+            moments = [await self._contents.load_all(values) for values in claim.moments]
+            output = None if claim.output is None else await self._contents.load(claim.output)
+        except Emptied:
+            self.unchecked += 1
+            return
+        self.decisions += 1
+        told = check_claim(codes, dataclasses.replace(claim, moments=moments, output=output))
+        if told is not None:
+            raise _Differs(event.seq, event.facts.type, told.what, told.expected, told.found)
+
+    async def _check_output(self, history: History, event: RecordedEvent) -> None:
+        """Make the output again, where the run came to its end with nothing failed."""
+        if history.marking.reason:
+            return
+        plan, kind = history.plan, event.facts.type
+        try:
+            values = await self._contents.load_all(history.values(plan.output_reads()))
+            found = b"" if event.payload is None else await self._contents.load(event.payload)
+        except Emptied:
+            self.unchecked += 1
+            return
+        try:
+            made = run_output(plan, values)
+        except OutputError as error:
+            if kind == "run.completed":
+                raise _Differs(event.seq, kind, "output", f"OUTPUT_ERROR: {error}", _shown(found)) from error
+            return
+        if kind == "run.failed":
+            raise _Differs(event.seq, kind, "output", _shown(made), "OUTPUT_ERROR")
+        if made != found and event.payload is not None:
+            raise _Differs(event.seq, kind, "output", _shown(made), _shown(found))
+        self.unchecked += event.payload is None
+
+
+def _shown(content: bytes) -> str:
+    """The beginning of a JSON value."""
+    text = content.decode(errors="replace")
+    return text if len(text) <= 200 else f"{text[:200]}... ({len(content):,} bytes)"
