@@ -161,6 +161,6 @@ async def check_handlers(services: Services, ir: Ir, steps: Steps) -> None:
         missing -= worker.handlers
     if missing:
         said = "; ".join(f"{name!r} (step {wanted[name]!r})" for name in sorted(missing))
-        message = f"nobody provides the handler {said}" if len(missing) == 1 else f"nobody provides the handlers {said}"
+        message = f"neither --app nor a live worker provides {said}"
         hint = "name the module that registers it with --app MODULE, or start 'courante worker --app MODULE'"
         raise CliError(ExitCode.USAGE, "handler_missing", message, hint)

@@ -69,8 +69,6 @@ async def _call(redis: Connection, *words: Word) -> Any:
     """
     if not isinstance(redis, Redis):
         return await redis.execute_command(*words)
-    if not isinstance(redis, Redis):
-        return await redis.execute_command(*words)
     pool = redis.connection_pool
     connection = await pool.get_connection()
     try:

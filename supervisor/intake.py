@@ -8,6 +8,7 @@ with the reason, and nothing else is touched.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import anyio
 import msgspec
@@ -19,7 +20,7 @@ from ..sdk.client import Client, Submission
 from ..sdk.errors import CouranteError, IdempotencyConflict, InputInvalid, ServiceUnavailable, WorkflowNotFound
 from ..sdk.keys import PartitionKeys
 from ..sdk.scripts import INTAKE_GROUP
-from ..sdk.streams import StreamEntry, claim_stale, read_group
+from ..sdk.streams import Fields, StreamEntry, claim_stale, read_group
 
 BATCH = 500
 BLOCK_MS = 2_000
@@ -75,7 +76,7 @@ class Intake:
 
     async def _take(self, entries: Sequence[StreamEntry]) -> None:
         """Submit what can be read, at once; a refusal is told apart from its neighbours by submitting one by one."""
-        good: list[tuple[str, Mapping[bytes, bytes], Submission]] = []
+        good: list[tuple[str, Fields, Submission]] = []
         for entry, fields in entries:
             try:
                 good.append((entry, fields, read_submission(entry, fields)))
@@ -99,11 +100,11 @@ class Intake:
         await self._redis.xdel(self._partition.submit, *entries)
         self.accepted += len(entries)
 
-    async def _reject(self, entry: str, fields: Mapping[bytes, bytes], error: CouranteError) -> None:
+    async def _reject(self, entry: str, fields: Fields, error: CouranteError) -> None:
         reason = error.message[:REASON_MAX]
         log.warning("submission_rejected", entry=entry, code=error.code, reason=reason)
-        kept = {b"entry": entry.encode(), b"code": error.code.encode(), b"reason": reason.encode(), **dict(fields)}
-        await self._redis.xadd(self._partition.rejected, kept, maxlen=REJECTED_MAX, approximate=True)  # type: ignore[arg-type]
+        kept: dict[Any, Any] = {b"entry": entry.encode(), b"code": error.code.encode(), b"reason": reason.encode(), **dict(fields)}
+        await self._redis.xadd(self._partition.rejected, kept, maxlen=REJECTED_MAX, approximate=True)
         await self._redis.xack(self._partition.submit, INTAKE_GROUP, entry)
         await self._redis.xdel(self._partition.submit, entry)
         self.rejected += 1

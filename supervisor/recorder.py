@@ -127,7 +127,8 @@ class Recorder:
             await self.aclose()
 
     async def _turn(self) -> None:
-        recorded = await self.record_batch()
+        with anyio.CancelScope(shield=True):  # who stops it waits for the batch in hand; it has a deadline
+            recorded = await self.record_batch()
         if self._is_outrun:
             await anyio.sleep(self._settings.standby_ms / 1000)
             return

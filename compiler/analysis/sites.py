@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import cast
 
 from ..cel import ExpressionError, Reference, compile_expression
 from ..templates import compile_value

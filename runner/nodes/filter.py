@@ -3,6 +3,8 @@
 ``items`` is CEL; without it the node's input is the list.
 """
 
+from typing import cast
+
 from ...sdk.step_context import StepError, decode_json, encode_json
 from ..outcomes import Outcome, Succeeded
 from ..work import Work
