@@ -155,5 +155,9 @@ def _failed(error: Exception, out: Output) -> int:
         traceback.print_exception(error)
         out.error("internal_error", f"{type(error).__name__}: {error}", "this is a fault of courante: please report it")
         return ExitCode.INVALID
-    out.error(known.code, known.message, known.hint)
+    if known.exit_code == ExitCode.INTERRUPTED and not out.is_json:  # as asked: no error
+        out.note(known.message)
+        out.note(known.hint)
+    else:
+        out.error(known.code, known.message, known.hint)
     return known.exit_code

@@ -43,6 +43,7 @@ class StepView:
     started_at: datetime | None = None
     finished_at: datetime | None = None
     waiting_for: str | None = None
+    handler_ms: int = 0
     error: ErrorInfo | None = None
 
     @property
@@ -114,6 +115,7 @@ def _view(row: StepRow, scope: str) -> StepView:
         started_at=row.started_at,
         finished_at=row.finished_at,
         waiting_for=waiting_for,
+        handler_ms=row.ms or 0,
         error=row.error,
     )
 
@@ -137,7 +139,8 @@ def _time(step: StepView, now: datetime) -> str:
     if step.started_at is None or step.status is StepStatus.SKIPPED:
         return ""
     end = step.finished_at or (now if step.status not in ENDED else step.started_at)
-    return duration_text((end - step.started_at).total_seconds())
+    # a step says that it has begun only after a while, so its handler may have taken longer than the events tell
+    return duration_text(max((end - step.started_at).total_seconds(), step.handler_ms / 1000))
 
 
 def _note(step: StepView) -> str:

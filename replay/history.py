@@ -79,10 +79,10 @@ class History:
         except ValueError:
             return None
 
-    def add(self, event: RecordedEvent, *, has_payload: bool = True) -> None:
-        """Apply one event. has_payload: it had one when it was recorded. Raises Corrupt."""
+    def add(self, event: RecordedEvent) -> None:
+        """Apply one event. Raises Corrupt."""
         self._folder.add(event)
-        self.steps.add(event, has_payload=has_payload)
+        self.steps.add(event)
         self._keep(event)
         if len(self._marking.last) > self._lasts:
             self._keep_lasts(event.seq)

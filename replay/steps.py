@@ -50,13 +50,12 @@ class StepStates:
         self.all: dict[StepKey, StepState] = {}
         self._at: dict[tuple[str, str], StepState] = {}
 
-    def add(self, event: RecordedEvent, *, has_payload: bool) -> None:
-        """Follow one event. has_payload: it had one when it was recorded."""
+    def add(self, event: RecordedEvent) -> None:
         facts = event.facts
         status = STATUS.get(facts.type)
         if status is not None:
             state = self._state(event.seq, facts, status)
-            if facts.type == "step.succeeded" and has_payload:
+            if facts.type == "step.succeeded":
                 state.output_seq = event.seq
         elif facts.type in GONE:
             self._end(event.seq, facts)

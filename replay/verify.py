@@ -43,7 +43,7 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Verification(msgspec.Struct, frozen=True, kw_only=True):
-    """``events``: read. ``decisions``: made again. ``unchecked``: those that could not be, their payloads are emptied."""
+    """``events``: read. ``decisions``: made again. ``unchecked``: those that could not be, as payloads are emptied."""
 
     ok: bool
     run_id: str
@@ -130,7 +130,7 @@ class _Verifier:
         if kind in ("run.completed", "run.failed"):
             await self._check_output(self._history, event)
         try:
-            self._history.add(event, has_payload=event.payload is not None)
+            self._history.add(event)
         except Corrupt as error:
             raise _Differs(event.seq, kind, "rules", "", str(error)) from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 from ..compiler.analysis.sites import AFTER, BEFORE, CONFIG_EXPRESSIONS, ITEM
 from ..compiler.cel import Expression, compile_expression
@@ -71,7 +72,8 @@ def declared_target(ir: Ir, edge: int) -> str:
 
 def _compiled(source: object) -> Expression | dict[str, Expression]:
     if isinstance(source, dict):
-        return {str(k): compile_expression(str(v), roots=ROOTS_BEFORE) for k, v in source.items()}
+        fields = cast("dict[str, object]", source)
+        return {name: compile_expression(str(text), roots=ROOTS_BEFORE) for name, text in fields.items()}
     return compile_expression(str(source), roots=ROOTS_BEFORE)
 
 

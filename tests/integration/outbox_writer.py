@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, cast
 
 import anyio
+import asyncpg
 from redis.asyncio import Redis
 
 from courante.sdk.events import Facts, encode_blob, encode_facts
+from courante.sdk.stores.connection import Pool
+from courante.sdk.stores.migrate import migrate
 
 AT_MS = 1_790_000_000_000
 """Some time in September 2026: the log's default partition takes it."""
@@ -31,6 +35,19 @@ def event(kind: str, node: str = "", *, payload: bytes | None = None, **said: An
 
 
 COMPLETED: Event = (Facts(type="run.completed"), b'{"ok":true}')
+
+
+@asynccontextmanager
+async def migrated_pool(database: str) -> AsyncIterator[Pool]:
+    """A pool on a database with the schema; a connection that a failed test still holds does not hold it up."""
+    pool = await asyncpg.create_pool(database, min_size=1, max_size=8)
+    async with pool.acquire() as conn:
+        await migrate(conn)
+    try:
+        yield pool
+    finally:
+        with anyio.move_on_after(2):
+            await pool.close()
 
 
 async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 10) -> None:

@@ -5,18 +5,25 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, cast
 
-import asyncpg
 import pytest
 from redis.asyncio import Redis
 
 from courante.sdk.events import ErrorInfo
 from courante.sdk.stores.connection import Pool, from_ms
-from courante.sdk.stores.migrate import migrate
 from courante.sdk.stores.runs import StepRow, get_run, get_statistics, list_steps
 from courante.sdk.stores.status import RunStatus, StepStatus
 from courante.supervisor.projections import rebuild_projections
 from courante.supervisor.recorder import Recorder, RecorderSettings
-from courante.tests.integration.outbox_writer import AT_MS, COMPLETED, IR, Writer, event, started, succeeded
+from courante.tests.integration.outbox_writer import (
+    AT_MS,
+    COMPLETED,
+    IR,
+    Writer,
+    event,
+    migrated_pool,
+    started,
+    succeeded,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -32,9 +39,7 @@ async def redis(redis_url: str) -> AsyncIterator[Redis]:
 
 @pytest.fixture
 async def pool(database: str) -> AsyncIterator[Pool]:
-    async with asyncpg.create_pool(database, min_size=1, max_size=6) as made:
-        async with made.acquire() as conn:
-            await migrate(conn)
+    async with migrated_pool(database) as made:
         yield made
 
 

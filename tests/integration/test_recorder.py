@@ -6,20 +6,28 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any, cast
 
 import anyio
-import asyncpg
 import pytest
 from redis.asyncio import Redis
 
 from courante.sdk.events import digest
 from courante.sdk.stores.connection import Pool, from_ms
 from courante.sdk.stores.log import read_events, verify_chain
-from courante.sdk.stores.migrate import migrate
 from courante.sdk.stores.payloads import event_payload
 from courante.sdk.stores.runs import get_run
 from courante.sdk.stores.status import RunStatus
 from courante.sdk.stores.waits import Waits
 from courante.supervisor.recorder import Recorder, RecorderSettings
-from courante.tests.integration.outbox_writer import AT_MS, COMPLETED, IR, Writer, event, started, succeeded, until
+from courante.tests.integration.outbox_writer import (
+    AT_MS,
+    COMPLETED,
+    IR,
+    Writer,
+    event,
+    migrated_pool,
+    started,
+    succeeded,
+    until,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -33,9 +41,7 @@ async def redis(redis_url: str) -> AsyncIterator[Redis]:
 
 @pytest.fixture
 async def pool(database: str) -> AsyncIterator[Pool]:
-    async with asyncpg.create_pool(database, min_size=1, max_size=6) as made:
-        async with made.acquire() as conn:
-            await migrate(conn)
+    async with migrated_pool(database) as made:
         yield made
 
 

@@ -17,12 +17,20 @@ from courante.sdk.events import encode_blob, encode_facts
 from courante.sdk.stores.connection import Pool
 from courante.sdk.stores.cursors import raise_epoch, read_cursor, restart_cursor
 from courante.sdk.stores.log import read_events, verify_chain
-from courante.sdk.stores.migrate import migrate
 from courante.sdk.stores.runs import get_run, list_steps
 from courante.sdk.stores.status import RunStatus, StepStatus
 from courante.supervisor.entries import LogDiverged
 from courante.supervisor.recorder import Recorder, RecorderSettings
-from courante.tests.integration.outbox_writer import COMPLETED, Event, Writer, event, started, succeeded, until
+from courante.tests.integration.outbox_writer import (
+    COMPLETED,
+    Event,
+    Writer,
+    event,
+    migrated_pool,
+    started,
+    succeeded,
+    until,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -36,9 +44,7 @@ async def redis(redis_url: str) -> AsyncIterator[Redis]:
 
 @pytest.fixture
 async def pool(database: str) -> AsyncIterator[Pool]:
-    async with asyncpg.create_pool(database, min_size=1, max_size=6) as made:
-        async with made.acquire() as conn:
-            await migrate(conn)
+    async with migrated_pool(database) as made:
         yield made
 
 

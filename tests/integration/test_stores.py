@@ -31,7 +31,6 @@ from courante.sdk.stores.commands import (
 from courante.sdk.stores.connection import Connection, Pool, from_ms, to_ms
 from courante.sdk.stores.errors import BadFilter, UnknownRun, UnknownWorkflow
 from courante.sdk.stores.log import read_events, stream_events, verify_chain
-from courante.sdk.stores.migrate import migrate
 from courante.sdk.stores.payloads import get_payloads, known_payloads, put_payloads, resolve
 from courante.sdk.stores.runs import get_run, get_statistics, list_runs
 from courante.sdk.stores.status import RunStatus, StepStatus, run_status, step_status
@@ -46,7 +45,7 @@ from courante.sdk.stores.workers import (
     snapshot_tokens,
 )
 from courante.supervisor.recorder import Recorder
-from courante.tests.integration.outbox_writer import AT_MS, COMPLETED, Writer, event, started, succeeded
+from courante.tests.integration.outbox_writer import AT_MS, COMPLETED, Writer, event, migrated_pool, started, succeeded
 
 pytestmark = pytest.mark.anyio
 
@@ -63,9 +62,7 @@ DOCUMENT = {
 
 @pytest.fixture
 async def pool(database: str) -> AsyncIterator[Pool]:
-    async with asyncpg.create_pool(database, min_size=1, max_size=8) as made:
-        async with made.acquire() as conn:
-            await migrate(conn)
+    async with migrated_pool(database) as made:
         yield made
 
 
