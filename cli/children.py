@@ -20,6 +20,8 @@ BACKOFF_S = 0.5
 BACKOFF_S_MAX = 30.0
 STEADY_S = 10.0
 """A child that lived so long is started again at once."""
+ASKED_MAX = 2
+"""How often a child is asked to end before it is killed."""
 log = structlog.get_logger()
 
 
@@ -40,6 +42,7 @@ class Child:
         self._environment = dict(environment)
         self._process: Process | None = None
         self._stopping = anyio.Event()
+        self._asked = 0
 
     @property
     def name(self) -> str:
@@ -48,6 +51,10 @@ class Child:
     @property
     def pid(self) -> int:
         return 0 if self._process is None else self._process.pid
+
+    @property
+    def has_ended(self) -> bool:
+        return self._process is None or self._process.returncode is not None
 
     async def run(self) -> None:
         """Keep the daemon alive until ``stop``; a child that dies again and again is started ever more slowly."""
@@ -63,10 +70,14 @@ class Child:
                 await self._stopping.wait()
 
     def stop(self) -> None:
-        """Ask it to end in order; a second time: at once."""
+        """Ask it to end in order; a second time: to drop what it has; a third time: kill it."""
         self._stopping.set()
+        self._asked += 1
         if self._process is not None and self._process.returncode is None:
-            self._process.terminate()
+            if self._asked > ASKED_MAX:
+                self._process.kill()
+            else:
+                self._process.terminate()
 
     async def _run_once(self) -> int:
         argv = [sys.executable, "-m", "courante", *self.words, "--stop-on-eof"]

@@ -1,9 +1,10 @@
 #!lua
 --[[ start_runs: put new runs on the floor, each with its first tokens.
   KEYS[1] meta (hash)
-  ARGV[1] outbox hard limit, then per run: run, IR hash, input, number of events, events blob, number of operation
-    words, operation words (e and P of includes/transitions.lua)
-  Returns {word, verdicts}: word OK | CLOSED | BACKPRESSURE; verdicts: a letter per run, A applied, D there already
+  ARGV[1] outbox hard limit   ARGV[2] latest time to apply them in ms ('0': any), then per run: run, IR hash,
+    input, number of events, events blob, number of operation words, operation words (e and P of
+    includes/transitions.lua)
+  Returns {word, verdicts}: word OK | CLOSED | BACKPRESSURE | LATE; verdicts: a letter per run, A applied, D there already
   Idempotent by run. Writes: the runs' hashes, their streams, the outbox. Cost: O(operations)
 ]]
 -- @include partition
@@ -17,7 +18,9 @@ if not epoch then return { 'CLOSED', '' } end
 FIRST_FENCE = text(tonumber(epoch) * 4294967296 + 1)
 if redis.call('XLEN', OUTBOX) > tonumber(ARGV[1]) then return { 'BACKPRESSURE', '' } end
 check_type(DONE, 'stream')
-local verdicts, i = {}, 2
+local latest = tonumber(ARGV[2])
+if latest > 0 and NOW > latest then return { 'LATE', '' } end
+local verdicts, i = {}, 3
 while i <= #ARGV do
   local run, words = open_run(ARGV[i], 'cmd'), tonumber(ARGV[i + 5])
   if run.st then

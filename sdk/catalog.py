@@ -1,8 +1,8 @@
-"""The catalog: registered workflows, ready to start. Keeps plans by IR, and puts IRs into Redis before they are used."""
+"""The catalog: registered workflows, ready to start. Keeps plans by IR, and puts IRs into Redis before their use."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import jsonschema_rs
 import msgspec
@@ -20,6 +20,9 @@ from .stores.connection import Pool
 from .stores.errors import UnknownWorkflow
 
 PROBLEMS_MAX = 20
+PROBLEM_CHARS_MAX = 500
+CACHED_MAX = 1_000
+"""Plans, and validators, that are kept; the oldest go first."""
 
 
 class Registered(NamedTuple):
@@ -45,7 +48,7 @@ class Catalog:
         self._pool = pool
         self._keys = keys
         self._plans: dict[str, Plan] = {}
-        self._validators: dict[str, jsonschema_rs.Draft202012Validator | None] = {}
+        self._validators: dict[str, Any] = {}
 
     async def register(self, workflow: Workflow, ir: Ir, source: str | None = None) -> Registered:
         """Keep a version; the same content is the same version. Postgres first, then Redis."""
@@ -88,22 +91,35 @@ class Catalog:
             raise WorkflowNotFound(f"there is no IR {address}")
         await self._redis.set(self._keys.ir(address), content)
         plan = self._plans[address] = Plan(IrHash(address), decode_ir(content))
+        _drop_oldest(self._plans)
         return plan
 
-    def check_input(self, plan: Plan, value: Any) -> None:
-        """Raise InputInvalid where the input does not fit the workflow's JSON Schema."""
-        if plan.ir.input_schema is None:
+    def check_input(self, plan: Plan, content: bytes) -> None:
+        """Raise InputInvalid, with every problem and its place, where JSON bytes do not fit the workflow's schema."""
+        schema = plan.ir.input_schema
+        if schema is None:
             return
         validator = self._validators.get(plan.hash)
         if validator is None:
-            validator = jsonschema_rs.Draft202012Validator(plan.ir.input_schema)
-            self._validators[plan.hash] = validator
+            validator = self._validators[plan.hash] = jsonschema_rs.validator_for(schema, retriever=_refuse)
+            _drop_oldest(self._validators)
+        value = msgspec.json.decode(content)
         if validator.is_valid(value):
             return
         problems: list[str] = []
         for problem in validator.iter_errors(value):
             place = ".".join(str(part) for part in problem.instance_path)
-            problems.append(f"input{f'.{place}' if place else ''}: {problem.message}")
+            problems.append(f"input{f'.{place}' if place else ''}: {problem.message[:PROBLEM_CHARS_MAX]}")
             if len(problems) >= PROBLEMS_MAX:
                 break
         raise InputInvalid(f"the input does not fit {plan.ir.workflow!r}: {problems[0]}", problems)
+
+
+def _refuse(uri: str) -> NoReturn:
+    """A schema stands on its own: nothing is fetched (compiler/input_schema.py)."""
+    raise ValueError(f"{uri} is outside of the document")
+
+
+def _drop_oldest(cache: dict[str, Any]) -> None:
+    while len(cache) > CACHED_MAX:
+        del cache[next(iter(cache))]

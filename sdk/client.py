@@ -9,51 +9,34 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Literal
 
 import anyio
-import asyncpg
-import msgspec
+import structlog
 from redis.exceptions import RedisError
 
 from ..compiler.ir import Ir
 from ..compiler.workflow import Workflow
 from .catalog import Catalog, Registered
 from .connections import connect_postgres, connect_redis
-from .errors import CouranteError, IdempotencyConflict, InputInvalid, ServiceUnavailable
-from .ids import new_run_id
+from .errors import CouranteError, ServiceUnavailable
 from .keys import Keys
 from .opening import open_partitions
-from .payloads import PAYLOAD_BYTES_MAX
 from .plan import Plan
 from .results import Results, RunResult
-from .scripts import BackPressure, Closed
-from .starting import apply_starts
-from .stores.commands import Conflict, StartCommand, insert_starts, run_id_of_key
-from .stores.connection import Pool
+from .scripts import BackPressure, Closed, Late
+from .starting import StartWindow, apply_starts
+from .stores.commands import Accepted, Conflict, Duplicate, StartCommand, insert_starts
+from .stores.connection import Connection, Pool
+from .submissions import Submission, check_texts, conflict, start_command
+from .unavailable import AsUnavailable
 
 Durability = Literal["postgres", "redis"]
 BATCH_MAX = 1_000
-_canonical = msgspec.json.Encoder(order="deterministic")
-
-
-class Submission(msgspec.Struct, frozen=True, kw_only=True):
-    """One run to start. ``key``: the same key is the same run. ``tags``: words to find it by.
-
-    ``start_at``: not before; ``expires_at``: not started after it.
-    """
-
-    workflow: str
-    input: Any = None
-    version: int | None = None
-    key: str | None = None
-    by: str | None = None
-    tags: tuple[str, ...] = ()
-    start_at: datetime | None = None
-    expires_at: datetime | None = None
-    traceparent: str | None = None
+COMMIT_S = 60.0
+log = structlog.get_logger()
 
 
 class _Pending:
@@ -88,7 +71,7 @@ class Client:
         return cls(redis_url=redis_url, database_url=database_url, env=env, partitions=partitions)
 
     async def __aenter__(self) -> Client:
-        with _as_unavailable():
+        with AsUnavailable():
             self.pool = await connect_postgres(self._database_url)
         self._stack.push_async_callback(self.pool.close)
         self._stack.push_async_callback(self._redis.aclose)
@@ -105,13 +88,13 @@ class Client:
 
     async def prepare(self) -> None:
         """Open the partitions with the epoch that Postgres knows. The schema must be up to date."""
-        with _as_unavailable():
+        with AsUnavailable():
             await open_partitions(self._redis, self.pool, self.keys, self._partitions)
 
     async def register(self, workflow: Workflow, ir: Ir, source: str | bytes | None = None) -> Registered:
         """Keep a version of a workflow. The same content is the same version."""
         text = source.decode() if isinstance(source, bytes) else source
-        with _as_unavailable():
+        with AsUnavailable():
             return await self.catalog.register(workflow, ir, text or None)
 
     async def submit(
@@ -145,33 +128,38 @@ class Client:
             return (await self.submit_many([submission], durability="redis"))[0]
         mine = _Pending(submission)
         self._pending.append(mine)
-        async with self._commit:
-            if mine.answer is None:
-                await self._commit_group()
+        try:
+            async with self._commit:
+                while mine.answer is None:
+                    # Not to be cut short: a caller that gives up must not take the others of its group with it.
+                    with anyio.CancelScope(shield=True):
+                        await self._commit_group()
+        finally:
+            if mine in self._pending:
+                self._pending.remove(mine)
         if isinstance(mine.answer, Exception):
             raise mine.answer
-        assert mine.answer is not None
         return mine.answer
 
     async def _commit_group(self) -> None:
         group, self._pending = self._pending[:BATCH_MAX], self._pending[BATCH_MAX:]
+        answers: Sequence[str | Exception] = [ServiceUnavailable("the submission was interrupted")] * len(group)
         try:
-            answers = await self._submit([one.submission for one in group], "postgres")
-        except BaseException as error:
-            for one in group:
-                one.answer = ServiceUnavailable("the submission was interrupted")
-            if isinstance(error, CouranteError):
-                for one in group:
-                    one.answer = error
-                return
-            raise
-        for one, answer in zip(group, answers, strict=True):
-            one.answer = answer
+            with anyio.move_on_after(COMMIT_S):
+                answers = await self._submit([one.submission for one in group], "postgres")
+        except CouranteError as error:
+            answers = [error] * len(group)
+        finally:
+            for one, answer in zip(group, answers, strict=True):
+                one.answer = answer
 
     async def submit_many(
         self, submissions: Sequence[Submission], *, durability: Durability = "postgres"
     ) -> list[str]:
-        """Start runs and return their ids, in order. All or, per batch of 1,000, none: the first refusal is raised."""
+        """Start runs and return their ids, in order. All or, per batch of 1,000, none: the first refusal is raised.
+
+        durability: with ``redis`` a run is acknowledged when Redis has it, while Postgres still writes to its disk.
+        """
         ids: list[str] = []
         for first in range(0, len(submissions), BATCH_MAX):
             answers = await self._submit(submissions[first : first + BATCH_MAX], durability, is_all=True)
@@ -181,53 +169,61 @@ class Client:
     async def _submit(
         self, submissions: Sequence[Submission], durability: Durability, *, is_all: bool = False
     ) -> list[str | Exception]:
-        answers: list[str | Exception | None] = [None] * len(submissions)
-        starts: list[tuple[int, StartCommand, Plan]] = []
-        with _as_unavailable():
+        """Commit, then apply. What Postgres knew before is not applied again: it may have ended long ago."""
+        answers: dict[int, str | Exception] = {}
+        starts: dict[int, tuple[StartCommand, Plan]] = {}
+        with AsUnavailable():
+            window = await StartWindow.now(self._redis)
             async with self.pool.acquire() as conn:
                 for place, submission in enumerate(submissions):
                     try:
-                        resolved = await self._resolve(conn, submission)
-                        starts.append((place, _command(self.keys.env, self._partitions, submission, resolved), resolved.plan))
-                        self.catalog.check_input(resolved.plan, submission.input)
+                        starts[place] = await self._resolve(conn, submission)
                     except CouranteError as error:
                         if is_all:
                             raise
-                        starts = [one for one in starts if one[0] != place]
                         answers[place] = error
-                if durability == "postgres" and starts:
-                    verdicts = await insert_starts(conn, [command for _, command, _ in starts])
-                    for (place, command, _), verdict in zip(starts, verdicts, strict=True):
-                        if isinstance(verdict, Conflict):
-                            answers[place] = _conflict(submissions[place], command)
-                            if is_all:
-                                raise _conflict(submissions[place], command)
-            starts = [one for one in starts if answers[one[0]] is None]
-            await self._apply(starts, durability)
-        for place, command, _ in starts:
-            answers[place] = command.run_id
-        return [answer for answer in answers if answer is not None]
+                commands = [command for command, _ in starts.values()]
+                if is_all:
+                    async with conn.transaction():
+                        if durability == "redis":
+                            await conn.execute("SET LOCAL synchronous_commit TO off")
+                        verdicts = _no_conflict(await insert_starts(conn, commands), commands)
+                else:
+                    verdicts = await insert_starts(conn, commands)
+            new: list[tuple[StartCommand, Plan]] = []
+            for (place, start), verdict in zip(starts.items(), verdicts, strict=True):
+                answers[place] = conflict(start[0]) if isinstance(verdict, Conflict) else verdict.run_id
+                if isinstance(verdict, Accepted):
+                    new.append(start)
+            await self._apply(new, durability, window)
+        return [answers[place] for place in range(len(submissions))]
 
-    async def _resolve(self, conn: Any, submission: Submission) -> Any:
-        return await self.catalog.resolve(conn, submission.workflow, submission.version)
+    async def _resolve(self, conn: Connection, submission: Submission) -> tuple[StartCommand, Plan]:
+        check_texts(submission)
+        resolved = await self.catalog.resolve(conn, submission.workflow, submission.version)
+        command = start_command(self.keys.env, self._partitions, submission, resolved)
+        self.catalog.check_input(resolved.plan, command.input)
+        return command, resolved.plan
 
-    async def _apply(self, starts: list[tuple[int, StartCommand, Plan]], durability: Durability) -> None:
+    async def _apply(
+        self, starts: Sequence[tuple[StartCommand, Plan]], durability: Durability, window: StartWindow | None
+    ) -> None:
         """Apply to Redis. What Postgres has committed is accepted, whatever happens here: the reconciler goes on."""
         by_partition: dict[int, list[tuple[StartCommand, Plan]]] = defaultdict(list)
-        for _, command, plan in starts:
-            by_partition[command.partition].append((command, plan))
+        for start in starts:
+            by_partition[start[0].partition].append(start)
         for number, some in by_partition.items():
+            partition = self.keys.partition(number)
             try:
+                if window is None:
+                    raise RedisError("it could not be reached")
                 await apply_starts(
-                    self._redis,
-                    self.keys,
-                    self.keys.partition(number),
-                    some,
-                    outbox_hard_max=self._outbox_hard_max,
+                    self._redis, self.keys, partition, some, outbox_hard_max=self._outbox_hard_max, window=window
                 )
-            except (Closed, BackPressure, RedisError, OSError):
+            except (Closed, BackPressure, Late, RedisError, OSError) as error:
                 if durability == "redis":
                     raise
+                log.warning("starts_left_to_reconciler", runs=len(some), error=str(error) or type(error).__name__)
 
     async def wait(
         self, run_id: str, *, timeout_s: float | None = None, is_recorded: bool = False
@@ -236,76 +232,23 @@ class Client:
 
         Raises TimeoutError, RunNotFound.
         """
-        with _as_unavailable():
-            with anyio.fail_after(timeout_s):
-                return await self._results.wait(run_id, is_recorded=is_recorded)
+        with anyio.fail_after(timeout_s), AsUnavailable():
+            return await self._results.wait(run_id, is_recorded=is_recorded)
 
     async def result(self, run_id: str) -> RunResult:
         """Return what is known of the run now. Raises RunNotFound."""
-        with _as_unavailable():
+        with AsUnavailable():
             return await self._results.read(run_id)
 
 
-def _command(env: str, partitions: int, submission: Submission, resolved: Any) -> StartCommand:
-    try:
-        content = _canonical.encode(submission.input)
-    except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise InputInvalid(f"the input is no JSON value: {error}") from error
-    if len(content) > PAYLOAD_BYTES_MAX:
-        raise InputInvalid(f"the input has {len(content):,} bytes; at most {PAYLOAD_BYTES_MAX:,} are allowed")
-    run_id = new_run_id() if submission.key is None else run_id_of_key(env, submission.key)
-    return StartCommand(
-        env=env,
-        run_id=run_id,
-        partition=partition_of(run_id, partitions),
-        workflow=submission.workflow,
-        version=resolved.version,
-        ir_hash=resolved.plan.hash,
-        input=content,
-        asked_version=submission.version,
-        idempotency_key=submission.key,
-        by=submission.by,
-        tags=submission.tags,
-        start_at=_utc(submission.start_at),
-        expires_at=_utc(submission.expires_at),
-        traceparent=submission.traceparent,
-    )
-
-
-def partition_of(run_id: str, partitions: int) -> int:
-    """Where a new run goes. It carries its partition from then on."""
-    return 0 if partitions == 1 else sum(run_id.encode()) % partitions
-
-
-def _utc(at: datetime | None) -> datetime | None:
-    """A time without an offset is the caller's local time, as everywhere in Python."""
-    return None if at is None else at.astimezone(UTC)
-
-
-def _conflict(submission: Submission, command: StartCommand) -> IdempotencyConflict:
-    return IdempotencyConflict(
-        f"the key {submission.key!r} belongs to another request (run {command.run_id})",
-        hint="use a new key for a new request",
-    )
-
-
-class _as_unavailable:
-    """Turn what the servers' clients raise into ServiceUnavailable."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, Closed):
-            raise ServiceUnavailable("Redis has no epoch", hint="run 'courante doctor'") from error
-        if isinstance(error, BackPressure):
-            raise ServiceUnavailable("the outbox is full: is the recorder running?") from error
-        if isinstance(error, TimeoutError):
-            return
-        if isinstance(error, RedisError):
-            raise ServiceUnavailable(f"Redis: {error}") from error
-        if isinstance(error, (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
-            raise ServiceUnavailable(f"Postgres: {error}") from error
+def _no_conflict(
+    verdicts: Sequence[Accepted | Duplicate | Conflict], commands: Sequence[StartCommand]
+) -> Sequence[Accepted | Duplicate | Conflict]:
+    """Raise IdempotencyConflict for the first conflict, so that the transaction around takes everything back."""
+    for verdict, command in zip(verdicts, commands, strict=True):
+        if isinstance(verdict, Conflict):
+            raise conflict(command)
+    return verdicts
 
 
 __all__ = ["Client", "Durability", "RunResult", "Submission"]

@@ -38,6 +38,7 @@ class PartitionKeys:
         self.submit = f"{self.base}submit"
         self.rejected = f"{self.base}rejected"
         self.ended = f"{self.base}ended"
+        self.recorded = f"{self.base}recorded"
         self.workers = f"{self.base}workers"
 
     def run(self, run_id: str) -> str:

@@ -77,7 +77,8 @@ def marking_of(state: dict[bytes, bytes], context: dict[bytes, bytes]) -> Markin
 def read_token_record(record: str) -> Token:
     """Read ``fence|place|deliveries|entry|kind|stream|attempt|extra|reads|live`` (lua/includes/runs.lua).
 
-    Of a sweep's own place in the ledger (``extra``) the log knows nothing. ``entry`` is the due time while it is parked.
+    Of a sweep's own place in the ledger (``extra``) the log knows nothing. ``entry`` is the due time while it is
+    parked.
     """
     _, place, _, entry, kind, _, attempt, extra, _, live = record.split("|")
     return Token(

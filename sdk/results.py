@@ -1,15 +1,17 @@
 """Results: what became of a run, from Redis while it is there, else from the log's projections.
 
-A finished run is announced on a channel as a hint; who waits also looks by itself now and then.
+A finished run is announced on a channel as a hint, and once more when its last event is in the log; who waits also looks
+by itself now and then, and goes on waiting while a server restarts.
 """
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import anyio
+import asyncpg
 import msgspec
 import structlog
 from anyio.abc import TaskGroup
@@ -18,14 +20,15 @@ from redis.exceptions import RedisError
 
 from .errors import RunNotFound
 from .keys import Keys
-from .payloads import is_reference, load_payload
+from .payloads import PayloadMissing, is_reference, load_payload
 from .stores.connection import Pool
 from .stores.errors import UnknownRun
 from .stores.payloads import event_payload
 from .stores.runs import get_run
 
 LOOK_S = 1.0
-RECORDED_S = 0.002
+UNREACHABLE_S = 60.0
+"""A wait goes on while Redis or Postgres restart, but not for longer."""
 FINAL = frozenset({"COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT"})
 log = structlog.get_logger()
 
@@ -45,6 +48,13 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
         return self.status in FINAL
 
 
+class _Bell:
+    """Somebody waits for a run; ``rung``: there may be news."""
+
+    def __init__(self) -> None:
+        self.rung = anyio.Event()
+
+
 class Results:
     """Async context manager. One subscription serves all who wait."""
 
@@ -53,12 +63,12 @@ class Results:
         self._pool = pool
         self._keys = keys
         self._partitions = partitions
-        self._waiting: dict[str, list[anyio.Event]] = {}
+        self._waiting: dict[str, list[_Bell]] = {}
         self._group: TaskGroup = anyio.create_task_group()
         self._is_listening = False
         self._subscribed = anyio.Event()
 
-    async def __aenter__(self) -> Results:
+    async def __aenter__(self) -> Self:
         await self._group.__aenter__()
         return self
 
@@ -69,27 +79,38 @@ class Results:
         await self._group.__aexit__(None, None, None)
 
     async def wait(self, run_id: str, *, is_recorded: bool) -> RunResult:
-        """Return when the run has ended. Raises RunNotFound."""
+        """Return when the run has ended. Raises RunNotFound; what the clients raise where nothing could be reached."""
         await self._listen()
-        event = anyio.Event()
-        self._waiting.setdefault(run_id, []).append(event)
+        bell = _Bell()
+        bells = self._waiting.setdefault(run_id, [])
+        bells.append(bell)
         try:
             result = await self.read(run_id)
-            while not result.is_final:
+            faulty_since: float | None = None
+            while is_recorded or not result.is_final:
+                bell.rung = anyio.Event()
+                try:
+                    found = await (self._read_recorded(run_id) if is_recorded else self.read(run_id))
+                    if found is not None and found.is_final:
+                        return found
+                    faulty_since = None
+                except (RedisError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                    log.warning("result_unreachable", run_id=run_id, error=str(error) or type(error).__name__)
+                    faulty_since = faulty_since or anyio.current_time()
+                    if anyio.current_time() > faulty_since + UNREACHABLE_S:
+                        raise
                 with anyio.move_on_after(LOOK_S):
-                    await event.wait()
-                result = await self.read(run_id)
+                    await bell.rung.wait()
+            return result
         finally:
-            waiting = self._waiting[run_id]
-            waiting.remove(event)
-            if not waiting:
-                del self._waiting[run_id]
-        while is_recorded:
-            recorded = await self._from_log(run_id)
-            if recorded is not None and recorded.is_final:
-                return recorded
-            await anyio.sleep(RECORDED_S)
-        return result
+            bells.remove(bell)
+            if not bells:
+                self._waiting.pop(run_id, None)
+
+    async def _read_recorded(self, run_id: str) -> RunResult | None:
+        """Return the result if its event is in the log."""
+        recorded = await self._from_log(run_id)
+        return recorded if recorded is not None and recorded.is_final else None
 
     async def read(self, run_id: str) -> RunResult:
         """Return what is known now. Raises RunNotFound."""
@@ -114,7 +135,10 @@ class Results:
             if content is None:
                 return None
             if is_reference(content):
-                content = await load_payload(self._redis, self._keys, content)
+                try:
+                    content = await load_payload(self._redis, self._keys, content)
+                except PayloadMissing:
+                    return None
             output = msgspec.json.decode(content)
         return RunResult(
             run_id=run_id,
@@ -154,7 +178,8 @@ class Results:
             await self._subscribed.wait()
 
     async def _hear(self) -> None:
-        channels = [self._keys.partition(number).ended for number in range(self._partitions)]
+        places = [self._keys.partition(number) for number in range(self._partitions)]
+        channels = [channel for place in places for channel in (place.ended, place.recorded)]
         while True:
             try:
                 async with self._redis.pubsub() as heard:
@@ -166,8 +191,9 @@ class Results:
                         if message["type"] == "subscribe":
                             self._subscribed.set()
                         elif message["type"] == "message":
-                            for event in self._waiting.get(message["data"].decode(), ()):
-                                event.set()
+                            for run_id in message["data"].decode().split():
+                                for bell in self._waiting.get(run_id, ()):
+                                    bell.rung.set()
             except (RedisError, OSError) as error:
                 log.warning("redis_unreachable", error=str(error))
                 await anyio.sleep(0.5)

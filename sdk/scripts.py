@@ -91,12 +91,18 @@ class BackPressure(Exception):
     """The outbox is over its hard limit: the recorder cannot reach Postgres. Nothing was changed; try later."""
 
 
+class Late(Exception):
+    """A start came after its window: somebody else may have applied it, and the run may have ended since."""
+
+
 def check_word(word: bytes) -> None:
     """Raise what a script's first word says."""
     if word == b"CLOSED":
         raise Closed
     if word == b"BACKPRESSURE":
         raise BackPressure
+    if word == b"LATE":
+        raise Late
 
 
 class Advanced(NamedTuple):
@@ -123,7 +129,7 @@ async def advance(
 
 
 async def start_runs(redis: Connection, keys: PartitionKeys, words: Sequence[Word]) -> str:
-    """Start runs; return a letter per run: A started, D there already. Raises Closed, BackPressure."""
+    """Start runs; return a letter per run: A started, D there already. Raises Closed, BackPressure, Late."""
     answer = await run_script(redis, load_script("start_runs"), [keys.meta], words)
     check_word(answer[0])
     return str(answer[1], "ascii")

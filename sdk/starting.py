@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
+
+from redis.exceptions import RedisError
 
 from . import rules
 from .events import Facts, encode_blob, encode_facts
@@ -16,6 +19,26 @@ from .stores.connection import to_ms
 RUNS_MAX = 100
 """Runs that one call starts; a run with many entry nodes takes a call of its own."""
 WRITES_MAX = 900
+WINDOW_MS = 20_000
+
+
+class StartWindow(NamedTuple):
+    """Until when, by Redis' clock, a start may be applied that was looked at in Postgres after ``now`` was called.
+
+    Who sleeps in between must not start again what others have started, ended and forgotten: a run's keys stay for a
+    minute after its last event is in the log (``RecorderSettings.ended_ttl_s``), three times the window.
+    """
+
+    until_ms: int
+
+    @classmethod
+    async def now(cls, redis: Connection) -> StartWindow | None:
+        """Call it before Postgres is asked. None where Redis cannot be reached."""
+        try:
+            seconds, microseconds = await redis.time()
+        except (RedisError, OSError):
+            return None
+        return cls(seconds * 1000 + microseconds // 1000 + WINDOW_MS)
 
 
 async def apply_starts(
@@ -25,10 +48,12 @@ async def apply_starts(
     starts: Sequence[tuple[StartCommand, Plan]],
     *,
     outbox_hard_max: int,
+    window: StartWindow | None = None,
 ) -> list[bool]:
-    """Start runs of one partition; per start whether it was new. Idempotent. Raises Closed, BackPressure."""
+    """Start runs of one partition; per start whether it was new. Idempotent. Raises Closed, BackPressure, Late."""
     verdicts = ""
-    words: list[Word] = [outbox_hard_max]
+    head: list[Word] = [outbox_hard_max, 0 if window is None else window.until_ms]
+    words = list(head)
     writes = count = 0
     for command, plan in starts:
         kept = command.input

@@ -5,15 +5,15 @@ A worker makes one from what came with a token, the replay from the marking at a
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 
 from ..compiler.cel import EvaluationError, Expression
 from ..compiler.ir import Node, ReadKind, RegionKind
+from .json_values import NotJson, encode_value
 from .node_code import NodeCode
 from .plan import Plan
 from .scopes import Scope
@@ -176,23 +176,8 @@ def decode_json(content: bytes) -> Any:
 
 
 def encode_json(value: object) -> bytes:
-    """Return JSON bytes. Raises StepError (OUTPUT_INVALID) for what JSON cannot say: NaN, sets, bytes, surrogates."""
+    """Return JSON bytes. Raises StepError (OUTPUT_INVALID), with the place of what JSON cannot say: NaN, sets, bytes."""
     try:
-        content = _encode(value)
-    except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
+        return encode_value(value)
+    except NotJson as error:
         raise StepError("OUTPUT_INVALID", f"this is no JSON value: {error}") from error
-    if b"null" in content and _has_nan(value, 0):
-        raise StepError("OUTPUT_INVALID", "NaN and Infinity are no JSON values")
-    return content
-
-
-def _has_nan(value: object, depth: int) -> bool:
-    if isinstance(value, float):
-        return not math.isfinite(value)
-    if depth > 1_000:
-        return False
-    if isinstance(value, dict):
-        return any(_has_nan(inner, depth + 1) for inner in cast("dict[object, object]", value).values())
-    if isinstance(value, (list, tuple)):
-        return any(_has_nan(inner, depth + 1) for inner in cast("list[object]", value))
-    return False

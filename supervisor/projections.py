@@ -120,6 +120,10 @@ class Projection:
             "token.withdrawn": self._token_gone,
         }
 
+    def types(self) -> frozenset[str]:
+        """The types of events that change a row, but for the final ones."""
+        return frozenset(self._handlers)
+
     def add(
         self, partition: int, run_id: str, seq: int, at: datetime, facts: Facts, has_payload: bool, hash_: bytes
     ) -> None:
@@ -190,9 +194,10 @@ class Projection:
             run.status = "RUNNING"
             run.started_at = at
 
-    def _run_entered(self, run_id: str, _seq: int, at: datetime, _facts: Facts, _has_payload: bool) -> None:
+    def _run_entered(self, run_id: str, _seq: int, at: datetime, facts: Facts, _has_payload: bool) -> None:
         run = self._run(run_id, at)
         run.status = "RUNNING"
+        run.drain_reason = run.drain_reason or facts.reason or None
         run.started_at = run.started_at or at
 
     def _run_draining(self, run_id: str, _seq: int, at: datetime, facts: Facts, _has_payload: bool) -> None:

@@ -127,6 +127,7 @@ class Recorder:
             await self.aclose()
 
     async def _turn(self) -> None:
+        recorded = 0
         with anyio.CancelScope(shield=True):  # who stops it waits for the batch in hand; it has a deadline
             recorded = await self.record_batch()
         if self._is_outrun:

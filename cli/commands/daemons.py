@@ -6,7 +6,6 @@ import sys
 from collections.abc import Awaitable, Callable
 
 import anyio
-import anyio.to_thread
 import click
 import structlog
 
@@ -114,7 +113,7 @@ async def _serve(
 
 
 async def _watch_parent(stop: Callable[[], None]) -> None:
-    """Standard input is a pipe from whoever started us: it ends when they do, by whatever cause."""
-    await anyio.to_thread.run_sync(sys.stdin.buffer.read, abandon_on_cancel=True)
+    """Standard input is a pipe from whoever started us and never writes: it ends when they do, by whatever cause."""
+    await anyio.wait_readable(sys.stdin.fileno())
     log.info("parent_gone")
     stop()

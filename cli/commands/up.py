@@ -111,8 +111,13 @@ async def _stay_up(call: Call, services: Services, lock: UpLock, words: list[str
         for child in workers:
             child.stop()
 
+    def stop_all() -> None:
+        stop_workers()
+        if all(child.has_ended for child in workers):
+            supervisor.stop()
+
     async with anyio.create_task_group() as group:
-        await group.start(watch_signals, stop, stop_workers)
+        await group.start(watch_signals, stop, stop_all)
         group.start_soon(_announce, call, services, lock, found, [supervisor, *workers])
         async with anyio.create_task_group() as alive:
             alive.start_soon(supervisor.run)

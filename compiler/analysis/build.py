@@ -22,6 +22,9 @@ ITERATIONS_MAX = 1_000_000
 RUNNABLE = frozenset({"function", "noop", "echo", "sleep", "wait", "transform", "filter", "conditional"})
 """Node types that this version's workers run. The others are part of the language, and refused at registration."""
 
+UNAVAILABLE = ("requires_approval", "mutex", "while_waiting", "cancels", "compensate")
+"""Node fields that change what a run does, and that this version's workers do not know: refused, never ignored."""
+
 
 def compile_workflow(workflow: Workflow, *, nodes_key: str = "nodes") -> tuple[Ir | None, list[Diagnostic]]:
     """Return the IR, or None and at least one error. Warnings may come with either.
@@ -93,6 +96,10 @@ def _check_nodes(graph: Graph, findings: Findings) -> None:
                 "type",
                 hint=f"it runs: {', '.join(sorted(RUNNABLE))}",
             )
+        for name in UNAVAILABLE:
+            if getattr(node, name):
+                message = f"this version does not know {name!r} yet: {node.id!r} would run without it"
+                findings.add("field_not_available", message, number, name)
         if node.id in compensations and (arity or graph.outs[number]):
             findings.add(
                 "compensation_has_edges",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
@@ -38,7 +38,7 @@ COMPLETED: Event = (Facts(type="run.completed"), b'{"ok":true}')
 
 
 @asynccontextmanager
-async def migrated_pool(database: str) -> AsyncIterator[Pool]:
+async def migrated_pool(database: str) -> AsyncGenerator[Pool, None]:
     """A pool on a database with the schema; a connection that a failed test still holds does not hold it up."""
     pool = await asyncpg.create_pool(database, min_size=1, max_size=8)
     async with pool.acquire() as conn:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from importlib.resources import files
 
 import anyio
 import asyncpg
@@ -89,6 +90,25 @@ async def test_every_column_has_a_comment(conn: Connection) -> None:
               AND a.attnum > 0 AND NOT a.attisdropped AND col_description(c.oid, a.attnum) IS NULL"""
     )
     assert [row[0] for row in rows] == []
+
+
+async def test_every_table_is_documented(conn: Connection) -> None:
+    """The reference names each table and view, and each column with the words that stand in the database."""
+    await migrate(conn)
+    text = (files("courante") / "docs" / "reference" / "tables.md").read_text("utf-8")
+    assert [name for name in TABLES if f"### {name}\n" not in text] == []
+    assert [name for name in VIEWS if f"| `{name}` |" not in text] == []
+    rows = await conn.fetch(
+        """SELECT a.attname, col_description(a.attrelid, a.attnum) FROM pg_attribute a
+            WHERE a.attrelid = ANY($1::text[]::regclass[]) AND a.attnum > 0 AND NOT a.attisdropped""",
+        TABLES,
+    )
+    missing = [tuple(row) for row in rows if not any(line.endswith(f"| {row[1]} |") for line in _lines(text, row[0]))]
+    assert missing == []
+
+
+def _lines(text: str, column: str) -> list[str]:
+    return [line for line in text.splitlines() if line.startswith(f"| `{column}` |")]
 
 
 async def test_every_named_query_fits_the_schema(conn: Connection) -> None:

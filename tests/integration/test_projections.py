@@ -84,7 +84,8 @@ async def write_everything(writer: Writer) -> None:
     await writer.put("run_ok", COMPLETED)
     await writer.put("run_bad", started(held=True))
     await writer.put("run_bad", event("run.entered", "(start)"))
-    await writer.put("run_bad", event("step.started", "fetch", attempt=1))
+    await writer.put("run_bad", event("step.failed", "fetch", attempt=1, error=ERROR))
+    await writer.put("run_bad", event("step.started", "fetch", attempt=2))
     await writer.put("run_bad", event("step.waiting", "join", attempt=1, reason="timer"), codes=[f"P2::{AT_MS + 5}"])
     await writer.put("run_bad", event("run.draining", reason="failed"))
     await writer.put("run_bad", event("token.dropped", "fetch"), codes=["W2:", "S"])
@@ -149,7 +150,8 @@ async def test_runs_that_did_not(redis: Redis, pool: Pool, env_name: str, writer
     assert bad.started_at == from_ms(writer_time(writer, "run.entered"))
     assert bad.error is not None
     steps = await steps_of(pool, "run_bad")
-    assert {step.status for step in steps.values()} == {StepStatus.CANCELLED}
+    assert steps["fetch", "", 1].status is StepStatus.FAILED
+    assert steps["fetch", "", 2].status is steps["join", "", 1].status is StepStatus.CANCELLED
     assert steps["join", "", 1].due_at == from_ms(AT_MS + 5)
     assert steps["join", "", 1].reason == "withdrawn"
     assert stuck.is_halted

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.resources import files
 
 import msgspec
 import pytest
@@ -21,8 +22,10 @@ from courante.sdk.events import (
     encode_facts,
     join_codes,
 )
+from courante.sdk.fold import FINAL
 from courante.sdk.stores.payloads import read_reference
 from courante.supervisor.entries import LogDiverged, entry_digest, quarantine, read_code, read_entry
+from courante.supervisor.projections import Projection
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 INT64 = st.integers(-(2**63), 2**63 - 1)
@@ -214,3 +217,10 @@ def test_references_are_told_from_values() -> None:
     assert (reference.digest, reference.size_bytes) == (b"\xab" * 16, 12)
     for value in (b"", b'"@"', b"@", b"@" + b"ab" * 16, b"@" + b"AB" * 16 + b":1", b"@" + b"ab" * 16 + b":1 "):
         assert read_reference(value) is None
+
+
+def test_every_event_type_is_documented() -> None:
+    """What the fold, the projections and the codes know stands in the reference."""
+    text = (files("courante") / "docs" / "reference" / "events.md").read_text("utf-8")
+    known = {*FINAL, *Projection("e").types(), *(facts.type for _, facts in CODES), "event.quarantined"}
+    assert [kind for kind in sorted(known) if f"`{kind}`" not in text] == []

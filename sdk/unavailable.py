@@ -1,0 +1,34 @@
+"""Turn what the servers' clients raise into what the public face raises."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+import asyncpg
+from redis.exceptions import RedisError
+
+from .errors import InputInvalid, ServiceUnavailable
+from .scripts import BackPressure, Closed, Late
+
+
+class AsUnavailable:
+    """A context manager; stateless. ``TimeoutError`` is an OSError: a deadline of the caller's own passes it by."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, Closed):
+            raise ServiceUnavailable("Redis has no epoch", hint="run 'courante doctor'") from error
+        if isinstance(error, BackPressure):
+            raise ServiceUnavailable("the outbox is full: is the recorder running?") from error
+        if isinstance(error, Late):
+            raise ServiceUnavailable("the start came too late to be applied safely") from error
+        if isinstance(error, RedisError):
+            raise ServiceUnavailable(f"Redis: {error}") from error
+        if isinstance(error, asyncpg.DataError):
+            raise InputInvalid(f"Postgres cannot store it: {error}") from error
+        if isinstance(error, asyncpg.PostgresError | asyncpg.InterfaceError | OSError):
+            raise ServiceUnavailable(f"Postgres: {error or type(error).__name__}") from error

@@ -1,0 +1,25 @@
+"""The functions that the samples call."""
+
+from __future__ import annotations
+
+from courante.sdk.steps import step
+
+
+@step("campaign.brief")
+def brief(given: dict[str, str]) -> dict[str, object]:
+    return {"product": given["product"], "price": 14}
+
+
+@step("campaign.headline")
+def headline(given: dict[str, str]) -> str:
+    return f"{given['product'].upper()}!"
+
+
+@step("campaign.price_tag")
+async def price_tag(price: int) -> str:
+    return f"{price} EUR"
+
+
+@step("campaign.assemble")
+def assemble(parts: dict[str, str]) -> str:
+    return f"{parts['headline']} for {parts['price-tag']}"

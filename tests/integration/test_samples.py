@@ -1,0 +1,103 @@
+"""Every sample of ``test_data`` runs on real servers as its expected result says, and its log can be replayed."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from courante.compiler.analysis import compile_workflow
+from courante.compiler.diagnostics import Severity
+from courante.compiler.normalize import read_document
+from courante.compiler.source import load_source
+from courante.sdk.embedded import Servers
+from courante.sdk.steps import REGISTRY
+
+from integration.floor import Done, Floor, open_floor
+
+SAMPLES = Path(__file__).resolve().parents[2] / "test_data"
+EXPECTED = sorted(path.name.removesuffix(".expected.json") for path in SAMPLES.glob("*.expected.json"))
+SINGLE = [name for name in EXPECTED if name != "examples"]
+ONLY_READ = {
+    "relay_prompts": "relay",
+    "graph_http": "graph",
+    "sequence_prompts": "sequence",
+}
+"""Samples with nodes that this release does not run, and their dialect."""
+DIALECTS = {"relay": "relay", "typed_steps": "typed_steps", "graph": "graph", "sequence": "sequence"}
+
+pytestmark = pytest.mark.anyio
+
+
+class Expected(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``completed``: sets of steps (``node scope``); all of one set complete before any of the next."""
+
+    input: Any
+    status: str
+    output: Any
+    completed: list[list[str]]
+
+
+def read_sample(name: str) -> Any:
+    return load_source((SAMPLES / f"{name}.yaml").read_bytes()).value
+
+
+def read_expected(name: str) -> bytes:
+    return (SAMPLES / f"{name}.expected.json").read_bytes()
+
+
+def check(done: Done, expected: Expected) -> None:
+    assert (done.result.status, done.result.output) == (expected.status, expected.output)
+    order = iter(done.completed)
+    for phase in expected.completed:
+        assert {next(order, None) for _ in phase} == set(phase)
+    assert list(order) == []
+    assert done.verification.ok, done.verification
+    assert done.verification.events == done.events[-1].seq
+
+
+@pytest.fixture(scope="module")
+async def floor(embedded_servers: Servers) -> AsyncIterator[Floor]:
+    spec = spec_from_file_location("sample_handlers", SAMPLES / "handlers.py")
+    assert spec is not None
+    assert spec.loader is not None
+    handlers = module_from_spec(spec)
+    sys.modules[spec.name] = handlers
+    spec.loader.exec_module(handlers)
+    async with open_floor(embedded_servers, REGISTRY) as made:
+        yield made
+
+
+@pytest.mark.parametrize("name", SINGLE)
+async def test_a_sample_runs_as_expected(floor: Floor, name: str) -> None:
+    """Status, output and completed steps are the expected ones, in an allowed order, and the log verifies."""
+    expected = msgspec.json.decode(read_expected(name), type=Expected)
+    check(await floor.run(read_sample(name), expected.input), expected)
+
+
+@pytest.mark.parametrize("name", ["sequential", "parallel", "branch", "loop"])
+async def test_an_example_runs_as_expected(floor: Floor, name: str) -> None:
+    """The same for the four documents of ``examples.yaml``."""
+    expected = msgspec.json.decode(read_expected("examples"), type=dict[str, Expected])
+    check(await floor.run(read_sample("examples")[name], expected[name].input), expected[name])
+
+
+@pytest.mark.parametrize(("name", "dialect"), [*DIALECTS.items(), *ONLY_READ.items()])
+def test_a_sample_is_in_its_dialect(name: str, dialect: str) -> None:
+    """Each dialect has a sample that runs; those that only read are refused for the types of their nodes alone."""
+    read = read_document(read_sample(name))
+    assert read.dialect == dialect
+    assert read.workflow is not None
+    _, diagnostics = compile_workflow(read.workflow)
+    codes = {found.code for found in diagnostics if found.severity is Severity.ERROR}
+    assert codes == ({"type_not_available"} if name in ONLY_READ else set())
+
+
+def test_every_sample_has_its_test() -> None:
+    """A sample is there with its expected result, or among those that only read."""
+    samples = {path.stem for path in SAMPLES.glob("*.yaml")}
+    assert samples == {*EXPECTED, *ONLY_READ}
