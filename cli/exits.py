@@ -8,6 +8,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import cast
 
+from .output import ReaderGone
 from .texts import cut_lines
 
 
@@ -48,6 +49,8 @@ def explain(error: BaseException) -> CliError | None:
     error = _alone(error)
     if isinstance(error, CliError):
         return error
+    if isinstance(error, ReaderGone):
+        return CliError(ExitCode.OK, "reader_gone", "the reader of the output has left")
     return _explain_ours(error) or _explain_services(error)
 
 

@@ -11,7 +11,7 @@ from click import style, unstyle
 
 from .output import Output
 from .run_view import RunView, head_lines, step_lines, utc_now
-from .steps_view import ENDED, StepView, progress_text, step_line
+from .steps_view import ENDED, NOT_REACHED, StepView, progress_text, step_line
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -80,7 +80,7 @@ class Progress:
         is_old = self._told.get((step.id, step.scope)) == said
         self._told[step.id, step.scope] = said
         is_silent = step.started_at is None and step.status not in ENDED
-        return not is_old and not is_silent and step.reason != "not_reached"
+        return not is_old and not is_silent and step.reason != NOT_REACHED
 
 
 def _make_live(*, is_colour: bool) -> Live:

@@ -6,7 +6,6 @@ first line of help for that reason (a test holds the two against each other).
 
 from __future__ import annotations
 
-import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -119,10 +118,6 @@ def run_cli(argv: Sequence[str]) -> int:
         return _interrupted()
     except KeyboardInterrupt:
         return _interrupted()
-    except BrokenPipeError:
-        # who read our output has gone: nobody is left to be told, and Python must not try at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitCode.OK
     except click.ClickException as error:
         return _usage(error, Output(is_json=call.is_json or "--json" in argv))
     except Exception as error:  # noqa: BLE001  # the last line: whatever it is, it is told
@@ -155,6 +150,8 @@ def _failed(error: Exception, out: Output) -> int:
         traceback.print_exception(error)
         out.error("internal_error", f"{type(error).__name__}: {error}", "this is a fault of courante: please report it")
         return ExitCode.INVALID
+    if known.exit_code == ExitCode.OK:
+        return ExitCode.OK
     if known.exit_code == ExitCode.INTERRUPTED and not out.is_json:  # as asked: no error
         out.note(known.message)
         out.note(known.hint)

@@ -31,6 +31,10 @@ STATUS_COLOURS = {
 }
 
 
+class ReaderGone(Exception):
+    """Whoever read our output has left, as ``head`` does: nobody is left to be told anything."""
+
+
 class Output:
     """Where a command writes. ``stdout`` and ``stderr`` may be given for tests."""
 
@@ -135,10 +139,14 @@ def _cut_styled(cells: Sequence[str], room: int) -> str:
 
 
 def _write(stream: IO[str], line: str) -> None:
-    """Text that the stream's encoding lacks is written with escapes rather than not at all."""
+    """Text that the stream's encoding lacks is written with escapes rather than not at all. Raises ReaderGone."""
     try:
-        stream.write(line + "\n")
-    except UnicodeEncodeError:
-        encoding = getattr(stream, "encoding", None) or "ascii"
-        stream.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")
-    stream.flush()
+        try:
+            stream.write(line + "\n")
+        except UnicodeEncodeError:
+            encoding = getattr(stream, "encoding", None) or "ascii"
+            stream.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+        stream.flush()
+    except BrokenPipeError as cause:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # Python flushes once more at exit
+        raise ReaderGone from cause

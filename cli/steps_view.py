@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from click import style
+from click import style, unstyle
 
 from ..compiler.ir import Ir
 from ..sdk.events import ErrorInfo
@@ -18,6 +18,9 @@ from .texts import cut, duration_text, iso
 
 DONE = frozenset({StepStatus.SUCCEEDED, StepStatus.SKIPPED})
 ENDED = DONE | {StepStatus.FAILED, StepStatus.CANCELLED}
+STATUS_WIDTH = 10
+TIME_WIDTH = 7
+NOT_REACHED = "not_reached"
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _GLYPHS = {
     StepStatus.SUCCEEDED: ("✓", "green"),
@@ -87,17 +90,20 @@ def step_views(run: RunRow, ir: Ir | None, rows: Sequence[StepRow]) -> list[Step
 
 
 def progress_text(steps: Sequence[StepView]) -> str:
-    """``3/5 complete``."""
-    return f"{sum(step.status in DONE for step in steps):,}/{len(steps):,} complete"
+    """``3/5 complete``: those that succeeded, or were skipped before the run's end."""
+    done = sum(step.status in DONE and step.reason != NOT_REACHED for step in steps)
+    return f"{done:,}/{len(steps):,} complete"
 
 
 def step_line(step: StepView, now: datetime, *, width: int, label_width: int, frame: int | None = None) -> str:
     """One line: glyph, name, status, time, and what there is to say. frame: of the spinner, None: it stands."""
-    glyph = _glyph(step.status, frame)
-    parts = [step.label.ljust(label_width), f"{status_text(str(step.status))}{' ' * (10 - len(step.status))}"]
-    parts.append(_time(step, now).rjust(7))
-    used = 2 + label_width + 2 + 10 + 2 + 7 + 2
-    return f"{glyph} {'  '.join(parts)}  {style(cut(_note(step), max(0, width - used)), dim=True)}".rstrip()
+    head = f"{_glyph(step.status, frame)} {step.label.ljust(label_width)}  {status_text(str(step.status))}"
+    time, note = _time(step, now), _note(step)
+    if not time and not note:
+        return head
+    head += f"{' ' * (STATUS_WIDTH - len(step.status))}  {time.rjust(TIME_WIDTH)}"
+    room = width - len(unstyle(head)) - 2
+    return f"{head}  {style(cut(note, max(0, room)), dim=True)}" if note else head
 
 
 def _view(row: StepRow, scope: str) -> StepView:
@@ -125,7 +131,7 @@ def _absent(node: str, status: RunStatus) -> StepView:
         return StepView(id=node, scope="", status=StepStatus.PENDING)
     if status is RunStatus.COMPLETED:
         return StepView(id=node, scope="", status=StepStatus.SKIPPED, reason="branch_not_taken")
-    return StepView(id=node, scope="", status=StepStatus.CANCELLED, reason="not_reached")
+    return StepView(id=node, scope="", status=StepStatus.SKIPPED, reason=NOT_REACHED)
 
 
 def _glyph(status: StepStatus, frame: int | None) -> str:

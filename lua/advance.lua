@@ -52,7 +52,9 @@ while i <= #ARGV do
   local count, blob, words = tonumber(ARGV[i + 5]), ARGV[i + 6], tonumber(ARGV[i + 7])
   local record = run.st and get_field(run, 't' .. token)
   local verdict = 'A'
-  if not run.st or not record then
+  if run.is_broken then
+    verdict = 'C'
+  elseif not run.st or not record then
     verdict = 'D'
   elseif run.st == 'E' then
     verdict = 'E'

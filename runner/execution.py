@@ -5,6 +5,7 @@ Nodes that return at once run inline; the others in a task each. Whatever user c
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
@@ -150,9 +151,13 @@ class Executor:
                 log.warning("node_type_unknown", type=work.node.type, run_id=work.run_id)
             else:
                 outcome = await run(work, self._steps, self._consumer)
-            if isinstance(outcome, GivenBack):
-                log.warning("handler_unknown", handler=work.node.config.get("handler"), run_id=work.run_id)
-        except Exception as error:  # noqa: BLE001 - user code may raise anything
+                if isinstance(outcome, GivenBack):
+                    log.warning("handler_unknown", handler=work.node.config.get("handler"), run_id=work.run_id)
+        except anyio.get_cancelled_exc_class() as error:
+            if anyio.current_effective_deadline() == -math.inf:
+                raise
+            outcome = self._failure(work, error)  # the step's own doing: it awaited something that was cancelled
+        except (Exception, SystemExit, GeneratorExit) as error:  # user code may raise anything, also sys.exit()
             outcome = self._failure(work, error)
         self._running.pop((work.run_id, work.key), None)
         ms = int((time.monotonic() - work.started_at) * 1000)

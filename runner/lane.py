@@ -2,7 +2,10 @@
 
 ``_pump`` sends what has finished and takes what comes back; ``_listen`` waits in a blocking read, with slots
 reserved, for what arrives while there is nothing to send. Neither ever times out a read: what a cancelled read had
-been given would stay pending.
+been given would stay pending. After a broken one the lane opens what it holds without knowing.
+
+A batch that the script refuses is sent again one by one, so that a corrupt run stops nobody else: what is refused
+alone is dropped and logged, and stays pending.
 """
 
 from __future__ import annotations
@@ -13,22 +16,25 @@ from collections import deque
 import anyio
 import structlog
 from redis.asyncio import Redis
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
 
 from ..sdk.keys import PartitionKeys
 from ..sdk.scripts import QUEUE_GROUP, Advanced, BackPressure, Closed, Word, advance, open_partition
-from ..sdk.streams import read_group
 from .execution import Executor
+from .listener import Listener
 from .settling import Transition
 from .slots import Slots
 
 WRITES_MAX = 900
 """About how many writes one call may make; the rest goes with the next."""
+WANT_MAX = 1_000
+"""Tokens that one call may bring: Lua returns at most 8,000 values at once."""
 RESERVED_MAX = 4
 """Slots that a blocking read keeps: the first reader in line is given everything."""
-BLOCK_MS = 2_000
 BACKOFF_S_MAX = 5.0
 STREAM_NAMES = ("high", "normal", "low")
+PASSING = ("NOGROUP", "BUSY", "LOADING", "OOM", "MISCONF", "READONLY", "CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN", "NOREPLICAS")
+"""Refusals that are about the server, not about what it was sent."""
 log = structlog.get_logger()
 
 
@@ -49,23 +55,23 @@ class Lane:
         outbox_hard_max: int,
     ) -> None:
         self._redis = redis
-        self._listener = listener
         self._keys = keys
         self._consumer = consumer
         names = [f"{queue}:{priority}" for priority in STREAM_NAMES for queue in ("system", *queues)]
         self.streams = [keys.queue(name) for name in names]
-        self._numbers = {stream: i + 1 for i, stream in enumerate(self.streams)}
+        self._listener = Listener(listener, consumer, self.streams)
         self._executor = executor
         self._slots = slots
         self._limits = (str(outbox_soft_max), str(outbox_hard_max))
         self._finished: deque[Transition] = deque()
         self._opened: list[tuple[int, str]] = []
+        self._entries: set[tuple[int, str]] = set()
         self._wake = anyio.Event()
         self._call = 0
         self._held = 0
         self._stopping = anyio.Event()
         self._is_listening = True
-        self._listener_id = 0
+        self._broken: anyio.Event | None = None
         self.applied = 0
         self.refused = 0
 
@@ -96,24 +102,25 @@ class Lane:
         self._wake.set()
 
     async def _open(self) -> None:
-        """Make the groups of the streams; wait while the partition is closed."""
-        while True:
+        """Make the groups of the streams; wait while the partition is closed, unless told to stop."""
+        while not self._stopping.is_set():
             try:
                 await open_partition(
                     self._redis, self._keys, [(stream, QUEUE_GROUP) for stream in self.streams], epoch=None
                 )
-                self._listener_id = int(await self._listener.client_id())
                 return
             except Closed:
                 log.warning("partition_closed", partition=self._keys.base)
-                await anyio.sleep(0.5)
-            except RedisError as error:
+            except (RedisError, OSError) as error:
                 log.warning("redis_unreachable", error=str(error))
-                await anyio.sleep(0.5)
+            with anyio.move_on_after(0.5):
+                await self._stopping.wait()
 
     async def _pump(self) -> None:
         is_first = True
         while True:
+            if self._broken is not None:
+                await self._find_given()
             if not (self._finished or self._opened or is_first):
                 if not self._is_listening and self._held == 0:
                     return
@@ -128,17 +135,77 @@ class Lane:
                 writes += transition.writes
                 batch.append(transition)
             opened, self._opened = self._opened, []
-            want = 0 if self._stopping.is_set() else max(0, self._slots.free)
+            want = 0 if self._stopping.is_set() else min(WANT_MAX, max(0, self._slots.free))
             self._slots.take(want)
             answer = await self._advance(batch, opened, want)
+            for transition in batch:
+                self._entries.discard(_entry_of(transition.words[3], transition.words[4]))
             tokens = answer.tokens
             self._slots.give(want + len(opened) - len(tokens))
             self._held += len(tokens)
             for token in tokens:
-                self._executor.receive(token, answer.now_ms)
+                self._receive(token, answer.now_ms)
+
+    def _receive(self, token: list[bytes], now_ms: int) -> None:
+        """Hand a token to the executor; one that nobody can read stays pending and costs no slot."""
+        self._entries.add(_entry_of(token[0], token[1]))
+        try:
+            self._executor.receive(token, now_ms)
+        except Exception as error:
+            log.exception("token_unreadable", run_id=token[2], token=token[3], error=str(error))
+            self._held -= 1
+            self._slots.give()
+
+    async def _find_given(self) -> None:
+        """Open the entries that a broken read was given: pending for this worker, and not in its hands.
+
+        Nothing else is under way here: the listener waits for this, and the pump is this.
+        """
+        assert self._broken is not None
+        delay = 0.05
+        while True:
+            try:
+                if self._listener.is_group_missing:
+                    await self._open()
+                given = await self._listener.read_given(self._redis)
+                found = sorted(set(given) - self._entries - set(self._opened))
+                self._slots.take(len(found))
+                self._opened += found
+                break
+            except (RedisError, OSError) as error:
+                log.warning("redis_unreachable", error=str(error))
+            if self._stopping.is_set():
+                break
+            await anyio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+            delay = min(BACKOFF_S_MAX, delay * 2)
+        self._broken.set()
+        self._broken = None
 
     async def _advance(self, batch: list[Transition], opened: list[tuple[int, str]], want: int) -> Advanced:
-        """One call, repeated under the same number until it is answered."""
+        """Send a batch, if need be one by one."""
+        try:
+            return await self._send(batch, opened, want)
+        except ResponseError as error:
+            log.error("advance_refused", error=str(error), transitions=len(batch), opened=len(opened))
+        parts: list[tuple[list[Transition], list[tuple[int, str]], int]] = [([one], [], 0) for one in batch]
+        parts += [([], [one], 0) for one in opened]
+        parts.append(([], [], want))
+        now_ms = 0
+        tokens: list[list[bytes]] = []
+        for some, one, count in parts:
+            try:
+                answer = await self._send(some, one, count)
+            except ResponseError as error:
+                self.refused += len(some)
+                words = some[0].words if some else ["", ""]
+                log.error("transition_dropped", run_id=words[0], token=words[1], opened=one, error=str(error))
+                continue
+            now_ms = answer.now_ms
+            tokens += answer.tokens
+        return Advanced("", now_ms, tokens)
+
+    async def _send(self, batch: list[Transition], opened: list[tuple[int, str]], want: int) -> Advanced:
+        """One call, repeated under the same number until it is answered. Raises ResponseError for a refusal."""
         self._call += 1
         words: list[Word] = [self._consumer, self._call, want, *self._limits, len(opened)]
         for number, entry in opened:
@@ -155,11 +222,15 @@ class Lane:
             except Closed:
                 log.warning("partition_closed", partition=self._keys.base)
             except ResponseError as error:
-                log.error("advance_refused", error=str(error))
+                if not is_passing(error):
+                    raise
+                log.warning("redis_refuses", error=str(error))
                 if "NOGROUP" in str(error):
                     await self._open()
             except (RedisError, OSError) as error:
                 log.warning("redis_unreachable", error=str(error))
+            if self._stopping.is_set() and not batch and not opened:
+                return Advanced("", 0, [])
             await anyio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
             delay = min(BACKOFF_S_MAX, delay * 2)
         self.applied += answer.verdicts.count("A")
@@ -181,37 +252,30 @@ class Lane:
             if not reserved:
                 continue
             self._slots.take(reserved)
-            found = await self._read(reserved)
-            self._slots.give(reserved - len(found))
+            found = await self._listener.read(reserved)
+            self._slots.give(reserved - len(found or []))
             if found:
                 self._opened += found
                 self._wake.set()
+            elif found is None:
+                broken = self._broken = anyio.Event()
+                self._wake.set()
+                await broken.wait()
         self._is_listening = False
         self._wake.set()
-
-    async def _read(self, count: int) -> list[tuple[int, str]]:
-        """One blocking read; returns (number of the stream, entry id)."""
-        try:
-            page = await read_group(
-                self._listener, QUEUE_GROUP, self._consumer, self.streams, count=count, block_ms=BLOCK_MS
-            )
-            return [(self._numbers[stream], entry) for stream, entries in page for entry, _ in entries]
-        except ResponseError as error:
-            log.warning("read_refused", error=str(error))
-            await anyio.sleep(0.2)
-            if "NOGROUP" in str(error):
-                await self._open()
-        except (RedisError, OSError) as error:
-            log.warning("redis_unreachable", error=str(error))
-            await anyio.sleep(0.2)
-        return []
 
     async def _unblock_when_stopped(self) -> None:
         """End the blocking read at once, without losing what it may have been given."""
         await self._stopping.wait()
         while self._is_listening:
-            try:
-                await self._redis.client_unblock(self._listener_id)
-            except (RedisError, OSError) as error:
-                log.warning("redis_unreachable", error=str(error))
+            await self._listener.unblock(self._redis)
             await anyio.sleep(0.02)
+
+
+def is_passing(error: ResponseError) -> bool:
+    """Whether the same call may be answered later."""
+    return isinstance(error, OutOfMemoryError | ReadOnlyError) or str(error).startswith(PASSING)
+
+
+def _entry_of(number: Word, entry: Word) -> tuple[int, str]:
+    return int(number), entry.decode() if isinstance(entry, bytes) else str(entry)

@@ -9,6 +9,7 @@ from typing import TypeAlias
 from ..sdk.events import ErrorInfo
 from ..sdk.step_context import StepError
 
+TYPE_MAX = 200
 MESSAGE_MAX = 2_000
 TRACEBACK_MAX = 8_000
 """Characters; the last frames are kept."""
@@ -54,17 +55,25 @@ def describe(error: BaseException, node: str, attempt: int, worker: str) -> Erro
     """Return what the log keeps of an exception; texts are cut and made valid UTF-8."""
     if isinstance(error, StepError):
         return ErrorInfo(
-            type=error.type, message=_clean(str(error), MESSAGE_MAX), node=node, attempt=attempt, worker=worker
+            type=_clean(error.type, TYPE_MAX), message=_clean(str(error), MESSAGE_MAX), node=node, attempt=attempt, worker=worker
         )
     frames = "".join(tracebacks.format_exception(error))
     return ErrorInfo(
-        type=type(error).__name__,
-        message=_clean(str(error), MESSAGE_MAX),
+        type=_clean(type(error).__name__, TYPE_MAX),
+        message=_clean(_text_of(error), MESSAGE_MAX),
         node=node,
         attempt=attempt,
         worker=worker,
         traceback=_clean(frames[-TRACEBACK_MAX:], TRACEBACK_MAX),
     )
+
+
+def _text_of(error: BaseException) -> str:
+    """Return what an exception says; its ``__str__`` is user code too."""
+    try:
+        return str(error)
+    except Exception as second:  # noqa: BLE001 - whatever it raises, the worker lives on
+        return f"(its text cannot be had: {type(second).__name__})"
 
 
 def _clean(text: str, limit: int) -> str:

@@ -163,9 +163,7 @@ class Settler:
 
     def _failed(self, work: Work, error: ErrorInfo, ms: int) -> Transition:
         decision, effect = rules.failed(work.plan.ir, work.node)
-        facts = self._event(
-            work, "step.failed", attempt=work.attempt, worker=self._worker, ms=ms, error=error
-        )
+        facts = self._event(work, "step.failed", attempt=work.attempt, worker=self._worker, ms=ms, error=error)
         content = msgspec.json.encode(error)
         keep = self._kept(work, "FAILED")
         if not decision:

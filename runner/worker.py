@@ -62,6 +62,7 @@ class Worker:
         self._lanes: list[Lane] = []
         self._listeners: list[Redis] = []
         self._scope = anyio.CancelScope()
+        self._is_stopping = False
 
     async def run(self) -> None:
         """Work until ``stop``; then leave nothing behind: neither an entry nor a consumer."""
@@ -91,6 +92,8 @@ class Worker:
                 outbox_hard_max=self._limits[1],
             )
             self._lanes.append(lane)
+            if self._is_stopping:
+                lane.stop()
         log.info("worker_started", worker=self.name, queues=self._queues, concurrency=self._slots.total)
         with self._scope:
             async with anyio.create_task_group() as group:
@@ -107,6 +110,7 @@ class Worker:
     def stop(self) -> None:
         """Take no more; finish what is held."""
         log.info("worker_stopping", worker=self.name)
+        self._is_stopping = True
         for lane in self._lanes:
             lane.stop()
 
@@ -152,18 +156,14 @@ class Worker:
     async def _leave(self) -> None:
         """Drop this consumer from the groups, where nothing of its is pending, and its own key."""
         try:
-            for number in self._partitions:
+            for number, lane in zip(self._partitions, self._lanes, strict=True):
                 partition = self._keys.partition(number)
                 is_free = True
-                for lane in self._lanes:
-                    for stream in lane.streams:
-                        pending = await self._redis.xpending_range(
-                            stream, QUEUE_GROUP, "-", "+", 1, consumername=self.name
-                        )
-                        if pending:
-                            is_free = False
-                        else:
-                            await self._redis.xgroup_delconsumer(stream, QUEUE_GROUP, self.name)
+                for stream in lane.streams:
+                    if await self._redis.xpending_range(stream, QUEUE_GROUP, "-", "+", 1, consumername=self.name):
+                        is_free = False
+                    else:
+                        await self._redis.xgroup_delconsumer(stream, QUEUE_GROUP, self.name)
                 if is_free:
                     await self._redis.delete(partition.worker(self.name))
                     await self._redis.zrem(partition.workers, self.name)

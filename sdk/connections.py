@@ -16,14 +16,17 @@ CONNECTIONS_MAX = 32
 TIMEOUT_S = 30.0
 
 
-def connect_redis(url: str, *, is_blocking: bool = False) -> Redis:
-    """Return a client. ``is_blocking``: for reads that block; they are not timed out, a cancelled one loses entries."""
+def connect_redis(url: str, *, is_blocking: bool = False, connections_max: int = CONNECTIONS_MAX) -> Redis:
+    """Return a client. ``is_blocking``: for reads that block; they are not timed out, a cancelled one loses entries.
+
+    connections_max: at least the number of reads that block at the same time.
+    """
     pool = BlockingConnectionPool.from_url(
         url,
         retry=Retry(NoBackoff(), 0),
         socket_timeout=None if is_blocking else TIMEOUT_S,
         socket_connect_timeout=5.0,
-        max_connections=CONNECTIONS_MAX,
+        max_connections=connections_max,
         timeout=TIMEOUT_S,
     )
     return Redis.from_pool(pool)

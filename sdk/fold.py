@@ -127,10 +127,12 @@ class Folder:
         return self.ir.nodes[self._step(facts)[0]]
 
     def _token(self, place: tuple[int, Scope], *kinds: TokenKind) -> Token:
-        """The living token at a place, of one of ``kinds``."""
+        """The living token at a place, of one of ``kinds``, not parked."""
         token = self.marking.tokens.get(place)
         if token is None or token.kind not in kinds:
             raise Corrupt(f"no such token lives at {token_key(*place)}")
+        if token.due:
+            raise Corrupt(f"the token {token_key(*place)} is parked")
         return token
 
     def _take(self, node: int, scope: Scope) -> Token:
@@ -141,6 +143,7 @@ class Folder:
 
     def _settle(self, event: RecordedEvent, decision: str, position: int = 0) -> None:
         number, scope = self._step(event.facts)
+        self._token((number, scope), *TokenKind)
         token = self._take(number, scope)
         if self.marking.phase is not RunPhase.RUNNING:
             return
@@ -163,7 +166,8 @@ class Folder:
             self._enter(0)
 
     def _run_entered(self, event: RecordedEvent) -> None:
-        token = self._take(START_NODE, ())
+        token = self._token((START_NODE, ()), TokenKind.CURSOR)
+        self._take(START_NODE, ())
         self.status = "RUNNING"
         if self.marking.phase is RunPhase.RUNNING:
             if event.facts.reason:
@@ -258,7 +262,9 @@ class Folder:
     def _token_gone(self, event: RecordedEvent) -> None:
         if self.marking.phase is RunPhase.RUNNING:
             raise Corrupt("no token is taken from a run that goes on")
-        self._take(*self._place(event.facts))
+        token = self._take(*self._place(event.facts))
+        if bool(token.due) != (event.facts.type == "token.withdrawn"):
+            raise Corrupt("a sweep withdraws what is parked, a worker drops what is not")
 
     def _join_fired(self, event: RecordedEvent) -> None:
         place = self._place(event.facts)

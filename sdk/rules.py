@@ -121,7 +121,7 @@ def settle(ir: Ir, number: int, scope: Scope, decision: str, position: int = 0) 
     if not position:
         effects.extend(_loop_moves(ir, node, scope, decision[-1]))
     for i in range(position, len(outs) if decision[-1] != "b" else 0):
-        if len(effects) >= EFFECTS_MAX:
+        if len(effects) >= EFFECTS_MAX and i > position:
             return effects, i
         edge = ir.edges[outs[i]]
         if decision[i] == "l":
@@ -210,5 +210,3 @@ def _go_back(ir: Ir, node: Node, scope: Scope) -> Effect:
     reached = project(node.levels, around, entry.levels)
     delay_ms = node.loop.delay_ms if node.loop is not None else 0
     return Emit(region.entry, reached, f"{BACK}{region.node}", delay_ms)
-
-

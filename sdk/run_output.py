@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import msgspec
 
-from ..compiler.cel import EvaluationError, compile_expression
+from ..compiler.cel import EvaluationError, Expression, compile_expression
 from ..compiler.ir import ReadKind
 from .plan import Plan
+from .step_context import StepError, encode_json
 
 ROOTS = frozenset({"input", "steps", "outputs", "tasks", "run"})
 FIELD = {ReadKind.OUTPUT: "output", ReadKind.STEP_INPUT: "input", ReadKind.ERROR: "error"}
@@ -34,14 +36,22 @@ def run_output(plan: Plan, values: Sequence[bytes | None]) -> bytes:
     for read, value in zip(ir.output_reads, values, strict=True):
         if read.kind is ReadKind.INPUT:
             context["input"] = msgspec.json.decode(value or b"null")
-        elif read.kind is ReadKind.STATUS:
-            steps.setdefault(ir.nodes[read.node].id, {})["status"] = "SKIPPED" if value is None else value.decode()
+            continue
+        step = steps.setdefault(ir.nodes[read.node].id, {})
+        if read.kind is ReadKind.STATUS:
+            step["status"] = "SKIPPED" if value is None else value.decode()
         elif value is not None:
-            steps.setdefault(ir.nodes[read.node].id, {})[FIELD[read.kind]] = msgspec.json.decode(value)
+            step[FIELD[read.kind]] = msgspec.json.decode(value)
     context["outputs"] = {name: step["output"] for name, step in steps.items() if "output" in step}
     try:
-        return msgspec.json.encode(compile_expression(ir.output, roots=ROOTS).evaluate(context))
+        return encode_json(_compiled(ir.output).evaluate(context))
     except EvaluationError as error:
         raise OutputError(f"{error} (in {ir.output!r})") from error
-    except (TypeError, ValueError, OverflowError) as error:
+    except StepError as error:
         raise OutputError(f"the output is no JSON value: {error}") from error
+
+
+@lru_cache(maxsize=1_000)
+def _compiled(source: str) -> Expression:
+    """A workflow has one output expression and many runs."""
+    return compile_expression(source, roots=ROOTS)

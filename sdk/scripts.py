@@ -180,6 +180,11 @@ async def release_timers(
     return int(answer[1]), int(answer[2])
 
 
+async def expire_runs(redis: Connection, keys: PartitionKeys, ttl_s: int, run_ids: Sequence[str]) -> None:
+    """Give the keys of recorded runs a time-to-live, and say so. ``run_ids``: at most 500. Idempotent."""
+    await run_script(redis, load_script("expire_runs"), [keys.meta], [ttl_s, *run_ids])
+
+
 async def open_partition(
     redis: Connection, keys: PartitionKeys, streams: Sequence[tuple[str, str]], *, epoch: int | None
 ) -> int:

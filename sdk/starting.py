@@ -62,7 +62,7 @@ async def apply_starts(
         more = _start_words(command, plan, kept)
         if count and (count >= RUNS_MAX or writes + len(more) > 3 * WRITES_MAX):
             verdicts += await start_runs(redis, partition, words)
-            words = [outbox_hard_max]
+            words = list(head)
             writes = count = 0
         words += more
         writes += len(more)

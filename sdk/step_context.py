@@ -153,12 +153,13 @@ class Roots(dict[str, Any]):
             if read.kind is ReadKind.INPUT:
                 continue
             name = nodes[read.node].id
+            found = steps.setdefault(name, {})  # also where it has no value: has(steps.x.output) is false, no error
             if read.kind is ReadKind.STATUS:
-                steps.setdefault(name, {})["status"] = "SKIPPED" if value is None else value.decode()
+                found["status"] = "SKIPPED" if value is None else value.decode()
             elif value is not None:
-                steps.setdefault(name, {})[_STEP_FIELD[read.kind]] = decode_json(value)
+                found[_STEP_FIELD[read.kind]] = decode_json(value)
                 if read.kind is ReadKind.OUTPUT:
-                    outputs[name] = steps[name]["output"]
+                    outputs[name] = found["output"]
         self["steps"] = self["tasks"] = steps
         self["outputs"] = outputs
 

@@ -12,12 +12,24 @@ StreamEntry: TypeAlias = tuple[str, Fields]
 
 
 async def read_group(
-    redis: Redis, group: str, consumer: str, streams: Sequence[str], *, count: int, block_ms: int
+    redis: Redis,
+    group: str,
+    consumer: str,
+    streams: Sequence[str],
+    *,
+    count: int,
+    block_ms: int | None = None,
+    after: str = ">",
 ) -> list[tuple[str, list[StreamEntry]]]:
-    """Wait up to ``block_ms`` for entries new to the group; per stream at most ``count``. Empty where none came."""
-    answer = await redis.xreadgroup(group, consumer, cast("Any", dict.fromkeys(streams, ">")), count=count, block=block_ms)
-    pages = cast("list[tuple[bytes, list[tuple[bytes, Fields]]]]", answer or [])
-    return [(stream.decode(), [(entry.decode(), fields) for entry, fields in entries]) for stream, entries in pages]
+    """Wait up to ``block_ms`` for entries new to the group; per stream at most ``count``. Empty where none came.
+
+    after: an entry id; then what is pending for this consumer after it, at once. An entry that was deleted meanwhile
+    has no fields.
+    """
+    wanted = cast("Any", dict.fromkeys(streams, after))
+    answer = await redis.xreadgroup(group, consumer, wanted, count=count, block=block_ms)
+    pages = cast("list[tuple[bytes, list[tuple[bytes, Fields | None]]]]", answer or [])
+    return [(stream.decode(), [(entry.decode(), fields or {}) for entry, fields in page]) for stream, page in pages]
 
 
 async def claim_stale(

@@ -5,7 +5,10 @@ The script that brings the counter to zero says so on the ``done`` stream; a swe
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import anyio
+import asyncpg
 import msgspec
 import structlog
 from redis.asyncio import Redis
@@ -15,10 +18,17 @@ from ..sdk.catalog import Catalog
 from ..sdk.errors import CouranteError
 from ..sdk.events import ErrorInfo, Facts, encode_blob, encode_facts
 from ..sdk.keys import Keys, PartitionKeys
-from ..sdk.payloads import INLINE_BYTES_MAX, PayloadMissing, is_reference, load_payload, store_payload
+from ..sdk.payloads import (
+    INLINE_BYTES_MAX,
+    PayloadMissing,
+    PayloadTooLarge,
+    is_reference,
+    load_payload,
+    store_payload,
+)
 from ..sdk.plan import Plan
 from ..sdk.run_output import OutputError, run_output
-from ..sdk.scripts import DONE_GROUP, Closed, RunLook, Word, finish_runs, look_at_runs
+from ..sdk.scripts import DONE_GROUP, Closed, RunLook, Word, finish_runs, look_at_runs, open_partition
 from ..sdk.streams import StreamEntry, claim_stale, read_group
 
 BATCH = 200
@@ -26,6 +36,8 @@ BLOCK_MS = 2_000
 STALE_MS = 10_000
 SWEEP_S = 5.0
 SWEEP_PAGE = 1_000
+SWEEP_TURN_S = 0.2
+TRANSIENT = (RedisError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError, CouranteError)
 STATUS = {"": "COMPLETED", "failed": "FAILED", "cancelled": "CANCELLED", "timed_out": "TIMED_OUT", "expired": "TIMED_OUT"}
 EVENT = {
     "COMPLETED": "run.completed",
@@ -52,20 +64,45 @@ class Completion:
         self.ended = 0
 
     async def run(self) -> None:
-        """Read ``done`` until cancelled."""
+        """Read ``done`` until cancelled. After a fault, first what an unheard answer has given to this consumer."""
+        after = "0"
         while True:
             try:
-                page = await read_group(
-                    self._blocking, DONE_GROUP, self._consumer, [self._partition.done], count=BATCH, block_ms=BLOCK_MS
-                )
-                for _, entries in page:
-                    await self._end_some([_read_done(entry) for entry in entries])
+                after = await self._read(after)
             except (Closed, ResponseError) as error:
                 log.warning("completion_refused", error=str(error), partition=self._partition.base)
+                if "NOGROUP" in str(error):
+                    await self._make_group()
+                after = "0"
                 await anyio.sleep(0.5)
-            except (RedisError, OSError, CouranteError) as error:
+            except TRANSIENT as error:
                 log.warning("completion_failed", error=str(error), partition=self._partition.base)
+                after = "0"
                 await anyio.sleep(0.2)
+
+    async def _read(self, after: str) -> str:
+        """One read, of new entries or of those pending here after an id; returns where to go on."""
+        pages = await read_group(
+            self._blocking,
+            DONE_GROUP,
+            self._consumer,
+            [self._partition.done],
+            count=BATCH,
+            block_ms=BLOCK_MS,
+            after=after,
+        )
+        entries = [entry for _, page in pages for entry in page]
+        await self._end_some(_read_done(entries))
+        if after == ">":
+            return after
+        return entries[-1][0] if entries else ">"
+
+    async def _make_group(self) -> None:
+        """Somebody has deleted the stream, and its group with it."""
+        try:
+            await open_partition(self._redis, self._partition, [(self._partition.done, DONE_GROUP)], epoch=None)
+        except (Closed, RedisError, OSError) as error:
+            log.warning("completion_failed", error=str(error), partition=self._partition.base)
 
     async def sweep(self) -> None:
         """Take over what another supervisor left, and look for runs whose word was lost, until cancelled."""
@@ -75,35 +112,58 @@ class Completion:
             try:
                 await self._take_over()
                 cursor = await self._look_for_lost(cursor)
-            except (RedisError, OSError, Closed, CouranteError) as error:
+            except (*TRANSIENT, Closed) as error:
                 log.warning("sweep_failed", error=str(error), partition=self._partition.base)
 
     async def _take_over(self) -> None:
         stale = await claim_stale(
             self._redis, self._partition.done, DONE_GROUP, self._consumer, idle_ms=STALE_MS, count=BATCH
         )
-        entries = [_read_done(entry) for entry in stale]
+        entries = _read_done(stale)
         if entries:
             log.info("completions_taken_over", runs=len(entries))
             await self._end_some(entries)
 
     async def _look_for_lost(self, cursor: int) -> int:
-        """One page of the runs; a walk over all of them takes as many turns as there are pages."""
-        following, found = await self._redis.scan(cursor, match=self._partition.run("*"), count=SWEEP_PAGE)
-        if found:
-            ids = [key.decode().rpartition(":")[2] for key in found]
+        """Walk over the runs for a while; returns where the next turn goes on, 0 when all have been seen."""
+        until = anyio.current_time() + SWEEP_TURN_S
+        while True:
+            cursor, found = await self._redis.scan(cursor, match=self._partition.run("*"), count=SWEEP_PAGE)
+            ids = [key.decode().removeprefix(self._partition.run("")) for key in found]
             looks = await look_at_runs(self._redis, self._partition, [(run_id, "") for run_id in ids])
             lost = [
                 ("", run_id, look.ir_hash)
                 for run_id, look in zip(ids, looks, strict=True)
                 if look.phase in ("R", "D") and look.counter == 0
             ]
-            if lost:
-                await self._end_some(lost)
-        return int(following)
+            await self._end_some(lost)
+            if not cursor or anyio.current_time() > until:
+                return int(cursor)
 
     async def _end_some(self, entries: list[tuple[str, str, str]]) -> None:
-        """End runs, given as (entry id in ``done``, run, IR). Two round trips for all of them."""
+        """End runs, given as (entry id in ``done``, run, IR). A run that cannot be ended leaves the others alone."""
+        if not entries:
+            return
+        try:
+            await self._end_all(entries)
+            return
+        except (*TRANSIENT, Closed) as error:
+            if len(entries) == 1 or not isinstance(error, (ResponseError, CouranteError)):
+                raise
+        except Exception:
+            log.exception("completions_apart", runs=len(entries))
+        for one in entries:
+            try:
+                await self._end_all([one])
+            except (RedisError, OSError) as error:
+                if not isinstance(error, ResponseError):
+                    raise
+                log.error("completion_impossible", run_id=one[1], error=str(error))
+            except Exception:
+                log.exception("completion_impossible", run_id=one[1])
+
+    async def _end_all(self, entries: list[tuple[str, str, str]]) -> None:
+        """Two round trips for all of them."""
         plans = [await self._catalog.plan(ir_hash) for _, _, ir_hash in entries]
         wanted = [(run_id, " ".join(plan.output_reads())) for (_, run_id, _), plan in zip(entries, plans, strict=True)]
         looks = await look_at_runs(self._redis, self._partition, wanted)
@@ -125,7 +185,7 @@ class Completion:
                 output = run_output(plan, [await self._resolve(value) for value in look.values])
                 if len(output) > INLINE_BYTES_MAX:
                     output = await store_payload(self._redis, self._keys, output)
-            except (OutputError, PayloadMissing) as problem:
+            except (OutputError, PayloadMissing, PayloadTooLarge) as problem:
                 status = "FAILED"
                 error = ErrorInfo(type="OUTPUT_ERROR", message=str(problem))
         facts = Facts(type=EVENT[status], reason=look.reason if look.reason == "expired" else "", error=error)
@@ -139,7 +199,10 @@ class Completion:
         return await load_payload(self._redis, self._keys, value)
 
 
-def _read_done(entry: StreamEntry) -> tuple[str, str, str]:
-    """Return (entry id, run, IR)."""
-    entry_id, fields = entry
-    return entry_id, fields[b"r"].decode(), fields[b"i"].decode()
+def _read_done(entries: Sequence[StreamEntry]) -> list[tuple[str, str, str]]:
+    """Return (entry id, run, IR); what is no word about a run is left alone."""
+    return [
+        (entry, fields[b"r"].decode(), fields[b"i"].decode())
+        for entry, fields in entries
+        if b"r" in fields and b"i" in fields
+    ]

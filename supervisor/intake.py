@@ -1,26 +1,32 @@
-"""Intake: submissions that any producer adds to the ``submit`` stream with a plain XADD.
+"""Intake: submissions that any producer adds to the ``submit`` stream with a plain XADD (docs/how-to/submit-by-xadd.md).
 
 Fields: ``workflow``, ``version`` (optional), ``input`` (JSON), ``key`` (idempotency; without one the entry's id is
-it), ``by``, ``tags`` (comma-separated) and ``traceparent`` (optional). What is wrong with one goes to ``rejected``
-with the reason, and nothing else is touched.
+it), ``by``, ``tags`` (comma-separated) and ``traceparent`` (optional). What is wrong with one is kept in Postgres and
+goes to ``rejected``, with the reason, and nothing else is touched.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import anyio
+import asyncpg
 import msgspec
 import structlog
-from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
-from ..sdk.client import Client, Submission
 from ..sdk.errors import CouranteError, IdempotencyConflict, InputInvalid, ServiceUnavailable, WorkflowNotFound
-from ..sdk.keys import PartitionKeys
-from ..sdk.scripts import INTAKE_GROUP
+from ..sdk.keys import Keys
+from ..sdk.scripts import INTAKE_GROUP, Closed, open_partition
+from ..sdk.stores.rejected import Rejected, keep_rejected
 from ..sdk.streams import Fields, StreamEntry, claim_stale, read_group
+from ..sdk.submissions import VERSION_MAX, Submission
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+    from ..sdk.client import Client
 
 BATCH = 500
 BLOCK_MS = 2_000
@@ -28,7 +34,12 @@ STALE_MS = 15_000
 SWEEP_S = 5.0
 REJECTED_MAX = 10_000
 REASON_MAX = 1_000
+KEPT_FIELDS_MAX = 16
+KEPT_CHARS_MAX = 1_000
+"""What is kept of a refused submission: it may have been 20 MiB of garbage."""
 KNOWN = frozenset({"workflow", "version", "input", "key", "by", "tags", "traceparent"})
+REFUSALS = (WorkflowNotFound, InputInvalid, IdempotencyConflict)
+TRANSIENT = (RedisError, OSError, ServiceUnavailable, asyncpg.PostgresError, asyncpg.InterfaceError)
 log = structlog.get_logger()
 
 
@@ -36,31 +47,53 @@ class Intake:
     """Turns the entries of one partition's ``submit`` stream into runs."""
 
     def __init__(
-        self, redis: Redis, blocking: Redis, partition: PartitionKeys, client: Client, consumer: str
+        self, redis: Redis, blocking: Redis, keys: Keys, partition: int, client: Client, consumer: str
     ) -> None:
         self._redis = redis
         self._blocking = blocking
-        self._partition = partition
+        self._number = partition
+        self._partition = keys.partition(partition)
         self._client = client
         self._consumer = consumer
         self.accepted = 0
         self.rejected = 0
 
     async def run(self) -> None:
-        """Read ``submit`` until cancelled."""
+        """Read ``submit`` until cancelled. After a fault, first what is still pending for this consumer."""
+        after = "0"
         while True:
             try:
-                page = await read_group(
-                    self._blocking, INTAKE_GROUP, self._consumer, [self._partition.submit], count=BATCH, block_ms=BLOCK_MS
-                )
-                for _, entries in page:
-                    await self._take(entries)
-            except ResponseError as error:
-                log.warning("intake_refused", error=str(error), partition=self._partition.base)
-                await anyio.sleep(0.5)
-            except (RedisError, OSError, ServiceUnavailable) as error:
+                after = await self._read(after)
+            except TRANSIENT as error:
                 log.warning("intake_failed", error=str(error), partition=self._partition.base)
+                if isinstance(error, ResponseError) and "NOGROUP" in str(error):
+                    await self._make_group()
+                after = "0"
                 await anyio.sleep(0.5)
+
+    async def _read(self, after: str) -> str:
+        """One read, of new entries or of those pending here after an id; returns where to go on."""
+        pages = await read_group(
+            self._blocking,
+            INTAKE_GROUP,
+            self._consumer,
+            [self._partition.submit],
+            count=BATCH,
+            block_ms=BLOCK_MS,
+            after=after,
+        )
+        entries = [entry for _, page in pages for entry in page]
+        await self._take(entries)
+        if after == ">":
+            return after
+        return entries[-1][0] if entries else ">"
+
+    async def _make_group(self) -> None:
+        """Somebody has deleted the stream, and its group with it."""
+        try:
+            await open_partition(self._redis, self._partition, [(self._partition.submit, INTAKE_GROUP)], epoch=None)
+        except (Closed, RedisError, OSError) as error:
+            log.warning("intake_failed", error=str(error), partition=self._partition.base)
 
     async def sweep(self) -> None:
         """Take over the submissions of a supervisor that died with them, until cancelled."""
@@ -71,65 +104,101 @@ class Intake:
                     self._redis, self._partition.submit, INTAKE_GROUP, self._consumer, idle_ms=STALE_MS, count=BATCH
                 )
                 await self._take(stale)
-            except (RedisError, OSError, ServiceUnavailable) as error:
+            except TRANSIENT as error:
                 log.warning("intake_failed", error=str(error), partition=self._partition.base)
 
     async def _take(self, entries: Sequence[StreamEntry]) -> None:
         """Submit what can be read, at once; a refusal is told apart from its neighbours by submitting one by one."""
-        good: list[tuple[str, Fields, Submission]] = []
-        for entry, fields in entries:
+        good: list[tuple[StreamEntry, Submission]] = []
+        bad: list[tuple[StreamEntry, CouranteError]] = []
+        for entry in entries:
+            if not entry[1]:
+                continue  # deleted by somebody while it was pending
             try:
-                good.append((entry, fields, read_submission(entry, fields)))
+                good.append((entry, read_submission(f"{self._number}:{entry[0]}", entry[1])))
             except InputInvalid as error:
-                await self._reject(entry, fields, error)
-        if not good:
-            return
+                bad.append((entry, error))
         try:
-            await self._client.submit_many([submission for _, _, submission in good])
-            await self._accept([entry for entry, _, _ in good])
-        except (WorkflowNotFound, InputInvalid, IdempotencyConflict):
-            for entry, fields, submission in good:
+            await self._client.submit_many([submission for _, submission in good])
+            await self._accept([entry for entry, _ in good])
+        except REFUSALS:
+            for entry, submission in good:
                 try:
                     await self._client.submit_many([submission])
                     await self._accept([entry])
-                except (WorkflowNotFound, InputInvalid, IdempotencyConflict) as error:
-                    await self._reject(entry, fields, error)
+                except REFUSALS as error:
+                    bad.append((entry, error))
+        if bad:
+            await self._reject(bad)
 
-    async def _accept(self, entries: list[str]) -> None:
+    async def _accept(self, entries: Sequence[StreamEntry]) -> None:
+        if entries:
+            await self._drop([entry for entry, _ in entries])
+            self.accepted += len(entries)
+
+    async def _drop(self, entries: Sequence[str]) -> None:
         await self._redis.xack(self._partition.submit, INTAKE_GROUP, *entries)
         await self._redis.xdel(self._partition.submit, *entries)
-        self.accepted += len(entries)
 
-    async def _reject(self, entry: str, fields: Fields, error: CouranteError) -> None:
-        reason = error.message[:REASON_MAX]
-        log.warning("submission_rejected", entry=entry, code=error.code, reason=reason)
-        kept: dict[Any, Any] = {b"entry": entry.encode(), b"code": error.code.encode(), b"reason": reason.encode(), **dict(fields)}
-        await self._redis.xadd(self._partition.rejected, kept, maxlen=REJECTED_MAX, approximate=True)
-        await self._redis.xack(self._partition.submit, INTAKE_GROUP, entry)
-        await self._redis.xdel(self._partition.submit, entry)
-        self.rejected += 1
+    async def _reject(self, refused: Sequence[tuple[StreamEntry, CouranteError]]) -> None:
+        """Keep the reasons, tell them, and let go of the entries. What is cut short is done again."""
+        kept: list[Rejected] = []
+        for (entry, fields), error in refused:
+            reason = _storable(error.message, REASON_MAX)
+            log.warning("submission_rejected", entry=entry, code=error.code, reason=reason)
+            shown = msgspec.json.encode(_shortened(fields))
+            kept.append(Rejected(entry_id=entry, code=error.code, reason=reason, fields=shown))
+        async with self._client.pool.acquire() as conn:
+            await keep_rejected(conn, self._client.keys.env, self._number, kept)
+        for one, ((_, fields), _) in zip(kept, refused, strict=True):
+            said: dict[str, str] = {
+                **_shortened(fields),
+                "entry": one.entry_id,
+                "code": one.code,
+                "reason": one.reason,
+            }
+            await self._redis.xadd(
+                self._partition.rejected, cast("Any", said), maxlen=REJECTED_MAX, approximate=True
+            )
+        await self._drop([one.entry_id for one in kept])
+        self.rejected += len(kept)
+
+
+def _shortened(fields: Fields) -> dict[str, str]:
+    """What may be kept of garbage: a few fields, cut, as text."""
+    some = list(fields.items())[:KEPT_FIELDS_MAX]
+    return {_storable(_text(name), 100): _storable(_text(value), KEPT_CHARS_MAX) for name, value in some}
+
+
+def _text(value: bytes) -> str:
+    return value[: 4 * KEPT_CHARS_MAX].decode("utf-8", "backslashreplace")
+
+
+def _storable(text: str, limit: int) -> str:
+    """Cut, and without what Postgres cannot keep in a text."""
+    return text[:limit].replace("\x00", "\\x00").encode("utf-8", "backslashreplace").decode()
 
 
 def read_submission(entry: str, fields: Mapping[bytes, bytes]) -> Submission:
-    """Return what an entry asks for. Raises InputInvalid, naming the field."""
+    """Return what an entry asks for. entry: ``partition:id``, its key where it names none. Raises InputInvalid."""
     texts: dict[str, str] = {}
     for name, value in fields.items():
+        shown = _text(name)[:100]
+        if shown not in KNOWN:
+            raise InputInvalid(f"unknown field {shown!r}; known are {', '.join(sorted(KNOWN))}")
         try:
-            texts[name.decode()] = value.decode()
+            texts[shown] = value.decode()
         except UnicodeDecodeError as error:
-            raise InputInvalid(f"field {name!r} is no UTF-8") from error
-    unknown = sorted(set(texts) - KNOWN)
-    if unknown:
-        raise InputInvalid(f"unknown field {unknown[0]!r}; known are {', '.join(sorted(KNOWN))}")
+            raise InputInvalid(f"{shown}: it is no UTF-8: {error.reason} at byte {error.start}") from error
     if not texts.get("workflow"):
-        raise InputInvalid("the field 'workflow' is missing")
+        raise InputInvalid("workflow: the field is missing")
     try:
         value = msgspec.json.decode(texts.get("input", "null"))
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise InputInvalid(f"input: {error}") from error
     version = texts.get("version")
-    if version is not None and not (version.isascii() and version.isdigit() and int(version) > 0):
-        raise InputInvalid(f"version: {version!r} is no version number")
+    if version is not None and not _is_version(version):
+        raise InputInvalid(f"version: {version[:40]!r} is no version number")
     return Submission(
         workflow=texts["workflow"],
         input=value,
@@ -139,3 +208,7 @@ def read_submission(entry: str, fields: Mapping[bytes, bytes]) -> Submission:
         tags=tuple(tag for tag in texts.get("tags", "").split(",") if tag),
         traceparent=texts.get("traceparent"),
     )
+
+
+def _is_version(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= len(str(VERSION_MAX)) and 1 <= int(text) <= VERSION_MAX

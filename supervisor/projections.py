@@ -150,6 +150,8 @@ class Projection:
         changed = [_changed_row(run_id, run) for run_id, run in self._runs.items() if not run.is_new]
         if changed:
             await conn.execute(_sql["update_runs"], *map(list, zip(*changed, strict=True)))
+        if self._due:  # of rows that an earlier batch left waiting, so before this one changes them
+            await conn.execute(_sql["set_due"], *map(list, zip(*self._due, strict=True)))
         fresh, old = list[Execution](), list[Execution]()
         for key, row in self.executions.items():
             (old if known is None or key in known else fresh).append(row)
@@ -157,8 +159,6 @@ class Projection:
             await conn.copy_records_to_table("node_executions", records=fresh, columns=EXECUTION_COLUMNS)
         if old:
             await conn.execute(_sql["upsert_executions"], *map(list, zip(*old, strict=True)))
-        if self._due:
-            await conn.execute(_sql["set_due"], *map(list, zip(*self._due, strict=True)))
         if self._gone:
             await conn.execute(_sql["cancel_executions"], *map(list, zip(*self._gone, strict=True)))
 

@@ -1,23 +1,26 @@
 """The reconciler: starts that Postgres has committed and Redis has not heard of are applied again.
 
-Safe while the log lags behind: a run that is in Redis is not started twice, and its keys stay until its last event is
-in the log.
+Safe while the log lags behind: a run that is in Redis is not started twice, its keys stay until its last event is in
+the log and a while longer, and who looked at Postgres too long ago is refused.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import anyio
 import asyncpg
 import msgspec
 import structlog
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from ..sdk.catalog import Catalog
 from ..sdk.errors import CouranteError
 from ..sdk.keys import Keys
-from ..sdk.scripts import BackPressure, Closed
-from ..sdk.starting import apply_starts
+from ..sdk.plan import Plan
+from ..sdk.scripts import BackPressure, Closed, Late
+from ..sdk.starting import StartWindow, apply_starts
 from ..sdk.stores.commands import StartCommand, StartToApply, starts_to_apply
 from ..sdk.stores.connection import Pool
 
@@ -47,30 +50,54 @@ class Reconciler:
             await anyio.sleep(LOOK_S)
             try:
                 await self.apply()
-            except (Closed, BackPressure) as error:
+            except (Closed, BackPressure, Late) as error:
                 log.warning("reconciler_refused", error=type(error).__name__, partition=self._number)
             except (RedisError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError, CouranteError) as error:
                 log.warning("reconciler_failed", error=str(error), partition=self._number)
 
     async def apply(self) -> int:
         """Apply what is missing; return how many runs were started."""
+        window = await StartWindow.now(self._redis)
+        if window is None:
+            return 0
         async with self._pool.acquire() as conn:
             missing = await starts_to_apply(
                 conn, self._keys.env, self._number, older_than_ms=OLDER_THAN_MS, limit=BATCH
             )
-        starts = [(_command(self._keys.env, one), await self._catalog.plan(one.ir_hash)) for one in missing]
-        verdicts = await apply_starts(
-            self._redis,
-            self._keys,
-            self._keys.partition(self._number),
-            starts,
-            outbox_hard_max=self._outbox_hard_max,
-        )
-        applied = sum(verdicts)
+        starts: list[tuple[StartCommand, Plan]] = []
+        for one in missing:
+            try:
+                starts.append((_command(self._keys.env, one), await self._catalog.plan(one.ir_hash)))
+            except (CouranteError, msgspec.MsgspecError) as error:
+                log.error("start_impossible", run_id=one.run_id, error=str(error))
+        try:
+            applied = await self._apply(starts, window)
+        except ResponseError as error:
+            log.error("starts_refused", error=str(error), runs=len(starts), partition=self._number)
+            applied = await self._apply_apart(starts, window)
         if applied:
             log.info("starts_applied_again", runs=applied, partition=self._number)
         self.applied += applied
         return applied
+
+    async def _apply_apart(self, starts: Sequence[tuple[StartCommand, Plan]], window: StartWindow) -> int:
+        """One by one, so that a start that is refused stops no other."""
+        applied = 0
+        for start in starts:
+            try:
+                applied += await self._apply([start], window)
+            except ResponseError as error:
+                log.error("start_impossible", run_id=start[0].run_id, error=str(error))
+        return applied
+
+    async def _apply(self, starts: Sequence[tuple[StartCommand, Plan]], window: StartWindow) -> int:
+        partition = self._keys.partition(self._number)
+        hard_max = self._outbox_hard_max
+        return sum(
+            await apply_starts(
+                self._redis, self._keys, partition, starts, outbox_hard_max=hard_max, window=window
+            )
+        )
 
 
 def _command(env: str, found: StartToApply) -> StartCommand:

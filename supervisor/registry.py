@@ -10,7 +10,7 @@ import asyncpg
 import msgspec
 import structlog
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from ..sdk.keys import Keys, PartitionKeys
 from ..sdk.stores.connection import Pool
@@ -44,9 +44,12 @@ class Registry:
         await self._redis.zremrangebyscore(self._partition.workers, "-inf", time.time() - FORGOTTEN_S)
         workers: list[WorkerRow] = []
         for name in await self._redis.zrange(self._partition.workers, 0, -1):
-            said = await self._redis.hgetall(self._partition.worker(name.decode()))
-            if b"seen_at" in said:
-                workers.append(_read_worker(name.decode(), said))
+            try:
+                said = await self._redis.hgetall(self._partition.worker(name.decode()))
+                if b"seen_at" in said:
+                    workers.append(_read_worker(name.decode(), said))
+            except (ResponseError, KeyError, ValueError, OverflowError) as error:
+                log.warning("worker_unreadable", worker=name, error=repr(error))
         if workers:
             async with self._pool.acquire() as conn:
                 await announce_workers(conn, self._env, workers)

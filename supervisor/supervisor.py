@@ -41,7 +41,8 @@ class Supervisor:
     async def run(self) -> None:
         """Watch until ``stop``. The schema must be up to date. Raises ServiceUnavailable, LogDiverged."""
         redis = connect_redis(self._redis_url)
-        blocking = connect_redis(self._redis_url, is_blocking=True)
+        readers = 4 * self._partitions + 4
+        blocking = connect_redis(self._redis_url, is_blocking=True, connections_max=readers)
         try:
             async with self._client as client:
                 await client.prepare()
@@ -50,7 +51,7 @@ class Supervisor:
                     for number in range(self._partitions):
                         partition = client.keys.partition(number)
                         completion = Completion(redis, blocking, client.keys, partition, client.catalog, self.name)
-                        intake = Intake(redis, blocking, partition, client, self.name)
+                        intake = Intake(redis, blocking, client.keys, number, client, self.name)
                         reconciler = Reconciler(
                             redis, client.pool, client.keys, number, client.catalog, OUTBOX_HARD_MAX
                         )

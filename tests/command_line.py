@@ -53,9 +53,7 @@ def call(capsys: pytest.CaptureFixture[str], *argv: str) -> Said:
     return Said(code, written.out, written.err)
 
 
-def spawn(
-    *argv: str, cwd: Path, environ: dict[str, str], stdin: str = "", timeout_s: float = 90.0
-) -> Said:
+def spawn(*argv: str, cwd: Path, environ: dict[str, str], stdin: str = "", timeout_s: float = 90.0) -> Said:
     """Call a command as a process of its own, with pipes for all its streams."""
     done = subprocess.run(
         [sys.executable, "-m", "courante", *argv],

@@ -13,7 +13,7 @@ from ..services import run_async
 NAMES = ("limit", "chain", "fanout", "throughput", "map", "recovery", "cache", "replay", "api", "memory")
 
 
-@click.command(short_help="Measure one question on this machine.")
+@click.command()
 @click.argument("name", type=click.Choice(NAMES), metavar="NAME")
 @service_options
 @with_call

@@ -9,7 +9,7 @@ from ...sdk.settings import DEFAULT, unknown_variables, variable_of
 from ..call import Call, service_options, with_call
 
 
-@click.command(short_help="Show every setting, and where it comes from.")
+@click.command()
 @service_options
 @with_call
 def config(call: Call) -> None:

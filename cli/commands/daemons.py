@@ -26,7 +26,7 @@ log = structlog.get_logger()
 stop_on_eof = click.option("--stop-on-eof", is_flag=True, hidden=True, help="End when standard input closes.")
 
 
-@click.command(short_help="Run a worker until it is told to stop.")
+@click.command()
 @click.option("--app", "apps", multiple=True, metavar="MODULE", help="Module of steps to import; may be repeated.")
 @click.option(
     "--queues", default="default", show_default=True, metavar="Q,...", help="Queues to read, joined by commas."
@@ -49,7 +49,7 @@ def worker(call: Call, apps: tuple[str, ...], queues: str, stop_on_eof: bool) ->
         run_async(lambda: _work(call, services, steps, names, has_parent=stop_on_eof), is_daemon=True)
 
 
-@click.command(short_help="Run a supervisor until it is told to stop.")
+@click.command()
 @stop_on_eof
 @service_options
 @with_call

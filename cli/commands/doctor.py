@@ -16,7 +16,7 @@ from ..output import Output
 from ..services import open_services, run_async
 
 
-@click.command(short_help="Say what is used and whether it is safe.")
+@click.command()
 @service_options
 @with_call
 def doctor(call: Call) -> int:

@@ -26,7 +26,7 @@ PAGE = 500
 TYPE_COLOURS = {"failed": "red", "succeeded": "green", "completed": "green", "waiting": "yellow", "retried": "yellow"}
 
 
-@click.command(short_help="Show the event log of a run.")
+@click.command()
 @click.argument("run_id", metavar="RUN")
 @click.option("--follow", is_flag=True, help="Go on as events are recorded, until the run has ended.")
 @click.option("--after", type=int, default=0, metavar="SEQ", help="Begin after this event.")

@@ -19,7 +19,7 @@ _LABELS = {EdgeKind.NORMAL: "", EdgeKind.ERROR: "on error", EdgeKind.EXHAUSTED: 
 _ROUND = frozenset({"conditional", "filter"})
 
 
-@click.command(short_help="Draw a workflow as Mermaid or DOT.")
+@click.command()
 @click.argument("target", metavar="FILE|ID")
 @click.option("--format", "kind", type=click.Choice(["mermaid", "dot"]), default="mermaid", show_default=True)
 @click.option("--version", type=int, metavar="N", help="Version of a registered workflow; left out: the latest.")

@@ -12,7 +12,7 @@ from ..services import CONNECT_S, Services, open_services, run_async, unreachabl
 from ..texts import count_text
 
 
-@click.command(short_help="Bring the database schema up to date.")
+@click.command()
 @click.option("--dry-run", is_flag=True, help="Only say what would be applied.")
 @service_options
 @with_call

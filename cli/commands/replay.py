@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 from click import style
 
 from ...compiler.ir import Ir, decode_ir
-from ...sdk.fold import Folder
 from ...sdk.marking import Corrupt
 from ...sdk.stores.connection import Connection
 from ...sdk.stores.errors import UnknownRun
-from ...sdk.stores.log import stream_events
+from ...sdk.stores.log import read_events
 from ...sdk.stores.runs import get_run
 from ...sdk.stores.workflows import get_ir
 from ..call import Call, service_options, with_call
@@ -22,10 +21,11 @@ from ..exits import CliError, ExitCode
 from ..services import Services, database, open_services, run_async
 from ..texts import count_text
 
-Json = dict[str, Any]
+if TYPE_CHECKING:
+    from ...replay.changes import Change
 
 
-@click.command(short_help="Rebuild a run's state from its log alone, or verify it.")
+@click.command()
 @click.argument("run_id", metavar="RUN")
 @click.option("--at", type=click.IntRange(min=1), metavar="SEQ", help="The state after this event; left out: the last.")
 @click.option(
@@ -69,72 +69,49 @@ async def _verify(call: Call, services: Services, run_id: str) -> int:
 
 async def _at(call: Call, services: Services, run_id: str, at: int | None) -> int:
     async with database(services) as conn:
-        marking = (await _markings(conn, services.settings.env, run_id, [at]))[0]
-    call.out.json(marking)
-    call.out.value(marking)
+        (state,) = await _states(conn, services.settings.env, run_id, [at])
+    call.out.json(state)
+    call.out.value(state)
     return ExitCode.OK
 
 
 async def _diff(call: Call, services: Services, run_id: str, first: int, second: int) -> int:
+    from ...replay.changes import diff
+
     async with database(services) as conn:
-        before, after = await _markings(conn, services.settings.env, run_id, [first, second])
-    changes = differences(before, after)
-    call.out.json({"from": first, "to": second, "changes": changes})
-    if not call.is_json:
-        for change in changes:
-            call.out.text(style(str(change["path"]), bold=True))
-            for name, colour, sign in (("before", "red", "-"), ("after", "green", "+")):
-                if name in change:
-                    call.out.text(style(f"  {sign} {json.dumps(change[name], ensure_ascii=False)}", fg=colour))
+        before, after = await _states(conn, services.settings.env, run_id, [first, second])
+    changes = diff(before, after)
+    call.out.json({"from": first, "to": second, "changes": [_change_json(change) for change in changes]})
+    for change in changes:
+        call.out.text(style(" ".join(change.place), bold=True))
+        for value, colour, sign in ((change.before, "red", "-"), (change.after, "green", "+")):
+            if value is not None:
+                call.out.text(style(f"  {sign} {json.dumps(value, ensure_ascii=False)}", fg=colour))
     return ExitCode.OK
 
 
-def differences(before: object, after: object, path: str = "") -> list[Json]:
-    """What changed between two JSON values, by path; ``before`` or ``after`` is left out where there is none."""
-    if isinstance(before, dict) and isinstance(after, dict):
-        old, new = cast("Json", before), cast("Json", after)
-        found: list[Json] = []
-        for name in list(dict.fromkeys([*old, *new])):
-            place = f"{path}.{name}" if path else name
-            if name not in new:
-                found.append({"path": place, "before": old[name]})
-            elif name not in old:
-                found.append({"path": place, "after": new[name]})
-            else:
-                found += differences(old[name], new[name], place)
-        return found
-    return [] if before == after else [{"path": path, "before": before, "after": after}]
+def _change_json(change: Change) -> dict[str, object]:
+    return {"place": list(change.place), "before": change.before, "after": change.after}
 
 
-async def _markings(conn: Connection, env: str, run_id: str, wanted: list[int | None]) -> list[Json]:
+async def _states(conn: Connection, env: str, run_id: str, wanted: list[int | None]) -> list[dict[str, Any]]:
     """The state after each of the events, in the order asked for; None: after the last one. Reads the log once.
 
     Raises CliError where there is no such event, or where the log contradicts the rules.
     """
-    from ...replay.marking_view import marking_to_json
+    from ...replay.state import NoSuchEvent, state_at
 
     ir = await _ir_of(conn, env, run_id)
-    folder = Folder(ir)
-    numbered = {seq for seq in wanted if seq is not None}
-    last = None if None in wanted else max(numbered)
-    found: dict[int | None, Json] = {}
+    events = await read_events(conn, run_id)
+    last = events[-1].seq if events else 0
     try:
-        async for event in stream_events(conn, run_id):
-            folder.add(event)
-            if event.seq in numbered:
-                found[event.seq] = marking_to_json(ir, folder.marking)
-            if event.seq == last:
-                break
+        return [state_at(ir, events, last if seq is None else seq) for seq in wanted]
+    except NoSuchEvent as cause:
+        hint = f"'courante events {run_id}' lists them"
+        raise CliError(ExitCode.NOT_FOUND, "event_not_found", str(cause), hint) from cause
     except Corrupt as cause:
         hint = f"'courante replay {run_id} --verify' says more"
         raise CliError(ExitCode.INVALID, "log_corrupt", f"the log contradicts the rules: {cause}", hint) from cause
-    if None in wanted:
-        found[None] = marking_to_json(ir, folder.marking)
-    for seq in wanted:
-        if seq not in found:
-            message = f"{run_id} has no event {seq}: its last one is {folder.marking.seq}"
-            raise CliError(ExitCode.NOT_FOUND, "event_not_found", message, f"'courante events {run_id}' lists them")
-    return [found[seq] for seq in wanted]
 
 
 async def _ir_of(conn: Connection, env: str, run_id: str) -> Ir:

@@ -17,7 +17,7 @@ from ..services import open_services, run_async
 FILE_SUFFIXES = (".yaml", ".yml", ".json")
 
 
-@click.command(short_help="Run a workflow and wait for its result; works with nothing running.")
+@click.command()
 @click.argument("target", metavar="FILE|ID")
 @click.option("--input", "inputs", multiple=True, metavar="NAME=VALUE", help="One input; VALUE is JSON or text.")
 @click.option("--input-file", metavar="FILE", help="The input as JSON or YAML; '-' reads standard input.")

@@ -13,7 +13,7 @@ from ..services import Services, database, open_services, run_async
 from ..texts import age_text, duration_text, iso
 
 
-@click.command(short_help="List runs, newest first.")
+@click.command()
 @click.option("--workflow", metavar="ID", help="Only runs of this workflow.")
 @click.option("--status", metavar="STATUS", help="Only runs with this status, for example RUNNING or failed.")
 @click.option("--since", metavar="WHEN", help="Only runs accepted since: 30m, 2h, 7d or a time.")

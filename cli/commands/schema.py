@@ -8,7 +8,7 @@ from ...compiler.schema import workflow_json_schema
 from ..call import Call, json_option, with_call
 
 
-@click.command(short_help="Print the JSON Schema of workflow files.")
+@click.command()
 @json_option
 @with_call
 def schema(call: Call) -> None:

@@ -15,7 +15,7 @@ LOOK_S = 0.5
 ROWS_MAX = 200
 
 
-@click.command(short_help="Show a run and its steps.")
+@click.command()
 @click.argument("run_id", metavar="RUN")
 @click.option("--watch", is_flag=True, help="Show it until it has ended; then exit as 'run' does.")
 @service_options

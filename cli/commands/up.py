@@ -23,7 +23,7 @@ READY_S = 30.0
 LOOK_S = 0.05
 
 
-@click.command(short_help="Start everything on this machine: servers, workers, supervisor.")
+@click.command()
 @click.option("--app", "apps", multiple=True, metavar="MODULE", help="Module of steps to import; may be repeated.")
 @click.option(
     "--queues", default="default", show_default=True, metavar="Q,...", help="Queues to read, joined by commas."
@@ -57,7 +57,7 @@ def up(call: Call, apps: tuple[str, ...], queues: str, workers: int, detach: boo
             run_async(lambda: _stay_up(call, services, lock, words, workers), is_daemon=True)
 
 
-@click.command(short_help="Stop what 'up' started, and the embedded servers.")
+@click.command()
 @service_options
 @with_call
 def down(call: Call) -> None:

@@ -13,7 +13,7 @@ from ..exits import ExitCode
 from ..texts import count_text
 
 
-@click.command(short_help="Check a workflow file and say everything that is wrong with it.")
+@click.command()
 @click.argument("file")
 @json_option
 @with_call

@@ -19,7 +19,7 @@ from ..services import Services, connected_client, database, open_services, run_
 from ..texts import age_text, count_text, iso
 
 
-@click.command(short_help="Register a workflow file; what changed becomes a new version.")
+@click.command()
 @click.argument("file")
 @service_options
 @with_call
@@ -47,13 +47,13 @@ async def _register(call: Call, services: Services, document: Document, workflow
     out.next(f"courante run {registered.workflow}")
 
 
-@click.group(short_help="List registered workflows, or show one.")
+@click.group()
 @service_options
 def workflows() -> None:
     """List registered workflows, or show one."""
 
 
-@workflows.command("list", short_help="List registered workflows by id.")
+@workflows.command("list")
 @click.option(
     "--limit", type=click.IntRange(1, 1000), default=100, show_default=True, metavar="N", help="At most so many."
 )
@@ -92,13 +92,16 @@ def list_(call: Call, limit: int, after: str) -> None:
     call.out.table(["workflow", "version", "nodes", "edges", "updated", "name"], rows)
 
 
-@workflows.command("show", short_help="Show one workflow and its versions.")
+@workflows.command("show")
 @click.argument("workflow_id", metavar="ID")
 @click.option("--version", type=int, metavar="N", help="Left out: the latest.")
 @service_options
 @with_call
 def show(call: Call, workflow_id: str, version: int | None) -> None:
-    """Show one workflow: its versions, and the nodes of one of them."""
+    """Show one workflow: its versions, and the nodes of one of them.
+
+    Without --version the latest.
+    """
     call.log(default_level="warning")
 
     async def read(services: Services) -> tuple[list[WorkflowVersion], WorkflowVersion]:

@@ -25,6 +25,7 @@ class Gates:
 def insert_gates(graph: Graph, regions: Regions, findings: Findings) -> Gates:
     """Change ``graph`` and ``regions.levels`` in place."""
     gates = Gates()
+    position = {number: place for ins in graph.ins for place, number in enumerate(ins)}
     for number in range(len(graph.links)):
         link = graph.links[number]
         left = _regions_left(regions, link.source, link.target)
@@ -36,7 +37,7 @@ def insert_gates(graph: Graph, regions: Regions, findings: Findings) -> Gates:
         routes = findings.workflow.nodes[link.source].routing is not None
         if not routes and link.when is None and link.kind is EdgeKind.NORMAL:
             _warn(findings, link, regions.areas[inside[0]].node)
-        _insert(graph, regions, gates, number, inside, findings)
+        _insert(graph, regions, gates, number, position[number], inside, findings)
     return gates
 
 
@@ -57,10 +58,12 @@ def _regions_left(regions: Regions, source: int, target: int) -> list[int]:
     return [area for area in reversed(regions.levels[source]) if area not in kept]
 
 
-def _insert(graph: Graph, regions: Regions, gates: Gates, number: int, left: list[int], findings: Findings) -> None:
+def _insert(
+    graph: Graph, regions: Regions, gates: Gates, number: int, position: int, left: list[int], findings: Findings
+) -> None:
+    """Put gates on an edge. position: its place among the in-edges of its target."""
     link = graph.links[number]
     target = link.target
-    position = graph.ins[target].index(number)
     incoming = number
     for area in left:
         gate = len(graph.ins)

@@ -20,6 +20,8 @@ FIELDS = {
     "status": ReadKind.STATUS,
     "error": ReadKind.ERROR,
 }
+HINTS_MAX = 20
+"""Looking for the nearest of all names takes time: only the first findings get that hint."""
 ACTIVATIONS_MAX = 1_000
 """How many activations of a terminal node below ``each`` joins the run's output may list."""
 
@@ -56,6 +58,7 @@ class Reads:
     of: list[NodeReads]
     wishes: list[Wish] = field(default_factory=lambda: [])
     _output_reads: list[Read] = field(default_factory=lambda: [])
+    _loops_at: dict[int, set[str]] = field(default_factory=lambda: {})
     kept_inputs: set[int] = field(default_factory=lambda: set())
     kept_statuses: set[int] = field(default_factory=lambda: set())
 
@@ -82,7 +85,7 @@ class Reads:
                 self._edge_when(number)
         output = NodeReads()
         self._output(output)
-        ancestors = _Ancestors(self.graph, {w.step for w in self.wishes})
+        ancestors = _Ancestors(self.graph, ((wish.step, wish.reader) for wish in self.wishes))
         for wish in self.wishes:
             self._grant(wish, ancestors)
         terminals = self._terminals(output)
@@ -118,7 +121,8 @@ class Reads:
                     self._unknown(node, place, f"{root}.{rest[0]}", rest[0], known)
 
     def _unknown(self, node: int, place: tuple[str | int, ...], what: str, word: str, known: Iterable[str]) -> None:
-        self.findings.add("unknown_name", f"{what} does not exist", node, *place, hint=did_you_mean(word, known))
+        hint = did_you_mean(word, known) if len(self.findings.found) < HINTS_MAX else ""
+        self.findings.add("unknown_name", f"{what} does not exist", node, *place, hint=hint)
 
     def _step(self, node: int, place: tuple[str | int, ...], after: bool, root: str, rest: list[str]) -> None:
         if not rest:
@@ -143,8 +147,10 @@ class Reads:
 
     def _inputs(self, node: int, place: tuple[str | int, ...], rest: list[str]) -> None:
         known = {name for name, _ in self.of[node].sources}
-        loops = {self.findings.id(a.node) for a in self.regions.areas if a.entry == node}
-        if rest and rest[0] not in known | loops:
+        if not self._loops_at:
+            for area in self.regions.areas:
+                self._loops_at.setdefault(area.entry, set()).add(self.findings.id(area.node))
+        if rest and rest[0] not in known | self._loops_at.get(node, set()):
             self.findings.add(
                 "no_predecessor",
                 f"inputs.{rest[0]}: {rest[0]!r} is no predecessor of {self.findings.id(node)!r}",
@@ -252,18 +258,37 @@ class Reads:
 
 
 class _Ancestors:
-    """Which of the wanted nodes lead to which node: one bit set per node, in one pass over the order."""
+    """Which of the asked pairs (ancestor, node) are connected: one bit set per node, in one pass over the order.
 
-    def __init__(self, graph: Graph, wanted: set[int]) -> None:
-        self._bit = {node: i for i, node in enumerate(sorted(wanted))}
-        self._above = [0] * len(graph.ins)
+    A set lives only until all targets of its node have been passed.
+    """
+
+    def __init__(self, graph: Graph, pairs: Iterable[tuple[int, int]]) -> None:
+        asked: dict[int, list[int]] = {}
+        for ancestor, node in pairs:
+            if ancestor != node:
+                asked.setdefault(node, []).append(ancestor)
+        self._leads = {(step, node) for node, steps in asked.items() for step in set(steps) & set(graph.sources(node))}
+        far = {node: [s for s in steps if (s, node) not in self._leads] for node, steps in asked.items()}
+        bits = {step: i for i, step in enumerate(sorted({s for steps in far.values() for s in steps}))}
+        if bits:
+            self._walk(graph, far, bits)
+
+    def _walk(self, graph: Graph, far: dict[int, list[int]], bits: dict[int, int]) -> None:
+        above: dict[int, int] = {}
+        waiting = [len(outs) for outs in graph.outs]
         for node in graph.order:
-            above = 0
+            found = 0
             for source in graph.sources(node):
-                above |= self._above[source]
-                if source in self._bit:
-                    above |= 1 << self._bit[source]
-            self._above[node] = above
+                found |= above[source]
+                if source in bits:
+                    found |= 1 << bits[source]
+                waiting[source] -= 1
+                if not waiting[source]:
+                    del above[source]
+            self._leads.update((step, node) for step in far.get(node, ()) if found >> bits[step] & 1)
+            if waiting[node]:
+                above[node] = found
 
     def leads(self, ancestor: int, node: int) -> bool:
-        return bool(self._above[node] >> self._bit[ancestor] & 1)
+        return (ancestor, node) in self._leads

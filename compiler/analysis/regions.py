@@ -48,14 +48,13 @@ def find_regions(graph: Graph, findings: Findings) -> Regions | None:
         return None
     areas: list[Area] = []
     levels: list[tuple[int, ...]] = []
-    number_of_each: dict[int, int] = {}
-    for joins in each_levels:
+    bodies: dict[int, list[int]] = {}
+    for node, joins in enumerate(each_levels):
         for join in joins:
-            if join not in number_of_each:
-                number_of_each[join] = len(areas)
-                body = frozenset(n for n, outer in enumerate(each_levels) if join in outer)
-                areas.append(Area(RegionKind.EACH, join, join, body))
-        levels.append(tuple(number_of_each[join] for join in joins))
+            bodies.setdefault(join, []).append(node)
+    number_of_each = {join: number for number, join in enumerate(bodies)}
+    areas += [Area(RegionKind.EACH, join, join, frozenset(body)) for join, body in bodies.items()]
+    levels += [tuple(number_of_each[join] for join in joins) for joins in each_levels]
     _nest(areas, levels, loops + maps, findings)
     _check_each(areas, levels, findings)
     if len(findings.found) > before:

@@ -1,9 +1,16 @@
 -- deliver: an entry becomes a token with its run's state and the context values that its node reads.
 -- Entries whose token is gone, or was queued again since, are acknowledged and dropped.
+-- Reads go through pcall: where a run's key is of another type, its own token is left pending, and nobody else's call
+-- fails. Nothing is written between them.
 local RUNS = runs or {}
+local ask = redis.pcall
+
+local function is_broken(answer)
+  return type(answer) == 'table' and answer.err ~= nil
+end
 
 local function find_value(ctx, field)
-  if string.sub(field, 1, 1) ~= '?' then return redis.call('HGET', ctx, field) end
+  if string.sub(field, 1, 1) ~= '?' then return ask('HGET', ctx, field) end
   -- "?o5~2~L7": node 5 in scope 2 . (the last iteration of loop 7 there)
   local name, scope
   for part in string.gmatch(string.sub(field, 2), '[^~]+') do
@@ -12,30 +19,36 @@ local function find_value(ctx, field)
     else
       local index = part
       if string.sub(part, 1, 1) == 'L' then
-        index = redis.call('HGET', ctx, 'l' .. string.sub(part, 2) .. (scope and ':' .. scope or ''))
-        if not index then return false end
+        index = ask('HGET', ctx, 'l' .. string.sub(part, 2) .. (scope and ':' .. scope or ''))
+        if not index or is_broken(index) then return index end
       end
       scope = scope and scope .. '.' .. index or index
     end
   end
-  return redis.call('HGET', ctx, name .. ':' .. scope)
+  return ask('HGET', ctx, name .. ':' .. scope)
 end
 
--- kept: what this call has written itself.
+-- kept: what this call has written itself. Returns false where the context is no hash.
 local function read_values(ctx, reads, found, kept)
-  if reads == '' then return end
+  if reads == '' then return true end
   if kept[reads] then
     found[#found + 1] = kept[reads]
-    return
+    return true
   end
   if not string.find(reads, '?', 1, true) then
     local fields = {}
     for field in string.gmatch(reads, '%S+') do fields[#fields + 1] = field end
-    local values = redis.call('HMGET', ctx, unpack(fields))
+    local values = ask('HMGET', ctx, unpack(fields))
+    if is_broken(values) then return false end
     for i = 1, #values do found[#found + 1] = values[i] end
-    return
+    return true
   end
-  for field in string.gmatch(reads, '%S+') do found[#found + 1] = find_value(ctx, field) end
+  for field in string.gmatch(reads, '%S+') do
+    local value = find_value(ctx, field)
+    if is_broken(value) then return false end
+    found[#found + 1] = value
+  end
+  return true
 end
 
 -- Returns {number of the stream, entry id, run, token, run's state, IR, record, values...}, or nil.
@@ -47,14 +60,14 @@ local function deliver(number, stream, id, fields)
     if known and known.touched and known.val['t' .. token] ~= nil then
       state, ir, record, kept = known.st, known.ir, known.val['t' .. token], known.kept
     else
-      local head = redis.call('HMGET', BASE .. 'run:' .. run, 'st', 'ir', 't' .. token)
+      local head = ask('HMGET', BASE .. 'run:' .. run, 'st', 'ir', 't' .. token)
+      if is_broken(head) then return nil end
       state, ir, record = head[1], head[2], head[3]
     end
     if record and (state == 'R' or state == 'D') and string.match(record, '^%d+') == fence then
       local found = { number, id, run, token, state, ir, record }
       local reads = string.match(record, '^[^|]*|[^|]*|[^|]*|[^|]*|[^|]*|[^|]*|[^|]*|[^|]*|([^|]*)')
-      read_values(BASE .. 'ctx:' .. run, reads, found, kept)
-      return found
+      return read_values(BASE .. 'ctx:' .. run, reads, found, kept) and found or nil
     end
     if record and state == 'H' then return nil end
   end

@@ -5,14 +5,17 @@ local acked = {}
 local FIRST_FENCE = nil
 
 -- field: one more field that is wanted, so that it comes with the same call.
+-- A key of another type is a halted run without a single field: pcall, so that it stops nobody else in this call.
 local function open_run(id, field)
   local run = runs[id]
   if run then return run end
   local key = BASE .. 'run:' .. id
-  local head = redis.call('HMGET', key, 'st', 'n', 'seq', 'jn', 'ir', 'why', field)
+  local head = redis.pcall('HMGET', key, 'st', 'n', 'seq', 'jn', 'ir', 'why', field)
+  local is_broken = head.err ~= nil
+  if is_broken then head = { 'H', false, false, false, false, false, false } end
   run = { id = id, key = key, st = head[1], was = head[1], n = tonumber(head[2] or 0), seq = tonumber(head[3] or 0),
     jn = tonumber(head[4] or 0), ir = head[5], why = head[6] or '', val = { [field] = head[7] }, dirty = {}, ctx = {},
-    kept = {} }
+    kept = {}, is_broken = is_broken }
   run.had = run.jn
   runs[id] = run
   run_order[#run_order + 1] = run
@@ -20,6 +23,7 @@ local function open_run(id, field)
 end
 
 local function get_field(run, field)
+  if run.is_broken then return false end
   local value = run.val[field]
   if value == nil then
     value = redis.call('HGET', run.key, field)

@@ -22,7 +22,8 @@ async def run_function(work: Work, steps: Steps, worker: str) -> Outcome:
     if step.is_async:
         output = await step.function(*arguments)
     else:
-        output = await anyio.to_thread.run_sync(step.function, *arguments)
+        # A worker that is told to stop at once does not wait for a thread; nobody can stop one.
+        output = await anyio.to_thread.run_sync(step.function, *arguments, abandon_on_cancel=True)
     return Succeeded(encode_json(output))
 
 

@@ -9,6 +9,9 @@ from ..outcomes import Outcome, Parked, Succeeded
 from ..work import Work
 from .config import render_config
 
+SECONDS_MAX = 253_402_300_799
+"""The end of the year 9999."""
+
 
 def run_wait(work: Work) -> Outcome:
     if work.extra == WOKEN:
@@ -26,6 +29,8 @@ def run_wait(work: Work) -> Outcome:
 def _due(value: object) -> str:
     """A time as ISO 8601 with its offset, or as seconds since the epoch."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
+        if not 0 <= value <= SECONDS_MAX:  # also NaN and infinity, which a sorted set cannot hold or never reaches
+            raise StepError("CONFIG_INVALID", f"'until' gives {value}, which is no time in seconds since 1970")
         return f"{value * 1000:.0f}"
     try:
         at = datetime.fromisoformat(str(value))

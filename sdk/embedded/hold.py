@@ -97,9 +97,10 @@ def _become_user(layout: Layout, linger_s: float, deadline: float) -> int:
 def _ready_servers(layout: Layout, deadline: float, *, prefer_system: bool) -> Servers:
     """Wait for the keeper, or start one. Called under the shared users lock: what is ready now stays ready.
 
-    The servers are asked too: one that has just died counts as ready until its keeper has seen it.
+    The servers are asked too: one that has just died counts as ready until its keeper has seen it. And the keeper must
+    be alive: where it was killed, the servers answer for a moment more, and end.
     """
-    while (servers := layout.read_state()) is None or not _answer(servers):
+    while (servers := layout.read_state()) is None or not _answer(servers) or not locks.is_held(layout.keeper_lock):
         if time.monotonic() >= deadline:
             raise _timed_out(layout)
         if locks.is_held(layout.keeper_lock):

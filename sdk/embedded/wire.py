@@ -69,9 +69,13 @@ class PostgresWire:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Say goodbye. Raises NotReadyError where the server has died in the meantime."""
         with self._socket:
             if error is None:
-                self._socket.sendall(b"X\0\0\0\4")
+                try:
+                    self._socket.sendall(b"X\0\0\0\4")
+                except OSError as cause:
+                    raise NotReadyError(str(cause)) from cause
 
     def _read_until_ready(self) -> int:
         rows, failure = 0, ""

@@ -1,27 +1,31 @@
 """Fixtures of the integration tests: real servers, one home per test session (per xdist worker).
 
 Isolation: keys are prefixed with ``courante:<env>:``, so a test takes ``env_name``; ``database`` is a fresh database.
-All fixtures here are synchronous and bound to no event loop.
+All fixtures but ``stage`` are synchronous and bound to no event loop.
 """
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import shutil
 import signal
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+import asyncpg
 import pytest
 
 from courante.sdk.embedded import Servers, binaries, hold, locks, process, shut_down
 from courante.sdk.embedded.identity import own_identity
 from courante.sdk.embedded.process import Recipe
 from courante.sdk.embedded.wire import PostgresWire
+from courante.sdk.stores.migrate import migrate
+from integration.stage import Place, Stage, open_stage
 
 CLUSTER_SLOTS = 16_384
 CLUSTER_UP_S = 30.0
@@ -76,6 +80,40 @@ def database(embedded_servers: Servers, database_template: str) -> Iterator[str]
     yield parts._replace(path=f"/{name}").geturl()
     with PostgresWire(directory, "postgres") as connection:
         connection.query(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+def migrated_database(embedded_servers: Servers) -> Iterator[str]:
+    """The URL of one migrated database for all tests whose environments keep them apart."""
+    name = f"shared_{secrets.token_hex(6)}"
+    parts = urlsplit(embedded_servers.database_url)
+    directory = Path(parse_qs(parts.query)["host"][0])
+    with PostgresWire(directory, "postgres") as connection:
+        connection.query(f"CREATE DATABASE {name}")
+    url = parts._replace(path=f"/{name}").geturl()
+    asyncio.run(_migrate(url))
+    yield url
+    with PostgresWire(directory, "postgres") as connection:
+        connection.query(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+async def _migrate(url: str) -> None:
+    connection = await asyncpg.connect(url)
+    await migrate(connection)
+    await connection.close()
+
+
+@pytest.fixture
+def place(redis_url: str, migrated_database: str, env_name: str) -> Place:
+    """An environment of its own in the shared database."""
+    return Place(redis_url, migrated_database, env_name)
+
+
+@pytest.fixture
+async def stage(place: Place) -> AsyncIterator[Stage]:
+    """An open environment with nobody in it yet."""
+    async with open_stage(place) as made:
+        yield made
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import anyio
 import asyncpg
+
 from courante.compiler.analysis import compile_workflow
 from courante.compiler.ir import Ir
 from courante.compiler.normalize import read_document
@@ -110,6 +111,17 @@ class Floor:
             events = await read_events(conn, run_id)
             verification = await verify_run(conn, self.env, run_id)
         return Done(ir=ir, result=result, events=events, verification=verification)
+
+    async def begin(self, document: Any, *, until: str) -> tuple[str, Verification]:
+        """Start a run, wait until an event of that type is in the log, and verify what is there."""
+        workflow, ir = compile_document(document)
+        await self.client.register(workflow, ir)
+        run_id = await self.client.submit(workflow.id)
+        async with self.client.pool.acquire() as conn:
+            with anyio.fail_after(RUN_S):
+                while not any(e.facts.type == until for e in await read_events(conn, run_id)):  # noqa: ASYNC110
+                    await anyio.sleep(0.01)
+            return run_id, await verify_run(conn, self.env, run_id)
 
 
 @asynccontextmanager

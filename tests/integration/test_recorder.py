@@ -138,10 +138,11 @@ async def test_codes_become_events(redis: Redis, pool: Pool, env_name: str, writ
 async def test_blobs_are_stored_before_the_event(
     recorder: Recorder, redis: Redis, pool: Pool, env_name: str, writer: Writer
 ) -> None:
-    """A reference is kept as it is, and its content can be had without Redis; a lost blob does not stop history."""
+    """A reference is kept as it is, and its content can be had without Redis; a damaged blob is not kept."""
     content = b'"' + b"x" * 20_000 + b'"'
     reference = b"@" + digest(content).hex().encode() + b":20002"
     await redis.set(f"courante:{env_name}:blob:{digest(content).hex()}", content)
+    await redis.set(f"courante:{env_name}:blob:{'0' * 32}", b"damaged")
     await writer.put("run_a", started(), succeeded("fetch", reference), succeeded("score", b"@" + b"0" * 32 + b":9"))
     assert await recorder.record_batch() == 3
     await redis.delete(f"courante:{env_name}:blob:{digest(content).hex()}")

@@ -10,13 +10,13 @@ from typing import Any
 
 import msgspec
 import pytest
+
 from courante.compiler.analysis import compile_workflow
 from courante.compiler.diagnostics import Severity
 from courante.compiler.normalize import read_document
 from courante.compiler.source import load_source
 from courante.sdk.embedded import Servers
 from courante.sdk.steps import REGISTRY
-
 from integration.floor import Done, Floor, open_floor
 
 SAMPLES = Path(__file__).resolve().parents[2] / "test_data"

@@ -6,14 +6,12 @@ from typing import TYPE_CHECKING
 
 from courante.sdk.marking import Marking, Token
 from courante.sdk.scopes import scope_text
-
 from model.reading.regions import levels
 
 if TYPE_CHECKING:
     from courante.compiler.ir import Ir
     from courante.runner.work import Work
     from courante.sdk.plan import Plan
-
     from model.reading.graph import Graph
     from model.reading.reading import Reading
 
@@ -61,7 +59,7 @@ def expected_sources(graph: Graph, reading: Reading, ir: Ir, work: Work) -> dict
         here[depth] -= 1
         here += [1] * (len(loop.levels) - len(here))
         return {loop.id: f"{loop.id} {scope_text(ir, int(work.live[1:]), tuple(here))}"}
-    slots = range(len(node.ins))
+    slots = list(range(len(node.ins)))
     if work.live.startswith("+"):
         slots = [int(slot) for slot in work.live[1:].split(",")]
     elif work.live.startswith("-"):
@@ -74,7 +72,8 @@ def expected_sources(graph: Graph, reading: Reading, ir: Ir, work: Work) -> dict
 
 def origin_scope(graph: Graph, reading: Reading, source: str, where: str) -> str:
     """The scope in which a reader in scope ``where`` sees ``source``: shared regions keep their index, and a loop that
-    was left counts with its last iteration."""
+    was left counts with its last iteration.
+    """
     shared: dict[str, str] = {}
     for part in where.split("/") if where else ():
         mark = "#" if "#" in part else "@"
@@ -85,5 +84,3 @@ def origin_scope(graph: Graph, reading: Reading, source: str, where: str) -> str
         index = shared[region.id] if region.id in shared else str(reading.iterations[region.owner, origin])
         origin = f"{origin}/{region.id}{index}" if origin else f"{region.id}{index}"
     return origin
-
-

@@ -7,17 +7,16 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 import msgspec
+
 from courante.compiler.analysis import compile_workflow
 from courante.compiler.diagnostics import Severity
 from courante.compiler.ir import encode_ir, ir_hash
 from courante.compiler.normalize import normalize
 from courante.sdk.plan import Plan
-
 from model.reading.regions import Reason
 
 if TYPE_CHECKING:
     from courante.compiler.ir import Ir
-
     from model.reading.graph import Document
 
 REASONS = {
@@ -66,8 +65,11 @@ class Parking:
 def with_delays(document: Document, seed: int) -> Document:
     """The document with a delay on every second loop, so that tokens come into being parked."""
     nodes = msgspec.convert(document["nodes"], list[dict[str, object]])
-    changed = [
-        {**node, "loop": {**loop, "delay": "1h"}} if isinstance(loop := node.get("loop"), dict) and at % 2 == 0 else node
-        for at, node in enumerate(nodes, start=seed)
-    ]
-    return {**document, "nodes": changed}
+    return {**document, "nodes": [_delayed(node) if at % 2 == 0 else node for at, node in enumerate(nodes, start=seed)]}
+
+
+def _delayed(node: dict[str, object]) -> dict[str, object]:
+    if "loop" not in node:
+        return node
+    loop = msgspec.convert(node["loop"], dict[str, object])
+    return {**node, "loop": {**loop, "delay": "1h"}}

@@ -73,7 +73,9 @@ class Hands:
         answer = await advance(self.redis, self.at, CONSUMER, self.streams, words)
         if self.twice:
             again = await advance(self.redis, self.at, CONSUMER, self.streams, words)
-            assert (again.verdicts, again.tokens) == (answer.verdicts, answer.tokens), "another answer for the same call"
+            assert (again.verdicts, again.tokens) == (answer.verdicts, answer.tokens), (
+                "another answer for the same call"
+            )
         return answer
 
     async def read(self) -> list[Found]:
@@ -93,8 +95,7 @@ class Hands:
 
     async def pending(self) -> list[int]:
         """How many entries are delivered and not acknowledged, per stream."""
-        summaries = [await self.redis.execute_command("XPENDING", s, QUEUE_GROUP) for s in self.streams]
-        return [int(one["pending"] if isinstance(one, dict) else one[0]) for one in summaries]
+        return [int((await self.redis.xpending(stream, QUEUE_GROUP))["pending"]) for stream in self.streams]
 
     async def lengths(self) -> list[int]:
         return [int(await self.redis.execute_command("XLEN", stream)) for stream in self.streams]

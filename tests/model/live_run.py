@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from courante.runner.execution import read_token
 from courante.runner.outcomes import Failed, Outcome, Parked, Skipped, Succeeded
@@ -19,25 +19,31 @@ from courante.sdk.live_marking import read_marking
 from courante.sdk.marking import WOKEN, Marking, RunPhase
 from courante.sdk.node_code import NodeCode, compile_node
 from courante.sdk.scopes import parse_token_key, scope_text, token_key
-from courante.sdk.scripts import DONE_GROUP, finish_runs, release_timers
+from courante.sdk.scripts import DONE_GROUP, Word, finish_runs, release_timers
 from courante.sdk.starting import apply_starts
 from courante.sdk.step_context import encode_json
 from courante.sdk.stores.commands import StartCommand
-
 from model.agreement import agree, agree_with_rules, expected_sources
 from model.hands import ALL, CONSUMER, Found, Hands
 from model.pure_engine import PureEngine
+from model.reading.oracle import Oracle
 
 if TYPE_CHECKING:
     from courante.sdk.plan import Plan
-
     from model.compiled import Parking
     from model.reading.graph import Graph
-    from model.reading.oracle import Seeded
     from model.reading.reading import Place, Reading
 
 FAR_MS = 3_600_000
 ENDS = {status: kind for kind, status in FINAL.items()}
+
+
+class Speaks(Oracle, Protocol):
+    """An oracle that says what a run is given and what handlers return, as JSON values."""
+
+    def input(self) -> dict[str, object]: ...
+
+    def output(self, node: str, scope: str) -> dict[str, object]: ...
 
 
 @dataclass(kw_only=True)
@@ -51,7 +57,7 @@ class LiveRun:
     run_id: str
     plan: Plan
     graph: Graph
-    oracle: Seeded
+    oracle: Speaks
     reading: Reading
     parking: Parking
     random: Random
@@ -85,9 +91,7 @@ class LiveRun:
         starts = [(command, self.plan)]
         for is_new in (True, False):
             keys, limit = self.hands.keys, self.hands.limits[1]
-            assert await apply_starts(
-                self.hands.redis, keys, self.hands.at, starts, outbox_hard_max=limit
-            ) == [is_new]
+            assert await apply_starts(self.hands.redis, keys, self.hands.at, starts, outbox_hard_max=limit) == [is_new]
         self.twin.start()
         await self.check()
 
@@ -146,9 +150,9 @@ class LiveRun:
         assert [fields[b"r"].decode() for _, fields in entries] == [self.run_id], "done is said once"
         status = self.twin.status()
         blob = encode_blob([(encode_facts(Facts(type=ENDS[status])), b"null")])
-        words = [self.run_id, entries[0][0], b"null", status, 1, blob]
-        assert await finish_runs(redis, hands.at, [DONE_GROUP, *words]) == "A"
-        assert await finish_runs(redis, hands.at, [DONE_GROUP, *words]) == "E"
+        words: list[Word] = [DONE_GROUP, self.run_id, entries[0][0], b"null", status, 1, blob]
+        assert await finish_runs(redis, hands.at, words) == "A"
+        assert await finish_runs(redis, hands.at, words) == "E"
         assert await redis.execute_command("XLEN", hands.at.done) == 0
         for event in await hands.events(self.plan.node_ids, self.run_id):
             self.folder.add(event)
@@ -254,5 +258,3 @@ def _said_at(value: bytes) -> str:
         return ""
     mark = '"message":"' if "FatalError" in text else '"at":"'
     return text.partition(mark)[2].partition('"')[0]
-
-

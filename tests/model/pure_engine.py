@@ -21,12 +21,10 @@ from courante.sdk.scopes import (
     scope_text,
     token_key,
 )
-
 from model.compiled import Parking
 
 if TYPE_CHECKING:
     from courante.compiler.ir import Ir, Node
-
     from model.reading.oracle import Oracle, Outcome
     from model.reading.reading import Place
 
@@ -147,8 +145,7 @@ class PureEngine:
             node,
             edges,
             [
-                (target in chosen or target not in named)
-                and (edges[e].when is None or outcome.edges.get(target, True))
+                (target in chosen or target not in named) and (edges[e].when is None or outcome.edges.get(target, True))
                 for e, target in zip(node.outs, targets, strict=True)
             ],
         )

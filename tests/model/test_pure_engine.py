@@ -12,16 +12,17 @@ from itertools import islice
 from random import Random
 
 import pytest
-from courante.sdk import rules
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from courante.sdk import rules
 from model.compiled import REASONS, Parking, compile_document, plan_of, with_delays
+from model.first_tests import FIRST_TESTS, FirstTest
 from model.interleave import compare, drive_at_random, every_order
 from model.pure_engine import PureEngine
 from model.reading.draw import LARGE, SMALL, accepted, document, documents, every_document
 from model.reading.graph import Document, from_document
-from model.reading.oracle import Seeded
+from model.reading.oracle import Seeded, Told
 from model.reading.reading import read
 from model.reading.regions import Reason, refusal
 
@@ -97,3 +98,14 @@ def test_the_compiler_refuses_what_the_reading_refuses() -> None:
         assert {REASONS[code] for code in codes} <= reasons, f"document {at}: {codes}, read as {reasons}: {found}"
         seen.update(reasons)
     assert set(seen) >= set(Reason) - {Reason.CYCLE, Reason.AT_LEAST}
+
+
+@pytest.mark.parametrize("test", FIRST_TESTS, ids=lambda test: test.name)
+def test_the_first_tests_hold_in_every_order(test: FirstTest) -> None:
+    """The graphs of section 9, through every order of deliveries."""
+    graph, oracle = from_document(test.document()), Told(outcomes=test.outcomes)
+    ir = plan_of(test.document()).ir
+    reading = read(graph, oracle)
+    for engine, driven in every_order(partial(PureEngine, ir, oracle), orders_max=2_000):
+        compare(engine, driven, graph, reading)
+        assert test.places() in (None, engine.executed())

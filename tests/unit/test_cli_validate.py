@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 
 import pytest
-from command_line import call
 
+from command_line import call
 from courante.compiler.schema import workflow_json_schema
 
 GOOD = """\

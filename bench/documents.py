@@ -1,0 +1,45 @@
+"""The workflows that the benchmarks run: nothing but no-op steps, so that what is measured is the engine."""
+
+from __future__ import annotations
+
+from ..compiler.analysis.build import compile_workflow
+from ..compiler.ir import Ir
+from ..compiler.normalize import Json, read_document
+from ..compiler.workflow import Workflow
+
+
+def chain(length: int) -> dict[str, Json]:
+    """``length`` steps, one after the other."""
+    nodes: list[Json] = [{"id": "n0", "type": "noop"}]
+    nodes += [{"id": f"n{i}", "type": "noop", "depends_on": f"n{i - 1}"} for i in range(1, length)]
+    return {"courante": 1, "id": f"bench-chain-{length}", "output": f"steps.n{length - 1}.output", "nodes": nodes}
+
+
+def fanout(width: int) -> dict[str, Json]:
+    """One step, ``width`` side by side, one that joins them."""
+    sides: list[Json] = [f"side{i}" for i in range(width)]
+    nodes: list[Json] = [{"id": "first", "type": "noop"}]
+    nodes += [{"id": side, "type": "noop", "depends_on": "first"} for side in sides]
+    nodes += [{"id": "last", "type": "noop", "depends_on": sides}]
+    return {"courante": 1, "id": f"bench-fanout-{width}", "nodes": nodes}
+
+
+def parked() -> dict[str, Json]:
+    """A step, and then a wait that no benchmark sees the end of."""
+    return {
+        "courante": 1,
+        "id": "bench-parked",
+        "nodes": [
+            {"id": "first", "type": "noop"},
+            {"id": "pause", "type": "wait", "depends_on": "first", "config": {"for": "24h"}},
+            {"id": "last", "type": "noop", "depends_on": "pause"},
+        ],
+    }
+
+
+def compiled(document: dict[str, Json]) -> tuple[Workflow, Ir]:
+    read = read_document(document)
+    assert read.workflow is not None, read.diagnostics
+    ir, diagnostics = compile_workflow(read.workflow)
+    assert ir is not None, diagnostics
+    return read.workflow, ir

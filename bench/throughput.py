@@ -1,0 +1,55 @@
+"""How many steps a second does one worker process make, with everything in the log?
+
+Runs of three no-op steps, submitted at once; one worker process, one supervisor process; until the last final event is
+committed in Postgres. Next to each repetition ``limit`` is measured on the same server.
+"""
+
+from __future__ import annotations
+
+from statistics import median
+
+from ..sdk.settings import Settings
+from .documents import chain
+from .limit import measure_limit
+from .load import STEPS, Load, run_load
+from .measured import Measured, figure
+from .plan import BenchPlan
+from .stage import Progress, open_crew, open_stage
+
+RUNS = 5_000
+
+
+async def measure(settings: Settings, plan: BenchPlan, say: Progress) -> Measured:
+    runs = plan.runs_or(RUNS)
+    async with open_stage(settings) as stage, open_crew(stage):
+        workflow = await stage.register(chain(STEPS))
+        await run_load(stage, workflow, runs)
+        loads: list[Load] = []
+        limits: list[float] = []
+        for number in range(plan.repetitions):
+            limits.append(await measure_limit(stage.redis, stage.client.keys.prefix))
+            load = await run_load(stage, workflow, runs)
+            loads.append(load)
+            say(
+                f"throughput {number + 1}/{plan.repetitions}: {load.rate:,.0f} steps/s, limit {limits[-1]:,.0f}; "
+                f"CPU us a step: {load.cpu_us_per_step()}"
+            )
+        return Measured(
+            question="How many steps a second does one worker process make, with everything in the log?",
+            unit="steps/s",
+            samples=[load.rate for load in loads],
+            machine=stage.machine,
+            ratios=[load.rate / limit for load, limit in zip(loads, limits, strict=True)],
+            more={
+                "runs": runs,
+                "limit": figure(median(limits)),
+                "submit_s": figure(median(load.submit_s for load in loads)),
+                "cpu_us_per_step": _cpu(loads),
+            },
+        )
+
+
+def _cpu(loads: list[Load]) -> dict[str, float]:
+    """Per role the median of all loads."""
+    roles = sorted({role for load in loads for role in load.cpu_s})
+    return {role: figure(median(load.cpu_s.get(role, 0.0) / load.steps * 1e6 for load in loads)) for role in roles}

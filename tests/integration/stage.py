@@ -1,0 +1,176 @@
+"""A stage: one environment on real servers, with a client and as many workers and supervisors as a test calls up.
+
+All of them live in this process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import anyio
+from anyio.abc import TaskGroup
+from courante.runner.worker import Worker
+from courante.sdk.client import Client, RunResult
+from courante.sdk.connections import connect_redis
+from courante.sdk.events import RecordedEvent
+from courante.sdk.scripts import DONE_GROUP, INTAKE_GROUP, QUEUE_GROUP
+from courante.sdk.steps import Steps
+from courante.sdk.stores.log import read_events, verify_chain
+from courante.supervisor.supervisor import Supervisor
+from integration.floor import compile_document
+from redis.asyncio import Redis
+
+T = TypeVar("T")
+PATIENCE_S = 20.0
+FINAL = frozenset({"run.completed", "run.failed", "run.cancelled", "run.timed_out"})
+
+
+@dataclass
+class Place:
+    """Where the servers are, and in whose name."""
+
+    redis_url: str
+    database_url: str
+    env: str
+
+
+@dataclass
+class Stage:
+    """Made by ``open_stage``."""
+
+    place: Place
+    client: Client
+    redis: Redis
+    group: TaskGroup
+    workers: list[Worker] = field(default_factory=lambda: [])
+    supervisors: list[Supervisor] = field(default_factory=lambda: [])
+    ends: list[anyio.Event] = field(default_factory=lambda: [])
+
+    def worker(self, steps: Mapping[str, Callable[..., Any]] | None = None, *, concurrency: int = 128) -> Worker:
+        """Start a worker that knows these steps."""
+        registry = Steps()
+        for name, function in (steps or {}).items():
+            registry.add(function, name)
+        worker = Worker(
+            redis_url=self.place.redis_url, env=self.place.env, steps=registry, concurrency=concurrency
+        )
+        self._call_up(worker.run)
+        self.workers.append(worker)
+        return worker
+
+    def supervisor(self) -> Supervisor:
+        supervisor = Supervisor(
+            redis_url=self.place.redis_url, database_url=self.place.database_url, env=self.place.env
+        )
+        self._call_up(supervisor.run)
+        self.supervisors.append(supervisor)
+        return supervisor
+
+    def _call_up(self, run: Callable[[], Awaitable[None]]) -> None:
+        ended = anyio.Event()
+        self.ends.append(ended)
+
+        async def play() -> None:
+            await run()
+            ended.set()
+
+        self.group.start_soon(play)
+
+    async def register(self, *nodes: Mapping[str, Any], id: str = "w", **fields: Any) -> str:
+        """Register a workflow and return its id."""
+        workflow, ir = compile_document({"courante": 1, "id": id, "nodes": list(nodes), **fields})
+        await self.client.register(workflow, ir)
+        return id
+
+    async def run(self, workflow: str, input: Any = None, **options: Any) -> RunResult:
+        """Submit, and wait until the end is in the log."""
+        run_id = await self.client.submit(workflow, input, **options)
+        return await self.result(run_id)
+
+    async def result(self, run_id: str, timeout_s: float = PATIENCE_S) -> RunResult:
+        return await self.client.wait(run_id, timeout_s=timeout_s, is_recorded=True)
+
+    async def results(self, run_ids: Iterable[str], timeout_s: float = PATIENCE_S) -> list[RunResult]:
+        return [await self.result(run_id, timeout_s) for run_id in run_ids]
+
+    async def events(self, run_id: str) -> list[RecordedEvent]:
+        """The log of a run, whose chain holds and which ends once."""
+        async with self.client.pool.acquire() as conn:
+            assert await verify_chain(conn, run_id) is None
+            events = await read_events(conn, run_id)
+        ends = [event.seq for event in events if event.facts.type in FINAL]
+        assert len(ends) <= 1
+        assert not ends or ends == [len(events)]
+        return events
+
+    async def types(self, run_id: str) -> list[str]:
+        return [event.facts.type for event in await self.events(run_id)]
+
+    async def succeeded(self, run_id: str) -> list[str]:
+        """Nodes that succeeded, in the order of the log."""
+        return [event.facts.node for event in await self.events(run_id) if event.facts.type == "step.succeeded"]
+
+    async def pending(self) -> dict[str, int]:
+        """Entries that are in somebody's hands, by stream; those with none are left out."""
+        keys = self.client.keys.partition(0)
+        groups = {keys.done: DONE_GROUP, keys.submit: INTAKE_GROUP}
+        async for stream in self.redis.scan_iter(match=keys.queue("*")):
+            groups[stream.decode()] = QUEUE_GROUP
+        found: dict[str, int] = {}
+        for stream, group in groups.items():
+            if await self.redis.exists(stream):
+                summary: Any = await self.redis.xpending(stream, group)
+                if summary["pending"]:
+                    found[stream] = summary["pending"]
+        return found
+
+    async def commands(self) -> int:
+        """How many starts Postgres has accepted."""
+        async with self.client.pool.acquire() as conn:
+            return int(await conn.fetchval("SELECT count(*) FROM commands WHERE env = $1", self.place.env))
+
+    async def forget(self, run_id: str) -> None:
+        """Do what the time-to-live of an ended run does in the end."""
+        keys = self.client.keys.partition(0)
+        assert await self.redis.ttl(keys.run(run_id)) > 0
+        assert await self.redis.delete(keys.run(run_id), keys.context(run_id)) >= 1
+
+    async def dismiss(self) -> None:
+        """Tell all to stop; they end by themselves, and soon."""
+        for one in (*self.workers, *self.supervisors):
+            one.stop()
+        with anyio.fail_after(10):
+            for ended in self.ends:
+                await ended.wait()
+
+
+async def until(what: Callable[[], Awaitable[T]], holds: Callable[[T], bool], timeout_s: float = PATIENCE_S) -> T:
+    """Ask again until the answer is as wanted, and return it; the last one stands in the failure."""
+    found: Any = None
+    with anyio.move_on_after(timeout_s):
+        while True:
+            found = await what()
+            if holds(found):
+                return found
+            await anyio.sleep(0.005)
+    raise AssertionError(f"waited {timeout_s} s; the last answer was {found!r}")
+
+
+@asynccontextmanager
+async def open_stage(place: Place) -> AsyncIterator[Stage]:
+    """An environment whose partition is open. Workers and supervisors end with it, all by themselves."""
+    client = Client.open(redis_url=place.redis_url, database_url=place.database_url, env=place.env)
+    async with client:
+        await client.prepare()
+        redis = connect_redis(place.redis_url)
+        try:
+            async with anyio.create_task_group() as group:
+                stage = Stage(place, client, redis, group)
+                yield stage
+                await stage.dismiss()
+        finally:
+            with anyio.CancelScope(shield=True), anyio.move_on_after(2):
+                await redis.aclose()

@@ -1,0 +1,259 @@
+"""A worker runs handlers of every kind, stops in order, gives back what it cannot do, and survives what it is given."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import anyio
+import anyio.to_thread
+import pytest
+from courante.sdk.ids import new_run_id
+from courante.sdk.steps import Context
+from integration.stage import Stage, until
+
+pytestmark = pytest.mark.anyio
+
+
+def step(id: str, handler: str, *after: str, **fields: Any) -> dict[str, Any]:
+    return {"id": id, "type": "function", "config": {"handler": handler}, "depends_on": list(after), **fields}
+
+
+async def double(value: dict[str, int]) -> dict[str, int]:
+    return {"n": value["n"] * 2}
+
+
+def describe(value: object, context: Context) -> dict[str, object]:
+    return {"input": value, "node": context.node, "key": context.idempotency_key, "attempt": context.attempt}
+
+
+def nothing() -> None:
+    """Takes nothing, gives nothing."""
+
+
+async def test_handlers_of_every_kind(stage: Stage) -> None:
+    """Async and plain handlers with no, one or two arguments get the input and the context, and give the output."""
+    stage.worker({"double": double, "shop.describe": describe, "nothing": nothing})
+    stage.supervisor()
+    nodes = [step("a", "double"), step("b", "shop.describe", "a"), step("c", "nothing", "b"), step("d", "double", "a")]
+    done = await stage.run(await stage.register(*nodes, output="steps"), {"n": 4})
+    assert done.output["d"] == {"output": {"n": 16}}
+    key = f"{done.run_id}/b"
+    assert done.output["b"]["output"] == {"input": {"n": 8}, "node": "b", "key": key, "attempt": 1}
+    assert done.output["c"] == {"output": None}
+
+
+async def test_plain_handlers_do_not_hold_each_other(stage: Stage) -> None:
+    """Sixty plain handlers that wait for each other run at the same time, each in a thread."""
+    meeting = threading.Barrier(60)
+    stage.worker({"meet": lambda: meeting.wait(10)})
+    stage.supervisor()
+    done = await stage.run(await stage.register(*(step(f"n{number}", "meet") for number in range(60))))
+    assert sorted(done.output.values()) == list(range(60))
+
+
+async def test_a_worker_that_is_told_to_stop_finishes_what_it_holds(stage: Stage) -> None:
+    """It takes no more, the step that runs is finished and recorded once, and no entry or consumer is left."""
+    entered, leave = anyio.Event(), anyio.Event()
+
+    async def slow() -> str:
+        entered.set()
+        await leave.wait()
+        return "done"
+
+    worker = stage.worker({"slow": slow}, concurrency=1)
+    stage.supervisor()
+    workflow = await stage.register(step("s", "slow"))
+    first, second = await stage.client.submit(workflow), await stage.client.submit(workflow)
+    await entered.wait()
+    worker.stop()
+    keys = stage.client.keys.partition(0)
+    leave.set()
+    await stage.ends[0].wait()
+    assert (await stage.result(first)).output == {"s": "done"}
+    assert worker.applied == 1
+    assert (await stage.client.result(second)).status == "RUNNING"
+    assert await stage.pending() == {}
+    for stream in await stage.redis.keys(keys.queue("*")):
+        assert await stage.redis.xinfo_consumers(stream, "workers") == []
+    assert await stage.redis.exists(keys.worker(worker.name)) == 0
+    stage.worker({"slow": slow})
+    assert (await stage.result(second)).output == {"s": "done"}
+
+
+async def test_a_worker_that_is_killed_waits_for_no_handler(stage: Stage) -> None:
+    """Neither an async handler nor a plain one in a thread keeps a killed worker."""
+    entered = anyio.Semaphore(0)
+    leave = threading.Event()
+
+    async def asleep() -> None:
+        entered.release()
+        await anyio.sleep_forever()
+
+    def blocked() -> None:
+        anyio.from_thread.run_sync(entered.release)
+        leave.wait(20)
+
+    worker = stage.worker({"asleep": asleep, "blocked": blocked})
+    stage.supervisor()
+    await stage.client.submit(await stage.register(step("a", "asleep"), step("b", "blocked")))
+    await entered.acquire()
+    await entered.acquire()
+    begun = time.monotonic()
+    worker.kill()
+    try:
+        await stage.ends[0].wait()
+        assert time.monotonic() - begun < 1
+    finally:
+        leave.set()
+    assert sum((await stage.pending()).values()) == 2
+
+
+async def test_a_worker_can_be_stopped_before_it_has_begun(stage: Stage) -> None:
+    """Neither a worker that was told to stop at once, nor one whose partition never opened, goes on."""
+    early = stage.worker()
+    early.stop()
+    await stage.ends[0].wait()
+    assert early.applied == 0
+    await stage.redis.rename(stage.client.keys.partition(0).meta, "away")
+    waiting = stage.worker()
+    await anyio.lowlevel.checkpoint()
+    waiting.stop()
+    with anyio.fail_after(5):
+        await stage.ends[1].wait()
+    await stage.redis.rename("away", stage.client.keys.partition(0).meta)
+
+
+async def test_a_handler_that_a_worker_does_not_know_is_left_to_another(stage: Stage) -> None:
+    """The run goes on waiting with its token alive, and ends when a worker with the handler comes."""
+    stranger = stage.worker()
+    stage.supervisor()
+    run_id = await stage.client.submit(await stage.register(step("a", "double")), {"n": 1})
+    run = stage.client.keys.partition(0).run(run_id)
+
+    async def record() -> bytes | None:
+        return await stage.redis.hget(run, "t0")
+
+    await until(record, lambda record: record is not None and b"|g|" in record)
+    assert (await stage.client.result(run_id)).status == "RUNNING"
+    assert await stage.redis.hget(run, "n") == b"1"
+    stage.worker({"double": double})
+    assert (await stage.result(run_id)).output == {"a": {"n": 2}}
+    assert await stage.types(run_id) == ["run.started", "step.succeeded", "run.completed"]
+    assert stranger.refused == 0
+
+
+async def test_an_ir_that_a_worker_cannot_read_is_given_back(stage: Stage) -> None:
+    """A token of a run whose IR is missing or of another version waits, and the other runs do not."""
+    stage.worker()
+    stage.supervisor()
+    workflow = await stage.register({"id": "a", "type": "noop"})
+    good = await stage.run(workflow, 0)
+    other = await stage.register({"id": "b", "type": "noop"}, id="other")
+    async with stage.client.pool.acquire() as conn:
+        resolved = await stage.client.catalog.resolve(conn, other, None)
+    place = stage.client.keys.ir(resolved.plan.hash)
+    content = await stage.redis.get(place)
+    assert content is not None
+    await stage.redis.set(place, b"{}")
+    run_id = await stage.client.submit(other, 1)
+    run = stage.client.keys.partition(0).run(run_id)
+    await until(lambda: stage.redis.hget(run, "t0"), lambda record: record is not None and b"|g|" in record)
+    assert (await stage.run(workflow, 2)).status == good.status == "COMPLETED"
+    await stage.redis.set(place, content)
+    assert (await stage.result(run_id)).output == {"b": 1}
+
+
+async def test_a_long_step_says_that_it_has_started(stage: Stage) -> None:
+    """An attempt of more than 100 ms has its start in the log before its end, a shorter one only its end."""
+    stage.worker()
+    stage.supervisor()
+    nodes = [
+        {"id": "long", "type": "sleep", "config": {"for": "250ms"}},
+        {"id": "short", "type": "sleep", "config": {"for": "1ms"}},
+    ]
+    run_id = await stage.client.submit(await stage.register(*nodes))
+    types = await until(lambda: stage.types(run_id), lambda types: "step.started" in types)
+    assert "run.completed" not in types
+    await stage.result(run_id)
+    events = [(event.facts.type, event.facts.node) for event in await stage.events(run_id)]
+    started = [event for event in events if event[0] == "step.started"]
+    assert started == [("step.started", "long")]
+    assert events.index(started[0]) < events.index(("step.succeeded", "long"))
+
+
+@pytest.mark.parametrize("spoil", ["run", "ctx"])
+async def test_a_corrupt_run_stops_nobody_else(stage: Stage, spoil: str) -> None:
+    """Transitions in one batch with one of a spoiled run are applied, also after its entries were read again."""
+    barrier = anyio.Event()
+    entered: list[str] = []
+
+    async def hold(value: str) -> str:
+        entered.append(value)
+        await barrier.wait()
+        return value
+
+    worker = stage.worker({"hold": hold})
+    stage.supervisor()
+    nodes = [step("a", "hold"), {"id": "b", "type": "noop", "depends_on": ["a"]}]
+    workflow = await stage.register(*nodes)
+    ids = [await stage.client.submit(workflow, f"{number}") for number in range(20)]
+    await until(anyio.lowlevel.checkpoint, lambda _: len(entered) == 20)
+    keys = stage.client.keys.partition(0)
+    bad = ids[7]
+    await stage.redis.set(keys.run(bad) if spoil == "run" else keys.context(bad), "spoiled")
+    barrier.set()
+    good = [run_id for run_id in ids if run_id != bad]
+    assert {result.status for result in await stage.results(good)} == {"COMPLETED"}
+    assert worker.refused >= 1
+    assert (await stage.run(workflow, "later")).output == {"b": "later"}
+
+
+async def test_a_corrupt_run_in_a_queue_or_timer_stops_nobody_else(stage: Stage) -> None:
+    """Tokens of a spoiled run that are still to be delivered or released are passed over."""
+    nodes = [{"id": "a", "type": "noop"}, {"id": "w", "type": "wait", "depends_on": ["a"], "config": {"for": "50ms"}}]
+    workflow = await stage.register(*nodes)
+    keys = stage.client.keys.partition(0)
+    queued, parked, good = [await stage.client.submit(workflow, number) for number in range(3)]
+    await stage.redis.set(keys.run(queued), "spoiled")
+    stage.worker()
+    await until(lambda: stage.redis.zcard(keys.timers), lambda timers: timers == 2)
+    await stage.redis.set(keys.run(parked), "spoiled")
+    stage.supervisor()
+    assert (await stage.result(good)).output == {"w": 2}
+    assert await stage.redis.zcard(keys.timers) == 0
+    assert (await stage.run(workflow, 3)).output == {"w": 3}
+
+
+async def test_scripts_that_the_server_has_forgotten_are_loaded_again(stage: Stage) -> None:
+    """SCRIPT FLUSH while runs are under way costs a round trip and nothing else."""
+    stage.worker()
+    stage.supervisor()
+    nodes = [{"id": f"n{n}", "type": "noop", "depends_on": [f"n{n - 1}"] if n else []} for n in range(20)]
+    workflow = await stage.register(*nodes)
+    ids: list[str] = []
+    async with anyio.create_task_group() as group:
+
+        async def flush() -> None:
+            for _ in range(20):
+                await stage.redis.script_flush()
+
+        group.start_soon(flush)
+        ids = [await stage.client.submit(workflow, number) for number in range(50)]
+    results = await stage.results(ids)
+    assert [result.output for result in results] == [{"n19": number} for number in range(50)]
+    assert {len(await stage.succeeded(run_id)) for run_id in ids} == {20}
+
+
+async def test_unknown_runs_in_a_queue_are_dropped(stage: Stage) -> None:
+    """Entries that nobody can understand, or of runs that nobody knows, leave the queue and cost nothing."""
+    stage.worker()
+    stage.supervisor()
+    keys = stage.client.keys.partition(0)
+    for fields in ({"t": f"{new_run_id()}|0|4294967297"}, {"t": "garbage"}, {"odd": b"\xff"}):
+        await stage.redis.xadd(keys.queue("default:normal"), fields)
+    done = await stage.run(await stage.register({"id": "a", "type": "noop"}), 1)
+    assert done.status == "COMPLETED"
+    assert await stage.pending() == {}
+    assert await stage.redis.xlen(keys.queue("default:normal")) == 0

@@ -1,0 +1,256 @@
+"""Steps of a run as they are shown, and the lines of a whole run."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+import pytest
+from click import unstyle
+
+from courante.cli.documents import dependencies
+from courante.cli.run_view import RunView, head_lines, outcome_lines, step_lines
+from courante.cli.steps_view import StepView, progress_text, step_line, step_views
+from courante.compiler.analysis import compile_workflow
+from courante.compiler.ir import Ir
+from courante.compiler.normalize import normalize
+from courante.sdk.events import ErrorInfo
+from courante.sdk.stores.runs import RunRow, StepRow
+from courante.sdk.stores.status import RunStatus, StepStatus
+
+START = datetime(2026, 1, 31, 12, 0, 0, tzinfo=UTC)
+NODES = [
+    {"id": "a", "type": "noop", "on_error": "sorry"},
+    {"id": "b", "type": "noop", "depends_on": "a"},
+    {"id": "c", "type": "noop", "depends_on": "b", "loop": {"while": "false", "back_to": "b"}},
+    {"id": "d", "type": "noop", "depends_on": "c"},
+    {"id": "sorry", "type": "noop"},
+]
+
+
+def at(seconds: float) -> datetime:
+    return START + timedelta(seconds=seconds)
+
+
+def compiled() -> Ir:
+    workflow, _ = normalize({"courante": 1, "id": "w", "nodes": NODES})
+    assert workflow is not None
+    ir, _ = compile_workflow(workflow)
+    assert ir is not None
+    return ir
+
+
+def run_row(status: RunStatus, **fields: object) -> RunRow:
+    row = RunRow(
+        run_id="run_1",
+        env="default",
+        partition=0,
+        workflow="w",
+        version=3,
+        ir_hash="",
+        status=status,
+        trigger="initial",
+        base_run_id=None,
+        by=None,
+        tags=(),
+        output_seq=None,
+        error=None,
+        drain_reason=None,
+        is_halted=False,
+        created_at=at(0),
+        started_at=at(0),
+        finished_at=at(90) if status.is_final else None,
+    )
+    return msgspec.structs.replace(row, **fields)
+
+
+def step_row(node: str, status: StepStatus, scope: str = "", attempt: int = 1, **fields: object) -> StepRow:
+    row = StepRow(
+        node=node,
+        scope=scope,
+        attempt=attempt,
+        status=status,
+        reason=None,
+        worker="w1",
+        started_at=at(1),
+        finished_at=None,
+        due_at=None,
+        ms=None,
+        error=None,
+        output_seq=None,
+    )
+    return msgspec.structs.replace(row, **fields)
+
+
+def shown(steps: list[StepView]) -> list[tuple[str, str, str]]:
+    return [(step.id, step.scope, str(step.status)) for step in steps]
+
+
+def test_steps_stand_in_the_order_of_the_document() -> None:
+    """Whatever began first, nodes that never began among them; scopes are as people read them."""
+    rows = [
+        step_row("c", StepStatus.SUCCEEDED, "1", finished_at=at(2)),
+        step_row("b", StepStatus.RUNNING, "2"),
+        step_row("b", StepStatus.SUCCEEDED, "1", finished_at=at(2)),
+        step_row("a", StepStatus.SUCCEEDED, finished_at=at(2)),
+    ]
+    steps = step_views(run_row(RunStatus.RUNNING), compiled(), rows)
+    assert shown(steps) == [
+        ("a", "", "SUCCEEDED"),
+        ("b", "c#2", "RUNNING"),
+        ("b", "c#1", "SUCCEEDED"),
+        ("c", "c#1", "SUCCEEDED"),
+        ("d", "", "PENDING"),
+        ("sorry", "", "PENDING"),
+    ]
+    assert progress_text(steps) == "3/6 complete"
+
+
+def test_the_last_attempt_is_the_step() -> None:
+    """Attempts are counted; what an earlier one failed with is not shown any more."""
+    rows = [
+        step_row("a", StepStatus.FAILED, attempt=2, error=ErrorInfo(type="Oops", message="no")),
+        step_row("a", StepStatus.RETRYING, attempt=1, due_at=at(9)),
+        step_row("a", StepStatus.SUCCEEDED, attempt=3, finished_at=at(5)),
+    ]
+    step = step_views(run_row(RunStatus.RUNNING), compiled(), rows)[0]
+    assert (step.attempts, step.status, step.error) == (3, StepStatus.SUCCEEDED, None)
+
+
+@pytest.mark.parametrize(
+    ("status", "expected", "reason", "progress"),
+    [
+        (RunStatus.RUNNING, StepStatus.PENDING, None, "1/5 complete"),
+        (RunStatus.COMPLETED, StepStatus.SKIPPED, "branch_not_taken", "5/5 complete"),
+        (RunStatus.FAILED, StepStatus.SKIPPED, "not_reached", "1/5 complete"),
+    ],
+)
+def test_what_never_began(status: RunStatus, expected: StepStatus, reason: str | None, progress: str) -> None:
+    """Still to come, on a path that was not taken, or not reached before the run failed: only the second is done."""
+    steps = step_views(run_row(status), compiled(), [step_row("a", StepStatus.SUCCEEDED, finished_at=at(2))])
+    assert {(step.status, step.reason) for step in steps[1:]} == {(expected, reason)}
+    assert progress_text(steps) == progress
+
+
+def test_a_step_as_json_has_the_documented_fields() -> None:
+    """What it waits for says until when, where that is known."""
+    row = step_row("a", StepStatus.WAITING, reason="timer", due_at=at(60))
+    step = step_views(run_row(RunStatus.WAITING), compiled(), [row])[0]
+    assert step.to_json() == {
+        "id": "a",
+        "scope": "",
+        "status": "WAITING",
+        "reason": "timer",
+        "attempts": 1,
+        "started_at": "2026-01-31T12:00:01.000Z",
+        "finished_at": None,
+        "waiting_for": "timer until 2026-01-31T12:01:00.000Z",
+    }
+
+
+@pytest.mark.parametrize(
+    ("step", "line"),
+    [
+        (StepView(id="a", scope="", status=StepStatus.PENDING), "· a     PENDING"),
+        (
+            StepView(id="a", scope="", status=StepStatus.SUCCEEDED, started_at=at(0), finished_at=at(154)),
+            "✓ a     SUCCEEDED    2m 34s",
+        ),
+        (StepView(id="a", scope="", status=StepStatus.RUNNING, started_at=at(58)), "▸ a     RUNNING        2.0s"),
+        (
+            StepView(id="a", scope="", status=StepStatus.WAITING, started_at=at(50), waiting_for="approval"),
+            "⊗ a     WAITING         10s  waiting for approval",
+        ),
+        (
+            StepView(
+                id="a",
+                scope="",
+                status=StepStatus.FAILED,
+                attempts=3,
+                started_at=at(0),
+                finished_at=at(0),
+                handler_ms=40,
+                error=ErrorInfo(type="ValueError", message="boom\nand more"),
+            ),
+            "✗ a     FAILED         40ms  attempt 3, ValueError: boom and mo…",
+        ),
+        (
+            StepView(id="a", scope="", status=StepStatus.SKIPPED, reason="condition_false", finished_at=at(3)),
+            "- a     SKIPPED              condition false",
+        ),
+    ],
+    ids=lambda value: str(value.status) if isinstance(value, StepView) else "",
+)
+def test_a_step_is_one_line(step: StepView, line: str) -> None:
+    """Glyph, name, status, time so far or taken, and what there is to say, cut at the width."""
+    assert unstyle(step_line(step, at(60), width=64, label_width=4)) == line
+
+
+def test_a_running_step_turns() -> None:
+    """The frame chooses the sign of the spinner."""
+    step = StepView(id="a", scope="", status=StepStatus.RUNNING, started_at=at(0))
+    signs = [unstyle(step_line(step, at(1), width=80, label_width=1, frame=frame))[0] for frame in (0, 1, 10)]
+    assert signs == ["⠋", "⠙", "⠋"]
+
+
+def test_the_head_of_a_run() -> None:
+    """Run, workflow, status with age and duration, progress."""
+    view = RunView(
+        run_row(RunStatus.COMPLETED, tags=("nightly",)), [StepView(id="a", scope="", status=StepStatus.SUCCEEDED)]
+    )
+    assert [unstyle(line) for line in head_lines(view, at(210))] == [
+        "run       run_1",
+        "workflow  w version 3",
+        "status    COMPLETED, started 3 minutes ago, took 1m 30s",
+        "steps     1/1 complete",
+        "tags      nightly",
+    ]
+    waiting = RunView(run_row(RunStatus.PENDING, started_at=None), [])
+    assert unstyle(head_lines(waiting, at(61))[2]) == "status    PENDING, accepted 1 minute ago"
+
+
+def test_too_many_steps_show_what_matters() -> None:
+    """Failures first, then what runs and waits, then what ended last; the others are counted."""
+    steps = [StepView(id=f"s{n}", scope="", status=StepStatus.SUCCEEDED, finished_at=at(n)) for n in range(5)]
+    steps += [
+        StepView(id="p", scope="", status=StepStatus.PENDING),
+        StepView(id="r", scope="", status=StepStatus.RUNNING),
+    ]
+    steps += [StepView(id="f", scope="", status=StepStatus.FAILED, finished_at=at(1))]
+    lines = step_lines(RunView(run_row(RunStatus.RUNNING), steps), at(9), width=80, rows_max=4)
+    assert [unstyle(line).split()[1] for line in lines[:3]] == ["f", "r", "s4"]
+    assert unstyle(lines[3]).strip() == "and 5 more steps"
+
+
+def test_the_outcome_is_the_output_or_the_error() -> None:
+    """A completed run shows its output, a failed one the step and the error."""
+    done = RunView(run_row(RunStatus.COMPLETED), [], {"a": 1})
+    assert outcome_lines(done) == ['{\n  "a": 1\n}']
+    error = ErrorInfo(type="ValueError", message="boom", node="a")
+    assert (
+        unstyle(outcome_lines(RunView(run_row(RunStatus.FAILED, error=error), []))[0])
+        == "error: step a: ValueError: boom"
+    )
+    assert outcome_lines(RunView(run_row(RunStatus.RUNNING), [])) == []
+    cancelled = RunView(run_row(RunStatus.CANCELLED, drain_reason="cancelled"), [])
+    assert unstyle(outcome_lines(cancelled)[0]) == "reason: cancelled"
+
+
+def test_dependencies_say_how_a_node_is_reached() -> None:
+    """Edges, errors, exhausted loops and compensations are told apart."""
+    nodes = [
+        {"id": "a", "type": "noop", "on_error": "e", "compensate": "u"},
+        {"id": "b", "type": "noop", "depends_on": "a", "loop": {"while": "false", "back_to": "b", "on_exhausted": "x"}},
+        {"id": "e", "type": "noop"},
+        {"id": "x", "type": "noop"},
+        {"id": "u", "type": "noop"},
+    ]
+    workflow, found = normalize({"courante": 1, "id": "w", "nodes": nodes})
+    assert workflow is not None, found
+    assert dependencies(workflow) == {
+        "a": "(no dependencies)",
+        "b": "(depends on: a)",
+        "e": "(when it fails: a)",
+        "x": "(when exhausted: b)",
+        "u": "(compensates: a)",
+    }
