@@ -101,6 +101,7 @@ _EXITS = {
     "workflow_not_found": ExitCode.NOT_FOUND,
     "run_not_found": ExitCode.NOT_FOUND,
     "service_unavailable": ExitCode.SERVICE,
+    "bench_unknown": ExitCode.USAGE,
 }
 _HINTS = {
     "run_not_found": "'courante runs' lists the runs of this environment",

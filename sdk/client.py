@@ -36,6 +36,7 @@ from .unavailable import AsUnavailable
 Durability = Literal["postgres", "redis"]
 BATCH_MAX = 1_000
 COMMIT_S = 60.0
+CLOSE_S = 5.0
 log = structlog.get_logger()
 
 
@@ -73,8 +74,7 @@ class Client:
     async def __aenter__(self) -> Client:
         with AsUnavailable():
             self.pool = await connect_postgres(self._database_url)
-        self._stack.push_async_callback(self.pool.close)
-        self._stack.push_async_callback(self._redis.aclose)
+        self._stack.push_async_callback(self._close)
         self.catalog = Catalog(self._redis, self.pool, self.keys)
         self._results = await self._stack.enter_async_context(
             Results(self._redis, self.pool, self.keys, self._partitions)
@@ -85,6 +85,14 @@ class Client:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._stack.__aexit__(kind, error, trace)
+
+    async def _close(self) -> None:
+        """Also when cancelled: a connection that nobody closes keeps its server waiting."""
+        with anyio.CancelScope(shield=True), anyio.move_on_after(CLOSE_S) as patience:
+            await self._redis.aclose()
+            await self.pool.close()
+        if patience.cancelled_caught:
+            self.pool.terminate()
 
     async def prepare(self) -> None:
         """Open the partitions with the epoch that Postgres knows. The schema must be up to date."""

@@ -170,6 +170,13 @@ async def finish_runs(redis: Connection, keys: PartitionKeys, words: Sequence[Wo
     return str(answer[1], "ascii")
 
 
+async def halt_runs(redis: Connection, keys: PartitionKeys, run_ids: Sequence[str]) -> str:
+    """Halt runs that need repair; return a letter per run (lua/halt_runs.lua). Raises Closed."""
+    answer = await run_script(redis, load_script("halt_runs"), [keys.meta], run_ids)
+    check_word(answer[0])
+    return str(answer[1], "ascii")
+
+
 async def release_timers(
     redis: Connection, keys: PartitionKeys, limit: int, outbox_hard_max: int = OUTBOX_HARD_MAX
 ) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from ..sdk.keys import PartitionKeys
-from ..sdk.scripts import load_script, run_script
+from ..sdk.scripts import expire_runs
 from ..sdk.stores.cursors import START, Cursor
 from .entries import Entry, LogDiverged, entry_digest, read_entry
 
@@ -86,9 +86,8 @@ class Outbox:
 
     async def expire_runs(self, run_ids: list[str], ttl_s: int) -> None:
         """Give the keys of recorded, ended runs a time-to-live and say that they are recorded. Empties the list."""
-        script = load_script("expire_runs")
         while run_ids:
-            await run_script(self._redis, script, [self._keys.meta], [ttl_s, *run_ids[:EXPIRED_AT_ONCE]])
+            await expire_runs(self._redis, self._keys, ttl_s, run_ids[:EXPIRED_AT_ONCE])
             del run_ids[:EXPIRED_AT_ONCE]
 
     def note_recorded(self, cursor: Cursor) -> None:

@@ -2,7 +2,7 @@
 
 intake (submissions -> commands -> runs), completion (counter zero -> end), timers, reconciler (committed starts that
 Redis has not heard of), recorder (outbox -> log and projections), registry (workers -> Postgres), watch (runs in which
-nothing happens any more).
+nothing happens any more), upkeep (partitions of the log for the months to come).
 """
 
 from __future__ import annotations
@@ -10,18 +10,23 @@ from __future__ import annotations
 import os
 import secrets
 import socket
+from functools import partial
 
 import anyio
 import structlog
+from redis.asyncio import Redis
 
 from ..sdk.client import Client
 from ..sdk.connections import connect_redis
+from ..sdk.keys import PartitionKeys
+from ..sdk.scripts import halt_runs
 from .completion import Completion
 from .intake import Intake
 from .reconciler import Reconciler
 from .recorder import Recorder
 from .registry import Registry
 from .timers import Timers
+from .upkeep import Upkeep
 from .watch import Watch
 
 OUTBOX_HARD_MAX = 1_000_000
@@ -56,7 +61,13 @@ class Supervisor:
                             redis, client.pool, client.keys, number, client.catalog, OUTBOX_HARD_MAX
                         )
                         recorder = Recorder(
-                            redis, client.pool, client.keys.env, number, self._node_ids, blocking=blocking
+                            redis,
+                            client.pool,
+                            client.keys.env,
+                            number,
+                            self._node_ids,
+                            blocking=blocking,
+                            on_quarantine=partial(_halt, redis, partition),
                         )
                         group.start_soon(completion.run)
                         group.start_soon(completion.sweep)
@@ -67,6 +78,7 @@ class Supervisor:
                         group.start_soon(Timers(redis, partition).run)
                         group.start_soon(Registry(redis, client.pool, client.keys, partition).run)
                     group.start_soon(Watch(client.pool, client.keys.env).run)
+                    group.start_soon(Upkeep(client.pool).run)
                     await self._stopping.wait()
                     group.cancel_scope.cancel()
         finally:
@@ -81,3 +93,9 @@ class Supervisor:
 
     async def _node_ids(self, ir_hash: str) -> list[str]:
         return (await self._client.catalog.plan(ir_hash)).node_ids
+
+
+async def _halt(redis: Redis, partition: PartitionKeys, run_id: str) -> None:
+    """An event of the run could not be stored: it goes no further before someone has looked at it."""
+    verdict = await halt_runs(redis, partition, [run_id])
+    log.error("run_halted", run_id=run_id, verdict=verdict)

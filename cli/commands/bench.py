@@ -1,8 +1,8 @@
-"""``courante bench``: one question, measured on this machine; what is compared and how stands with each benchmark."""
+"""``courante bench``: one question, measured on this machine; docs/reference/bench.md says how."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import cast
 
 import click
 from click import style
@@ -10,31 +10,52 @@ from click import style
 from ..call import Call, service_options, with_call
 from ..services import run_async
 
-NAMES = ("limit", "chain", "fanout", "throughput", "map", "recovery", "cache", "replay", "api", "memory")
+HEAD = ("name", "question", "unit", "median", "p99", "min", "max", "samples", "ratio", "machine", "commit")
 
 
 @click.command()
-@click.argument("name", type=click.Choice(NAMES), metavar="NAME")
+@click.argument("name", metavar="NAME")
+@click.option("--repetitions", type=click.IntRange(1, 1000), metavar="N", help="How often it is measured.")
+@click.option("--runs", type=click.IntRange(min=1), metavar="N", help="Runs (of 'limit': tokens) per repetition.")
 @service_options
 @with_call
-def bench(call: Call, name: str) -> None:
+def bench(call: Call, name: str, repetitions: int | None, runs: int | None) -> None:
     """Measure one question on this machine.
 
-    NAME is one of limit, chain, fanout, throughput, map, recovery, cache, replay, api, memory. Every rate comes with
-    its ratio to the limit that is measured in the same run. Progress goes to stderr.
+    NAME is one of limit, chain, fanout, throughput ...; a wrong one tells them all. A rate comes with its ratio to the
+    limit that is measured next to it. Without URLs the benchmark has servers of its own. Progress goes to stderr.
     """
-    from ...bench.main import run_bench
+    from ...bench.main import REPETITIONS, run_bench
 
-    call.log(default_level="warning")
-    call.out.step(f"measuring {name}")
-
-    found: dict[str, Any] = run_async(lambda: run_bench(name, call.settings), is_daemon=True)
+    call.log(default_level="error")
+    found = run_async(
+        lambda: run_bench(name, call.settings, call.out.note, repetitions=repetitions or REPETITIONS, runs=runs),
+        is_daemon=True,
+    )
     call.out.json(found)
-    call.out.text(style(str(found.get("name", name)), bold=True))
-    for field, value in found.items():
-        if field != "name":
-            call.out.text(f"  {field:<18} {_text(value)}")
+    if not call.is_json:
+        _show(call, found)
+
+
+def _show(call: Call, found: dict[str, object]) -> None:
+    out = call.out
+    out.text(f"{style(str(found['name']), bold=True)}: {found['question']}")
+    spread = f"p99 {_text(found['p99'])}, {_text(found['min'])} to {_text(found['max'])}"
+    median = style(f"{_text(found['median'])} {found['unit']}", fg="green", bold=True)
+    out.text(f"  median    {median} of {_text(found['samples'])} samples ({spread})")
+    if found["ratio"] is not None:
+        out.text(f"  ratio     {_text(found['ratio'])} of the limit measured next to it")
+    for name, value in found.items():
+        if name not in HEAD:
+            out.text(f"  {name.replace('_', ' ').ljust(9)} {_text(value)}")
+    out.text(f"  {style('machine', dim=True)}   {style(_text(found['machine']), dim=True)}")
+    if "commit" in found:
+        out.text(f"  {style('commit', dim=True)}    {style(str(found['commit']), dim=True)}")
 
 
 def _text(value: object) -> str:
-    return f"{value:,.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_text(inner)}" for name, inner in cast("dict[str, object]", value).items())
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    return f"{value:,}"

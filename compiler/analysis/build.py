@@ -25,6 +25,9 @@ RUNNABLE = frozenset({"function", "noop", "echo", "sleep", "wait", "transform", 
 UNAVAILABLE = ("requires_approval", "mutex", "while_waiting", "cancels", "compensate")
 """Node fields that change what a run does, and that this version's workers do not know: refused, never ignored."""
 
+NOT_YET = frozenset({"type_not_available", "field_not_available"})
+"""Errors that do not keep the rest of the document from being checked."""
+
 
 def compile_workflow(workflow: Workflow, *, nodes_key: str = "nodes") -> tuple[Ir | None, list[Diagnostic]]:
     """Return the IR, or None and at least one error. Warnings may come with either.
@@ -38,7 +41,8 @@ def compile_workflow(workflow: Workflow, *, nodes_key: str = "nodes") -> tuple[I
         return None, findings.found
     graph = build_graph(workflow)
     _check_nodes(graph, findings)
-    if not sort_graph(graph, findings) or has_errors(findings.found):
+    is_sound = all(found.code in NOT_YET or not has_errors([found]) for found in findings.found)
+    if not sort_graph(graph, findings) or not is_sound:
         return None, findings.found
     if components(graph) > 1:
         findings.add("disconnected", "parts of the graph are not connected", -1, nodes_key, warning=True)

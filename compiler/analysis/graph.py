@@ -90,7 +90,7 @@ def sort_graph(graph: Graph, findings: Findings) -> bool:
     if len(order) == len(waiting):
         return True
     cycle = _find_cycle(graph, {node for node, n in enumerate(waiting) if n > 0})
-    names = " -> ".join(findings.id(node) for node in [*cycle, cycle[0]])
+    names = " -> ".join(repr(findings.id(node)) for node in [*cycle, cycle[0]])
     findings.add(
         "cycle",
         f"the nodes form a cycle that no loop covers: {names}",
@@ -103,7 +103,7 @@ def sort_graph(graph: Graph, findings: Findings) -> bool:
 
 
 def _find_cycle(graph: Graph, left: set[int]) -> list[int]:
-    """Every node that is left has a predecessor that is left: walk back until one repeats."""
+    """Every node that is left has a predecessor that is left: walk back until one repeats. Its first node leads."""
     node = min(left)
     seen: dict[int, int] = {}
     path: list[int] = []
@@ -111,7 +111,9 @@ def _find_cycle(graph: Graph, left: set[int]) -> list[int]:
         seen[node] = len(path)
         path.append(node)
         node = next(source for source in graph.sources(node) if source in left)
-    return path[seen[node] :][::-1]
+    cycle = path[seen[node] :][::-1]
+    first = cycle.index(min(cycle))
+    return cycle[first:] + cycle[:first]
 
 
 def components(graph: Graph) -> int:

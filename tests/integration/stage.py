@@ -48,6 +48,7 @@ class Stage:
     workers: list[Worker] = field(default_factory=lambda: [])
     supervisors: list[Supervisor] = field(default_factory=lambda: [])
     ends: list[anyio.Event] = field(default_factory=lambda: [])
+    scopes: list[anyio.CancelScope] = field(default_factory=lambda: [])
 
     def worker(self, steps: Mapping[str, Callable[..., Any]] | None = None, *, concurrency: int = 128) -> Worker:
         """Start a worker that knows these steps."""
@@ -70,14 +71,21 @@ class Stage:
         return supervisor
 
     def _call_up(self, run: Callable[[], Awaitable[None]]) -> None:
-        ended = anyio.Event()
+        ended, scope = anyio.Event(), anyio.CancelScope()
         self.ends.append(ended)
+        self.scopes.append(scope)
 
         async def play() -> None:
-            await run()
+            with scope:
+                await run()
             ended.set()
 
         self.group.start_soon(play)
+
+    async def kill(self, number: int) -> None:
+        """End the one that was called up as number ``number``, in the middle of whatever it does."""
+        self.scopes[number].cancel()
+        await self.ends[number].wait()
 
     async def register(self, *nodes: Mapping[str, Any], id: str = "w", **fields: Any) -> str:
         """Register a workflow and return its id."""

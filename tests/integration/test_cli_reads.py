@@ -200,7 +200,7 @@ def test_workflows_and_their_versions(courante: Courante, tmp_path: Path) -> Non
         (["runs", "--cursor", "x"], 64, "bad_cursor"),
         (["runs", "--since", "yesterday"], 64, "bad_since"),
     ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+    ids=str,
 )
 def test_what_is_not_there_or_not_meant(courante: Courante, argv: list[str], exit_code: int, code: str) -> None:
     """Each with its exit code; what is not there exits with 3, what cannot be meant with 64."""

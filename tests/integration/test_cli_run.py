@@ -8,7 +8,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -89,7 +89,7 @@ def courante(environ: dict[str, str], folder: Path) -> Courante:
 
 
 @contextmanager
-def started(environ: dict[str, str], folder: Path, *argv: str) -> Iterator[subprocess.Popen[str]]:
+def started(environ: dict[str, str], folder: Path, *argv: str) -> Generator[subprocess.Popen[str]]:
     """A command that goes on by itself; killed at the end, if it still lives."""
     process = subprocess.Popen(
         [sys.executable, "-m", "courante", *argv],

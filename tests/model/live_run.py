@@ -10,13 +10,13 @@ from random import Random
 from typing import TYPE_CHECKING, Protocol
 
 from courante.runner.execution import read_token
-from courante.runner.outcomes import Failed, Outcome, Parked, Skipped, Succeeded
+from courante.runner.outcomes import Failed, GivenBack, Outcome, Parked, Skipped, Succeeded
 from courante.runner.settling import Settler, Transition
 from courante.runner.work import Work
 from courante.sdk.events import ErrorInfo, Facts, encode_blob, encode_facts
 from courante.sdk.fold import FINAL, Folder
 from courante.sdk.live_marking import read_marking
-from courante.sdk.marking import WOKEN, Marking, RunPhase
+from courante.sdk.marking import WOKEN, Marking, RunPhase, TokenKind
 from courante.sdk.node_code import NodeCode, compile_node
 from courante.sdk.scopes import parse_token_key, scope_text, token_key
 from courante.sdk.scripts import DONE_GROUP, Word, finish_runs, release_timers
@@ -108,6 +108,10 @@ class LiveRun:
             await self.check()
             return
         found, work = await self._take_up(key)
+        if self._happens():
+            await self._give_back(key, work)
+            found, work = await self._take_up(key)
+            await self._announce(work)
         seen = RunPhase(work.phase)
         transition = self._settle(work)
         if self._happens():
@@ -232,6 +236,23 @@ class LiveRun:
         if self.oracle.outcome(node.id, where).ok:
             return Succeeded(encode_json({**self.oracle.output(node.id, where), "at": f"{node.id} {where}"}))
         return Failed(ErrorInfo(type="FatalError", message=f"{node.id} {where}", node=node.id, attempt=work.attempt))
+
+    async def _give_back(self, key: str, work: Work) -> None:
+        """Leave the token to another, as who does not know its handler; it is queued again after a delay."""
+        answer = await self.hands.advance([self._settler.give_back(work, GivenBack(FAR_MS))])
+        assert answer.verdicts == "A"
+        await self.check()
+        await self.hands.ring(self.run_id, key)
+        assert (await release_timers(self.hands.redis, self.hands.at, 1))[0] == 1
+        await self.check()
+
+    async def _announce(self, work: Work) -> None:
+        """A step that runs long says so; its token stays where it is."""
+        if work.number < 0 or work.kind is not TokenKind.NORMAL:
+            return
+        note = self._settler.announce(work)
+        assert (await self.hands.advance([note])).verdicts == "A"
+        await self.check()
 
     async def _refuse_stale(self, transition: Transition) -> None:
         """Another's fence: nothing changes, not even the pending entry."""

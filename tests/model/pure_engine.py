@@ -38,7 +38,6 @@ class PureEngine:
     parking: Parking = field(default_factory=lambda: Parking(seed=0))
     marking: Marking = field(default_factory=Marking)
     ran: set[Place] = field(default_factory=set["Place"])
-    has_failed: bool = False
 
     def start(self) -> None:
         effects, following = rules.start(self.ir)
@@ -98,6 +97,8 @@ class PureEngine:
 
     def _enter(self, position: int) -> None:
         token = self.marking.take(START_NODE, ())
+        if self.marking.phase is not RunPhase.RUNNING:
+            return
         effects, following = rules.start(self.ir, position)
         self._apply(effects)
         if following >= 0:

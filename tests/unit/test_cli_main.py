@@ -82,7 +82,7 @@ def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
         (["validate"], "Missing argument 'FILE'"),
         (["validate", "a", "b"], "Got unexpected extra argument"),
         (["runs", "--limt", "3"], "No such option '--limt'"),
-        (["bench", "nothing"], "'nothing' is not one of"),
+        (["bench", "nothing"], "there is no benchmark 'nothing'"),
         (["replay", "run_1", "--at", "0"], "0 is not in the range"),
         (["config", "--env", "Not Good"], "env from --env: expected 1 to 64"),
     ],
