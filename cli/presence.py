@@ -16,14 +16,13 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from ..compiler.ir import Ir
+from ..runner.worker import FORGOTTEN_S
 from ..sdk.connections import connect_redis
 from ..sdk.keys import Keys
 from ..sdk.scripts import DONE_GROUP, INTAKE_GROUP, QUEUE_GROUP
 
 SYSTEM_STREAM = "system:normal"
 ALIVE_MS = 20_000
-KEY_TTL_MS = 3_600_000
-"""What a worker gives its key with every heartbeat."""
 SUPERVISOR_ALIVE_MS = 3_500
 """A supervisor asks for finished runs at least every two seconds."""
 
@@ -57,7 +56,7 @@ async def live_workers(redis: Redis, env: str, partitions: int) -> list[LiveWork
             pipe.pttl(keys.worker(name))
             pipe.hmget(keys.worker(name), ["pid", "handlers", "queues"])  # pyright: ignore[reportUnusedCoroutine]
             ttl_ms, (pid, handlers, queues) = cast("tuple[int, list[bytes | None]]", tuple(await pipe.execute()))
-            if ttl_ms < KEY_TTL_MS - ALIVE_MS or pid is None:
+            if ttl_ms < FORGOTTEN_S * 1_000 - ALIVE_MS or pid is None:
                 continue
             here[name] = LiveWorker(
                 name=name, pid=int(pid), handlers=_names(handlers), queues=_names(queues) | {"system"}

@@ -249,7 +249,7 @@ class Lane:
         while not self._stopping.is_set():
             await self._slots.wait()
             reserved = min(RESERVED_MAX, max(0, self._slots.free))
-            if not reserved:
+            if not reserved or self._stopping.is_set():
                 continue
             self._slots.take(reserved)
             found = await self._listener.read(reserved)

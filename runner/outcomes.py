@@ -13,6 +13,7 @@ TYPE_MAX = 200
 MESSAGE_MAX = 2_000
 TRACEBACK_MAX = 8_000
 """Characters; the last frames are kept."""
+PART_MAX = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ def describe(error: BaseException, node: str, attempt: int, worker: str) -> Erro
         return ErrorInfo(
             type=_clean(error.type, TYPE_MAX), message=_clean(str(error), MESSAGE_MAX), node=node, attempt=attempt, worker=worker
         )
-    frames = "".join(tracebacks.format_exception(error))
+    frames = "".join(_shortened(part) for part in tracebacks.format_exception(error))
     return ErrorInfo(
         type=_clean(type(error).__name__, TYPE_MAX),
         message=_clean(_text_of(error), MESSAGE_MAX),
@@ -66,6 +67,11 @@ def describe(error: BaseException, node: str, attempt: int, worker: str) -> Erro
         worker=worker,
         traceback=_clean(frames[-TRACEBACK_MAX:], TRACEBACK_MAX),
     )
+
+
+def _shortened(part: str) -> str:
+    """One frame or message of a traceback: a long message must not push the frames out."""
+    return part if len(part) <= PART_MAX else f"{part[:PART_MAX]}...\n"
 
 
 def _text_of(error: BaseException) -> str:

@@ -95,16 +95,18 @@ class Worker:
             if self._is_stopping:
                 lane.stop()
         log.info("worker_started", worker=self.name, queues=self._queues, concurrency=self._slots.total)
-        with self._scope:
-            async with anyio.create_task_group() as group:
-                group.start_soon(self._heartbeat)
-                async with anyio.create_task_group() as lanes:
-                    for lane in self._lanes:
-                        lanes.start_soon(lane.run)
-                group.cancel_scope.cancel()
-            await self._leave()
-        with anyio.CancelScope(shield=True), anyio.move_on_after(2):
-            await self.close()
+        try:
+            with self._scope:
+                async with anyio.create_task_group() as group:
+                    group.start_soon(self._heartbeat)
+                    async with anyio.create_task_group() as lanes:
+                        for lane in self._lanes:
+                            lanes.start_soon(lane.run)
+                    group.cancel_scope.cancel()
+                await self._leave()
+        finally:
+            with anyio.CancelScope(shield=True), anyio.move_on_after(2):
+                await self.close()
         log.info("worker_stopped", worker=self.name, applied=self.applied, refused=self.refused)
 
     def stop(self) -> None:

@@ -19,7 +19,7 @@ from redis.exceptions import RedisError
 
 from ..compiler.ir import Ir
 from ..compiler.workflow import Workflow
-from .catalog import Catalog, Registered
+from .catalog import Catalog, Registered, Resolved
 from .connections import connect_postgres, connect_redis
 from .errors import CouranteError, ServiceUnavailable
 from .keys import Keys
@@ -180,12 +180,13 @@ class Client:
         """Commit, then apply. What Postgres knew before is not applied again: it may have ended long ago."""
         answers: dict[int, str | Exception] = {}
         starts: dict[int, tuple[StartCommand, Plan]] = {}
+        known: dict[tuple[str, int | None], Resolved] = {}
         with AsUnavailable():
             window = await StartWindow.now(self._redis)
             async with self.pool.acquire() as conn:
                 for place, submission in enumerate(submissions):
                     try:
-                        starts[place] = await self._resolve(conn, submission)
+                        starts[place] = await self._resolve(conn, submission, known)
                     except CouranteError as error:
                         if is_all:
                             raise
@@ -206,9 +207,15 @@ class Client:
             await self._apply(new, durability, window)
         return [answers[place] for place in range(len(submissions))]
 
-    async def _resolve(self, conn: Connection, submission: Submission) -> tuple[StartCommand, Plan]:
+    async def _resolve(
+        self, conn: Connection, submission: Submission, known: dict[tuple[str, int | None], Resolved]
+    ) -> tuple[StartCommand, Plan]:
+        """known: what this batch has looked up, so that each version is looked up once."""
         check_texts(submission)
-        resolved = await self.catalog.resolve(conn, submission.workflow, submission.version)
+        asked = (submission.workflow, submission.version)
+        resolved = known.get(asked)
+        if resolved is None:
+            resolved = known[asked] = await self.catalog.resolve(conn, *asked)
         command = start_command(self.keys.env, self._partitions, submission, resolved)
         self.catalog.check_input(resolved.plan, command.input)
         return command, resolved.plan

@@ -7,10 +7,11 @@ the emitter knows: ``kind|stream|attempt|extra|reads|live``.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cached_property
 
 from ..compiler.ir import FIXED, LAST, PREVIOUS, Ir, IrHash, Read, ReadKind, decode_ir
 from ..compiler.workflow import JoinPolicy
-from .rules import Arrive, Drain, Effect, Emit, Last, Skip, Taint, Tell
+from .rules import Arrive, Drain, Effect, Emit, Last, Skip, Taint, Tell, start
 from .scopes import START_NODE, Scope, project, scope_key, token_key
 
 READS_MAX = 32
@@ -123,6 +124,13 @@ class Plan:
         node = self.ir.nodes[number]
         fields = self.reads(number, scope, live)
         return f"n|{node.stream}|1||{self.travelling(fields)}|{live}"
+
+    @cached_property
+    def start_words(self) -> tuple[str, ...]:
+        """The operations that put the first tokens of a run out; the same for every run."""
+        effects, following = start(self.ir)
+        cursor = ("e", START_KEY, start_ready(following)) if following >= 0 else ()
+        return (*self.words(effects), *cursor)
 
     def words(self, effects: Iterable[Effect]) -> list[str]:
         """Return the operations that apply ``effects`` in order (lua/includes/transitions.lua)."""

@@ -27,8 +27,10 @@ from .stores.payloads import event_payload
 from .stores.runs import get_run
 
 LOOK_S = 1.0
+FAULT_S = 0.2
+FIRST_S = 5.0
 UNREACHABLE_S = 60.0
-"""A wait goes on while Redis or Postgres restart, but not for longer."""
+"""A wait goes on while Redis or Postgres restart, but not for longer; where nothing ever answered, less."""
 FINAL = frozenset({"COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT"})
 log = structlog.get_logger()
 
@@ -84,24 +86,24 @@ class Results:
         bell = _Bell()
         bells = self._waiting.setdefault(run_id, [])
         bells.append(bell)
+        is_known, heard_at = False, anyio.current_time()
         try:
-            result = await self.read(run_id)
-            faulty_since: float | None = None
-            while is_recorded or not result.is_final:
+            while True:
                 bell.rung = anyio.Event()
+                pause_s = LOOK_S
                 try:
-                    found = await (self._read_recorded(run_id) if is_recorded else self.read(run_id))
-                    if found is not None and found.is_final:
+                    found = await (self._read_recorded(run_id) if is_known and is_recorded else self.read(run_id))
+                    if found is not None and found.is_final and (is_known or not is_recorded):
                         return found
-                    faulty_since = None
+                    pause_s = LOOK_S if is_known or not is_recorded else 0
+                    is_known, heard_at = True, anyio.current_time()
                 except (RedisError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
                     log.warning("result_unreachable", run_id=run_id, error=str(error) or type(error).__name__)
-                    faulty_since = faulty_since or anyio.current_time()
-                    if anyio.current_time() > faulty_since + UNREACHABLE_S:
+                    if anyio.current_time() > heard_at + (UNREACHABLE_S if is_known else FIRST_S):
                         raise
-                with anyio.move_on_after(LOOK_S):
+                    pause_s = FAULT_S
+                with anyio.move_on_after(pause_s):
                     await bell.rung.wait()
-            return result
         finally:
             bells.remove(bell)
             if not bells:

@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 from redis.exceptions import RedisError
 
-from . import rules
 from .events import Facts, encode_blob, encode_facts
 from .keys import Keys, PartitionKeys
 from .payloads import INLINE_BYTES_MAX, store_payload
@@ -80,10 +79,7 @@ def _start_words(command: StartCommand, plan: Plan, kept: bytes) -> list[Word]:
     elif expires_ms:
         operations = ["e", START_KEY, start_ready(0, expires_ms)]
     else:
-        effects, following = rules.start(plan.ir)
-        operations = list(plan.words(effects))
-        if following >= 0:
-            operations += ["e", START_KEY, start_ready(following)]
+        operations = list(plan.start_words)
     facts = encode_facts(_started(command, start_ms, expires_ms))
     return [
         command.run_id,

@@ -6,7 +6,7 @@ Everything is started once per module; every run is then verified from its log.
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,7 +125,7 @@ class Floor:
 
 
 @asynccontextmanager
-async def open_floor(servers: Servers, steps: Steps | None = None) -> AsyncIterator[Floor]:
+async def open_floor(servers: Servers, steps: Steps | None = None) -> AsyncGenerator[Floor]:
     """A floor with a database and an environment of its own."""
     name, env = f"t_{secrets.token_hex(6)}", f"t{secrets.token_hex(6)}"
     parts = urlsplit(servers.database_url)

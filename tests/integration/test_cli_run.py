@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pty
 import re
 import signal
 import subprocess
@@ -289,3 +291,34 @@ def _end(process: subprocess.Popen[str]) -> tuple[int, dict[str, Any]]:
     os.kill(process.pid, signal.SIGTERM)
     out, _ = process.communicate(timeout=30)
     return process.returncode, json.loads(out.splitlines()[-1])
+
+
+@pytest.mark.parametrize("no_color", ["", "1"])
+def test_progress_on_a_terminal_is_drawn_in_place(environ: dict[str, str], folder: Path, no_color: str) -> None:
+    """stderr is redrawn and cleared while stdout holds the object alone; NO_COLOR leaves no colour."""
+    pytest.importorskip("rich")
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "courante", "run", str(DIAMOND), "--json"],
+        cwd=folder,
+        env=clean_environ() | environ | {"TERM": "xterm-256color", "NO_COLOR": no_color, "COLUMNS": "80"},
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    drawn = read_terminal(ours)
+    out, _ = process.communicate(timeout=60)
+    os.close(ours)
+    assert (process.returncode, json.loads(out)["status"]) == (0, "COMPLETED")
+    assert "4/4 complete" in drawn
+    assert "\x1b[2K" in drawn, "lines are cleared"
+    assert ("\x1b[32m" in drawn) == (not no_color)
+
+
+def read_terminal(fd: int) -> str:
+    """All that is written until the other side closes, which Linux tells as an error."""
+    written = b""
+    with contextlib.suppress(OSError):
+        while part := os.read(fd, 65_536):
+            written += part
+    return written.decode()

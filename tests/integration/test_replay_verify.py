@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -74,7 +74,7 @@ async def done(floor: Floor) -> Done:
 
 
 @asynccontextmanager
-async def unguarded(floor: Floor) -> AsyncIterator[Connection]:
+async def unguarded(floor: Floor) -> AsyncGenerator[Connection]:
     """A connection for which the log's guards are off, in a transaction that is rolled back."""
     async with floor.client.pool.acquire() as conn:
         transaction = conn.transaction(isolation="repeatable_read")

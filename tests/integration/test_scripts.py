@@ -20,7 +20,7 @@ from courante.sdk.keys import Keys
 from courante.sdk.live_marking import read_marking
 from courante.sdk.marking import Corrupt, Marking, RunPhase
 from courante.sdk.node_code import compile_node
-from courante.sdk.plan import Plan
+from courante.sdk.plan import READS_MAX, Plan
 from courante.sdk.rules import EFFECTS_MAX
 from courante.sdk.scripts import BackPressure, Closed, finish_runs, release_timers, start_runs
 from courante.sdk.starting import apply_starts
@@ -75,7 +75,8 @@ def settle(token: list[bytes], of: Plan, outcome: Callable[[str], Outcome] = lam
     transition = settler.settle_engine_token(work)
     if transition is None:
         work.code = compile_node(of.ir, work.node)
-        work.input_bytes()
+        if len(work.node.reads) <= READS_MAX:
+            work.input_bytes()
         transition = settler.settle(work, outcome(work.node.id))
     return transition
 

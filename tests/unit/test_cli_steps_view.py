@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -9,6 +10,8 @@ import pytest
 from click import unstyle
 
 from courante.cli.documents import dependencies
+from courante.cli.live import Progress
+from courante.cli.output import Output
 from courante.cli.run_view import RunView, head_lines, outcome_lines, step_lines
 from courante.cli.steps_view import StepView, progress_text, step_line, step_views
 from courante.compiler.analysis import compile_workflow
@@ -254,3 +257,21 @@ def test_dependencies_say_how_a_node_is_reached() -> None:
         "x": "(when exhausted: b)",
         "u": "(compensates: a)",
     }
+
+
+def test_progress_without_a_terminal_is_a_line_per_change() -> None:
+    """What has not changed is not said again; what was never begun is not said at all; JSON says nothing."""
+    pending = StepView(id="b", scope="", status=StepStatus.PENDING)
+    running = StepView(id="a", scope="", status=StepStatus.RUNNING, attempts=1, started_at=at(0))
+    done = StepView(id="a", scope="", status=StepStatus.SUCCEEDED, attempts=1, started_at=at(0), finished_at=at(2))
+    err = io.StringIO()
+    with Progress(Output(stderr=err)) as progress:
+        for step in (running, running, done, done):
+            progress.show(RunView(run_row(RunStatus.RUNNING), [step, pending]))
+    lines = err.getvalue().splitlines()
+    assert lines[0] == "run_1 RUNNING"
+    assert [line.split()[:3] for line in lines[1:]] == [["▸", "a", "RUNNING"], ["✓", "a", "SUCCEEDED"]]
+    silent = io.StringIO()
+    with Progress(Output(is_json=True, stderr=silent)) as progress:
+        progress.show(RunView(run_row(RunStatus.RUNNING), [running]))
+    assert silent.getvalue() == ""

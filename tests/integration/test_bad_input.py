@@ -1,0 +1,320 @@
+"""Whatever users hand in: the fault is named with its place, the run fails or is refused, and nothing else is touched."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+from courante.compiler.analysis import compile_workflow
+from courante.compiler.normalize import read_document
+from courante.compiler.source import load_source
+from courante.compiler.source_error import SourceError
+from courante.sdk.steps import FatalError, Steps
+from integration.stage import Stage, until
+
+pytestmark = pytest.mark.anyio
+
+
+def step(id: str, handler: str = "bad", *after: str, **fields: Any) -> dict[str, Any]:
+    return {"id": id, "type": "function", "config": {"handler": handler}, "depends_on": list(after), **fields}
+
+
+def codes(document: Any) -> dict[str, str]:
+    """The faults of a document: code and message."""
+    read = read_document(document)
+    found = list(read.diagnostics)
+    if read.workflow is not None:
+        found += compile_workflow(read.workflow)[1]
+    return {one.code: f"{'.'.join(map(str, one.path))}: {one.message} {one.hint}" for one in found}
+
+
+def test_an_unknown_node_type_is_refused_with_its_place() -> None:
+    """The compiler names the node and the nearest type, so that no run meets it."""
+    found = codes({"courante": 1, "id": "w", "nodes": [{"id": "a", "type": "nop"}]})
+    (message,) = found.values()
+    assert message.startswith("nodes.0.type")
+    assert "nop" in message
+    assert "noop" in message
+
+
+def test_a_document_that_is_no_utf8_is_refused_with_its_place() -> None:
+    """Bytes that no text is made of are refused before anything is read from them."""
+    with pytest.raises(SourceError) as refused:
+        load_source(b"courante: 1\nid: \xff\xfe\n", format=None)
+    assert "UTF-8" in refused.value.diagnostics[0].message
+
+
+def test_a_step_with_too_many_arguments_is_refused_when_it_is_registered() -> None:
+    """A function that no worker could call is refused by name, not when it is needed."""
+
+    def wants(a: object, b: object, c: object) -> object:
+        return a, b, c
+
+    with pytest.raises(ValueError, match="'wants'"):
+        Steps().add(wants, "wants")
+
+
+def recursive() -> object:
+    items: list[object] = []
+    items.append(items)
+    return items
+
+
+class Odd:
+    """Nothing that JSON knows, and unfriendly too."""
+
+    def __eq__(self, other: object) -> bool:
+        raise RuntimeError("do not compare me")
+
+    def __hash__(self) -> int:
+        return 1
+
+
+@dataclass
+class Point:
+    x: int
+
+
+BAD_OUTPUTS: list[tuple[Callable[[], object], str]] = [
+    (lambda: {"items": [1, {2}]}, "items[1]: a value of type set is no JSON value"),
+    (lambda: {"a": math.nan}, "a: nan is no JSON number"),
+    (lambda: [-math.inf], "[0]: -inf is no JSON number"),
+    (lambda: b"bytes", "a value of type bytes is no JSON value"),
+    (object, "a value of type object is no JSON value"),
+    (lambda: {"deep": [Odd()]}, "deep[0]: a value of type Odd is no JSON value"),
+    (lambda: Point(1), "a value of type Point is no JSON value"),
+    (recursive, "or into itself"),
+    (lambda: {"t": "\ud83d"}, "t: the text holds half of a surrogate pair"),
+    (lambda: {1: 2}, "the name 1 is no text"),
+    (lambda: (n for n in range(3)), "a value of type generator is no JSON value"),
+]
+
+
+async def test_outputs_that_are_no_json_fail_their_step(stage: Stage) -> None:
+    """Each gives OUTPUT_INVALID with the place of the fault; the same worker runs all of them and lives on."""
+    handlers: dict[str, Callable[..., Any]] = {f"bad{n}": make for n, (make, _) in enumerate(BAD_OUTPUTS)}
+    stage.worker(handlers)
+    stage.supervisor()
+    ids = [
+        await stage.client.submit(await stage.register(step("a", name), id=f"w{name}")) for name in handlers
+    ]
+    for result, (_, words) in zip(await stage.results(ids), BAD_OUTPUTS, strict=True):
+        assert result.status == "FAILED"
+        assert result.error is not None
+        assert (result.error["type"], result.error["node"]) == ("OUTPUT_INVALID", "a")
+        assert words in result.error["message"]
+    await lives_on(stage)
+
+
+async def lives_on(stage: Stage) -> None:
+    """Everybody is still there, nothing is pending, and the next run is fine."""
+    done = await stage.run(await stage.register({"id": "a", "type": "noop"}, id="fine"), 1)
+    assert done.output == {"a": 1}
+    assert not any(end.is_set() for end in stage.ends)
+    assert await until(stage.pending, lambda pending: not pending) == {}
+
+
+class Mute(Exception):
+    """Cannot even be printed."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no")
+
+
+async def raise_cancelled() -> None:
+    inner = anyio.get_cancelled_exc_class()
+    raise inner("not by us")
+
+
+def raise_value(value: object) -> None:
+    raise ValueError(f"{value} \ud83d \x00 {'long ' * 5_000}")
+
+
+def raise_deep(depth: int = 0) -> None:
+    if depth == 200:
+        raise KeyError("at the bottom")
+    raise_deep(depth + 1)
+
+
+def raise_mute() -> None:
+    raise Mute
+
+
+def raise_fatal() -> None:
+    raise FatalError("give up")
+
+
+def stop_iteration() -> None:
+    raise StopIteration(1)
+
+
+BAD_HANDLERS: dict[str, tuple[Callable[..., Any], str]] = {
+    "value": (raise_value, "ValueError"),
+    "deep": (raise_deep, "KeyError"),
+    "mute": (raise_mute, "Mute"),
+    "fatal": (raise_fatal, "FatalError"),
+    "exit": (lambda: sys.exit(3), "SystemExit"),
+    "recursion": (lambda: (lambda f: f(f))(lambda f: f(f)), "RecursionError"),
+    "cancelled": (raise_cancelled, "CancelledError"),
+    "stop": (stop_iteration, "RuntimeError"),
+}
+
+
+async def test_handlers_that_raise_anything_fail_their_step(stage: Stage) -> None:
+    """The error keeps type, message, node, worker and the end of the traceback, all of it storable."""
+    worker = stage.worker({name: function for name, (function, _) in BAD_HANDLERS.items()})
+    stage.supervisor()
+    ids = {
+        name: await stage.client.submit(await stage.register(step("a", name), id=f"w-{name}"), {"n": 1})
+        for name in BAD_HANDLERS
+    }
+    for name, (_, kind) in BAD_HANDLERS.items():
+        result = await stage.result(ids[name])
+        error = result.error
+        assert result.status == "FAILED"
+        assert error is not None
+        assert (error["type"], error["node"], error["attempt"], error["worker"]) == (kind, "a", 1, worker.name)
+        assert len(error["message"]) <= 2_000
+        assert len(error["traceback"]) <= 8_000
+        assert kind in error["traceback"]
+        failed = next(event for event in await stage.events(ids[name]) if event.facts.type == "step.failed")
+        assert failed.facts.error is not None
+        assert failed.facts.error.message == error["message"]
+    assert "at the bottom" in (await stage.result(ids["deep"])).error["message"]  # type: ignore[index]
+    await lives_on(stage)
+
+
+async def test_payloads_beyond_the_limit_fail_their_step(stage: Stage) -> None:
+    """An output of 20 MiB is refused with its size; what had been completed before is kept."""
+    stage.worker({"big": lambda: "x" * 20 * 1024 * 1024})
+    stage.supervisor()
+    nodes = [{"id": "a", "type": "noop"}, step("b", "big", "a")]
+    result = await stage.run(await stage.register(*nodes), 1)
+    assert result.error is not None
+    assert (result.status, result.error["type"]) == ("FAILED", "PAYLOAD_TOO_LARGE")
+    assert "20,971,522 bytes" in result.error["message"]
+    assert await stage.succeeded(result.run_id) == ["a"]
+    await lives_on(stage)
+
+
+@pytest.mark.parametrize(
+    ("node", "words"),
+    [
+        ({"type": "echo", "config": {"value": "{{ input.missing }}"}}, "missing"),
+        ({"type": "transform", "config": {"expression": "input.n / 0"}}, "zero"),
+        ({"type": "noop", "when": "input.n"}, "'when' gives true or false"),
+        ({"type": "wait", "config": {"until": "1.0 / 0.0"}}, ""),
+        ({"type": "wait", "config": {"until": "-1"}}, "no time in seconds"),
+        ({"type": "wait", "config": {"until": "1e300"}}, "no time in seconds"),
+        ({"type": "wait", "config": {"until": "'tomorrow'"}}, "tomorrow"),
+        ({"type": "filter", "config": {"where": "item > 1"}}, "a filter reads a list"),
+        ({"type": "conditional", "config": {"rules": [{"when": "false", "next": ["z"]}]}}, "no"),
+    ],
+)
+async def test_a_node_that_cannot_be_evaluated_fails(stage: Stage, node: dict[str, Any], words: str) -> None:
+    """What an expression or a config gives wrong at run time is the node's failure, with the reason."""
+    stage.worker()
+    stage.supervisor()
+    nodes = [{"id": "a", **node}]
+    if node["type"] == "conditional":
+        nodes.append({"id": "z", "type": "noop"})
+    result = await stage.run(await stage.register(*nodes), {"n": 1})
+    assert result.status == "FAILED"
+    assert result.error is not None
+    assert result.error["node"] == "a"
+    assert words in result.error["message"]
+
+
+async def test_a_failure_drains_its_run(stage: Stage) -> None:
+    """Branches beside it stop, waits are withdrawn, completed outputs stay, and the end comes once."""
+    entered, leave = anyio.Event(), anyio.Event()
+
+    async def slow() -> str:
+        entered.set()
+        await leave.wait()
+        return "kept"
+
+    async def bad() -> None:
+        await entered.wait()
+        raise ValueError("broken")
+
+    stage.worker({"slow": slow, "bad": bad})
+    stage.supervisor()
+    nodes = [
+        {"id": "first", "type": "noop"},
+        step("bad", "bad", "first"),
+        step("slow", "slow", "first"),
+        {"id": "parked", "type": "wait", "depends_on": ["first"], "config": {"for": "1h"}},
+        {"id": "after_slow", "type": "noop", "depends_on": ["slow"]},
+        {"id": "join", "type": "noop", "depends_on": ["bad", "slow", "parked"]},
+    ]
+    run_id = await stage.client.submit(await stage.register(*nodes), {"kept": True})
+    await until(lambda: stage.types(run_id), lambda types: "token.withdrawn" in types)
+    leave.set()
+    result = await stage.result(run_id)
+    assert result.status == "FAILED"
+    assert result.error is not None
+    assert (result.error["type"], result.error["message"], result.error["node"]) == ("ValueError", "broken", "bad")
+    assert await stage.succeeded(run_id) == ["first", "slow"]
+    withdrawn = [event.facts.node for event in await stage.events(run_id) if event.facts.type == "token.withdrawn"]
+    assert withdrawn == ["parked"]
+    keys = stage.client.keys.partition(0)
+    assert await stage.redis.zcard(keys.timers) == 0
+    assert await stage.redis.hget(keys.run(run_id), "n") == b"0"
+    await lives_on(stage)
+
+
+async def test_a_run_that_continues_finishes_what_does_not_depend_on_the_failure(stage: Stage) -> None:
+    """Under ``on_failure: continue`` independent branches end, dependents are skipped, and the run ends FAILED."""
+    stage.worker({"bad": lambda: 1 / 0})
+    stage.supervisor()
+    nodes = [
+        step("bad", "bad"),
+        {"id": "after_bad", "type": "noop", "depends_on": ["bad"]},
+        {"id": "w", "type": "wait", "config": {"for": "30ms"}},
+        {"id": "after_w", "type": "noop", "depends_on": ["w"]},
+        {"id": "join", "type": "noop", "depends_on": ["after_bad", "after_w"]},
+    ]
+    result = await stage.run(await stage.register(*nodes, policy={"on_failure": "continue"}))
+    assert result.status == "FAILED"
+    assert result.error is not None
+    assert result.error["type"] == "ZeroDivisionError"
+    assert sorted(await stage.succeeded(result.run_id)) == ["after_w", "w"]
+
+
+async def test_an_error_route_is_taken_and_heals_the_run(stage: Stage) -> None:
+    """``on_error`` is run in place of what follows, can read the error, and the run is COMPLETED."""
+    stage.worker({"bad": lambda: 1 / 0})
+    stage.supervisor()
+    nodes = [
+        step("bad", "bad", on_error="sorry"),
+        {"id": "next", "type": "noop", "depends_on": ["bad"]},
+        {"id": "sorry", "type": "transform", "config": {"mapping": {"kind": "steps.bad.error.type"}}},
+    ]
+    result = await stage.run(await stage.register(*nodes))
+    assert result.status == "COMPLETED"
+    assert result.output == {"sorry": {"kind": "ZeroDivisionError"}}
+    assert await stage.succeeded(result.run_id) == ["sorry"]
+
+
+async def test_hostile_words_in_a_document_stay_words(stage: Stage) -> None:
+    """Ids of 128 characters and texts full of separators run through keys, records and the log unharmed."""
+    stage.worker({"a|b;c:d,e": lambda value: value})
+    stage.supervisor()
+    long = "n" + "-._" * 42 + "x"
+    assert len(long) == 128
+    nasty = "|;:,~+*-{}[]\n\r\t\x00 '\"\\ \u2028 {{ 1 + 1 }}"
+    nodes = [
+        {"id": long, "type": "echo", "config": {"value": {nasty.replace("{{ 1 + 1 }}", ""): "x"}}},
+        step("b", "a|b;c:d,e", long),
+    ]
+    result = await stage.run(await stage.register(*nodes, id="w" * 128), nasty, key=nasty.replace("\x00", ""), by="|;")
+    assert json.loads(json.dumps(result.output)) == {"b": {nasty.replace("{{ 1 + 1 }}", ""): "x"}}
+    assert await stage.succeeded(result.run_id) == [long, "b"]
