@@ -2,7 +2,7 @@
 
 Configs of types whose meaning is entirely in their handler (http, llm, tool ...) are only checked to be objects.
 ``function`` and ``tool`` configs may hold further fields: they are settings of the user's own code.
-Checked configs come back filled in: durations in one spelling, left-out expressions written.
+Checked configs come back in one spelling of durations.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def _transform(config: Config, path: Path, findings: Findings) -> Config:
 def _filter(config: Config, path: Path, findings: Findings) -> Config:
     """``items`` left out: the node's input is the list."""
     made = _only(config, path, findings, {"items": read_expression, "where": read_expression}, "where")
-    return {"items": "input", **made}
+    return made
 
 
 _READERS: dict[str, ConfigReader] = {

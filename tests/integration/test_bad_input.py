@@ -137,10 +137,13 @@ def raise_value(value: object) -> None:
     raise ValueError(f"{value} \ud83d \x00 {'long ' * 5_000}")
 
 
-def raise_deep(depth: int = 0) -> None:
-    if depth == 200:
-        raise KeyError("at the bottom")
-    raise_deep(depth + 1)
+def raise_deep() -> None:
+    def dive(depth: int) -> None:
+        if depth == 200:
+            raise KeyError("at the bottom")
+        dive(depth + 1)
+
+    dive(0)
 
 
 def raise_mute() -> None:

@@ -188,7 +188,7 @@ GRAPH_WORKFLOW = Workflow(
             type="noop",
             loop=Loop(condition="output.n < 3", back_to="e", max_iterations=5, on_exhausted=("t",)),
         ),
-        Node(id="z", type="filter", config={"items": "input", "where": "item > 1"}, join=Join(policy=JoinPolicy.ALL)),
+        Node(id="z", type="filter", config={"where": "item > 1"}, join=Join(policy=JoinPolicy.ALL)),
         Node(id="t", type="function", config={"handler": "f"}, join=Join(policy=JoinPolicy.ANY)),
     ),
     edges=(

@@ -245,7 +245,7 @@ def test_literals_stand_for_themselves_where_an_expression_is_expected() -> None
         ("transform", {}, {}),
         ("transform", {"mapping": {"a": "input.b", "n": 1}}, {"mapping": {"a": "input.b", "n": "1"}}),
         ("transform", {"expression": "input.b"}, {"expression": "input.b"}),
-        ("filter", {"where": "item > 1"}, {"items": "input", "where": "item > 1"}),
+        ("filter", {"where": "item > 1"}, {"where": "item > 1"}),
         ("filter", {"items": "input.list", "where": "item.ok"}, {"items": "input.list", "where": "item.ok"}),
         ("noop", {"x-note": 1}, {"x-note": 1}),
         ("http", {"anything": {"at": ["all"]}}, {"anything": {"at": ["all"]}}),
