@@ -84,8 +84,7 @@ def _transform(config: Config, path: Path, findings: Findings) -> Config:
 
 def _filter(config: Config, path: Path, findings: Findings) -> Config:
     """``items`` left out: the node's input is the list."""
-    made = _only(config, path, findings, {"items": read_expression, "where": read_expression}, "where")
-    return made
+    return _only(config, path, findings, {"items": read_expression, "where": read_expression}, "where")
 
 
 _READERS: dict[str, ConfigReader] = {

@@ -18,9 +18,8 @@
 -- @include flush
 -- @include deliver
 local WORKER, consumer, call, want = KEYS[2], ARGV[1], ARGV[2], tonumber(ARGV[3])
-local epoch = redis.call('HGET', META, 'epoch')
-if not epoch then return { 'CLOSED', '' } end
-FIRST_FENCE = text(tonumber(epoch) * 4294967296 + 1)
+if not EPOCH then return { 'CLOSED', '' } end
+FIRST_FENCE = text(tonumber(EPOCH) * 4294967296 + 1)
 local tokens = {}
 
 local last = redis.call('HMGET', WORKER, 'call', 'verdicts', 'given')
@@ -38,8 +37,13 @@ end
 local length = redis.call('XLEN', OUTBOX)
 if length > tonumber(ARGV[5]) then return { 'BACKPRESSURE', '' } end
 if length > tonumber(ARGV[4]) then want = 0 end
-check_type(DONE, 'stream')
-for number = 3, #KEYS do check_type(KEYS[number], 'stream') end
+-- XLEN refuses a key of another type, as check_type does, and tells which streams need no read.
+local waiting = {}
+for number = 3, #KEYS do
+  local stream = KEYS[number]
+  waiting[stream] = redis.call('XLEN', stream) > 0
+  checked[stream] = true
+end
 
 local opened, i = tonumber(ARGV[6]), 7
 local first_opened = i
@@ -82,6 +86,7 @@ while i <= #ARGV do
   i = i + 8 + words
 end
 flush()
+for k = 1, #emissions do waiting[emissions[k][5]] = true end
 
 for k = first_opened, first_opened + 2 * opened - 1, 2 do
   local number, id = tonumber(ARGV[k]), ARGV[k + 1]
@@ -92,7 +97,8 @@ end
 for number = 1, #KEYS - 2 do
   if want <= 0 then break end
   local stream = KEYS[2 + number]
-  local page = redis.call('XREADGROUP', 'GROUP', 'workers', consumer, 'COUNT', want, 'STREAMS', stream, '>')
+  local page = waiting[stream]
+    and redis.call('XREADGROUP', 'GROUP', 'workers', consumer, 'COUNT', want, 'STREAMS', stream, '>')
   local entries = page and page[1] and page[1][2] or {}
   for k = 1, #entries do
     local token = deliver(number, stream, entries[k][1], entries[k][2])

@@ -12,7 +12,7 @@
 -- @include sweep
 -- @include transitions
 -- @include flush
-if not redis.call('HGET', META, 'epoch') then return { 'CLOSED', '' } end
+if not EPOCH then return { 'CLOSED', '' } end
 check_type(DONE, 'stream')
 check_type(OUTBOX, 'stream')
 local verdicts, ended, seen = {}, {}, {}

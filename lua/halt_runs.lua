@@ -6,7 +6,7 @@
   Idempotent. Writes: the runs' status. Cost: O(runs)
 ]]
 -- @include partition
-if not redis.call('HGET', META, 'epoch') then return { 'CLOSED', '' } end
+if not EPOCH then return { 'CLOSED', '' } end
 local verdicts, halted = {}, {}
 for i = 1, #ARGV do
   local key = BASE .. 'run:' .. ARGV[i]

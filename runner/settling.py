@@ -189,7 +189,7 @@ class Settler:
     ) -> Transition:
         words, following = self._effects(work, decision, position)
         if following >= 0:
-            words = [*words, "c", cursor_ready(work.number, following, decision)]
+            words = [*words, "c", cursor_ready(following, decision)]
         return _transition(work, [*self._kept_input(work), (facts, payload)], [*keep, *words] if keep else words)
 
     def _effects(self, work: Work, decision: str, position: int) -> tuple[list[str], int]:

@@ -19,7 +19,7 @@ from redis.exceptions import RedisError
 
 from ..sdk.connections import connect_alone, connect_redis
 from ..sdk.keys import Keys
-from ..sdk.scripts import QUEUE_GROUP
+from ..sdk.scripts import OUTBOX_HARD_MAX, OUTBOX_SOFT_MAX, QUEUE_GROUP
 from ..sdk.steps import Steps
 from .execution import Executor
 from .lane import Lane
@@ -46,8 +46,8 @@ class Worker:
         steps: Steps,
         concurrency: int = 128,
         build: str = "",
-        outbox_soft_max: int = 500_000,
-        outbox_hard_max: int = 1_000_000,
+        outbox_soft_max: int = OUTBOX_SOFT_MAX,
+        outbox_hard_max: int = OUTBOX_HARD_MAX,
     ) -> None:
         self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._url = redis_url

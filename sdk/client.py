@@ -26,7 +26,7 @@ from .keys import Keys
 from .opening import open_partitions
 from .plan import Plan
 from .results import Results, RunResult
-from .scripts import BackPressure, Closed, Late
+from .scripts import OUTBOX_HARD_MAX, BackPressure, Closed, Late
 from .starting import StartWindow, apply_starts
 from .stores.commands import Accepted, Conflict, Duplicate, StartCommand, insert_starts
 from .stores.connection import Connection, Pool
@@ -52,7 +52,7 @@ class Client:
     """``async with Client.open(...) as client``. Safe for any number of tasks."""
 
     def __init__(
-        self, *, redis_url: str, database_url: str, env: str, partitions: int, outbox_hard_max: int = 1_000_000
+        self, *, redis_url: str, database_url: str, env: str, partitions: int, outbox_hard_max: int = OUTBOX_HARD_MAX
     ) -> None:
         self._redis = connect_redis(redis_url)
         self._database_url = database_url

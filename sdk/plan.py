@@ -166,7 +166,7 @@ def start_ready(position: int, expires_ms: int = 0) -> str:
     return f"c|{SYSTEM_STREAM}|1|{position}{f'@{expires_ms}' if expires_ms else ''}||"
 
 
-def cursor_ready(number: int, position: int, decision: str) -> str:
+def cursor_ready(position: int, decision: str) -> str:
     """Return the ready of a token that goes on with a decision."""
     return f"c|{SYSTEM_STREAM}|1|{position}.{decision}||"
 

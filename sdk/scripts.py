@@ -25,6 +25,8 @@ _INCLUDE = re.compile(r"^-- @include (\w+)$", re.MULTILINE)
 
 OUTBOX_HARD_MAX = 100_000
 """Entries in the outbox beyond which nothing is written, where the settings say nothing else."""
+OUTBOX_SOFT_MAX = 50_000
+"""Entries in the outbox beyond which transitions are applied and no new tokens handed out."""
 QUEUE_GROUP = "workers"
 DONE_GROUP = "supervisors"
 INTAKE_GROUP = "intake"

@@ -19,7 +19,7 @@ from redis.asyncio import Redis
 from ..sdk.client import Client
 from ..sdk.connections import connect_redis
 from ..sdk.keys import PartitionKeys
-from ..sdk.scripts import halt_runs
+from ..sdk.scripts import OUTBOX_HARD_MAX, halt_runs
 from .completion import Completion
 from .intake import Intake
 from .reconciler import Reconciler
@@ -29,7 +29,6 @@ from .timers import Timers
 from .upkeep import Upkeep
 from .watch import Watch
 
-OUTBOX_HARD_MAX = 1_000_000
 log = structlog.get_logger()
 
 

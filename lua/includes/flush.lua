@@ -38,7 +38,7 @@ local function flush()
   for i = 1, #timers_gone do redis.call('ZREM', TIMERS, timers_gone[i]) end
   if #outbox > 0 then
     local sequence = redis.call('HINCRBY', META, 'pseq', 1)
-    local head = redis.call('HGET', META, 'epoch') .. ' ' .. text(sequence) .. ' ' .. text(NOW)
+    local head = EPOCH .. ' ' .. text(sequence) .. ' ' .. text(NOW)
     redis.call('XADD', OUTBOX, '*', 'h', head, unpack(outbox))
   end
   for i = 1, #done do

@@ -5,6 +5,7 @@ local BASE = string.sub(META, 1, -5)
 local OUTBOX, DONE, TIMERS = BASE .. 'outbox', BASE .. 'done', BASE .. 'timers'
 local clock = redis.call('TIME')
 local NOW = clock[1] * 1000 + math.floor(clock[2] / 1000)
+local EPOCH = redis.call('HGET', META, 'epoch')
 local checked = {}
 
 -- Refuse a key of another type before anything is written: a script is not rolled back.
