@@ -91,7 +91,7 @@ def stop_up(running: RunningUp) -> None:
 
 
 def start_detached(home: Path, env: str, words: Sequence[str]) -> dict[str, Any]:
-    """Start ``courante up`` in a session of its own; return what it says when it is ready, or its error.
+    """Start ``courante up`` away from this terminal; return what it says when it is ready, or its error.
 
     Raises CliError where it ends without a word, or is not ready in time.
     """

@@ -37,6 +37,7 @@ end
 local length = redis.call('XLEN', OUTBOX)
 if length > tonumber(ARGV[5]) then return { 'BACKPRESSURE', '' } end
 if length > tonumber(ARGV[4]) then want = 0 end
+check_type(DONE, 'stream')
 -- XLEN refuses a key of another type, as check_type does, and tells which streams need no read.
 local waiting = {}
 for number = 3, #KEYS do

@@ -13,6 +13,7 @@
 -- @include flush
 if not EPOCH then return { 'CLOSED', 0, -1 } end
 if redis.call('XLEN', OUTBOX) > tonumber(ARGV[2]) then return { 'BACKPRESSURE', 0, -1 } end
+check_type(DONE, 'stream')
 local due = redis.call('ZRANGEBYSCORE', TIMERS, '-inf', text(NOW), 'LIMIT', 0, tonumber(ARGV[1]))
 local released = 0
 for i = 1, #due do

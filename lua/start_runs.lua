@@ -16,6 +16,7 @@
 if not EPOCH then return { 'CLOSED', '' } end
 FIRST_FENCE = text(tonumber(EPOCH) * 4294967296 + 1)
 if redis.call('XLEN', OUTBOX) > tonumber(ARGV[1]) then return { 'BACKPRESSURE', '' } end
+check_type(DONE, 'stream')
 local latest = tonumber(ARGV[2])
 if latest > 0 and NOW > latest then return { 'LATE', '' } end
 local verdicts, i = {}, 3

@@ -33,18 +33,33 @@ RESERVED_MAX = 4
 """Slots that a blocking read keeps: the first reader in line is given everything."""
 BACKOFF_S_MAX = 5.0
 STREAM_NAMES = ("high", "normal", "low")
-PASSING = ("NOGROUP", "BUSY", "LOADING", "OOM", "MISCONF", "READONLY", "CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN", "NOREPLICAS")
+PASSING = (
+    "NOGROUP",
+    "BUSY",
+    "LOADING",
+    "OOM",
+    "MISCONF",
+    "READONLY",
+    "CLUSTERDOWN",
+    "MASTERDOWN",
+    "TRYAGAIN",
+    "NOREPLICAS",
+)
 """Refusals that are about the server, not about what it was sent."""
 log = structlog.get_logger()
 
 
 class Lane:
-    """Reads ``queues`` of one partition for ``consumer``, within ``slots`` shared with other lanes."""
+    """Reads ``queues`` of one partition for ``consumer``, within ``slots`` shared with other lanes.
+
+    ``caller`` and ``listener`` have one connection each that nobody else uses.
+    """
 
     def __init__(
         self,
         *,
         redis: Redis,
+        caller: Redis,
         listener: Redis,
         keys: PartitionKeys,
         consumer: str,
@@ -55,6 +70,7 @@ class Lane:
         outbox_hard_max: int,
     ) -> None:
         self._redis = redis
+        self._caller = caller
         self._keys = keys
         self._consumer = consumer
         names = [f"{queue}:{priority}" for priority in STREAM_NAMES for queue in ("system", *queues)]
@@ -215,7 +231,7 @@ class Lane:
         delay = 0.05
         while True:
             try:
-                answer = await advance(self._redis, self._keys, self._consumer, self.streams, words)
+                answer = await advance(self._caller, self._keys, self._consumer, self.streams, words)
                 break
             except BackPressure:
                 log.warning("outbox_full", partition=self._keys.base)
@@ -242,7 +258,9 @@ class Lane:
         for transition, verdict in zip(batch, verdicts, strict=True):
             if verdict != "A":
                 self.refused += 1
-                log.warning("transition_refused", verdict=verdict, run_id=transition.words[0], token=transition.words[1])
+                log.warning(
+                    "transition_refused", verdict=verdict, run_id=transition.words[0], token=transition.words[1]
+                )
 
     async def _listen(self) -> None:
         """Wait in a blocking read whenever slots are free."""

@@ -56,7 +56,11 @@ def describe(error: BaseException, node: str, attempt: int, worker: str) -> Erro
     """Return what the log keeps of an exception; texts are cut and made valid UTF-8."""
     if isinstance(error, StepError):
         return ErrorInfo(
-            type=_clean(error.type, TYPE_MAX), message=_clean(str(error), MESSAGE_MAX), node=node, attempt=attempt, worker=worker
+            type=_clean(error.type, TYPE_MAX),
+            message=_clean(str(error), MESSAGE_MAX),
+            node=node,
+            attempt=attempt,
+            worker=worker,
         )
     frames = "".join(_shortened(part) for part in tracebacks.format_exception(error))
     return ErrorInfo(

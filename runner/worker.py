@@ -60,7 +60,7 @@ class Worker:
         self._limits = (outbox_soft_max, outbox_hard_max)
         self._redis = connect_redis(redis_url)
         self._lanes: list[Lane] = []
-        self._listeners: list[Redis] = []
+        self._alone: list[Redis] = []
         self._scope = anyio.CancelScope()
         self._is_stopping = False
 
@@ -70,8 +70,8 @@ class Worker:
         anyio.to_thread.current_default_thread_limiter().total_tokens = self._slots.total + THREADS_EXTRA
         for number in self._partitions:
             partition = self._keys.partition(number)
-            listener = connect_alone(self._url)
-            self._listeners.append(listener)
+            caller, listener = connect_alone(self._url), connect_alone(self._url)
+            self._alone += (caller, listener)
             executor = Executor(
                 redis=self._redis,
                 keys=self._keys,
@@ -82,6 +82,7 @@ class Worker:
             )
             lane = Lane(
                 redis=self._redis,
+                caller=caller,
                 listener=listener,
                 keys=partition,
                 consumer=self.name,
@@ -121,8 +122,8 @@ class Worker:
         self._scope.cancel()
 
     async def close(self) -> None:
-        for listener in self._listeners:
-            await listener.aclose()
+        for client in self._alone:
+            await client.aclose()
         await self._redis.aclose()
 
     @property

@@ -161,9 +161,7 @@ class Client:
             for one, answer in zip(group, answers, strict=True):
                 one.answer = answer
 
-    async def submit_many(
-        self, submissions: Sequence[Submission], *, durability: Durability = "postgres"
-    ) -> list[str]:
+    async def submit_many(self, submissions: Sequence[Submission], *, durability: Durability = "postgres") -> list[str]:
         """Start runs and return their ids, in order. All or, per batch of 1,000, none: the first refusal is raised.
 
         durability: with ``redis`` a run is acknowledged when Redis has it, while Postgres still writes to its disk.
@@ -240,9 +238,7 @@ class Client:
                     raise
                 log.warning("starts_left_to_reconciler", runs=len(some), error=str(error) or type(error).__name__)
 
-    async def wait(
-        self, run_id: str, *, timeout_s: float | None = None, is_recorded: bool = False
-    ) -> RunResult:
+    async def wait(self, run_id: str, *, timeout_s: float | None = None, is_recorded: bool = False) -> RunResult:
         """Return the result when the run has ended. ``is_recorded``: and its last event is in Postgres.
 
         Raises TimeoutError, RunNotFound.

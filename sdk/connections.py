@@ -33,7 +33,10 @@ def connect_redis(url: str, *, is_blocking: bool = False, connections_max: int =
 
 
 def connect_alone(url: str) -> Redis:
-    """Return a client with one connection of its own, for blocking reads that someone else may have to unblock."""
+    """Return a client with one connection of its own, for one caller at a time.
+
+    For blocking reads that someone else may have to unblock, and for callers that go from one script to the next.
+    """
     return Redis.from_url(
         url, single_connection_client=True, retry=Retry(NoBackoff(), 0), socket_timeout=None, socket_connect_timeout=5.0
     )

@@ -66,7 +66,9 @@ def start_command(env: str, partitions: int, submission: Submission, resolved: R
     try:
         content = encode_value(submission.input, is_sorted=True)
     except NotJson as error:
-        place = f"input{'' if error.place.startswith('[') else '.'}{error.place.lstrip('.')}" if error.place else "input"
+        place = (
+            f"input{'' if error.place.startswith('[') else '.'}{error.place.lstrip('.')}" if error.place else "input"
+        )
         raise InputInvalid(f"{place}: {error.problem}", [f"{place}: {error.problem}"]) from error
     if len(content) > PAYLOAD_BYTES_MAX:
         raise InputInvalid(f"input: it has {len(content):,} bytes; at most {PAYLOAD_BYTES_MAX:,} are allowed")

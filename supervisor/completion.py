@@ -38,7 +38,13 @@ SWEEP_S = 5.0
 SWEEP_PAGE = 1_000
 SWEEP_TURN_S = 0.2
 TRANSIENT = (RedisError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError, CouranteError)
-STATUS = {"": "COMPLETED", "failed": "FAILED", "cancelled": "CANCELLED", "timed_out": "TIMED_OUT", "expired": "TIMED_OUT"}
+STATUS = {
+    "": "COMPLETED",
+    "failed": "FAILED",
+    "cancelled": "CANCELLED",
+    "timed_out": "TIMED_OUT",
+    "expired": "TIMED_OUT",
+}
 EVENT = {
     "COMPLETED": "run.completed",
     "FAILED": "run.failed",

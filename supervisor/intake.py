@@ -157,9 +157,7 @@ class Intake:
                 "code": one.code,
                 "reason": one.reason,
             }
-            await self._redis.xadd(
-                self._partition.rejected, cast("Any", said), maxlen=REJECTED_MAX, approximate=True
-            )
+            await self._redis.xadd(self._partition.rejected, cast("Any", said), maxlen=REJECTED_MAX, approximate=True)
         await self._drop([one.entry_id for one in kept])
         self.rejected += len(kept)
 

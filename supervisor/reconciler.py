@@ -94,9 +94,7 @@ class Reconciler:
         partition = self._keys.partition(self._number)
         hard_max = self._outbox_hard_max
         return sum(
-            await apply_starts(
-                self._redis, self._keys, partition, starts, outbox_hard_max=hard_max, window=window
-            )
+            await apply_starts(self._redis, self._keys, partition, starts, outbox_hard_max=hard_max, window=window)
         )
 
 

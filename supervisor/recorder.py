@@ -49,14 +49,17 @@ _sql = load_queries("recorder")
 class RecorderSettings(msgspec.Struct, frozen=True, kw_only=True):
     """``batch_events``: about how many events one transaction holds. ``ended_ttl_s``: of the keys of a recorded run.
 
-    ``standby_ms``: how long a recorder rests that found another one at work. ``takes_older_epochs``: for the drain of
-    a recovery, entries of epochs before the cursor's are recorded too as long as they continue the log.
+    ``linger_ms``: how long one that keeps up lets entries gather before it commits: a lone run makes one with every
+    hop, and each commit takes time from the run. ``standby_ms``: how long a recorder rests that found another one at
+    work. ``takes_older_epochs``: for the drain of a recovery, entries of epochs before the cursor's are recorded too as
+    long as they continue the log.
     """
 
     batch_events: int = 4_000
     trim_delay_ms: int = 2_000
     ended_ttl_s: int = 60
     block_ms: int = 1_000
+    linger_ms: int = 10
     standby_ms: int = 200
     backoff_ms: int = 50
     backoff_ms_max: int = 5_000
@@ -136,6 +139,8 @@ class Recorder:
         await self.trim()
         if not recorded and self._cursor is not None:
             await self._outbox.wait_after(self._cursor, self._settings.block_ms)
+        if recorded < self._settings.batch_events:
+            await anyio.sleep(self._settings.linger_ms / 1000)
 
     async def record_batch(self) -> int:
         """Record what stands after the cursor, up to a batch, and return the number of events.

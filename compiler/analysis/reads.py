@@ -10,6 +10,7 @@ from ..cel import Reference
 from ..diagnostics import did_you_mean
 from ..ir import FIXED, LAST, PREVIOUS, Read, ReadKind, RegionKind, Terminal
 from ..workflow import EdgeKind
+from .ancestors import Ancestors
 from .graph import Findings, Graph
 from .regions import Regions
 from .sites import AFTER, LOOP_FIELDS, RUN_FIELDS, Site, node_sites, output_references, site_references
@@ -85,7 +86,7 @@ class Reads:
                 self._edge_when(number)
         output = NodeReads()
         self._output(output)
-        ancestors = _Ancestors(self.graph, ((wish.step, wish.reader) for wish in self.wishes))
+        ancestors = Ancestors(self.graph, ((wish.step, wish.reader) for wish in self.wishes))
         for wish in self.wishes:
             self._grant(wish, ancestors)
         terminals = self._terminals(output)
@@ -137,7 +138,7 @@ class Reads:
         if root == "outputs":
             kinds = [ReadKind.OUTPUT]
         elif len(rest) == 1:
-            kinds = [ReadKind.OUTPUT, ReadKind.STATUS]
+            kinds = [ReadKind.OUTPUT] if step == node and after else [ReadKind.OUTPUT, ReadKind.STATUS]
         elif rest[1] in FIELDS:
             kinds = [FIELDS[rest[1]]]
         else:
@@ -159,10 +160,11 @@ class Reads:
                 hint=did_you_mean(rest[0], known) or f"write steps.{rest[0]}.output",
             )
 
-    def _grant(self, wish: Wish, ancestors: _Ancestors) -> None:
+    def _grant(self, wish: Wish, ancestors: Ancestors) -> None:
         reader, step = wish.reader, wish.step
         if reader == step and wish.after:
-            return  # its own output, which it has in hand
+            self._check_own(wish)
+            return
         forward = reader != step and ancestors.leads(step, reader)
         if not forward and not self._share_a_loop(reader, step):
             self.findings.add(
@@ -185,6 +187,17 @@ class Reads:
             return
         self._keep(step, wish.kind)
         self.of[reader].add(Read(wish.kind, step, self._scope(reader, step, previous=not forward)))
+
+    def _check_own(self, wish: Wish) -> None:
+        """When a step has run it has its own output in hand, and nothing else of itself."""
+        if wish.kind is not ReadKind.OUTPUT:
+            self.findings.add(
+                "step_cannot_have_run",
+                f"{self.findings.id(wish.step)!r} has only its output when its own ways out are decided",
+                wish.reader,
+                *wish.place,
+                hint="write output",
+            )
 
     def _keep(self, step: int, kind: ReadKind) -> None:
         if kind is ReadKind.STEP_INPUT:
@@ -255,40 +268,3 @@ class Reads:
                 node,
             )
         return scopes[:ACTIVATIONS_MAX]
-
-
-class _Ancestors:
-    """Which of the asked pairs (ancestor, node) are connected: one bit set per node, in one pass over the order.
-
-    A set lives only until all targets of its node have been passed.
-    """
-
-    def __init__(self, graph: Graph, pairs: Iterable[tuple[int, int]]) -> None:
-        asked: dict[int, list[int]] = {}
-        for ancestor, node in pairs:
-            if ancestor != node:
-                asked.setdefault(node, []).append(ancestor)
-        self._leads = {(step, node) for node, steps in asked.items() for step in set(steps) & set(graph.sources(node))}
-        far = {node: [s for s in steps if (s, node) not in self._leads] for node, steps in asked.items()}
-        bits = {step: i for i, step in enumerate(sorted({s for steps in far.values() for s in steps}))}
-        if bits:
-            self._walk(graph, far, bits)
-
-    def _walk(self, graph: Graph, far: dict[int, list[int]], bits: dict[int, int]) -> None:
-        above: dict[int, int] = {}
-        waiting = [len(outs) for outs in graph.outs]
-        for node in graph.order:
-            found = 0
-            for source in graph.sources(node):
-                found |= above[source]
-                if source in bits:
-                    found |= 1 << bits[source]
-                waiting[source] -= 1
-                if not waiting[source]:
-                    del above[source]
-            self._leads.update((step, node) for step in far.get(node, ()) if found >> bits[step] & 1)
-            if waiting[node]:
-                above[node] = found
-
-    def leads(self, ancestor: int, node: int) -> bool:
-        return (ancestor, node) in self._leads

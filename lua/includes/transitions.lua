@@ -108,7 +108,6 @@ local function close_transition(run, count, blob, codes)
       codes[#codes + 1] = 'Z' .. run.jn
       run.st = 'H'
     else
-      check_type(DONE, 'stream')
       done[#done + 1] = run
     end
   end

@@ -55,9 +55,7 @@ class Stage:
         registry = Steps()
         for name, function in (steps or {}).items():
             registry.add(function, name)
-        worker = Worker(
-            redis_url=self.place.redis_url, env=self.place.env, steps=registry, concurrency=concurrency
-        )
+        worker = Worker(redis_url=self.place.redis_url, env=self.place.env, steps=registry, concurrency=concurrency)
         self._call_up(worker.run)
         self.workers.append(worker)
         return worker

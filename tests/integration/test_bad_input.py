@@ -102,9 +102,7 @@ async def test_outputs_that_are_no_json_fail_their_step(stage: Stage) -> None:
     handlers: dict[str, Callable[..., Any]] = {f"bad{n}": make for n, (make, _) in enumerate(BAD_OUTPUTS)}
     stage.worker(handlers)
     stage.supervisor()
-    ids = [
-        await stage.client.submit(await stage.register(step("a", name), id=f"w{name}")) for name in handlers
-    ]
+    ids = [await stage.client.submit(await stage.register(step("a", name), id=f"w{name}")) for name in handlers]
     for result, (_, words) in zip(await stage.results(ids), BAD_OUTPUTS, strict=True):
         assert result.status == "FAILED"
         assert result.error is not None

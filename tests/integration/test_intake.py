@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shlex
 import socket
+from importlib.resources import files
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -192,3 +194,26 @@ async def test_refusals_that_are_told_twice_are_kept_once(stage: Stage) -> None:
         stage.supervisor()
         await drained(stage)
     assert [one.code for one in (await rejected(stage)).values()] == ["first"]
+
+
+async def test_the_examples_of_the_page_work(stage: Stage) -> None:
+    """The command line of the page becomes a run whose id is what the page's own function says."""
+    page = (files("courante") / "docs" / "how-to" / "submit-by-xadd.md").read_text("utf-8")
+    command = next(line for line in page.splitlines() if line.startswith("$ redis-cli XADD"))
+    _, _, verb, stream, *words = shlex.split(command)
+    assert stream == stage.client.keys.partition(0).submit.replace(stage.place.env, "default")
+    stage.worker()
+    stage.supervisor()
+    await stage.register(NOOP, id="order-scoring")
+    submit = stage.client.keys.partition(0).submit
+    await anyio.to_thread.run_sync(
+        speak_raw, stage.place.redis_url, verb.encode(), submit.encode(), *(word.encode() for word in words)
+    )
+    await drained(stage)
+    blocks = [block.partition("```")[0] for block in page.split("```python\n")[1:]]
+    names: dict[str, Any] = {}
+    exec(next(block for block in blocks if "def run_id_of_key" in block), names)  # noqa: S102 - our own page
+    run_id = names["run_id_of_key"](stage.place.env, "order-7")
+    assert (await stage.result(run_id)).output == {"a": {"orders": 7}}
+    for field in intake.KNOWN:
+        assert f"| `{field}` |" in page

@@ -25,8 +25,13 @@ def noop(id: str, *after: str, **fields: Any) -> dict[str, Any]:
     return {"id": id, "type": "noop", "depends_on": list(after), **fields}
 
 
+def echo(id: str, *after: str) -> dict[str, Any]:
+    """Its output is short, whatever comes in: in a dense graph of noops each output holds all outputs above it."""
+    return {"id": id, "type": "echo", "depends_on": list(after), "config": {"value": id[:8]}}
+
+
 def asleep(id: str, ms: int, *after: str) -> dict[str, Any]:
-    return {"id": id, "type": "sleep", "depends_on": list(after), "config": {"for": f"{ms}ms"}}
+    return {"id": id, "type": "sleep", "depends_on": list(after), "config": {"for": f"{ms}ms"}, "input": "'slept'"}
 
 
 def layers(nodes: int, width: int, seed: int, ms_max: int = 0) -> Nodes:
@@ -38,7 +43,7 @@ def layers(nodes: int, width: int, seed: int, ms_max: int = 0) -> Nodes:
         layer = [f"n{len(made) + number}" for number in range(min(width, nodes - len(made)))]
         for name in layer:
             after = random.sample(before, min(len(before), random.randint(1, 3)))
-            made.append(asleep(name, random.randint(0, ms_max), *after) if ms_max else noop(name, *after))
+            made.append(asleep(name, random.randint(0, ms_max), *after) if ms_max else echo(name, *after))
         before = layer
     return made
 
@@ -69,7 +74,9 @@ async def play(stage: Stage, nodes: Nodes, timeout_s: float = 60.0) -> RunResult
     await check_order(stage, run_id, nodes)
     path_ms, work_ms = critical_path_ms(nodes), sum(map(_ms, nodes))
     bound_ms = work_ms / SLOTS + path_ms + STEP_MS * len(nodes) / SLOTS
-    print(f"{len(nodes)} steps: {makespan_ms:.0f} ms, bound {bound_ms:.0f} ms ({work_ms:.0f} of work, path {path_ms:.0f})")
+    print(
+        f"{len(nodes)} steps: {makespan_ms:.0f} ms, bound {bound_ms:.0f} ms ({work_ms:.0f} of work, path {path_ms:.0f})"
+    )
     return result
 
 
@@ -148,12 +155,11 @@ async def test_many_runs_of_one_graph_at_once(stage: Stage) -> None:
     for number, result in enumerate(results):
         assert result.status == "COMPLETED"
         await check_order(stage, result.run_id, nodes)
-        outputs = [event for event in await stage.events(result.run_id) if event.facts.node == "n0"]
-        assert [event.payload for event in outputs] == [b"%d" % number]
+        assert (await stage.events(result.run_id))[0].payload == b"%d" % number
     assert Counter(result.run_id for result in results) == Counter(ids)
 
 
 async def test_names_of_the_greatest_length(stage: Stage) -> None:
     """40 nodes whose ids have 128 characters and differ only in the last ones."""
     names = ["n" * 124 + f"{n:04}" for n in range(40)]
-    await play(stage, [noop(name, *names[max(0, n - 3) : n]) for n, name in enumerate(names)])
+    await play(stage, [echo(name, *names[max(0, n - 3) : n]) for n, name in enumerate(names)])

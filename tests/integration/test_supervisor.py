@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import anyio
 import pytest
+from courante.sdk.scripts import Late
+from courante.sdk.starting import StartWindow, apply_starts
 from courante.sdk.stores.commands import StartCommand, insert_starts
 from courante.sdk.submissions import Submission, start_command
 from courante.supervisor import completion, reconciler
@@ -172,6 +175,24 @@ async def test_a_start_that_cannot_be_applied_stops_no_other(stage: Stage, quick
     assert [result.output for result in results] == [{"a": 1}, {"a": 2}]
     await stage.redis.delete(keys.context(commands[0].run_id))
     assert (await stage.result(commands[0].run_id)).output == {"a": 0}
+
+
+async def test_a_start_that_comes_too_late_is_refused(stage: Stage) -> None:
+    """Who slept between Postgres and Redis does not start again a run that may have ended and been forgotten."""
+    workflow = await stage.register(NOOP)
+    command = await command_of(stage, workflow, 1)
+    plan = await stage.client.catalog.plan(command.ir_hash)
+    keys = stage.client.keys
+    for window, refusal in ((StartWindow(1), Late), (await StartWindow.now(stage.redis), None)):
+        call = partial(
+            apply_starts, stage.redis, keys, keys.partition(0), [(command, plan)], outbox_hard_max=1_000, window=window
+        )
+        if refusal is None:
+            assert await call() == [True]
+        else:
+            with pytest.raises(refusal):
+                await call()
+            assert await stage.redis.exists(keys.partition(0).run(command.run_id)) == 0
 
 
 async def test_a_wait_fires_once(stage: Stage) -> None:

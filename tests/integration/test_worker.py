@@ -265,3 +265,36 @@ async def test_unknown_runs_in_a_queue_are_dropped(stage: Stage) -> None:
     assert done.status == "COMPLETED"
     assert await stage.pending() == {}
     assert await stage.redis.xlen(keys.queue("default:normal")) == 0
+
+
+async def test_what_a_broken_read_was_given_is_found(stage: Stage) -> None:
+    """Entries that were handed to a worker in an answer that never arrived are run when it has reconnected."""
+    entered, leave = anyio.Event(), anyio.Event()
+
+    async def hold(value: int) -> int:
+        if not value:
+            entered.set()
+            await leave.wait()
+        return value
+
+    worker = stage.worker({"hold": hold}, concurrency=1)
+    stage.supervisor()
+    workflow = await stage.register(step("a", "hold"))
+    ids = [await stage.client.submit(workflow, 0)]
+    await entered.wait()
+    ids += [await stage.client.submit(workflow, number) for number in (1, 2)]
+    stream = stage.client.keys.partition(0).queue("default:normal")
+    assert await stage.redis.xreadgroup("workers", worker.name, {stream: ">"})
+    leave.set()
+    await stage.result(ids[0])
+
+    async def kill_reads() -> int:
+        clients = await stage.redis.client_list()
+        blocked = [client["id"] for client in clients if client["cmd"] == "xreadgroup" and "b" in client["flags"]]
+        for client in blocked:
+            await stage.redis.client_kill_filter(_id=client)
+        return len(blocked)
+
+    await until(kill_reads, lambda killed: killed > 0)
+    assert [result.output for result in await stage.results(ids)] == [{"a": 0}, {"a": 1}, {"a": 2}]
+    assert await until(stage.pending, lambda pending: not pending) == {}

@@ -153,6 +153,12 @@ ERRORS: list[tuple[str, list[dict[str, Any]], tuple[str | int, ...], tuple[str, 
     ("step_cannot_have_run", [gives("steps.x.output")], ("nodes", 0, "config", "expression"), ("x",)),
     ("step_cannot_have_run", [node("a", when="steps.b.output"), node("b", "a")], ("nodes", 0, "when"), ("a", "b")),
     (
+        "step_cannot_have_run",
+        [node("a", rules=[{"when": "steps.a.input == 1", "next": ["b"]}]), node("b")],
+        ("nodes", 0, "rules", 0, "when"),
+        ("a",),
+    ),
+    (
         "step_not_visible",
         [MAP, node("b", "m"), node("g", "b", type="aggregate"), gives("steps.b.output", "g")],
         ("nodes", 3, "config", "expression"),

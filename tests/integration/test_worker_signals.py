@@ -1,0 +1,85 @@
+"""``courante worker`` as a process: the first SIGTERM ends it in order, the second at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+import pytest
+from integration.stage import Stage, until
+
+pytestmark = pytest.mark.anyio
+APP = """
+import time
+from pathlib import Path
+from courante import step
+
+@step("slow")
+def slow(value):
+    Path(value["entered"]).touch()
+    time.sleep(value["seconds"])
+    return "done"
+"""
+
+
+@contextmanager
+def worker_process(stage: Stage, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A worker of one slot with the steps above."""
+    (folder / "slow_app.py").write_text(APP)
+    environment = {
+        **os.environ,
+        "COURANTE_REDIS_URL": stage.place.redis_url,
+        "COURANTE_DATABASE_URL": stage.place.database_url,
+        "COURANTE_ENV": stage.place.env,
+    }
+    command = [sys.executable, "-m", "courante", "worker", "--app", "slow_app", "--concurrency", "1"]
+    with (folder / "worker.log").open("wb") as log:
+        child = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
+    try:
+        yield child
+    finally:
+        child.kill()
+        child.wait()
+
+
+async def begin(stage: Stage, folder: Path, seconds: float) -> list[str]:
+    """Two runs: the first one's step is under way, the second waits."""
+    fields = {"id": "s", "type": "function", "config": {"handler": "slow"}}
+    workflow = await stage.register(fields)
+    entered = folder / "entered"
+    ids = [await stage.client.submit(workflow, {"entered": f"{entered}", "seconds": seconds}) for _ in range(2)]
+    await until(anyio.lowlevel.checkpoint, lambda _: entered.exists())
+    return ids
+
+
+async def test_sigterm_lets_a_step_of_a_second_finish(stage: Stage, tmp_path: Path) -> None:
+    """The worker takes no more, ends with exit code 0 after its step, and leaves neither entry nor consumer."""
+    stage.supervisor()
+    with worker_process(stage, tmp_path) as child:
+        first, second = await begin(stage, tmp_path, 1.0)
+        child.send_signal(signal.SIGTERM)
+        assert await anyio.to_thread.run_sync(lambda: child.wait(10)) == 0, (tmp_path / "worker.log").read_text()
+    assert (await stage.result(first)).output == {"s": "done"}
+    assert (await stage.client.result(second)).status == "RUNNING"
+    assert await stage.pending() == {}
+    for stream in await stage.redis.keys(stage.client.keys.partition(0).queue("*")):
+        assert await stage.redis.xinfo_consumers(stream, "workers") == []
+
+
+async def test_a_second_sigterm_ends_a_worker_at_once(stage: Stage, tmp_path: Path) -> None:
+    """A plain step that sleeps for a minute keeps nobody; its entry stays pending for whoever takes over."""
+    with worker_process(stage, tmp_path) as child:
+        await begin(stage, tmp_path, 60.0)
+        child.send_signal(signal.SIGTERM)
+        log = tmp_path / "worker.log"
+        await until(anyio.lowlevel.checkpoint, lambda _: "worker_stopping" in log.read_text())
+        child.send_signal(signal.SIGTERM)
+        await anyio.to_thread.run_sync(lambda: child.wait(5))
+    assert sum((await stage.pending()).values()) == 1
