@@ -27,7 +27,8 @@ async def measure(settings: Settings, plan: BenchPlan, say: Progress) -> Measure
         for number in range(plan.repetitions):
             small.append(median([await _us_per_step(stage, workflow, few) for _ in range(FEW_LOADS)]))
             large.append(await _us_per_step(stage, workflow, many))
-            say(f"growth {number + 1}/{plan.repetitions}: {small[-1]:.0f} us a step of {few:,}, {large[-1]:.0f} of {many:,}")
+            found = f"{small[-1]:.0f} us a step with {few:,} runs, {large[-1]:.0f} with {many:,}"
+            say(f"growth {number + 1}/{plan.repetitions}: {found}")
         return Measured(
             question=f"What does a step cost with {many:,} runs at once, over its cost with {few:,}?",
             unit="times",

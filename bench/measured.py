@@ -15,7 +15,10 @@ DIGITS = 4
 
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True):
-    """``ratios``: per sample the rate over the one of ``limit`` next to it, for rates only. ``more``: further figures."""
+    """``ratios``: per sample the rate over the one of ``limit`` next to it; only where the figure is a rate.
+
+    ``more``: further figures.
+    """
 
     question: str
     unit: str

@@ -30,7 +30,7 @@ from ..sdk.embedded import Servers, hold, shut_down
 from ..sdk.keys import PartitionKeys
 from ..sdk.settings import LogLevel, Settings
 from .documents import compiled
-from .machine import Machine, cpu_s, describe_machine, descendants
+from .machine import Machine, cpu_s, descendants, describe_machine
 
 Progress: TypeAlias = Callable[[str], None]
 START_S = 60.0
@@ -111,7 +111,7 @@ async def open_crew(stage: Stage) -> AsyncGenerator[None]:
             group.start_soon(child.run)
         try:
             with anyio.fail_after(START_S):
-                while not await _is_manned(stage):
+                while not await _is_manned(stage):  # noqa: ASYNC110 - other processes set no event
                     await anyio.sleep(LOOK_S)
             stage.pids |= {child.name: [child.pid] for child in children}
             yield
@@ -119,7 +119,7 @@ async def open_crew(stage: Stage) -> AsyncGenerator[None]:
             for child in children:
                 child.stop()
             with anyio.CancelScope(shield=True), anyio.move_on_after(STOP_S):
-                while not all(child.has_ended for child in children):
+                while not all(child.has_ended for child in children):  # noqa: ASYNC110 - "
                     await anyio.sleep(LOOK_S)
             group.cancel_scope.cancel()
 
@@ -134,9 +134,7 @@ def _open_services(settings: Settings, stack: ExitStack) -> Services:
     home = Path(tempfile.mkdtemp(prefix="courante-bench-"))
     stack.callback(shutil.rmtree, home, ignore_errors=True)
     stack.callback(shut_down, home)
-    servers: Servers = stack.enter_context(
-        hold(home, linger_s=0, prefer_system=settings.prefer_system_servers)
-    ).servers
+    servers: Servers = stack.enter_context(hold(home, linger_s=0, prefer_system=settings.prefer_system_servers)).servers
     return Services(
         settings, settings.redis_url or servers.redis_url, settings.database_url or servers.database_url, servers
     )

@@ -1,8 +1,8 @@
 #!lua
 --[[ finish_runs: end runs whose counter is zero.
   KEYS[1] meta (hash)
-  ARGV[1] group of the readers of `done`, then per run: run, entry id in `done` ('' none), output, end status,
-    number of events, events blob
+  ARGV[1] group of the readers of `done`, then per run: run, entry id in `done` ('' none), output (of a run that
+    did not complete its error as JSON, or ''), end status, number of events, events blob
   Returns {word, verdicts}: OK | CLOSED; a letter per run: A applied, E ended before, N its counter is not zero, D unknown
   Idempotent by run: one end. Publishes the run on `ended` as a hint. Cost: O(runs)
 ]]
@@ -28,7 +28,11 @@ for i = 2, #ARGV, 6 do
     run.st, run.touched = 'E', true
     set_field(run, 'end', ARGV[i + 3])
     set_field(run, 'fin', text(NOW))
-    set_context(run, 'out', ARGV[i + 2])
+    if ARGV[i + 3] == 'COMPLETED' then
+      set_context(run, 'out', ARGV[i + 2])
+    elseif run.why == '' and ARGV[i + 2] ~= '' then
+      set_field(run, 'err', ARGV[i + 2])
+    end
     close_transition(run, tonumber(ARGV[i + 4]), ARGV[i + 5], {})
     ended[#ended + 1] = run.id
   end

@@ -169,7 +169,7 @@ class _Verifier:
             self.unchecked += 1
             return
         try:
-            made = run_output(plan, values)
+            made = run_output(plan, values, self._run_id)
         except OutputError as error:
             if kind == "run.completed":
                 raise _Differs(event.seq, kind, "output", f"OUTPUT_ERROR: {error}", _shown(found)) from error

@@ -136,7 +136,8 @@ class Executor:
             self._finish(self._settler.settle(work, outcome))
 
     def _holds(self, work: Work) -> bool:
-        assert work.code is not None and work.code.when is not None
+        assert work.code is not None
+        assert work.code.when is not None
         verdict = work.evaluate(work.code.when)
         if not isinstance(verdict, bool):
             raise StepError("EXPRESSION_ERROR", f"'when' gives true or false (in {work.code.when.source!r})")
@@ -157,7 +158,7 @@ class Executor:
             if anyio.current_effective_deadline() == -math.inf:
                 raise
             outcome = self._failure(work, error)  # the step's own doing: it awaited something that was cancelled
-        except (Exception, SystemExit, GeneratorExit) as error:  # user code may raise anything, also sys.exit()
+        except (Exception, SystemExit, GeneratorExit) as error:  # noqa: BLE001 - user code raises anything, also sys.exit()
             outcome = self._failure(work, error)
         self._running.pop((work.run_id, work.key), None)
         ms = int((time.monotonic() - work.started_at) * 1000)
@@ -227,6 +228,7 @@ class Executor:
 
 
 def _no_lane(transition: Transition) -> None:
+    del transition
     raise AssertionError("the executor does not run")
 
 

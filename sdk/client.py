@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import anyio
 import structlog
@@ -71,7 +71,7 @@ class Client:
         """Return a client; nothing is connected before ``async with``."""
         return cls(redis_url=redis_url, database_url=database_url, env=env, partitions=partitions)
 
-    async def __aenter__(self) -> Client:
+    async def __aenter__(self) -> Self:
         with AsUnavailable():
             self.pool = await connect_postgres(self._database_url)
         self._stack.push_async_callback(self._close)

@@ -291,6 +291,8 @@ class Folder:
         if self.marking.phase is RunPhase.RUNNING and self.marking.joins:
             raise Corrupt("the run ended with a half-filled join")
         self._check_end(event.facts)
+        if not self.marking.reason:
+            self._keep_first_error(event.facts)
         self.marking.phase = RunPhase.ENDED
         self.status = FINAL[event.facts.type]
 

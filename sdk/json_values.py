@@ -36,7 +36,7 @@ def encode_value(value: object, *, is_sorted: bool = False) -> bytes:
         content = (_encode_sorted if is_sorted else _encode)(value)
         if _decode(content) == value:
             return content
-    except Exception as error:  # noqa: BLE001 - objects of users may raise anything where they are read or compared
+    except Exception as error:  # objects of users may raise anything where they are read or compared
         _check(value, "", 0)
         raise NotJson("", f"this is no JSON value: {error}") from error
     _check(value, "", 0)

@@ -1,7 +1,7 @@
 """Results: what became of a run, from Redis while it is there, else from the log's projections.
 
-A finished run is announced on a channel as a hint, and once more when its last event is in the log; who waits also looks
-by itself now and then, and goes on waiting while a server restarts.
+A finished run is announced on a channel as a hint, and once more when its last event is in the log; who waits also
+looks by itself now and then, and goes on waiting while a server restarts.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ class OutputError(Exception):
     """The ``output`` expression cannot be evaluated."""
 
 
-def run_output(plan: Plan, values: Sequence[bytes | None]) -> bytes:
+def run_output(plan: Plan, values: Sequence[bytes | None], run_id: str) -> bytes:
     """Return the output as JSON bytes. values: in the order of ``plan.output_reads()``. Raises OutputError."""
     ir = plan.ir
     if ir.output is None:
@@ -32,7 +32,7 @@ def run_output(plan: Plan, values: Sequence[bytes | None]) -> bytes:
                 outputs[terminal.id] = found if terminal.is_list else found[0]
         return msgspec.json.encode(outputs)
     steps: dict[str, dict[str, Any]] = {}
-    context: dict[str, Any] = {"steps": steps, "tasks": steps, "run": {"workflow": ir.workflow}}
+    context: dict[str, Any] = {"steps": steps, "tasks": steps, "run": {"id": run_id, "workflow": ir.workflow}}
     for read, value in zip(ir.output_reads, values, strict=True):
         if read.kind is ReadKind.INPUT:
             context["input"] = msgspec.json.decode(value or b"null")

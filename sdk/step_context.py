@@ -177,7 +177,7 @@ def decode_json(content: bytes) -> Any:
 
 
 def encode_json(value: object) -> bytes:
-    """Return JSON bytes. Raises StepError (OUTPUT_INVALID), with the place of what JSON cannot say: NaN, sets, bytes."""
+    """Return JSON bytes. Raises StepError (OUTPUT_INVALID) with the place of what JSON cannot say: NaN, sets, bytes."""
     try:
         return encode_value(value)
     except NotJson as error:

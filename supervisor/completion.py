@@ -188,16 +188,17 @@ class Completion:
         output = b"null"
         if status == "COMPLETED":
             try:
-                output = run_output(plan, [await self._resolve(value) for value in look.values])
+                output = run_output(plan, [await self._resolve(value) for value in look.values], run_id)
                 if len(output) > INLINE_BYTES_MAX:
                     output = await store_payload(self._redis, self._keys, output)
             except (OutputError, PayloadMissing, PayloadTooLarge) as problem:
                 status = "FAILED"
                 error = ErrorInfo(type="OUTPUT_ERROR", message=str(problem))
         facts = Facts(type=EVENT[status], reason=look.reason if look.reason == "expired" else "", error=error)
-        payload = output if status == "COMPLETED" else None
-        blob = encode_blob([(encode_facts(facts), payload)])
-        return [run_id, entry, output, status, 1, blob]
+        is_completed = status == "COMPLETED"
+        blob = encode_blob([(encode_facts(facts), output if is_completed else None)])
+        result = output if is_completed else b"" if error is None else msgspec.json.encode(error)
+        return [run_id, entry, result, status, 1, blob]
 
     async def _resolve(self, value: bytes | None) -> bytes | None:
         if value is None or not is_reference(value):

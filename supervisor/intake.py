@@ -1,4 +1,4 @@
-"""Intake: submissions that any producer adds to the ``submit`` stream with a plain XADD (docs/how-to/submit-by-xadd.md).
+"""Intake: submissions that any producer adds to the ``submit`` stream with XADD (docs/how-to/submit-by-xadd.md).
 
 Fields: ``workflow``, ``version`` (optional), ``input`` (JSON), ``key`` (idempotency; without one the entry's id is
 it), ``by``, ``tags`` (comma-separated) and ``traceparent`` (optional). What is wrong with one is kept in Postgres and

@@ -20,7 +20,7 @@ AFTER = BEFORE | {"output"}
 """The roots after it: rules, loop condition, ``when`` of its edges."""
 ITEM = frozenset({"item", "index"})
 """Added inside the body of a map, and in the predicate of a ``filter``."""
-RUN_FIELDS = frozenset({"id", "workflow", "env", "started_at"})
+RUN_FIELDS = frozenset({"id", "workflow"})
 LOOP_FIELDS = frozenset({"iteration"})
 
 CONFIG_EXPRESSIONS: dict[str, tuple[str, ...]] = {

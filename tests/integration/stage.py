@@ -5,13 +5,15 @@ All of them live in this process.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
+from redis.asyncio import Redis
+
 from courante.runner.worker import Worker
 from courante.sdk.client import Client, RunResult
 from courante.sdk.connections import connect_redis
@@ -21,7 +23,6 @@ from courante.sdk.steps import Steps
 from courante.sdk.stores.log import read_events, verify_chain
 from courante.supervisor.supervisor import Supervisor
 from integration.floor import compile_document
-from redis.asyncio import Redis
 
 T = TypeVar("T")
 PATIENCE_S = 20.0
@@ -85,7 +86,7 @@ class Stage:
         self.scopes[number].cancel()
         await self.ends[number].wait()
 
-    async def register(self, *nodes: Mapping[str, Any], id: str = "w", **fields: Any) -> str:
+    async def register(self, *nodes: Mapping[str, object], id: str = "w", **fields: Any) -> str:
         """Register a workflow and return its id."""
         workflow, ir = compile_document({"courante": 1, "id": id, "nodes": list(nodes), **fields})
         await self.client.register(workflow, ir)
@@ -126,11 +127,11 @@ class Stage:
         async for stream in self.redis.scan_iter(match=keys.queue("*")):
             groups[stream.decode()] = QUEUE_GROUP
         found: dict[str, int] = {}
-        for stream, group in groups.items():
-            if await self.redis.exists(stream):
-                summary: Any = await self.redis.xpending(stream, group)
+        for name, group in groups.items():
+            if await self.redis.exists(name):
+                summary = await self.redis.xpending(name, group)
                 if summary["pending"]:
-                    found[stream] = summary["pending"]
+                    found[name] = int(summary["pending"])
         return found
 
     async def commands(self) -> int:
@@ -146,8 +147,10 @@ class Stage:
 
     async def dismiss(self) -> None:
         """Tell all to stop; they end by themselves, and soon."""
-        for one in (*self.workers, *self.supervisors):
-            one.stop()
+        for worker in self.workers:
+            worker.stop()
+        for supervisor in self.supervisors:
+            supervisor.stop()
         with anyio.fail_after(10):
             for ended in self.ends:
                 await ended.wait()
@@ -155,7 +158,7 @@ class Stage:
 
 async def until(what: Callable[[], Awaitable[T]], holds: Callable[[T], bool], timeout_s: float = PATIENCE_S) -> T:
     """Ask again until the answer is as wanted, and return it; the last one stands in the failure."""
-    found: Any = None
+    found: T | None = None
     with anyio.move_on_after(timeout_s):
         while True:
             found = await what()
@@ -166,7 +169,7 @@ async def until(what: Callable[[], Awaitable[T]], holds: Callable[[T], bool], ti
 
 
 @asynccontextmanager
-async def open_stage(place: Place) -> AsyncIterator[Stage]:
+async def open_stage(place: Place) -> AsyncGenerator[Stage]:
     """An environment whose partition is open. Workers and supervisors end with it, all by themselves."""
     client = Client.open(redis_url=place.redis_url, database_url=place.database_url, env=place.env)
     async with client:

@@ -1,4 +1,4 @@
-"""What a client promises: one run per key, whatever way it came; inputs exact or refused; answers from Redis or the log."""
+"""What a client promises: one run per key, whatever way it came, and the same answers from Redis and the log."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
+
 from courante.sdk.client import Submission
 from courante.sdk.errors import IdempotencyConflict, InputInvalid, RunNotFound, WorkflowNotFound
 from courante.sdk.stores.runs import list_runs
@@ -239,8 +240,8 @@ async def test_environments_do_not_see_each_other(stage: Stage, place: Place) ->
         await stage.forget(mine.run_id)
         with pytest.raises(RunNotFound):
             await other.client.wait(mine.run_id, timeout_s=3)
+        await stage.register(NOOP, id="only-here")
         with pytest.raises(WorkflowNotFound):
-            await stage.register(NOOP, id="only-here")
             await other.client.submit("only-here")
 
 

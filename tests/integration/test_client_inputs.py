@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
+
 from courante.sdk.errors import InputInvalid
 from integration.stage import Stage
 
@@ -103,14 +104,14 @@ async def test_large_payloads_travel_by_content(stage: Stage) -> None:
     """Inputs and outputs beyond 8 KiB are stored once under their digest and come back equal, also from the log."""
     stage.worker()
     stage.supervisor()
-    nodes = [NOOP, {"id": "b", "type": "noop", "depends_on": ["a"]}]
+    nodes: list[dict[str, object]] = [{**NOOP}, {"id": "b", "type": "noop", "depends_on": ["a"]}]
     large = {"text": "ä\x00\U0001f483" * 3_000, "n": 2**70}
     done = await stage.run(await stage.register(*nodes), large)
     assert done.output == {"b": large}
     outputs = [event.payload for event in await stage.events(done.run_id) if event.facts.type == "step.succeeded"]
     assert outputs[0] is not None
     assert outputs[0].startswith(b"@")
-    assert len({output for output in outputs}) == 1
+    assert len(set(outputs)) == 1
     await stage.forget(done.run_id)
     assert (await stage.client.result(done.run_id)).output == {"b": large}
 
@@ -119,7 +120,17 @@ async def test_hostile_numbers_and_texts_come_back_as_they_were(stage: Stage) ->
     """Big integers, tiny floats, NUL and emoji survive input, step, output and log."""
     stage.worker()
     stage.supervisor()
-    value = [2**70, -(2**63), 5e-324, 1.7976931348623157e308, 0.1, "\x00\x1f\u2028", "𝄞", {"": [[]]}, {"__proto__": {}}]
+    value: list[object] = [
+        2**70,
+        -(2**63),
+        5e-324,
+        1.7976931348623157e308,
+        0.1,
+        "\x00\x1f\u2028",
+        "𝄞",
+        {"": [[]]},
+        {"__proto__": {}},
+    ]
     assert (await stage.run(await stage.register(NOOP), value)).output == {"a": value}
 
 

@@ -12,6 +12,7 @@ from random import Random
 from typing import Any
 
 import pytest
+
 from courante.sdk.client import RunResult
 from integration.stage import Stage
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import anyio
 import pytest
+
 from courante.sdk.scripts import Late
 from courante.sdk.starting import StartWindow, apply_starts
 from courante.sdk.stores.commands import StartCommand, insert_starts
@@ -41,7 +42,7 @@ async def test_three_supervisors_end_each_run_once(stage: Stage) -> None:
     assert await until(stage.pending, lambda pending: not pending) == {}
 
 
-async def test_runs_end_when_supervisors_come_and_go(stage: Stage) -> None:
+async def test_runs_end_when_supervisors_come_and_go(stage: Stage, quick_sweep: None) -> None:
     """Supervisors that are killed at any moment leave nothing that the next one does not finish."""
     stage.worker()
     workflow = await stage.register(NOOP, {"id": "w", "type": "wait", "depends_on": ["a"], "config": {"for": "20ms"}})

@@ -5,23 +5,27 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
+from typing import Any
 
 import anyio
 import asyncpg
 import pytest
+from redis.exceptions import RedisError
+
 from courante.sdk.client import Submission
 from courante.sdk.embedded import hold, shut_down
 from courante.sdk.stores.migrate import migrate
 from integration.stage import Place, Stage, open_stage, until
-from redis.exceptions import RedisError
 
 pytestmark = pytest.mark.anyio
 RUNS = 200
-NODES = [
+NODES: list[dict[str, object]] = [
     {"id": "a", "type": "noop"},
-    *({"id": f"s{n}", "type": "sleep", "depends_on": ["a"], "config": {"for": f"{n}ms"}} for n in (1, 5, 20)),
+    {"id": "s1", "type": "sleep", "depends_on": ["a"], "config": {"for": "1ms"}},
+    {"id": "s5", "type": "sleep", "depends_on": ["a"], "config": {"for": "5ms"}},
+    {"id": "s20", "type": "sleep", "depends_on": ["a"], "config": {"for": "20ms"}},
     {"id": "w", "type": "wait", "depends_on": ["a"], "config": {"for": "30ms"}},
     {"id": "j", "type": "function", "depends_on": ["s1", "s5", "s20", "w"], "config": {"handler": "count"}},
     {"id": "z", "type": "noop", "depends_on": ["j"]},
@@ -73,7 +77,7 @@ async def kill_postgres(stage: Stage) -> None:
 
 @pytest.mark.parametrize("kill", [kill_redis, kill_postgres])
 async def test_a_server_dies_in_the_middle_of_many_runs(
-    home: Place, env_name: str, kill: Callable[[Stage], Awaitable[None]]
+    home: Place, env_name: str, kill: Callable[[Stage], Coroutine[Any, Any, None]]
 ) -> None:
     """Two workers and two supervisors reconnect by themselves; every run ends once, every step counts once."""
     called: dict[str, int] = {}

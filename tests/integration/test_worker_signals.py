@@ -6,13 +6,14 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
 import anyio
 import anyio.to_thread
 import pytest
+
 from integration.stage import Stage, until
 
 pytestmark = pytest.mark.anyio
@@ -30,7 +31,7 @@ def slow(value):
 
 
 @contextmanager
-def worker_process(stage: Stage, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+def worker_process(stage: Stage, folder: Path) -> Generator[subprocess.Popen[bytes]]:
     """A worker of one slot with the steps above."""
     (folder / "slow_app.py").write_text(APP)
     environment = {

@@ -1,0 +1,64 @@
+"""The benchmarks run and say what they have measured. No figure is asserted: machines differ, and so do minutes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import anyio
+import pytest
+
+from courante.bench.main import NAMES, BenchUnknown, run_bench
+from courante.bench.measured import figure, percentile
+from courante.sdk.connections import connect_redis
+from courante.sdk.embedded import Servers
+from courante.sdk.settings import Settings
+
+pytestmark = pytest.mark.anyio
+
+BENCH_S = 120
+RUNS = {"limit": 400, "chain": 2, "fanout": 2, "throughput": 50, "growth": 50, "memory": 50}
+RATES = {"limit", "throughput"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_a_benchmark_measures(embedded_servers: Servers, database: str, tmp_path: Path, name: str) -> None:
+    """Each one returns its figures as JSON, a ratio with every rate, and leaves no key behind on servers of others."""
+    settings = Settings(home=tmp_path, redis_url=embedded_servers.redis_url, database_url=database)
+    said: list[str] = []
+    with anyio.fail_after(BENCH_S):
+        found = await run_bench(name, settings, said.append, repetitions=1, runs=RUNS[name])
+    json.dumps(found)
+    assert found["name"] == name
+    assert float(str(found["median"])) > 0
+    assert found["samples"] == (RUNS[name] if name in {"chain", "fanout"} else 1)
+    assert (found["ratio"] is not None) == (name in RATES)
+    assert said
+    redis = connect_redis(embedded_servers.redis_url)
+    try:
+        assert [key async for key in redis.scan_iter(match="courante:bench-*")] == []
+    finally:
+        await redis.aclose()
+
+
+async def test_a_benchmark_brings_servers_of_its_own(tmp_path: Path) -> None:
+    """Without URLs it starts servers in a directory of its own, and never touches the home of the settings."""
+    with anyio.fail_after(BENCH_S):
+        found = await run_bench("throughput", Settings(home=tmp_path / "home"), repetitions=1, runs=20)
+    assert isinstance(found["cpu_us_per_step"], dict)
+    assert not (tmp_path / "home").exists()
+
+
+async def test_an_unknown_benchmark_names_those_there_are(tmp_path: Path) -> None:
+    with pytest.raises(BenchUnknown) as caught:
+        await run_bench("recovery", Settings(home=tmp_path))
+    assert "recovery" in caught.value.message
+    assert all(name in caught.value.hint for name in NAMES)
+
+
+def test_figures_have_the_digits_that_mean_something() -> None:
+    assert [figure(value) for value in (0.0, 0.0012345, 12.3456, 12_345.6)] == [0, 0.001234, 12.35, 12_350]
+
+
+def test_a_percentile_is_a_sample() -> None:
+    assert (percentile([1.0, 2.0, 3.0, 4.0], 50), percentile([1.0, 2.0], 99), percentile([5.0], 99)) == (2.0, 2.0, 5.0)
