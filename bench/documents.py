@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ..compiler.analysis.build import compile_workflow
 from ..compiler.ir import Ir
-from ..compiler.normalize import Json, read_document
-from ..compiler.workflow import Workflow
+from ..compiler.normalize import read_document
+from ..compiler.workflow import Json, Workflow
 
 
 def chain(length: int) -> dict[str, Json]:

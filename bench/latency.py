@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from statistics import median
 
-from ..compiler.normalize import Json
+from ..compiler.workflow import Json
 from ..sdk.settings import Settings
 from .measured import Measured, figure
 from .plan import BenchPlan

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import secrets
 import time
-from typing import cast
 
 from redis.asyncio import Redis
 
@@ -64,7 +63,7 @@ async def measure_limit(redis: Redis, prefix: str, tokens: int = TOKENS) -> floa
 
 async def _pass_on(redis: Redis, source: str, target: str) -> int:
     answer = await redis.xreadgroup(GROUP, "one", {source: ">"}, count=COUNT)
-    ((_, entries),) = cast("list[tuple[bytes, list[tuple[bytes, dict[bytes, bytes]]]]]", answer)
+    ((_, entries),) = answer
     pipe = redis.pipeline(transaction=False)
     for entry, fields in entries:
         pipe.xack(source, GROUP, entry)

@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 from ..sdk.client import Submission
 from ..sdk.settings import Settings
 from .documents import parked
+from .machine import Machine
 from .measured import Measured, figure
 from .plan import BenchPlan
 from .stage import Progress, Stage, open_crew, open_stage
@@ -35,6 +36,7 @@ async def measure(settings: Settings, plan: BenchPlan, say: Progress) -> Measure
     repetitions = min(plan.repetitions, REPETITIONS_MAX)
     samples: list[float] = []
     used: list[float] = []
+    machines: list[Machine] = []
     for number in range(repetitions):
         async with open_stage(settings) as stage:
             async with open_crew(stage):
@@ -43,13 +45,13 @@ async def measure(settings: Settings, plan: BenchPlan, say: Progress) -> Measure
                 await _park(stage, workflow, runs)
                 used.append((await _used(stage.redis) - before) / runs)
                 samples.append(await _bytes_of_keys(stage.redis, f"{stage.partition.base}*") / runs)
-            machine = stage.machine
+            machines.append(stage.machine)
         say(f"memory {number + 1}/{repetitions}: {samples[-1]:,.0f} bytes a run, the server {used[-1]:,.0f}")
     return Measured(
         question="How many bytes of Redis does a run take that is parked in a wait after its first step?",
         unit="bytes/run",
         samples=samples,
-        machine=machine,
+        machine=machines[0],
         more={"runs": runs, "used_bytes": figure(sorted(used)[len(used) // 2]), "input_bytes": INPUT_BYTES},
     )
 

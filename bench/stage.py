@@ -22,7 +22,7 @@ from redis.asyncio import Redis
 from ..cli.children import Child, environment_of
 from ..cli.presence import has_supervisor, live_workers
 from ..cli.services import Services, connected_client
-from ..compiler.normalize import Json
+from ..compiler.workflow import Json
 from ..sdk.client import Client
 from ..sdk.connections import connect_redis
 from ..sdk.durability import inspect_postgres, inspect_redis

@@ -91,7 +91,7 @@ async def _call(redis: Connection, *words: Word) -> Any:
         await pool.release(connection)
 
 
-async def _exchange(connection: RedisConnection, words: Sequence[Word]) -> Any:
+async def _exchange(connection: RedisConnection, words: tuple[Word, ...]) -> Any:
     """Send one command and read its answer. A connection that may still bring an answer is not used again."""
     try:
         await connection.send_packed_command(pack_command(words), check_health=False)

@@ -177,7 +177,7 @@ async def test_a_recorder_that_died_after_commit_is_made_up_for(
         raise Killed
 
     with monkeypatch.context() as patched:
-        patched.setattr("courante.supervisor.outbox.run_script", die)
+        patched.setattr("courante.supervisor.outbox.expire_runs", die)
         with pytest.raises(Killed):
             await dying.record_batch()
     assert await dying.trim() == 0, "what is not told is told again from these entries"

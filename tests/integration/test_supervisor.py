@@ -217,7 +217,7 @@ async def test_a_wait_fires_once(stage: Stage) -> None:
     released = {event.facts.node: event.at_ms for event in events if event.facts.type == "timer.released"}
     assert released["for"] >= begun + 80
     assert released["until"] >= int(at.timestamp() * 1000)
-    assert released["past"] < released["for"] < released["until"]
+    assert released["past"] <= min(released["for"], released["until"])
 
 
 async def test_a_thousand_timers_that_are_due_at_once(stage: Stage) -> None:
