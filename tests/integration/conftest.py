@@ -19,12 +19,17 @@ from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 import pytest
+from redis.asyncio import Redis
 
+from courante.sdk.connections import connect_redis
 from courante.sdk.embedded import Servers, binaries, hold, locks, process, shut_down
 from courante.sdk.embedded.identity import own_identity
 from courante.sdk.embedded.process import Recipe
 from courante.sdk.embedded.wire import PostgresWire
+from courante.sdk.stores.connection import Pool
 from courante.sdk.stores.migrate import migrate
+from courante.supervisor.recorder import Recorder
+from integration.outbox_writer import Writer, migrated_pool, node_ids
 from integration.stage import Place, Stage, open_stage
 
 CLUSTER_SLOTS = 16_384
@@ -197,3 +202,29 @@ def _free_ports(count: int) -> list[int]:
     with ExitStack() as stack:
         taken = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
         return [int(server.getsockname()[1]) for server in taken]
+
+
+@pytest.fixture
+async def redis(redis_url: str) -> AsyncIterator[Redis]:
+    client = connect_redis(redis_url)
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture
+async def pool(database: str) -> AsyncIterator[Pool]:
+    """A fresh database with the schema, for a test that writes the outbox by hand."""
+    async with migrated_pool(database) as made:
+        yield made
+
+
+@pytest.fixture
+def writer(redis: Redis, env_name: str) -> Writer:
+    return Writer(redis, env_name)
+
+
+@pytest.fixture
+async def recorder(redis: Redis, pool: Pool, env_name: str) -> AsyncIterator[Recorder]:
+    made = Recorder(redis, pool, env_name, 0, node_ids)
+    yield made
+    await made.aclose()

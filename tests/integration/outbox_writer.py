@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 
 from courante.sdk.events import Facts, encode_blob, encode_facts
 from courante.sdk.stores.connection import Pool
+from courante.sdk.stores.log import read_events, verify_chain
 from courante.sdk.stores.migrate import migrate
 
 AT_MS = 1_790_000_000_000
@@ -99,3 +100,16 @@ class Writer:
         """The ids of what stands in the outbox."""
         entries = await cast("Awaitable[list[tuple[bytes, object]]]", self.redis.xrange(self.outbox))
         return [entry[0].decode() for entry in entries]
+
+
+async def node_ids(ir_hash: str) -> Sequence[str]:
+    """The nodes of the one IR that these runs execute."""
+    assert ir_hash == IR
+    return ["fetch", "score", "join"]
+
+
+async def types(pool: Pool, run_id: str) -> list[str]:
+    """Of the events in the log, whose chain holds."""
+    async with pool.acquire() as conn:
+        assert await verify_chain(conn, run_id) is None
+        return [one.facts.type for one in await read_events(conn, run_id)]

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from typing import Any, cast
-
 import pytest
 from redis.asyncio import Redis
 
@@ -14,13 +11,13 @@ from courante.sdk.stores.runs import StepRow, get_run, get_statistics, list_step
 from courante.sdk.stores.status import RunStatus, StepStatus
 from courante.supervisor.projections import rebuild_projections
 from courante.supervisor.recorder import Recorder, RecorderSettings
-from courante.tests.integration.outbox_writer import (
+from integration.outbox_writer import (
     AT_MS,
     COMPLETED,
     IR,
     Writer,
     event,
-    migrated_pool,
+    node_ids,
     started,
     succeeded,
 )
@@ -28,28 +25,6 @@ from courante.tests.integration.outbox_writer import (
 pytestmark = pytest.mark.anyio
 
 ERROR = ErrorInfo(type="TimeoutError", message="too slow \x00", node="fetch", attempt=1)
-
-
-@pytest.fixture
-async def redis(redis_url: str) -> AsyncIterator[Redis]:
-    client: Redis = cast("Any", Redis).from_url(redis_url)
-    yield client
-    await client.aclose()
-
-
-@pytest.fixture
-async def pool(database: str) -> AsyncIterator[Pool]:
-    async with migrated_pool(database) as made:
-        yield made
-
-
-@pytest.fixture
-def writer(redis: Redis, env_name: str) -> Writer:
-    return Writer(redis, env_name)
-
-
-async def node_ids(ir_hash: str) -> Sequence[str]:
-    return ["fetch", "score", "join"]
 
 
 async def record(redis: Redis, pool: Pool, env: str, batch_events: int = 4_000) -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import AsyncIterator, Sequence
 from random import Random
-from typing import Any, cast
 
 import anyio
 import asyncpg
@@ -14,56 +12,21 @@ from redis.asyncio import Redis
 
 from courante.sdk.events import encode_blob, encode_facts
 from courante.sdk.stores.connection import Pool
-from courante.sdk.stores.log import read_events, verify_chain
+from courante.sdk.stores.log import read_events
 from courante.sdk.stores.runs import get_run
 from courante.supervisor.recorder import Recorder
-from courante.tests.integration.outbox_writer import (
+from integration.outbox_writer import (
     COMPLETED,
     Event,
     Writer,
     event,
-    migrated_pool,
+    node_ids,
     started,
     succeeded,
+    types,
 )
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-async def redis(redis_url: str) -> AsyncIterator[Redis]:
-    client: Redis = cast("Any", Redis).from_url(redis_url)
-    yield client
-    await client.aclose()
-
-
-@pytest.fixture
-async def pool(database: str) -> AsyncIterator[Pool]:
-    async with migrated_pool(database) as made:
-        yield made
-
-
-@pytest.fixture
-def writer(redis: Redis, env_name: str) -> Writer:
-    return Writer(redis, env_name)
-
-
-async def node_ids(ir_hash: str) -> Sequence[str]:
-    return ["fetch", "score", "join"]
-
-
-@pytest.fixture
-async def recorder(redis: Redis, pool: Pool, env_name: str) -> AsyncIterator[Recorder]:
-    made = Recorder(redis, pool, env_name, 0, node_ids)
-    yield made
-    await made.aclose()
-
-
-async def types(pool: Pool, run_id: str) -> list[str]:
-    """Of the events in the log, whose chain holds."""
-    async with pool.acquire() as conn:
-        assert await verify_chain(conn, run_id) is None
-        return [one.facts.type for one in await read_events(conn, run_id)]
 
 
 POISON: list[tuple[str, Event | bytes]] = [

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from typing import Any, cast
-
 import anyio
 import pytest
 from redis.asyncio import Redis
@@ -17,49 +14,18 @@ from courante.sdk.stores.runs import get_run
 from courante.sdk.stores.status import RunStatus
 from courante.sdk.stores.waits import Waits
 from courante.supervisor.recorder import Recorder, RecorderSettings
-from courante.tests.integration.outbox_writer import (
+from integration.outbox_writer import (
     AT_MS,
     COMPLETED,
-    IR,
     Writer,
     event,
-    migrated_pool,
+    node_ids,
     started,
     succeeded,
     until,
 )
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-async def redis(redis_url: str) -> AsyncIterator[Redis]:
-    client: Redis = cast("Any", Redis).from_url(redis_url)
-    yield client
-    await client.aclose()
-
-
-@pytest.fixture
-async def pool(database: str) -> AsyncIterator[Pool]:
-    async with migrated_pool(database) as made:
-        yield made
-
-
-@pytest.fixture
-def writer(redis: Redis, env_name: str) -> Writer:
-    return Writer(redis, env_name)
-
-
-async def node_ids(ir_hash: str) -> Sequence[str]:
-    assert ir_hash == IR
-    return ["fetch", "score", "join"]
-
-
-@pytest.fixture
-async def recorder(redis: Redis, pool: Pool, env_name: str) -> AsyncIterator[Recorder]:
-    made = Recorder(redis, pool, env_name, 0, node_ids)
-    yield made
-    await made.aclose()
 
 
 async def types(pool: Pool, run_id: str) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
 from typing import Any, cast
 
 import anyio
@@ -13,58 +12,22 @@ from redis.asyncio import Redis
 
 from courante.sdk.stores.connection import Pool
 from courante.sdk.stores.cursors import raise_epoch, read_cursor, restart_cursor
-from courante.sdk.stores.log import read_events, verify_chain
 from courante.sdk.stores.runs import get_run, list_steps
 from courante.sdk.stores.status import RunStatus, StepStatus
 from courante.supervisor.entries import LogDiverged
 from courante.supervisor.recorder import Recorder, RecorderSettings
-from courante.tests.integration.outbox_writer import (
+from integration.outbox_writer import (
     COMPLETED,
     Writer,
     event,
-    migrated_pool,
+    node_ids,
     started,
     succeeded,
+    types,
     until,
 )
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-async def redis(redis_url: str) -> AsyncIterator[Redis]:
-    client: Redis = cast("Any", Redis).from_url(redis_url)
-    yield client
-    await client.aclose()
-
-
-@pytest.fixture
-async def pool(database: str) -> AsyncIterator[Pool]:
-    async with migrated_pool(database) as made:
-        yield made
-
-
-@pytest.fixture
-def writer(redis: Redis, env_name: str) -> Writer:
-    return Writer(redis, env_name)
-
-
-async def node_ids(ir_hash: str) -> Sequence[str]:
-    return ["fetch", "score", "join"]
-
-
-@pytest.fixture
-async def recorder(redis: Redis, pool: Pool, env_name: str) -> AsyncIterator[Recorder]:
-    made = Recorder(redis, pool, env_name, 0, node_ids)
-    yield made
-    await made.aclose()
-
-
-async def types(pool: Pool, run_id: str) -> list[str]:
-    """Of the events in the log, whose chain holds."""
-    async with pool.acquire() as conn:
-        assert await verify_chain(conn, run_id) is None
-        return [one.facts.type for one in await read_events(conn, run_id)]
 
 
 class Killed(ConnectionError):

@@ -22,7 +22,7 @@ from courante.sdk.stores.runs import get_run, get_statistics, list_runs
 from courante.sdk.stores.status import RunStatus, StepStatus, run_status, step_status
 from courante.sdk.stores.waits import Waits
 from courante.supervisor.recorder import Recorder
-from courante.tests.integration.outbox_writer import (
+from integration.outbox_writer import (
     AT_MS,
     COMPLETED,
     Writer,

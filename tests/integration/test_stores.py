@@ -41,7 +41,7 @@ from courante.sdk.stores.workers import (
     snapshot_tokens,
 )
 from courante.supervisor.recorder import Recorder
-from courante.tests.integration.outbox_writer import (
+from integration.outbox_writer import (
     AT_MS,
     Writer,
     migrated_pool,
