@@ -71,8 +71,8 @@ class Lane:
     ) -> None:
         self._redis = redis
         self._caller = caller
-        self._keys = keys
-        self._consumer = consumer
+        self.keys = keys
+        self.consumer = consumer
         names = [f"{queue}:{priority}" for priority in STREAM_NAMES for queue in ("system", *queues)]
         self.streams = [keys.queue(name) for name in names]
         self._listener = Listener(listener, consumer, self.streams)
@@ -122,11 +122,11 @@ class Lane:
         while not self._stopping.is_set():
             try:
                 await open_partition(
-                    self._redis, self._keys, [(stream, QUEUE_GROUP) for stream in self.streams], epoch=None
+                    self._redis, self.keys, [(stream, QUEUE_GROUP) for stream in self.streams], epoch=None
                 )
                 return
             except Closed:
-                log.warning("partition_closed", partition=self._keys.base)
+                log.warning("partition_closed", partition=self.keys.base)
             except (RedisError, OSError) as error:
                 log.warning("redis_unreachable", error=str(error))
             with anyio.move_on_after(0.5):
@@ -223,7 +223,7 @@ class Lane:
     async def _send(self, batch: list[Transition], opened: list[tuple[int, str]], want: int) -> Advanced:
         """One call, repeated under the same number until it is answered. Raises ResponseError for a refusal."""
         self._call += 1
-        words: list[Word] = [self._consumer, self._call, want, *self._limits, len(opened)]
+        words: list[Word] = [self.consumer, self._call, want, *self._limits, len(opened)]
         for number, entry in opened:
             words += (number, entry)
         for transition in batch:
@@ -231,12 +231,12 @@ class Lane:
         delay = 0.05
         while True:
             try:
-                answer = await advance(self._caller, self._keys, self._consumer, self.streams, words)
+                answer = await advance(self._caller, self.keys, self.consumer, self.streams, words)
                 break
             except BackPressure:
-                log.warning("outbox_full", partition=self._keys.base)
+                log.warning("outbox_full", partition=self.keys.base)
             except Closed:
-                log.warning("partition_closed", partition=self._keys.base)
+                log.warning("partition_closed", partition=self.keys.base)
             except ResponseError as error:
                 if not is_passing(error):
                     raise

@@ -30,6 +30,8 @@ HEARTBEAT_S = 5.0
 FORGOTTEN_S = 3_600
 """A worker that has not been heard of for so long is not listed any more."""
 THREADS_EXTRA = 8
+PAIRED_FROM = 32
+"""Slots from which a worker has two lanes to a partition: one computes while the server runs the other's call."""
 log = structlog.get_logger()
 
 
@@ -56,7 +58,9 @@ class Worker:
         self._queues = list(dict.fromkeys(queue for queue in queues if queue != "system"))
         self._steps = steps
         self._build = build
-        self._slots = Slots(concurrency)
+        pairs = 2 if concurrency >= PAIRED_FROM else 1
+        self._concurrency = concurrency
+        self._slots = [Slots((concurrency + pair) // pairs) for pair in range(pairs)]
         self._limits = (outbox_soft_max, outbox_hard_max)
         self._redis = connect_redis(redis_url)
         self._lanes: list[Lane] = []
@@ -67,35 +71,15 @@ class Worker:
     async def run(self) -> None:
         """Work until ``stop``; then leave nothing behind: neither an entry nor a consumer."""
         plans = Plans(self._redis, self._keys)
-        anyio.to_thread.current_default_thread_limiter().total_tokens = self._slots.total + THREADS_EXTRA
+        anyio.to_thread.current_default_thread_limiter().total_tokens = self._concurrency + THREADS_EXTRA
         for number in self._partitions:
-            partition = self._keys.partition(number)
-            caller, listener = connect_alone(self._url), connect_alone(self._url)
-            self._alone += (caller, listener)
-            executor = Executor(
-                redis=self._redis,
-                keys=self._keys,
-                partition=partition,
-                consumer=self.name,
-                plans=plans,
-                steps=self._steps,
-            )
-            lane = Lane(
-                redis=self._redis,
-                caller=caller,
-                listener=listener,
-                keys=partition,
-                consumer=self.name,
-                queues=self._queues,
-                executor=executor,
-                slots=self._slots,
-                outbox_soft_max=self._limits[0],
-                outbox_hard_max=self._limits[1],
-            )
-            self._lanes.append(lane)
-            if self._is_stopping:
-                lane.stop()
-        log.info("worker_started", worker=self.name, queues=self._queues, concurrency=self._slots.total)
+            for pair, slots in enumerate(self._slots):
+                self._lanes.append(
+                    self._make_lane(number, self.name if pair == 0 else f"{self.name}.{pair}", slots, plans)
+                )
+        if self._is_stopping:
+            self.stop()
+        log.info("worker_started", worker=self.name, queues=self._queues, concurrency=self._concurrency)
         try:
             with self._scope:
                 async with anyio.create_task_group() as group:
@@ -109,6 +93,31 @@ class Worker:
             with anyio.CancelScope(shield=True), anyio.move_on_after(2):
                 await self.close()
         log.info("worker_stopped", worker=self.name, applied=self.applied, refused=self.refused)
+
+    def _make_lane(self, number: int, consumer: str, slots: Slots, plans: Plans) -> Lane:
+        partition = self._keys.partition(number)
+        caller, listener = connect_alone(self._url), connect_alone(self._url)
+        self._alone += (caller, listener)
+        executor = Executor(
+            redis=self._redis,
+            keys=self._keys,
+            partition=partition,
+            consumer=self.name,
+            plans=plans,
+            steps=self._steps,
+        )
+        return Lane(
+            redis=self._redis,
+            caller=caller,
+            listener=listener,
+            keys=partition,
+            consumer=consumer,
+            queues=self._queues,
+            executor=executor,
+            slots=slots,
+            outbox_soft_max=self._limits[0],
+            outbox_hard_max=self._limits[1],
+        )
 
     def stop(self) -> None:
         """Take no more; finish what is held."""
@@ -152,23 +161,24 @@ class Worker:
                     await self._redis.hset(key, mapping=facts | {"seen_at": f"{time.time():.3f}"})
                     await self._redis.expire(key, FORGOTTEN_S)
                     await self._redis.zadd(partition.workers, {self.name: time.time()})
+                for lane in self._lanes:
+                    await self._redis.expire(lane.keys.worker(lane.consumer), FORGOTTEN_S)
             except (RedisError, OSError) as error:
                 log.warning("redis_unreachable", error=str(error))
             await anyio.sleep(HEARTBEAT_S)
 
     async def _leave(self) -> None:
-        """Drop this consumer from the groups, where nothing of its is pending, and its own key."""
+        """Drop the lanes' consumers from the groups, where nothing of theirs is pending, and their keys."""
         try:
-            for number, lane in zip(self._partitions, self._lanes, strict=True):
-                partition = self._keys.partition(number)
+            for lane in self._lanes:
                 is_free = True
                 for stream in lane.streams:
-                    if await self._redis.xpending_range(stream, QUEUE_GROUP, "-", "+", 1, consumername=self.name):
+                    if await self._redis.xpending_range(stream, QUEUE_GROUP, "-", "+", 1, consumername=lane.consumer):
                         is_free = False
                     else:
-                        await self._redis.xgroup_delconsumer(stream, QUEUE_GROUP, self.name)
+                        await self._redis.xgroup_delconsumer(stream, QUEUE_GROUP, lane.consumer)
                 if is_free:
-                    await self._redis.delete(partition.worker(self.name))
-                    await self._redis.zrem(partition.workers, self.name)
+                    await self._redis.delete(lane.keys.worker(lane.consumer))
+                    await self._redis.zrem(lane.keys.workers, lane.consumer)
         except (RedisError, OSError) as error:
             log.warning("worker_left_uncleanly", error=str(error))

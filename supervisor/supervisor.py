@@ -23,12 +23,13 @@ from ..sdk.scripts import OUTBOX_HARD_MAX, halt_runs
 from .completion import Completion
 from .intake import Intake
 from .reconciler import Reconciler
-from .recorder import Recorder
+from .recorder import TRANSIENT, Recorder
 from .registry import Registry
 from .timers import Timers
 from .upkeep import Upkeep
 from .watch import Watch
 
+LAST_WORDS_S = 5.0
 log = structlog.get_logger()
 
 
@@ -51,6 +52,7 @@ class Supervisor:
             async with self._client as client:
                 await client.prepare()
                 log.info("supervisor_started", supervisor=self.name, env=client.keys.env)
+                recorders: list[Recorder] = []
                 async with anyio.create_task_group() as group:
                     for number in range(self._partitions):
                         partition = client.keys.partition(number)
@@ -68,6 +70,7 @@ class Supervisor:
                             blocking=blocking,
                             on_quarantine=partial(_halt, redis, partition),
                         )
+                        recorders.append(recorder)
                         group.start_soon(completion.run)
                         group.start_soon(completion.sweep)
                         group.start_soon(intake.run)
@@ -80,6 +83,7 @@ class Supervisor:
                     group.start_soon(Upkeep(client.pool).run)
                     await self._stopping.wait()
                     group.cancel_scope.cancel()
+                await _record_the_rest(recorders)
         finally:
             with anyio.CancelScope(shield=True), anyio.move_on_after(2):
                 await blocking.aclose()
@@ -98,3 +102,17 @@ async def _halt(redis: Redis, partition: PartitionKeys, run_id: str) -> None:
     """An event of the run could not be stored: it goes no further before someone has looked at it."""
     verdict = await halt_runs(redis, partition, [run_id])
     log.error("run_halted", run_id=run_id, verdict=verdict)
+
+
+async def _record_the_rest(recorders: list[Recorder]) -> None:
+    """What workers have handed in before the stop is in the log when the process ends, as far as Postgres is there."""
+    with anyio.move_on_after(LAST_WORDS_S):
+        for recorder in recorders:
+            try:
+                while await recorder.record_batch():
+                    pass
+            except TRANSIENT as error:
+                log.warning("recording_failed", error=repr(error))
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await recorder.aclose()

@@ -24,6 +24,7 @@ _SETTINGS = {
     "daemonize": "no",
     "save": "",
     "appendonly": "yes",
+    "auto-aof-rewrite-min-size": "256mb",
     "appendfsync": "everysec",
     "maxmemory-policy": "noeviction",
     "hash-max-listpack-entries": "128",  # a small run stays one compact block of memory
