@@ -2,8 +2,8 @@
 
 ``run`` starts its own only where nobody else works.
 
-Every worker reads the ``system`` queue, so its consumers are all there are; a worker lives whose own key was refreshed
-of late, which the key's remaining time to live tells by the clock of Redis.
+Workers announce themselves in ``workers``; one lives whose own key was refreshed of late, which the key's remaining
+time to live tells by the clock of Redis.
 """
 
 from __future__ import annotations
@@ -19,9 +19,8 @@ from ..compiler.ir import Ir
 from ..runner.worker import FORGOTTEN_S
 from ..sdk.connections import connect_redis
 from ..sdk.keys import Keys
-from ..sdk.scripts import DONE_GROUP, INTAKE_GROUP, QUEUE_GROUP
+from ..sdk.scripts import DONE_GROUP, INTAKE_GROUP
 
-SYSTEM_STREAM = "system:normal"
 ALIVE_MS = 20_000
 SUPERVISOR_ALIVE_MS = 3_500
 """A supervisor asks for finished runs at least every two seconds."""
@@ -51,7 +50,7 @@ async def live_workers(redis: Redis, env: str, partitions: int) -> list[LiveWork
     for number in range(partitions):
         keys = Keys(env).partition(number)
         here: dict[str, LiveWorker] = {}
-        for name in await _consumers(redis, keys.queue(SYSTEM_STREAM)):
+        for name in [one.decode() for one in await redis.zrange(keys.workers, 0, -1)]:
             pipe = redis.pipeline(transaction=False)
             pipe.pttl(keys.worker(name))
             pipe.hmget(keys.worker(name), ["pid", "handlers", "queues"])  # pyright: ignore[reportUnusedCoroutine]
@@ -90,14 +89,6 @@ def can_serve(workers: Iterable[LiveWorker], ir: Ir) -> bool:
         queues |= worker.queues
         handlers |= worker.handlers
     return queues.issuperset(queues_of(ir)) and handlers.issuperset(handlers_of(ir))
-
-
-async def _consumers(redis: Redis, stream: str) -> list[str]:
-    try:
-        rows = await redis.xinfo_consumers(stream, QUEUE_GROUP)
-    except ResponseError:  # neither stream nor group: no worker was ever here
-        return []
-    return [row["name"].decode() for row in rows]
 
 
 def _names(content: bytes | None) -> frozenset[str]:

@@ -79,7 +79,6 @@ class Worker:
                 )
         if self._is_stopping:
             self.stop()
-        log.info("worker_started", worker=self.name, queues=self._queues, concurrency=self._concurrency)
         try:
             with self._scope:
                 async with anyio.create_task_group() as group:
@@ -153,6 +152,7 @@ class Worker:
             "queues": msgspec.json.encode(self._queues),
             "started_at": f"{time.time():.3f}",
         }
+        is_first = True
         while True:
             try:
                 for number in self._partitions:
@@ -163,6 +163,9 @@ class Worker:
                     await self._redis.zadd(partition.workers, {self.name: time.time()})
                 for lane in self._lanes:
                     await self._redis.expire(lane.keys.worker(lane.consumer), FORGOTTEN_S)
+                if is_first:
+                    is_first = False
+                    log.info("worker_started", worker=self.name, queues=self._queues, concurrency=self._concurrency)
             except (RedisError, OSError) as error:
                 log.warning("redis_unreachable", error=str(error))
             await anyio.sleep(HEARTBEAT_S)

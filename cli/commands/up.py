@@ -69,12 +69,12 @@ def down(call: Call) -> None:
     call.log(default_level="warning")
     home = call.settings.home
     stopped: list[str] = []
+    servers = embedded.status(home)
     for running in running_ups(home):
         call.out.step(f"stopping env {running.env} (pid {running.pid})")
         stop_up(running)
         stopped.append(running.env)
-    servers = embedded.status(home)
-    ran = embedded.shut_down(home)
+    ran = embedded.shut_down(home) or servers is not None  # they may have ended by themselves in between
     url = {"redis": servers.redis_url, "postgres": servers.database_url} if ran and servers is not None else {}
     call.out.json(
         {
