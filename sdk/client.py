@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 import anyio
+import msgspec
 import structlog
 from redis.exceptions import RedisError
 
@@ -201,7 +202,8 @@ class Client:
             for (place, start), verdict in zip(starts.items(), verdicts, strict=True):
                 answers[place] = conflict(start[0]) if isinstance(verdict, Conflict) else verdict.run_id
                 if isinstance(verdict, Accepted):
-                    new.append(start)
+                    command, plan = start
+                    new.append((msgspec.structs.replace(command, created_at=verdict.created_at), plan))
             await self._apply(new, durability, window)
         return [answers[place] for place in range(len(submissions))]
 

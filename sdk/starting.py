@@ -105,6 +105,7 @@ def _started(command: StartCommand, start_ms: int, expires_ms: int) -> Facts:
         "tags": list(command.tags),
         "base_run_id": command.base_run_id,
         "traceparent": command.traceparent,
+        "created_ms": None if command.created_at is None else to_ms(command.created_at),
         "expires": expires_ms,
         "held": bool(start_ms or expires_ms),
     }

@@ -27,7 +27,7 @@ class StartCommand(msgspec.Struct, frozen=True, kw_only=True):
     """The start of one run, resolved: ``version`` and ``ir_hash`` are what it will execute.
 
     ``input``: canonical JSON. ``asked_version``: what the caller named, None for the latest; a repeated request stays
-    the same one when the latest has moved. ``partition``: from 0.
+    the same one when the latest has moved. ``partition``: from 0. ``created_at``: of the acceptance, once it is known.
     """
 
     env: str
@@ -46,6 +46,7 @@ class StartCommand(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: datetime | None = None
     traceparent: str | None = None
     base_run_id: str | None = None
+    created_at: datetime | None = None
 
     def body_digest(self) -> bytes:
         """Return the digest of what was asked, 16 bytes. Who, when and the trace are not part of it."""

@@ -115,7 +115,7 @@ class Plan:
 
 
 def document(random: Random, taste: Taste = SMALL) -> dict[str, object]:
-    """One document. Accepted by ``refusal`` unless drawn wild; the lead's own check decides in the end."""
+    """One document. Accepted by ``refusal`` unless drawn wild; the compiler's own check decides in the end."""
     size = random.randint(*taste.nodes)
     plan = Plan(names=[f"n{index}" for index in range(size)])
     repaired = not _happens(random, taste.wild)
