@@ -59,10 +59,10 @@ ENTRIES: dict[str, Entry] = {name: entry for entries in SECTIONS.values() for na
 class LazyGroup(click.Group):
     """A group that knows its commands by name and loads one when it is used."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         return list(ENTRIES)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
         entry = ENTRIES.get(cmd_name)
         if entry is None:
             return None
@@ -81,7 +81,7 @@ class LazyGroup(click.Group):
             raise click.UsageError(f"there is no command {args[0]!r}{'; ' + near if near else ''}", ctx)
         return super().resolve_command(ctx, args)
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
         for section, entries in SECTIONS.items():
             with formatter.section(section):
                 formatter.write_dl([(name, entry.help) for name, entry in entries.items()])
@@ -120,7 +120,7 @@ def run_cli(argv: Sequence[str]) -> int:
         return _interrupted()
     except click.ClickException as error:
         return _usage(error, Output(is_json=call.is_json or "--json" in argv))
-    except Exception as error:  # noqa: BLE001  # the last line: whatever it is, it is told
+    except Exception as error:  # noqa: BLE001 - the last line: whatever it is, it is told
         return _failed(error, Output(is_json=call.is_json))
 
 

@@ -8,18 +8,23 @@ from typing import Any, cast
 
 import anyio
 import asyncpg
+import msgspec
 from redis.asyncio import Redis
 
 from courante.sdk.events import Facts, encode_blob, encode_facts
+from courante.sdk.stores.commands import StartCommand
 from courante.sdk.stores.connection import Pool
 from courante.sdk.stores.log import read_events, verify_chain
 from courante.sdk.stores.migrate import migrate
+from courante.supervisor.recorder import Recorder
 
 AT_MS = 1_790_000_000_000
 """Some time in September 2026: the log's default partition takes it."""
 IR = "ab" * 16
 
 Event = tuple[Facts, bytes | None]
+
+ENV = "test"
 
 
 def started(**said: object) -> Event:
@@ -113,3 +118,21 @@ async def types(pool: Pool, run_id: str) -> list[str]:
     async with pool.acquire() as conn:
         assert await verify_chain(conn, run_id) is None
         return [one.facts.type for one in await read_events(conn, run_id)]
+
+
+def start(run_id: str = "run_1", input: bytes = b"{}", **other: object) -> StartCommand:
+    """The start of a run of an imagined workflow."""
+    plain = StartCommand(env=ENV, run_id=run_id, partition=0, workflow="orders", version=1, ir_hash="ab", input=input)
+    return msgspec.structs.replace(plain, **other)
+
+
+async def record(redis: Redis, pool: Pool, writer: Writer, env: str = ENV) -> None:
+    """Record all that stands in the outbox."""
+
+    async def node_ids(_: str) -> Sequence[str]:
+        return ["a", "b"]
+
+    recorder = Recorder(redis, pool, env, 0, node_ids)
+    while await recorder.record_batch():
+        pass
+    await recorder.aclose()

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from typing import Any, cast
 
 import anyio
-import msgspec
 import pytest
 from redis.asyncio import Redis
 
 from courante.sdk.stores.commands import (
     Accepted,
-    StartCommand,
     insert_starts,
 )
 from courante.sdk.stores.connection import Connection, Pool, from_ms, to_ms
@@ -21,20 +19,19 @@ from courante.sdk.stores.log import read_events, stream_events, verify_chain
 from courante.sdk.stores.runs import get_run, get_statistics, list_runs
 from courante.sdk.stores.status import RunStatus, StepStatus, run_status, step_status
 from courante.sdk.stores.waits import Waits
-from courante.supervisor.recorder import Recorder
 from integration.outbox_writer import (
     AT_MS,
     COMPLETED,
     Writer,
     event,
     migrated_pool,
+    record,
+    start,
     started,
     succeeded,
 )
 
 pytestmark = pytest.mark.anyio
-
-ENV = "test"
 
 
 @pytest.fixture
@@ -48,21 +45,6 @@ async def redis(redis_url: str) -> AsyncIterator[Redis]:
     client: Redis = cast("Any", Redis).from_url(redis_url)
     yield client
     await client.aclose()
-
-
-def start(run_id: str = "run_1", input: bytes = b"{}", **other: object) -> StartCommand:
-    plain = StartCommand(env=ENV, run_id=run_id, partition=0, workflow="orders", version=1, ir_hash="ab", input=input)
-    return msgspec.structs.replace(plain, **other)
-
-
-async def record(redis: Redis, pool: Pool, writer: Writer, env: str = ENV) -> None:
-    async def node_ids(_: str) -> Sequence[str]:
-        return ["a", "b"]
-
-    recorder = Recorder(redis, pool, env, 0, node_ids)
-    while await recorder.record_batch():
-        pass
-    await recorder.aclose()
 
 
 async def fill(redis: Redis, pool: Pool, env: str) -> None:

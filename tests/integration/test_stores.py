@@ -21,7 +21,6 @@ from courante.sdk.stores.commands import (
     Conflict,
     Decided,
     Duplicate,
-    StartCommand,
     append_command,
     commands_after,
     insert_starts,
@@ -40,18 +39,19 @@ from courante.sdk.stores.workers import (
     snapshot_counter,
     snapshot_tokens,
 )
-from courante.supervisor.recorder import Recorder
 from integration.outbox_writer import (
     AT_MS,
+    ENV,
     Writer,
     migrated_pool,
+    record,
+    start,
     started,
     until,
 )
 
 pytestmark = pytest.mark.anyio
 
-ENV = "test"
 DOCUMENT = {
     "id": "orders",
     "nodes": [
@@ -86,21 +86,6 @@ async def register(conn: Connection, document: object, ir: bytes = b"ir", name: 
     return await workflows.register(
         conn, ENV, "orders", name=name, document=content, ir_hash=digest(ir).hex(), ir=ir, source="id: orders"
     )
-
-
-def start(run_id: str = "run_1", input: bytes = b"{}", **other: object) -> StartCommand:
-    plain = StartCommand(env=ENV, run_id=run_id, partition=0, workflow="orders", version=1, ir_hash="ab", input=input)
-    return msgspec.structs.replace(plain, **other)
-
-
-async def record(redis: Redis, pool: Pool, writer: Writer, env: str = ENV) -> None:
-    async def node_ids(_: str) -> Sequence[str]:
-        return ["a", "b"]
-
-    recorder = Recorder(redis, pool, env, 0, node_ids)
-    while await recorder.record_batch():
-        pass
-    await recorder.aclose()
 
 
 async def test_the_same_content_is_the_same_version(conn: Connection) -> None:
