@@ -16,6 +16,7 @@ from anyio.abc import TaskGroup, TaskStatus
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from ..sdk.fault_points import reach
 from ..sdk.keys import Keys, PartitionKeys
 from ..sdk.marking import TokenKind
 from ..sdk.payloads import INLINE_BYTES_MAX, PayloadMissing, PayloadTooLarge, is_reference, load_payload, store_payload
@@ -146,12 +147,14 @@ class Executor:
     async def _run_awaited(self, work: Work) -> None:
         outcome: Outcome
         try:
+            reach("before_handler")
             run = AWAITED.get(work.node.type)
             if run is None:
                 outcome = GivenBack(MISSING_DELAY_MS)
                 log.warning("node_type_unknown", type=work.node.type, run_id=work.run_id)
             else:
                 outcome = await run(work, self._steps, self._consumer)
+                reach("after_handler")
                 if isinstance(outcome, GivenBack):
                     log.warning("handler_unknown", handler=work.node.config.get("handler"), run_id=work.run_id)
         except anyio.get_cancelled_exc_class() as error:

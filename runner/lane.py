@@ -18,6 +18,7 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
 
+from ..sdk.fault_points import reach
 from ..sdk.keys import PartitionKeys
 from ..sdk.scripts import QUEUE_GROUP, Advanced, BackPressure, Closed, Word, advance, open_partition
 from .execution import Executor
@@ -231,7 +232,9 @@ class Lane:
         delay = 0.05
         while True:
             try:
+                reach("before_advance")
                 answer = await advance(self._caller, self.keys, self.consumer, self.streams, words)
+                reach("after_advance")
                 break
             except BackPressure:
                 log.warning("outbox_full", partition=self.keys.base)

@@ -20,6 +20,7 @@ import msgspec
 from msgspec import Meta
 
 from ..compiler.diagnostics import did_you_mean
+from .fault_points import VARIABLE as FAULT_VARIABLE
 
 FILE_NAME = "courante.toml"
 PREFIX = "COURANTE_"
@@ -134,7 +135,7 @@ def load_settings(
 def unknown_variables(environ: Mapping[str, str] | None = None) -> list[str]:
     """Warnings about ``COURANTE_*`` variables that nothing reads, each with the nearest one that exists."""
     variables = os.environ if environ is None else environ
-    known = {CONFIG_VARIABLE, *map(variable_of, FIELDS)}
+    known = {CONFIG_VARIABLE, FAULT_VARIABLE, *map(variable_of, FIELDS)}
     strangers = sorted(name for name in variables if name.startswith(PREFIX) and name not in known)
     return [f"{name} is not a setting; {did_you_mean(name, known)}".rstrip("; ") for name in strangers]
 

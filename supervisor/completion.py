@@ -17,6 +17,7 @@ from redis.exceptions import RedisError, ResponseError
 from ..sdk.catalog import Catalog
 from ..sdk.errors import CouranteError
 from ..sdk.events import ErrorInfo, Facts, encode_blob, encode_facts
+from ..sdk.fault_points import reach
 from ..sdk.keys import Keys, PartitionKeys
 from ..sdk.payloads import (
     INLINE_BYTES_MAX,
@@ -176,7 +177,9 @@ class Completion:
         words: list[Word] = [DONE_GROUP]
         for (entry, run_id, _), plan, look in zip(entries, plans, looks, strict=True):
             words += await self._end(entry, run_id, plan, look)
+        reach("before_mark")
         verdicts = await finish_runs(self._redis, self._partition, words)
+        reach("after_mark")
         self.ended += verdicts.count("A")
         for (_, run_id, _), verdict in zip(entries, verdicts, strict=True):
             if verdict == "N":

@@ -17,6 +17,7 @@ import structlog
 from redis.exceptions import RedisError, ResponseError
 
 from ..sdk.errors import CouranteError, IdempotencyConflict, InputInvalid, ServiceUnavailable, WorkflowNotFound
+from ..sdk.fault_points import reach
 from ..sdk.keys import Keys
 from ..sdk.scripts import INTAKE_GROUP, Closed, open_partition
 from ..sdk.stores.rejected import Rejected, keep_rejected
@@ -109,6 +110,9 @@ class Intake:
 
     async def _take(self, entries: Sequence[StreamEntry]) -> None:
         """Submit what can be read, at once; a refusal is told apart from its neighbours by submitting one by one."""
+        if not entries:
+            return
+        reach("before_intake")
         good: list[tuple[StreamEntry, Submission]] = []
         bad: list[tuple[StreamEntry, CouranteError]] = []
         for entry in entries:
@@ -120,6 +124,7 @@ class Intake:
                 bad.append((entry, error))
         try:
             await self._client.submit_many([submission for _, submission in good])
+            reach("after_intake")
             await self._accept([entry for entry, _ in good])
         except REFUSALS:
             for entry, submission in good:

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
+from ..sdk.fault_points import reach
 from ..sdk.keys import PartitionKeys
 from ..sdk.scripts import expire_runs
 from ..sdk.stores.cursors import START, Cursor
@@ -102,7 +103,10 @@ class Outbox:
             last = self._trimmable.popleft()[1]
         if not last:
             return 0
-        return int(await self._redis.xtrim(self._keys.outbox, minid=last, approximate=False))
+        reach("before_trim")
+        trimmed = int(await self._redis.xtrim(self._keys.outbox, minid=last, approximate=False))
+        reach("after_trim")
+        return trimmed
 
     async def _range(self, first: str, last: str, count: int | None) -> list[tuple[bytes, Mapping[bytes, bytes]]]:
         limit = () if count is None else ("COUNT", count)

@@ -17,6 +17,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from ..sdk.catalog import Catalog
 from ..sdk.errors import CouranteError
+from ..sdk.fault_points import reach
 from ..sdk.keys import Keys
 from ..sdk.plan import Plan
 from ..sdk.scripts import BackPressure, Closed, Late
@@ -64,17 +65,21 @@ class Reconciler:
             missing = await starts_to_apply(
                 conn, self._keys.env, self._number, older_than_ms=OLDER_THAN_MS, limit=BATCH
             )
+        if not missing:
+            return 0
         starts: list[tuple[StartCommand, Plan]] = []
         for one in missing:
             try:
                 starts.append((_command(self._keys.env, one), await self._catalog.plan(one.ir_hash)))
             except (CouranteError, msgspec.MsgspecError) as error:
                 log.error("start_impossible", run_id=one.run_id, error=str(error))
+        reach("before_reconcile")
         try:
             applied = await self._apply(starts, window)
         except ResponseError as error:
             log.error("starts_refused", error=str(error), runs=len(starts), partition=self._number)
             applied = await self._apply_apart(starts, window)
+        reach("after_reconcile")
         if applied:
             log.info("starts_applied_again", runs=applied, partition=self._number)
         self.applied += applied

@@ -21,6 +21,7 @@ import msgspec
 import structlog
 from redis.exceptions import RedisError
 
+from ..sdk.fault_points import reach
 from ..sdk.keys import Keys
 from ..sdk.stores.connection import Connection, Pool
 from ..sdk.stores.copy_format import copy_rows
@@ -188,6 +189,7 @@ class Recorder:
         except UNSTORABLE:
             await self._find_unstorable(conn, entries, names)
             raise
+        reach("after_commit")
         self._keep(following, batch)
         wanted = self._settings.batch_events * len(entries) // max(1, batch.count)
         self._entries_wanted = max(1, min(ENTRIES_MAX, wanted))
@@ -243,6 +245,7 @@ class Recorder:
                 if not await move_cursor(conn, self._env, self._partition, cursor, following):
                     return False
                 await _append(conn, batch, None if self._is_careful else self._open)
+                reach("before_commit")
         except asyncpg.UniqueViolationError as cause:
             if cause.constraint_name == EXECUTIONS_KEY and not self._is_careful:
                 self._is_careful = True

@@ -7,6 +7,7 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from ..sdk.fault_points import reach
 from ..sdk.keys import PartitionKeys
 from ..sdk.scripts import BackPressure, Closed, release_timers
 
@@ -29,8 +30,11 @@ class Timers:
         while True:
             pause = LOOK_S
             try:
+                reach("before_timers")
                 released, following_ms = await release_timers(self._redis, self._partition, BATCH)
                 self.released += released
+                if released:
+                    reach("after_timers")
                 if released == BATCH:
                     continue
                 if following_ms >= 0:
