@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
-import msgspec
-
 from ..compiler.durations import parse_duration
 from ..compiler.source import load_source
 from ..compiler.source_error import SourceError
+from ..sdk.json_values import NotJson, RepeatedKey, decode_text
 from .documents import read_bytes
 from .exits import CliError, ExitCode
 
@@ -34,15 +33,18 @@ def read_input(pairs: Sequence[str], file: str | None) -> Any:
         if not separator or not name:
             message = f"--input {pair!r}: expected NAME=VALUE"
             raise CliError(ExitCode.USAGE, "bad_input", message, "for example --input topic=tea --input 'ids=[1, 2]'")
-        named[name] = read_value(text)
+        named[name] = read_value(name, text)
     return named
 
 
-def read_value(text: str) -> Any:
-    """JSON where it is JSON, else the text itself."""
+def read_value(name: str, text: str) -> Any:
+    """JSON where it is JSON, else the text itself. Raises CliError for JSON that says two things under one key."""
     try:
-        return msgspec.json.decode(text)
-    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+        return decode_text(text)
+    except RepeatedKey as error:
+        message = f"--input {name}{error.place}: {error.problem}"
+        raise CliError(ExitCode.INVALID, "bad_input", message, "leave out one of the two") from error
+    except NotJson:
         return text
 
 

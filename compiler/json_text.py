@@ -76,6 +76,21 @@ def read_json(text: str) -> Json:
     return value
 
 
+def repeated_keys(text: str) -> list[Path]:
+    """The keys that stand again in their object, of a text that is JSON. Cheap where there are none."""
+    noticed = False
+
+    def fields(pairs: list[tuple[str, Json]]) -> None:
+        nonlocal noticed
+        noticed = noticed or len({key for key, _ in pairs}) != len(pairs)
+
+    json.loads(text, object_pairs_hook=fields)
+    twice: list[tuple[Path, Mark]] = []
+    if noticed:
+        json_marks(text, twice)
+    return [path for path, _ in twice]
+
+
 def json_marks(text: str, twice: list[tuple[Path, Mark]] | None = None) -> Mark:
     """The marks of a text that ``read_json`` has parsed. ``twice`` receives keys that stand again in their object."""
     return _Marker(text, twice).read()

@@ -1,6 +1,7 @@
-"""JSON values: what users hand in is encoded exactly or refused with the place of the fault, never bent into shape.
+"""JSON values: what users hand in is read or written exactly, or refused with the place of the fault.
 
-msgspec alone would turn NaN into null, a set into a list and bytes into text. Pure.
+Nothing is bent into shape: msgspec alone would turn NaN into null, a set into a list and bytes into text, and take the
+last of two values under one key. Pure.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ import math
 from typing import Any, cast
 
 import msgspec
+
+from ..compiler.json_text import repeated_keys
 
 DEPTH_MAX = 500
 """Nested lists and objects: what one end can write, the other end can read."""
@@ -27,6 +30,10 @@ class NotJson(ValueError):
         self.problem = problem
 
 
+class RepeatedKey(NotJson):
+    """A key stands twice in one object: whoever wrote it may have meant either."""
+
+
 def encode_value(value: object, *, is_sorted: bool = False) -> bytes:
     """Return JSON bytes that read back as the same value; tuples become lists. Raises NotJson.
 
@@ -41,6 +48,20 @@ def encode_value(value: object, *, is_sorted: bool = False) -> bytes:
         raise NotJson("", f"this is no JSON value: {error}") from error
     _check(value, "", 0)
     return content
+
+
+def decode_text(text: str) -> Any:
+    """Return the value of a JSON text from outside. Raises NotJson, RepeatedKey among them."""
+    try:
+        value = _decode(text)
+        twice = repeated_keys(text)
+    except (msgspec.MsgspecError, RecursionError, UnicodeEncodeError) as error:
+        raise NotJson("", str(error)) from error
+    if twice:
+        *outer, key = twice[0]
+        place = "".join(f"[{step}]" if isinstance(step, int) else f".{step:.80}" for step in outer)
+        raise RepeatedKey(_shortened(place), f"the key {key!r:.80} stands twice in one object")
+    return value
 
 
 def _check(value: object, place: str, depth: int) -> None:

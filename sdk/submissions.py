@@ -66,10 +66,7 @@ def start_command(env: str, partitions: int, submission: Submission, resolved: R
     try:
         content = encode_value(submission.input, is_sorted=True)
     except NotJson as error:
-        place = (
-            f"input{'' if error.place.startswith('[') else '.'}{error.place.lstrip('.')}" if error.place else "input"
-        )
-        raise InputInvalid(f"{place}: {error.problem}", [f"{place}: {error.problem}"]) from error
+        raise input_fault(error) from error
     if len(content) > PAYLOAD_BYTES_MAX:
         raise InputInvalid(f"input: it has {len(content):,} bytes; at most {PAYLOAD_BYTES_MAX:,} are allowed")
     run_id = new_run_id() if submission.key is None else run_id_of_key(env, submission.key)
@@ -89,6 +86,12 @@ def start_command(env: str, partitions: int, submission: Submission, resolved: R
         expires_at=_utc("expires_at", submission.expires_at),
         traceparent=submission.traceparent,
     )
+
+
+def input_fault(error: NotJson) -> InputInvalid:
+    """The same fault, with its place below ``input``."""
+    told = f"input{error.place}: {error.problem}"
+    return InputInvalid(told, [told])
 
 
 def partition_of(run_id: str, partitions: int) -> int:

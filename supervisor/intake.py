@@ -18,11 +18,12 @@ from redis.exceptions import RedisError, ResponseError
 
 from ..sdk.errors import CouranteError, IdempotencyConflict, InputInvalid, ServiceUnavailable, WorkflowNotFound
 from ..sdk.fault_points import reach
+from ..sdk.json_values import NotJson, decode_text
 from ..sdk.keys import Keys
 from ..sdk.scripts import INTAKE_GROUP, Closed, open_partition
 from ..sdk.stores.rejected import Rejected, keep_rejected
 from ..sdk.streams import Fields, StreamEntry, claim_stale, read_group
-from ..sdk.submissions import VERSION_MAX, Submission
+from ..sdk.submissions import VERSION_MAX, Submission, input_fault
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -196,9 +197,9 @@ def read_submission(entry: str, fields: Mapping[bytes, bytes]) -> Submission:
     if not texts.get("workflow"):
         raise InputInvalid("workflow: the field is missing")
     try:
-        value = msgspec.json.decode(texts.get("input", "null"))
-    except (msgspec.MsgspecError, RecursionError) as error:
-        raise InputInvalid(f"input: {error}") from error
+        value = decode_text(texts.get("input", "null"))
+    except NotJson as error:
+        raise input_fault(error) from error
     version = texts.get("version")
     if version is not None and not _is_version(version):
         raise InputInvalid(f"version: {version[:40]!r} is no version number")

@@ -124,6 +124,7 @@ GARBAGE: list[tuple[dict[Any, Any], str, str]] = [
     ({"workflow": "w", "inptu": "1"}, "input_invalid", "unknown field 'inptu'"),
     ({"workflow": "w", "reason": "mine", "code": "mine", "entry": "mine"}, "input_invalid", "unknown field 'reason'"),
     ({"workflow": "w", "input": "{"}, "input_invalid", "input: "),
+    ({"workflow": "w", "input": '{"a": [{"b": 1, "b": 2}]}'}, "input_invalid", "input.a[0]: the key 'b' stands twice"),
     ({"workflow": "w", "input": "NaN"}, "input_invalid", "input: "),
     ({"workflow": "w", "input": "1e999"}, "input_invalid", "input: "),
     ({"workflow": "w", "input": b'"\xff"'}, "input_invalid", "input: it is no UTF-8"),

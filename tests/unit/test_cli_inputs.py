@@ -53,8 +53,22 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 )
 def test_a_value_is_json_where_it_is_json(text: str, value: object) -> None:
     """Everything else is the text itself."""
-    assert read_value(text) == value
+    assert read_value("x", text) == value
     assert read_input([f"x={text}"], None) == {"x": value}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('{"a": 1, "a": 1}', "--input x: the key 'a' stands twice in one object"),
+        ('{"b": [0, {"a": 1, "\\u0061": 2}]}', "--input x.b[1]: the key 'a' stands twice in one object"),
+    ],
+)
+def test_a_value_that_says_two_things_under_one_key_is_refused(text: str, words: str) -> None:
+    """Taking the last of them would be a guess."""
+    with pytest.raises(CliError) as raised:
+        read_input([f"x={text}"], None)
+    assert (raised.value.exit_code, raised.value.message) == (ExitCode.INVALID, words)
 
 
 def test_only_the_first_equals_sign_divides() -> None:
@@ -92,6 +106,8 @@ def test_a_dash_reads_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("absent.json", None, [], ExitCode.NOT_FOUND),
         ("bad.json", '{"a": }', [], ExitCode.INVALID),
+        ("twice.json", '{"a": 1, "a": 2}', [], ExitCode.INVALID),
+        ("twice.yaml", "a: 1\na: 2\n", [], ExitCode.INVALID),
         ("list.json", "[1]", ["a=1"], ExitCode.USAGE),
         ("empty.yaml", "", ["a=1"], ExitCode.INVALID),
     ],
