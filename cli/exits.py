@@ -46,7 +46,8 @@ STATUS_EXITS = {
 
 def explain(error: BaseException) -> CliError | None:
     """Return an error ready to be shown, None for one that is a fault of ours."""
-    error = _alone(error)
+    if isinstance(error, BaseExceptionGroup):
+        return _explain_group(cast("BaseExceptionGroup[BaseException]", error))
     if isinstance(error, CliError):
         return error
     if isinstance(error, ReaderGone):
@@ -54,12 +55,10 @@ def explain(error: BaseException) -> CliError | None:
     return _explain_ours(error) or _explain_services(error)
 
 
-def _alone(error: BaseException) -> BaseException:
-    """The one error that a task group wraps, however deep; a group of several stays a group."""
-    if not isinstance(error, BaseExceptionGroup):
-        return error
-    group = cast("BaseExceptionGroup[BaseException]", error)
-    return _alone(group.exceptions[0]) if len(group.exceptions) == 1 else group
+def _explain_group(group: BaseExceptionGroup[BaseException]) -> CliError | None:
+    """The first of the errors that a task group wraps, however deep; None if one of them is a fault of ours."""
+    told = [explain(error) for error in group.exceptions]
+    return None if None in told else told[0]
 
 
 def _explain_ours(error: BaseException) -> CliError | None:
@@ -67,6 +66,7 @@ def _explain_ours(error: BaseException) -> CliError | None:
     from ..sdk.embedded.errors import EmbeddedError
     from ..sdk.settings import SettingsError
     from ..sdk.stores import errors as stores
+    from ..supervisor.entries import LogDiverged
 
     if isinstance(error, SettingsError):
         hint = error.hint or "'courante config' shows every setting and where it comes from"
@@ -81,6 +81,9 @@ def _explain_ours(error: BaseException) -> CliError | None:
         return CliError(
             exit_code, error.code, "\n".join((error.message, *problems)), error.hint or _HINTS.get(error.code, "")
         )
+    if isinstance(error, LogDiverged):
+        message = f"what Redis holds does not continue the log in Postgres: {error}"
+        return CliError(ExitCode.SERVICE, "log_diverged", message, _HINTS["log_diverged"])
     if isinstance(error, stores.UnknownRun):
         return CliError(ExitCode.NOT_FOUND, "run_not_found", str(error), _HINTS["run_not_found"])
     if isinstance(error, stores.UnknownWorkflow):
@@ -108,6 +111,8 @@ _HINTS = {
     "workflow_not_found": "'courante workflows list' shows what is registered; 'courante init FILE' registers a file",
     "input_invalid": "the workflow's 'input:' says what it takes; give it with --input NAME=VALUE or --input-file FILE",
     "service_unavailable": "'courante doctor' looks at Redis and Postgres",
+    "log_diverged": "nothing was skipped and nothing overwritten; is this Redis the one that belongs to this database,"
+    " and has it lost data?",
 }
 
 

@@ -23,7 +23,9 @@ from courante.sdk.embedded import EmbeddedError
 from courante.sdk.errors import IdempotencyConflict, InputInvalid, RunNotFound, ServiceUnavailable, WorkflowNotFound
 from courante.sdk.settings import SettingsError
 from courante.sdk.stores.errors import BadFilter, SchemaTooNew, UnknownRun, UnknownWorkflow
+from courante.supervisor.entries import LogDiverged
 
+DIVERGED = LogDiverged("cursor", 0, "5-0", "it is gone")
 HEAVY = ("asyncpg", "redis", "structlog", "msgspec", "anyio", "yaml", "rich")
 
 
@@ -126,6 +128,7 @@ def test_no_command_shows_the_help_and_exits_with_64(capsys: pytest.CaptureFixtu
         (asyncpg.CannotConnectNowError("no"), ExitCode.SERVICE, "postgres_unavailable"),
         (ConnectionRefusedError("no"), ExitCode.SERVICE, "service_unavailable"),
         (ExceptionGroup("tasks", [ExceptionGroup("tasks", [RunNotFound("no")])]), ExitCode.NOT_FOUND, "run_not_found"),
+        (ExceptionGroup("tasks", [DIVERGED, DIVERGED]), ExitCode.SERVICE, "log_diverged"),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -138,9 +141,9 @@ def test_every_error_has_an_exit_code(error: Exception, exit_code: ExitCode, cod
 
 
 def test_what_is_not_known_is_a_fault_of_ours() -> None:
-    """Errors of a kind that nobody raises on purpose, and groups of several, are not explained away."""
+    """Errors of a kind that nobody raises on purpose are not explained away, nor by what happened beside them."""
     assert explain(KeyError("x")) is None
-    assert explain(ExceptionGroup("two", [RunNotFound("a"), RunNotFound("b")])) is None
+    assert explain(ExceptionGroup("two", [RunNotFound("a"), KeyError("x")])) is None
 
 
 def test_all_problems_of_an_input_are_told() -> None:
