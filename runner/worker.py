@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-import time
 from collections.abc import Sequence
 
 import anyio
@@ -17,6 +16,7 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from ..sdk.clock import read_clock
 from ..sdk.connections import connect_alone, connect_redis
 from ..sdk.keys import Keys
 from ..sdk.scripts import OUTBOX_HARD_MAX, OUTBOX_SOFT_MAX, QUEUE_GROUP
@@ -150,17 +150,18 @@ class Worker:
             "build": self._build,
             "handlers": msgspec.json.encode(self._steps.names()),
             "queues": msgspec.json.encode(self._queues),
-            "started_at": f"{time.time():.3f}",
         }
         is_first = True
         while True:
             try:
+                now = await read_clock(self._redis)
+                facts.setdefault("started_at", f"{now:.3f}")
                 for number in self._partitions:
                     partition = self._keys.partition(number)
                     key = partition.worker(self.name)
-                    await self._redis.hset(key, mapping=facts | {"seen_at": f"{time.time():.3f}"})
+                    await self._redis.hset(key, mapping=facts | {"seen_at": f"{now:.3f}"})
                     await self._redis.expire(key, FORGOTTEN_S)
-                    await self._redis.zadd(partition.workers, {self.name: time.time()})
+                    await self._redis.zadd(partition.workers, {self.name: now})
                 for lane in self._lanes:
                     await self._redis.expire(lane.keys.worker(lane.consumer), FORGOTTEN_S)
                 if is_first:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from datetime import UTC, datetime
 
 import anyio
@@ -12,6 +11,7 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
+from ..sdk.clock import read_clock
 from ..sdk.keys import Keys, PartitionKeys
 from ..sdk.stores.connection import Pool
 from ..sdk.stores.workers import WorkerRow, announce_workers
@@ -41,7 +41,8 @@ class Registry:
 
     async def copy(self) -> None:
         """Copy all announcements once."""
-        await self._redis.zremrangebyscore(self._partition.workers, "-inf", time.time() - FORGOTTEN_S)
+        forgotten = await read_clock(self._redis) - FORGOTTEN_S
+        await self._redis.zremrangebyscore(self._partition.workers, "-inf", forgotten)
         workers: list[WorkerRow] = []
         for name in await self._redis.zrange(self._partition.workers, 0, -1):
             try:

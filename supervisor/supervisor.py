@@ -79,7 +79,7 @@ class Supervisor:
                         group.start_soon(recorder.run)
                         group.start_soon(Timers(redis, partition).run)
                         group.start_soon(Registry(redis, client.pool, client.keys, partition).run)
-                    group.start_soon(Watch(client.pool, client.keys.env).run)
+                    group.start_soon(Watch(redis, client.pool, client.keys.env).run)
                     group.start_soon(Upkeep(client.pool).run)
                     await self._stopping.wait()
                     group.cancel_scope.cancel()

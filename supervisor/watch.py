@@ -11,7 +11,10 @@ from datetime import UTC, datetime, timedelta
 import anyio
 import asyncpg
 import structlog
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
+from ..sdk.clock import read_clock
 from ..sdk.stores.connection import Pool
 from ..sdk.stores.runs import stuck_runs
 
@@ -22,9 +25,10 @@ log = structlog.get_logger()
 
 
 class Watch:
-    """Logs ``run_stuck`` once per run and standstill."""
+    """Logs ``run_stuck`` once per run and standstill. Events bear the time of Redis, so ages are taken by it too."""
 
-    def __init__(self, pool: Pool, env: str, *, stuck_after: timedelta = STUCK_AFTER) -> None:
+    def __init__(self, redis: Redis, pool: Pool, env: str, *, stuck_after: timedelta = STUCK_AFTER) -> None:
+        self._redis = redis
         self._pool = pool
         self._env = env
         self._stuck_after = stuck_after
@@ -36,12 +40,12 @@ class Watch:
             await anyio.sleep(LOOK_S)
             try:
                 await self.look()
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except (RedisError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
                 log.warning("watch_failed", error=str(error))
 
     async def look(self) -> list[str]:
         """Return the runs that are stuck; those not told of before are logged."""
-        since = datetime.now(UTC) - self._stuck_after
+        since = datetime.fromtimestamp(await read_clock(self._redis), UTC) - self._stuck_after
         async with self._pool.acquire() as conn:
             found = await stuck_runs(conn, self._env, since=since, limit=RUNS_MAX)
         for run in found:

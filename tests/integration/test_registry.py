@@ -1,0 +1,60 @@
+"""Who is there and what has come to a standstill, by the clock of Redis alone."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+
+import pytest
+
+from courante.runner.worker import FORGOTTEN_S
+from courante.sdk.clock import read_clock
+from courante.sdk.stores.workers import WorkerRow, list_workers
+from courante.supervisor.registry import Registry
+from courante.supervisor.watch import Watch
+from integration.stage import Stage, until
+
+pytestmark = pytest.mark.anyio
+
+
+async def listed(stage: Stage) -> list[WorkerRow]:
+    """Copy once, and look."""
+    keys = stage.client.keys
+    await Registry(stage.redis, stage.client.pool, keys, keys.partition(0)).copy()
+    async with stage.client.pool.acquire() as conn:
+        return await list_workers(conn, stage.place.env)
+
+
+async def test_a_process_whose_clock_is_wrong_is_listed_at_the_right_time(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two days ahead, worker and supervisor agree with everybody else."""
+    before = await read_clock(stage.redis)
+    wrong = time.time() + timedelta(days=2).total_seconds()
+    monkeypatch.setattr(time, "time", lambda: wrong)
+    stage.worker({"greet": lambda: "hello"})
+    (found,) = await until(lambda: listed(stage), lambda rows: len(rows) == 1)
+    after = await read_clock(stage.redis)
+    assert before - 1 <= found.started_at.timestamp() <= found.last_seen.timestamp() <= after + 1
+    assert found.handlers == ("greet",)
+
+
+async def test_workers_that_were_silent_for_an_hour_are_forgotten(stage: Stage) -> None:
+    keys = stage.client.keys.partition(0)
+    now = await read_clock(stage.redis)
+    await stage.redis.zadd(keys.workers, {"old": now - FORGOTTEN_S - 5, "young": now - FORGOTTEN_S + 60})
+    assert await listed(stage) == []
+    assert await stage.redis.zrange(keys.workers, 0, -1) == [b"young"]
+
+
+async def test_a_run_in_which_nothing_happens_is_told_of_once(stage: Stage) -> None:
+    """A step that no worker can run stands still; what is young is not yet stuck."""
+    stage.supervisor()
+    stage.worker()
+    workflow = await stage.register({"id": "a", "type": "function", "config": {"handler": "nobody.has.it"}})
+    run_id = await stage.client.submit(workflow)
+    await until(lambda: stage.types(run_id), bool)
+    pool, env = stage.client.pool, stage.place.env
+    assert await Watch(stage.redis, pool, env).look() == []
+    watch = Watch(stage.redis, pool, env, stuck_after=timedelta(0))
+    assert await until(watch.look, bool) == [run_id]
