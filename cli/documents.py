@@ -114,7 +114,13 @@ def dependencies(workflow: Workflow) -> dict[str, str]:
     after_error: dict[str, list[str]] = {node.id: [] for node in workflow.nodes}
     exhausted: dict[str, list[str]] = {node.id: [] for node in workflow.nodes}
     compensates = {node.compensate: node.id for node in workflow.nodes if node.compensate is not None}
-    kinds = {EdgeKind.NORMAL: before, EdgeKind.ERROR: after_error, EdgeKind.EXHAUSTED: exhausted}
+    during: dict[str, list[str]] = {node.id: [] for node in workflow.nodes}
+    kinds = {
+        EdgeKind.NORMAL: before,
+        EdgeKind.ERROR: after_error,
+        EdgeKind.EXHAUSTED: exhausted,
+        EdgeKind.MILESTONE: during,
+    }
     for edge in workflow.edges:
         kinds[edge.kind][edge.target].append(edge.source)
     texts: dict[str, str] = {}
@@ -122,6 +128,7 @@ def dependencies(workflow: Workflow) -> dict[str, str]:
         parts = [f"depends on: {', '.join(before[node.id])}"] if before[node.id] else []
         parts += [f"when it fails: {', '.join(after_error[node.id])}"] if after_error[node.id] else []
         parts += [f"when exhausted: {', '.join(exhausted[node.id])}"] if exhausted[node.id] else []
+        parts += [f"only while it waits: {', '.join(during[node.id])}"] if during[node.id] else []
         parts += [f"compensates: {compensates[node.id]}"] if node.id in compensates else []
         texts[node.id] = f"({'; '.join(parts) or 'no dependencies'})"
     return texts

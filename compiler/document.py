@@ -10,7 +10,9 @@ from collections.abc import Callable
 from itertools import takewhile
 from typing import Any
 
+from .approvals import write_approval
 from .durations import format_duration
+from .signals import write_signal
 from .workflow import Cache, Edge, EdgeKind, Join, JoinPolicy, Json, Loop, Node, OnFailure, Policy, Retry, Workflow
 
 _NODE = Node(id="", type="")
@@ -78,6 +80,12 @@ def _policy(policy: Policy) -> dict[str, Json]:
         written["timeout"] = format_duration(policy.timeout_ms)
     if policy.max_parallel is not None:
         written["max_parallel"] = policy.max_parallel
+    if policy.retry_budget is not None:
+        written["retry_budget"] = policy.retry_budget
+    if policy.stuck_ms is not None:
+        written["stuck"] = {"after": format_duration(policy.stuck_ms)}
+        if policy.fails_when_stuck:
+            written["stuck"]["action"] = "fail"
     return written
 
 
@@ -96,8 +104,22 @@ def _node(node: Node, depends_on: list[str]) -> dict[str, Json]:
         value = getattr(node, field)
         if value != getattr(_NODE, field):
             written[field.removesuffix("_ms")] = write(value)
+    _put_waits(written, node)
     _put_routing(written, node)
     return written
+
+
+def _put_waits(written: dict[str, Json], node: Node) -> None:
+    """What a node of type approval or signal waits for stands in its config; a gate on the node itself."""
+    if node.signal is not None:
+        written["config"] = {**write_signal(node.signal), **node.config}
+    if node.approval is None:
+        return
+    fields = write_approval(node.approval)
+    if node.type != "approval":
+        written["requires_approval"] = fields or True
+    elif fields:
+        written["config"] = {**fields, **node.config}
 
 
 def _put_routing(written: dict[str, Json], node: Node) -> None:
@@ -170,10 +192,11 @@ _NODE_FIELDS: dict[str, Callable[[Any], Json]] = {
     "join": _join,
     "retry": _retry,
     "timeout_ms": format_duration,
+    "queue_timeout_ms": format_duration,
+    "heartbeat_timeout_ms": format_duration,
     "cache": _cache,
     "queue": _as_it_is,
     "priority": _as_it_is,
-    "requires_approval": _as_it_is,
     "on_error": list,
     "compensate": _as_it_is,
     "mutex": _as_it_is,
@@ -182,4 +205,4 @@ _NODE_FIELDS: dict[str, Callable[[Any], Json]] = {
     "loop": _loop,
     "metadata": _as_it_is,
 }
-"""How each field is written; routing and edges are written apart."""
+"""How each field is written; routing, edges and what a node waits for are written apart."""

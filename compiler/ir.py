@@ -16,9 +16,9 @@ from typing import NewType
 
 import msgspec
 
-from .workflow import EdgeKind, JoinPolicy, Json, Loop, OnFailure, Retry, Routing
+from .workflow import Approval, EdgeKind, JoinPolicy, Json, Loop, OnFailure, Retry, Routing, Signal
 
-IR_VERSION = 1
+IR_VERSION = 2
 """Grows when the meaning of a field changes. A worker gives back tokens of an IR version it does not know."""
 
 IrHash = NewType("IrHash", str)
@@ -85,10 +85,14 @@ class ReadKind(IntEnum):
     STEP_INPUT = 2
     STATUS = 3
     ERROR = 4
+    TOKEN = 5
 
 
 class Read(msgspec.Struct, frozen=True, array_like=True):
-    """One context value that a node needs: of which node, and per level of that node where its index comes from."""
+    """One context value that a node needs: of which node, and per level of that node where its index comes from.
+
+    TOKEN: the record of the node's own token, there as long as it has not settled.
+    """
 
     kind: ReadKind
     node: int = -1
@@ -100,6 +104,10 @@ class Node(msgspec.Struct, frozen=True, array_like=True):
 
     ``join``: None unless the node has a join record. ``each``: activated once per in-edge.
     ``loop_region``: the region this node decides, or -1. ``dead_from:dead_to``: its slice of ``Ir.frontier``.
+    ``retry``: None for gates only. ``outs``: the edges that settling decides; ``milestones``: those that parking does.
+    ``mutex``: empty, or the name that no two nodes of the run hold at once.
+    Numbers of nodes, -1 for none: ``compensate`` undoes this one, this one undoes ``compensates``, and runs only while
+    ``waits_while`` waits. Those in ``cancels`` are withdrawn when it succeeds.
     """
 
     id: str
@@ -131,6 +139,16 @@ class Node(msgspec.Struct, frozen=True, array_like=True):
     dead_to: int = 0
     has_error_edge: bool = False
     name: str = ""
+    queue_timeout_ms: int | None = None
+    heartbeat_timeout_ms: int | None = None
+    approval: Approval | None = None
+    signal: Signal | None = None
+    mutex: str = ""
+    compensate: int = -1
+    compensates: int = -1
+    waits_while: int = -1
+    cancels: tuple[int, ...] = ()
+    milestones: tuple[int, ...] = ()
 
 
 class Terminal(msgspec.Struct, frozen=True, array_like=True):
@@ -143,7 +161,7 @@ class Terminal(msgspec.Struct, frozen=True, array_like=True):
 
 class Ir(msgspec.Struct, frozen=True, kw_only=True):
     """One compiled workflow version. ``frontier``: an edge number (arrival at its join), ``-1 - gate`` (a tell),
-    or ``LOOP_ENDS - region``.
+    or ``LOOP_ENDS - region``. ``retry_budget``, ``stuck_ms``, ``fails_when_stuck``: see ``workflow.Policy``.
     """
 
     ir_version: int = IR_VERSION
@@ -162,6 +180,9 @@ class Ir(msgspec.Struct, frozen=True, kw_only=True):
     regions: tuple[Region, ...]
     frontier: tuple[int, ...]
     phases: int = 0
+    retry_budget: int | None = None
+    stuck_ms: int | None = None
+    fails_when_stuck: bool = False
 
 
 _encoder = msgspec.json.Encoder(order="deterministic")

@@ -6,15 +6,16 @@ graph (cycles, regions, joins) are not judged here.
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 from .diagnostics import Path
 from .findings import Findings
-from .input_schema import read_input_schema
+from .json_schema import read_json_schema
 from .node_fields import Declared, read_defaults, read_node
 from .reading import (
     WORKFLOW_ID_PATTERN,
     is_extension,
+    read_choice,
     read_duration,
     read_enum,
     read_expression,
@@ -31,6 +32,8 @@ from .workflow import Json, OnFailure, Policy, Workflow
 
 SCHEMA_VERSION = 1
 PARALLEL_MAX = 1_000_000
+RETRY_BUDGET_MAX = 1_000_000
+STUCK_ACTIONS = ("alert", "fail")
 REQUIRED = ("courante", "id", "nodes")
 
 
@@ -81,10 +84,14 @@ def _workflow_id(value: Json, path: Path, findings: Findings) -> str:
 
 def _policy(value: Json, path: Path, findings: Findings) -> Policy:
     fields = read_fields(value, path, findings, _POLICY_READERS)
+    stuck = fields.get("stuck", {})
     return Policy(
         on_failure=fields.get("on_failure", OnFailure.FAIL_FAST),
         timeout_ms=fields.get("timeout"),
         max_parallel=fields.get("max_parallel"),
+        retry_budget=fields.get("retry_budget"),
+        stuck_ms=stuck.get("after"),
+        fails_when_stuck=stuck.get("action") == "fail",
     )
 
 
@@ -100,13 +107,32 @@ def _max_parallel(value: Json, path: Path, findings: Findings) -> int:
     return read_integer(value, path, findings, low=1, high=PARALLEL_MAX)
 
 
-_POLICY_READERS = {"on_failure": _on_failure, "timeout": _timeout, "max_parallel": _max_parallel}
+def _retry_budget(value: Json, path: Path, findings: Findings) -> int:
+    return read_integer(value, path, findings, low=0, high=RETRY_BUDGET_MAX)
+
+
+def _stuck(value: Json, path: Path, findings: Findings) -> dict[str, Any]:
+    return read_fields(value, path, findings, _STUCK_READERS, ("after",))
+
+
+def _stuck_action(value: Json, path: Path, findings: Findings) -> str:
+    return read_choice(value, path, findings, STUCK_ACTIONS, "alert")
+
+
+_STUCK_READERS = {"after": _timeout, "action": _stuck_action}
+_POLICY_READERS = {
+    "on_failure": _on_failure,
+    "timeout": _timeout,
+    "max_parallel": _max_parallel,
+    "retry_budget": _retry_budget,
+    "stuck": _stuck,
+}
 _READERS = {
     "courante": _version,
     "id": _workflow_id,
     "name": read_text,
     "description": read_text,
-    "input": read_input_schema,
+    "input": read_json_schema,
     "output": read_expression,
     "policy": _policy,
     "defaults": read_defaults,

@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import msgspec
 
+from .approvals import read_approval, read_gate
 from .diagnostics import Path
 from .findings import Findings, quote
 from .node_types import NODE_TYPES, Config, read_config
@@ -31,7 +32,8 @@ from .reading import (
     unknown_field,
     wrong_type,
 )
-from .workflow import Cache, Join, JoinPolicy, Json, Loop, Node, Retry, Routing, Rule
+from .signals import read_signal
+from .workflow import Approval, Cache, Join, JoinPolicy, Json, Loop, Node, Retry, Routing, Rule, Signal
 
 PRIORITIES = ("high", "normal", "low")
 CACHE_SCOPES = ("global", "run_only")
@@ -40,6 +42,7 @@ JOIN_WORDS = ("all", "every", "any", "each")
 ATTEMPTS_MAX = 1_000
 ITERATIONS_MAX = 1_000_000
 ROUTING_FIELDS = ("rules", "default", "mode")
+TIMEOUTS = ("timeout", "queue_timeout", "heartbeat_timeout")
 
 
 class Declared(msgspec.Struct, frozen=True):
@@ -62,11 +65,13 @@ def read_node(value: Json, index: int, defaults: dict[str, Any], findings: Findi
     depends_on = made.pop("depends_on", ())
     retry = read_retry(defaults, made, path, findings)
     routing, config = _routing(made, path, findings)
+    approval, signal, config = _waits(made, defaults, config, path, findings)
     config = read_config(made.get("type", ""), config, (*path, "config"), findings)
     if not isinstance(name, str):
         return None
     fields: dict[str, Any] = {"type": "", **defaults, **made}
-    fields.update(id=name, retry=retry, routing=routing, config=config, timeout_ms=fields.get("timeout"))
+    fields.update({f"{field}_ms": fields[field] for field in TIMEOUTS if field in fields})
+    fields.update(id=name, retry=retry, routing=routing, config=config, approval=approval, signal=signal)
     return Declared(Node(**{field: fields[field] for field in fields if field not in _NOT_OF_NODE}), index, depends_on)
 
 
@@ -117,7 +122,25 @@ def read_retry(defaults: dict[str, Any], made: dict[str, Any], path: Path, findi
 
 
 _RETRY = Retry()
-_NOT_OF_NODE = frozenset({*ROUTING_FIELDS, "max_retries", "timeout"})
+_NOT_OF_NODE = frozenset({*ROUTING_FIELDS, *TIMEOUTS, "max_retries", "requires_approval"})
+
+
+def _waits(
+    made: dict[str, Any], defaults: dict[str, Any], config: Config, path: Path, findings: Findings
+) -> tuple[Approval | None, Signal | None, Config]:
+    """What the node waits for before it runs or instead; and the config without it."""
+    gate: Approval | None = made.get("requires_approval", defaults.get("requires_approval"))
+    if made.get("type") not in {"approval", "signal"}:
+        return gate, None, config
+    place = (*path, "config")
+    left = {name: below for name, below in config.items() if is_extension(name)}
+    if made["type"] == "signal":
+        return gate, read_signal(config, place, findings), left
+    if made.get("requires_approval") is not None:
+        message = "a node of type approval is one already"
+        hint = "say form, expires and escalate_to in its config"
+        findings.error("conflicting_fields", message, (*path, "requires_approval"), hint)
+    return read_approval(config, place, findings), None, left
 
 
 def _routing(made: dict[str, Any], path: Path, findings: Findings) -> tuple[Routing | None, Config]:
@@ -283,10 +306,12 @@ DEFAULTS_READERS = {
     "retry": _retry,
     "max_retries": _max_retries,
     "timeout": _timeout,
+    "queue_timeout": _timeout,
+    "heartbeat_timeout": _timeout,
     "cache": _cache,
     "queue": _queue,
     "priority": _priority,
-    "requires_approval": read_boolean,
+    "requires_approval": read_gate,
 }
 _READERS = {
     **DEFAULTS_READERS,

@@ -96,8 +96,10 @@ _READERS: dict[str, ConfigReader] = {
     "transform": _transform,
     "filter": _filter,
     "conditional": _noop,
+    "approval": _noop,
+    "signal": _noop,
 }
-"""The routing of a ``conditional`` has been taken out of its config before."""
+"""Of ``conditional``, ``approval`` and ``signal``: what means something has been taken out before (``node_fields``)."""
 
 
 def _exactly_one(config: Config, path: Path, findings: Findings, first: str, second: str) -> None:

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 from .durations import DURATION_PATTERN
 from .limits import DURATION_MS_MAX
-from .node_fields import ATTEMPTS_MAX, CACHE_SCOPES, ITERATIONS_MAX, JOIN_WORDS, MODES, PRIORITIES
+from .native import PARALLEL_MAX, RETRY_BUDGET_MAX, STUCK_ACTIONS
+from .node_fields import ATTEMPTS_MAX, CACHE_SCOPES, DEFAULTS_READERS, ITERATIONS_MAX, JOIN_WORDS, MODES, PRIORITIES
 from .node_types import NODE_TYPES
-from .reading import NODE_ID_PATTERN, QUEUE_PATTERN, WORKFLOW_ID_PATTERN
+from .reading import NODE_ID_PATTERN, QUEUE_PATTERN, SIGNAL_PATTERN, WORKFLOW_ID_PATTERN
+from .signals import EVENTS_MAX
 from .workflow import Json, OnFailure
 
 Schema = dict[str, Json]
 
 SCHEMA_ID = "urn:courante:workflow:1"
-_DEFAULTS = ("retry", "max_retries", "timeout", "cache", "queue", "priority", "requires_approval")
 
 
 def workflow_json_schema() -> Schema:
@@ -97,15 +98,22 @@ def _definitions() -> Schema:
                 _closed({"scope": {"enum": list(CACHE_SCOPES)}, "ttl": _ref("duration")}),
             ]
         },
+        "approval": _approval(),
+        "event": {
+            "oneOf": [_closed({"name": _ref("signal_name")}, "name"), _closed({"after": _ref("duration")}, "after")]
+        },
+        "signal_name": {"type": "string", "pattern": SIGNAL_PATTERN},
         "loop": _loop(),
         "policy": _closed(
             {
                 "on_failure": {"enum": [word.value for word in OnFailure]},
                 "timeout": _ref("duration"),
-                "max_parallel": _between(1, ITERATIONS_MAX),
+                "max_parallel": _between(1, PARALLEL_MAX),
+                "retry_budget": _between(0, RETRY_BUDGET_MAX),
+                "stuck": _closed({"after": _ref("duration"), "action": {"enum": list(STUCK_ACTIONS)}}, "after"),
             }
         ),
-        "defaults": _closed({name: node[name] for name in _DEFAULTS}),
+        "defaults": _closed({name: node[name] for name in DEFAULTS_READERS}),
         "edge": _closed({"from": _ref("node_id"), "to": _ref("node_id"), "when": _ref("expression")}, "from", "to"),
         "node": {**_closed(node, "id", "type"), "allOf": _configs()},
     }
@@ -125,6 +133,17 @@ def _retry() -> Schema:
             },
         }
     )
+
+
+def _approval() -> Schema:
+    fields: Schema = {
+        "form": {"type": "object", "description": "JSON Schema of the data that comes with the decision."},
+        "expires": _ref("duration"),
+        "escalate_to": {"type": "string", "pattern": r"\S"},
+        "escalate_after": _ref("duration", "Left out: half of expires."),
+    }
+    needs: Schema = {"escalate_after": ["escalate_to"]}
+    return {**_closed(fields), "dependentRequired": needs}
 
 
 def _loop() -> Schema:
@@ -153,11 +172,13 @@ def _node_fields() -> Schema:
         "join": _ref("join"),
         "retry": _ref("retry"),
         "max_retries": _between(0, ATTEMPTS_MAX - 1),
-        "timeout": _ref("duration"),
+        "timeout": _ref("duration", "Of one attempt."),
+        "queue_timeout": _ref("duration", "Of waiting for a worker."),
+        "heartbeat_timeout": _ref("duration", "Between two signs of life of the handler."),
         "cache": _ref("cache"),
         "queue": {"type": "string", "pattern": QUEUE_PATTERN},
         "priority": {"enum": list(PRIORITIES)},
-        "requires_approval": {"type": "boolean"},
+        "requires_approval": {"oneOf": [{"type": "boolean"}, _ref("approval")]},
         "on_error": _ref("node_ids"),
         "compensate": _ref("node_id"),
         "mutex": {"type": "string", "pattern": QUEUE_PATTERN},
@@ -192,7 +213,17 @@ def _configs() -> list[Json]:
             "filter", _closed({"items": _ref("expression"), "where": _ref("expression")}, "where"), is_required=True
         ),
         _config_of("conditional", _closed(routing)),
+        _config_of("approval", _ref("approval")),
+        _config_of("signal", _signal(), is_required=True),
     ]
+
+
+def _signal() -> Schema:
+    events: Schema = {"type": "array", "minItems": 1, "maxItems": EVENTS_MAX, "items": _ref("event")}
+    one: Schema = {"required": ["name"], "not": {"required": ["first_of"]}}
+    choice: Schema = {"required": ["first_of"], "not": {"anyOf": [{"required": ["name"]}, {"required": ["expires"]}]}}
+    fields: Schema = {"name": _ref("signal_name"), "expires": _ref("duration"), "first_of": events}
+    return {**_closed(fields), "oneOf": [one, choice]}
 
 
 def _config_of(node_type: str, config: Schema, *, is_required: bool = False) -> Schema:

@@ -5,7 +5,7 @@ document may leave out is filled in here, so that two documents that mean the sa
 Normalizing is idempotent: ``to_document(workflow)`` read again gives the same ``Workflow``.
 
 Order matters: ``nodes`` keep the order of the document, ``edges`` the order in which they were named
-(``depends_on`` of each node in turn, then routing targets, then ``edges:``).
+(``depends_on`` of each node in turn, then routing targets, then ``edges:``, then those of the other kinds).
 """
 
 from __future__ import annotations
@@ -20,11 +20,15 @@ Json = Any
 
 
 class EdgeKind(StrEnum):
-    """What makes an edge live (token-rules, section 4)."""
+    """What makes an edge live (token-rules, sections 4 and 8).
+
+    MILESTONE: live when its source parks for the first time, dead when it settles without. Nothing else decides it.
+    """
 
     NORMAL = "normal"
     ERROR = "error"
     EXHAUSTED = "exhausted"
+    MILESTONE = "milestone"
 
 
 class JoinPolicy(StrEnum):
@@ -65,6 +69,31 @@ class Cache(msgspec.Struct, frozen=True, kw_only=True):
     ttl_ms: int | None = None
 
 
+class Approval(msgspec.Struct, frozen=True, kw_only=True):
+    """A person agrees before the node runs; a node of type ``approval`` does nothing else.
+
+    ``form``: JSON Schema of the data that comes with the decision. ``expires_ms``: after that the node fails; None:
+    never. ``escalate_to`` is told after ``escalate_ms``, which is None where nobody is; less than ``expires_ms``.
+    """
+
+    form: dict[str, Json] | None = None
+    expires_ms: int | None = None
+    escalate_to: str = ""
+    escalate_ms: int | None = None
+
+
+class Signal(msgspec.Struct, frozen=True, kw_only=True):
+    """Which signals end a node of type ``signal``: the first of ``names``, each once, at least one.
+
+    ``after_ms``: how long it waits, None: without limit. ``is_choice``: written as ``first_of``; the time then is one
+    of the events, else its end fails the node.
+    """
+
+    names: tuple[str, ...]
+    after_ms: int | None = None
+    is_choice: bool = False
+
+
 class Loop(msgspec.Struct, frozen=True, kw_only=True):
     """Decided after the node on its output: true goes back to ``back_to`` with the next iteration.
 
@@ -96,7 +125,10 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
 
     ``input``: None (the default input), one CEL expression, or an expression per field.
     ``when``: a CEL expression; false makes the node SKIPPED.
-    Times in ms, None where there is no limit.
+    ``approval`` and ``signal`` hold the whole config of the types of these names; ``approval`` of any other type is its
+    gate (``requires_approval``).
+    Times in ms, None where there is no limit: ``queue_timeout_ms`` until an attempt begins, ``timeout_ms`` of an
+    attempt, ``heartbeat_timeout_ms`` between two signs of life of its handler.
     """
 
     id: str
@@ -108,10 +140,13 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     join: Join | None = None
     retry: Retry = Retry()
     timeout_ms: int | None = None
+    queue_timeout_ms: int | None = None
+    heartbeat_timeout_ms: int | None = None
     cache: Cache | None = None
     queue: str = "default"
     priority: str = "normal"
-    requires_approval: bool = False
+    approval: Approval | None = None
+    signal: Signal | None = None
     on_error: tuple[str, ...] = ()
     compensate: str | None = None
     mutex: str | None = None
@@ -132,9 +167,18 @@ class Edge(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
+    """``retry_budget``: retries of all nodes together, None: no limit but their own.
+
+    ``stuck_ms``: a run in which nothing has happened for so long is stuck (None: what the supervisor is set to); that
+    is told, and ends the run too where ``fails_when_stuck``.
+    """
+
     on_failure: OnFailure = OnFailure.FAIL_FAST
     timeout_ms: int | None = None
     max_parallel: int | None = None
+    retry_budget: int | None = None
+    stuck_ms: int | None = None
+    fails_when_stuck: bool = False
 
 
 class Workflow(msgspec.Struct, frozen=True, kw_only=True):

@@ -116,7 +116,7 @@ class Catalog:
 
 
 def _refuse(uri: str) -> NoReturn:
-    """A schema stands on its own: nothing is fetched (compiler/input_schema.py)."""
+    """A schema stands on its own: nothing is fetched (compiler/json_schema.py)."""
     raise ValueError(f"{uri} is outside of the document")
 
 

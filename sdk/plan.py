@@ -22,6 +22,7 @@ PREFIX = {
     ReadKind.STEP_INPUT: "i",
     ReadKind.STATUS: "s",
     ReadKind.ERROR: "e",
+    ReadKind.TOKEN: "t",
 }
 POLICY = {
     JoinPolicy.ALL: "a",
@@ -34,7 +35,7 @@ SYSTEM_STREAM = "system:normal"
 
 
 def context_field(kind: str, node: int, scope: Scope) -> str:
-    """Return the field of the context hash: kind o output, i input, s status, e error."""
+    """Return the field of the context hash: kind o output, i input, s status, e error, t token."""
     return f"{kind}{node}:{scope_key(scope)}" if scope else f"{kind}{node}"
 
 

@@ -150,7 +150,7 @@ class Roots(dict[str, Any]):
         outputs: dict[str, Any] = {}
         nodes = self._step.plan.ir.nodes
         for read, value in zip(self._step.node.reads, self._step.values, strict=False):
-            if read.kind is ReadKind.INPUT:
+            if read.kind in (ReadKind.INPUT, ReadKind.TOKEN):
                 continue
             name = nodes[read.node].id
             found = steps.setdefault(name, {})  # also where it has no value: has(steps.x.output) is false, no error

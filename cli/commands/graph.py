@@ -14,8 +14,12 @@ from ..call import Call, service_options, with_call
 from ..documents import STDIN, compile_file
 from ..services import Services, database, open_services, run_async
 
-_MERMAID_ARROWS = {EdgeKind.NORMAL: "-->", EdgeKind.ERROR: "-.->", EdgeKind.EXHAUSTED: "-.->"}
-_LABELS = {EdgeKind.NORMAL: "", EdgeKind.ERROR: "on error", EdgeKind.EXHAUSTED: "exhausted"}
+_LABELS = {
+    EdgeKind.NORMAL: "",
+    EdgeKind.ERROR: "on error",
+    EdgeKind.EXHAUSTED: "exhausted",
+    EdgeKind.MILESTONE: "while it waits",
+}
 _ROUND = frozenset({"conditional", "filter"})
 
 
@@ -48,7 +52,8 @@ def to_mermaid(workflow: Workflow) -> str:
     for edge in workflow.edges:
         label = _label(workflow, edge)
         shown = f"|{_mermaid_text(label)}|" if label else ""
-        lines.append(f"  {names[edge.source]} {_MERMAID_ARROWS[edge.kind]}{shown} {names[edge.target]}")
+        arrow = "-->" if edge.kind is EdgeKind.NORMAL else "-.->"
+        lines.append(f"  {names[edge.source]} {arrow}{shown} {names[edge.target]}")
     lines += [
         f"  {names[node.id]} -.->|{_mermaid_text(f'while {node.loop.condition}')}| {names[node.loop.back_to]}"
         for node in workflow.nodes

@@ -9,6 +9,7 @@ import msgspec
 from ..diagnostics import Diagnostic, has_errors
 from ..ir import COPY_ENTER, COPY_ITEM, COPY_SLOT, Edge, Ir, Node, Region, RegionKind
 from ..workflow import EdgeKind, Join, JoinPolicy, Workflow
+from ..workflow import Node as Written
 from .frontier import Frontiers, find_frontiers
 from .gates import Gates, insert_gates
 from .graph import Findings, Graph, build_graph, components, sort_graph
@@ -22,7 +23,7 @@ ITERATIONS_MAX = 1_000_000
 RUNNABLE = frozenset({"function", "noop", "echo", "sleep", "wait", "transform", "filter", "conditional"})
 """Node types that this version's workers run. The others are part of the language, and refused at registration."""
 
-UNAVAILABLE = ("requires_approval", "mutex", "while_waiting", "cancels", "compensate")
+UNAVAILABLE = ("approval", "mutex", "while_waiting", "cancels", "compensate")
 """Node fields that change what a run does, and that this version's workers do not know: refused, never ignored."""
 
 NOT_YET = frozenset({"type_not_available", "field_not_available"})
@@ -73,6 +74,9 @@ def compile_workflow(workflow: Workflow, *, nodes_key: str = "nodes") -> tuple[I
         regions=tuple(parts.region(a) for a in range(len(regions.areas))),
         frontier=tuple(parts.frontiers.entries),
         phases=max(graph.phase, default=-1) + 1,
+        retry_budget=workflow.policy.retry_budget,
+        stuck_ms=workflow.policy.stuck_ms,
+        fails_when_stuck=workflow.policy.fails_when_stuck,
     )
     return ir, findings.found
 
@@ -101,9 +105,10 @@ def _check_nodes(graph: Graph, findings: Findings) -> None:
                 hint=f"it runs: {', '.join(sorted(RUNNABLE))}",
             )
         for name in UNAVAILABLE:
-            if getattr(node, name):
-                message = f"this version does not know {name!r} yet: {node.id!r} would run without it"
-                findings.add("field_not_available", message, number, name)
+            if getattr(node, name) and not (name == "approval" == node.type):
+                field = "requires_approval" if name == "approval" else name
+                message = f"this version does not know {field!r} yet: {node.id!r} would run without it"
+                findings.add("field_not_available", message, number, field)
         if node.id in compensations and (arity or graph.outs[number]):
             findings.add(
                 "compensation_has_edges",
@@ -233,7 +238,7 @@ class _Parts:
             id=node.id,
             type=node.type,
             config=node.config,
-            config_hash=_config_hash(node.type, node.config),
+            config_hash=_config_hash(node),
             stream=f"{node.queue}:{node.priority}",
             levels=self._regions.levels[number],
             ins=tuple(self._graph.ins[number]),
@@ -258,6 +263,11 @@ class _Parts:
             dead_to=dead_to,
             has_error_edge=any(self._graph.links[e].kind is EdgeKind.ERROR for e in outs),
             name=node.name,
+            queue_timeout_ms=node.queue_timeout_ms,
+            heartbeat_timeout_ms=node.heartbeat_timeout_ms,
+            approval=node.approval,
+            signal=node.signal,
+            mutex=node.mutex or "",
         )
 
     def _gate(self, number: int) -> Node:
@@ -279,9 +289,11 @@ class _Parts:
         )
 
 
-def _config_hash(kind: str, config: dict[str, object]) -> str:
+def _config_hash(node: Written) -> str:
     """Address of what a node does: BLAKE2b of its type and config in canonical JSON, 8 bytes as hex."""
-    content = msgspec.json.encode([kind, config], order="deterministic")
+    parts: list[object] = [node.type, node.config]
+    parts += [part for part in (node.signal, node.approval if node.type == "approval" else None) if part is not None]
+    content = msgspec.json.encode(parts, order="deterministic")
     return hashlib.blake2b(content, digest_size=8).hexdigest()
 
 

@@ -57,6 +57,7 @@ DOCUMENT = {
     "nodes": [
         {"id": "a", "type": "noop", "config": {"prompt": "hi \x00"}},
         {"id": "b", "type": "llm", "name": "Bee", "requires_approval": True},
+        {"id": "c", "type": "noop", "requires_approval": {"expires": "2d"}},
     ],
     "edges": [{"source": "a", "target": "b", "kind": "normal"}],
 }
@@ -105,7 +106,7 @@ async def test_the_same_content_is_the_same_version(conn: Connection) -> None:
     assert await register(conn, DOCUMENT | {"name": "third"}) == 4
     assert [one.version for one in await workflows.list_versions(conn, ENV, "orders")] == [1, 2, 3, 4]
     (summary,) = await workflows.list_workflows(conn, ENV)
-    assert (summary.latest, summary.versions, summary.nodes, summary.edges) == (4, 4, 2, 1)
+    assert (summary.latest, summary.versions, summary.nodes, summary.edges) == (4, 4, 3, 1)
 
 
 async def test_registering_at_once_makes_one_version(pool: Pool) -> None:
@@ -137,7 +138,7 @@ async def test_documents_are_taken_apart_for_reports(conn: Connection) -> None:
     await register(conn, DOCUMENT)
     shorthand = {"nodes": [{"id": "x"}, {"id": "y", "depends_on": "x"}, {"id": "z", "depends_on": ["x", "y"]}]}
     rows = await conn.fetch("SELECT id, name, requires_approval, config::text FROM tasks ORDER BY position")
-    assert [tuple(row)[:3] for row in rows] == [("a", "a", False), ("b", "Bee", True)]
+    assert [tuple(row)[:3] for row in rows] == [("a", "a", False), ("b", "Bee", True), ("c", "c", True)]
     assert await conn.fetchval("SELECT depends_on_task_id FROM dependencies WHERE task_id = 'b'") == "a"
     await register(conn, shorthand)
     rows = await conn.fetch("SELECT task_id, depends_on_task_id FROM dependencies ORDER BY id")

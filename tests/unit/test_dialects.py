@@ -11,6 +11,7 @@ from courante.compiler.dialects.paths import dotted_to_cel, rewrite_templates, w
 from courante.compiler.normalize import read_document
 from courante.compiler.source import load_source
 from courante.compiler.workflow import (
+    Approval,
     Cache,
     Edge,
     EdgeKind,
@@ -64,7 +65,7 @@ RELAY_WORKFLOW = Workflow(
             id="write",
             type="llm",
             name="Write",
-            requires_approval=True,
+            approval=Approval(),
             retry=Retry(max_attempts=5, base_ms=2_000),
             config={
                 "provider": "openai",
@@ -75,7 +76,7 @@ RELAY_WORKFLOW = Workflow(
                 "schema": {"type": "object"},
             },
         ),
-        Node(id="review", type="approval", config={"expires": "2d"}),
+        Node(id="review", type="approval", approval=Approval(expires_ms=172_800_000)),
     ),
     edges=(Edge(source="research", target="write"), Edge(source="write", target="review")),
 )

@@ -11,6 +11,7 @@ from courante.compiler.limits import DURATION_MS_MAX
 from courante.compiler.normalize import normalize
 from courante.compiler.source import load_source
 from courante.compiler.workflow import (
+    Approval,
     Cache,
     EdgeKind,
     Join,
@@ -138,7 +139,7 @@ def test_the_sample_means_what_it_says() -> None:
         cache=Cache(scope="global", ttl_ms=86_400_000),
         queue="gpu",
         priority="high",
-        requires_approval=True,
+        approval=Approval(),
         on_error=("apologise",),
         compensate="refund",
         mutex="printer",

@@ -1,4 +1,5 @@
-"""The schema of a run's input: checked when the document is read, so that no run finds it broken.
+"""JSON Schemas in a document (a run's input, the form of an approval): checked when it is read, so that no run finds
+one broken.
 
 A schema stands on its own: a ``$ref`` may only lead to a place inside it. Nothing is fetched.
 """
@@ -15,7 +16,7 @@ from .reading import read_object
 from .workflow import Json
 
 
-def read_input_schema(value: Json, path: Path, findings: Findings) -> dict[str, Json]:
+def read_json_schema(value: Json, path: Path, findings: Findings) -> dict[str, Json]:
     """The schema. What makes it no JSON Schema is reported at its place."""
     schema = read_object(value, path, findings)
     try:
