@@ -22,6 +22,7 @@ from ..sdk.keys import Keys
 from ..sdk.scripts import DONE_GROUP, INTAKE_GROUP
 
 ALIVE_MS = 20_000
+FUNCTION_FIELDS = ("handler", "input_selector")
 SUPERVISOR_ALIVE_MS = 3_500
 """A supervisor asks for finished runs at least every two seconds."""
 
@@ -66,12 +67,13 @@ async def live_workers(redis: Redis, env: str, partitions: int) -> list[LiveWork
 
 
 def handlers_of(ir: Ir) -> dict[str, str]:
-    """Return the handlers that a workflow names, each with the first node that does; templated names are left out."""
+    """Return the functions that a workflow names, each with the first node that does; templated names are left out."""
     handlers: dict[str, str] = {}
     for node in ir.nodes:
-        handler = node.config.get("handler") if node.type == "function" else None
-        if isinstance(handler, str) and "{{" not in handler:
-            handlers.setdefault(handler, node.id)
+        for field in FUNCTION_FIELDS if node.type == "function" else ():
+            name = node.config.get(field)
+            if isinstance(name, str) and "{{" not in name:
+                handlers.setdefault(name, node.id)
     return handlers
 
 

@@ -67,6 +67,9 @@ def read_node(value: Json, index: int, defaults: dict[str, Any], findings: Findi
     routing, config = _routing(made, path, findings)
     approval, signal, config = _waits(made, defaults, config, path, findings)
     config = read_config(made.get("type", ""), config, (*path, "config"), findings)
+    if "input" in made and "input_selector" in config and made.get("type") == "function":
+        message = "'input' and 'config.input_selector' exclude each other"
+        findings.error("conflicting_fields", message, (*path, "input"), "leave one of them out")
     if not isinstance(name, str):
         return None
     fields: dict[str, Any] = {"type": "", **defaults, **made}

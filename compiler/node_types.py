@@ -53,6 +53,9 @@ def _function(config: Config, path: Path, findings: Findings) -> Config:
         wrong_type(findings, (*path, "handler"), "a string", config["handler"])
     elif not config["handler"].strip():
         findings.error("missing_field", "handler is empty", (*path, "handler"), "name a registered function")
+    selector = config.get("input_selector", "a name")
+    if not isinstance(selector, str) or not selector.strip():
+        wrong_type(findings, (*path, "input_selector"), "the registered name of a Python function", selector)
     return config
 
 

@@ -195,13 +195,13 @@ def _node_fields() -> Schema:
 def _configs() -> list[Json]:
     """What the config of each checked type looks like."""
     routing: Schema = {"rules": _ref("rules"), "default": _ref("node_ids"), "mode": _ref("mode")}
-    handler: Schema = {"type": "string", "pattern": r"\S"}
+    name: Schema = {"type": "string", "pattern": r"\S"}
     transform = _closed({"mapping": _ref("mapping"), "expression": _ref("expression")})
     wait = _closed({"for": _ref("duration_or_template"), "until": _ref("expression")})
     return [
         _config_of(
             "function",
-            {"type": "object", "properties": {"handler": handler}, "required": ["handler"]},
+            {"type": "object", "properties": {"handler": name, "input_selector": name}, "required": ["handler"]},
             is_required=True,
         ),
         _config_of("noop", _closed({})),

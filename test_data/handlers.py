@@ -20,6 +20,12 @@ async def price_tag(price: int) -> str:
     return f"{price} EUR"
 
 
+@step("campaign.parts")
+def parts(seen: dict[str, dict[str, str]]) -> list[str]:
+    """Selects the input of the step that assembles."""
+    return [seen["outputs"]["headline"], seen["outputs"]["price-tag"]]
+
+
 @step("campaign.assemble")
-def assemble(parts: dict[str, str]) -> str:
-    return f"{parts['headline']} for {parts['price-tag']}"
+def assemble(words: list[str]) -> str:
+    return " for ".join(words)

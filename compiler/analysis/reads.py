@@ -78,6 +78,8 @@ class Reads:
         nodes = self.findings.workflow.nodes
         for node in range(len(nodes)):
             self._sources(node)
+            if "input_selector" in nodes[node].config and nodes[node].type == "function":
+                self.of[node].add(Read(ReadKind.INPUT))
             in_map = any(self.regions.areas[a].kind is RegionKind.MAP for a in self.regions.levels[node])
             for site in node_sites(nodes[node], in_map):
                 self._refer(node, site.place, site.after, site_references(site, node, self.findings))

@@ -2,13 +2,13 @@
 
 A step is a ``function`` node whose handler is the skill. Steps run as soon as their dependencies allow; the order of
 writing means nothing. ``inputSelector`` is an object of paths or expressions by field, one expression for the whole,
-or ``callable:<name>``: a registered Python function, kept in the config as ``input_selector``.
+or ``callable:<name>``: a registered Python function that is given what expressions see and returns the input.
 """
 
 from __future__ import annotations
 
 from ..diagnostics import Path
-from ..findings import Findings
+from ..findings import Findings, quote
 from ..reading import missing_field, wrong_type
 from ..workflow import Json
 from .paths import dotted_to_cel
@@ -40,6 +40,7 @@ _STEP_FIELDS = frozenset(
 _RETRY_FIELDS = frozenset({"maxAttempts", "backoffMs", "maxBackoffMs", "factor"})
 _PLACES: dict[Path, Path] = {
     ("config", "handler"): ("skill",),
+    ("config", "input_selector"): ("inputSelector",),
     ("config",): ("config",),
     ("depends_on",): ("dependencies",),
     ("input",): ("inputSelector",),
@@ -96,7 +97,7 @@ def _node(step: Fields, index: int, further: Fields, findings: Findings) -> Fiel
     if depends_on:
         node["depends_on"] = depends_on
     if "inputSelector" in step:
-        _put_selector(node, config, step["inputSelector"])
+        _put_selector(node, config, step["inputSelector"], (*path, "inputSelector"), findings)
     if config:
         node["config"] = config
     if "retryPolicy" in step:
@@ -109,9 +110,14 @@ def _node(step: Fields, index: int, further: Fields, findings: Findings) -> Fiel
     return node
 
 
-def _put_selector(node: Fields, config: Fields, selector: Json) -> None:
+def _put_selector(node: Fields, config: Fields, selector: Json, path: Path, findings: Findings) -> None:
     if isinstance(selector, str) and selector.startswith(CALLABLE):
-        config["input_selector"] = selector.removeprefix(CALLABLE)
+        if node["type"] == "function":
+            config["input_selector"] = selector.removeprefix(CALLABLE)
+        else:
+            message = f"{quote(CALLABLE)} selects the input of a step with a skill, not of one of another type"
+            hint = "write paths by field, or let a step with that skill come before"
+            findings.error("conflicting_fields", message, path, hint)
     elif isinstance(selector, dict):
         fields = as_fields(selector)
         node["input"] = {

@@ -1,11 +1,15 @@
-"""``function``: calls a registered step. ``async`` ones on the loop, plain ones in a thread."""
+"""``function``: calls a registered step. ``async`` ones on the loop, plain ones in a thread.
+
+``input_selector`` names another one, which is called first: what it returns is the input.
+"""
 
 from typing import Any
 
 import anyio.to_thread
 
+from ...sdk.json_values import NotJson, encode_value
 from ...sdk.scopes import scope_text
-from ...sdk.step_context import decode_json, encode_json
+from ...sdk.step_context import StepError, decode_json, encode_json
 from ...sdk.steps import Context, Step, Steps
 from ..outcomes import GivenBack, Outcome, Succeeded
 from ..work import Work
@@ -18,21 +22,38 @@ async def run_function(work: Work, steps: Steps, worker: str) -> Outcome:
     step = steps.get(str(work.node.config.get("handler", "")))
     if step is None:
         return GivenBack(UNKNOWN_DELAY_MS)
-    arguments = _arguments(work, step, worker)
+    name = work.node.config.get("input_selector")
+    if name is not None and not work.live.startswith("b"):
+        selector = steps.get(str(name))
+        if selector is None:
+            return GivenBack(UNKNOWN_DELAY_MS)
+        work.input_json = _as_input(selector, await _call(work, selector, worker, _selectable(work)))
+    given = decode_json(work.input_bytes()) if step.arity else None
+    return Succeeded(encode_json(await _call(work, step, worker, given)))
+
+
+def _as_input(selector: Step, value: Any) -> bytes:
+    try:
+        return encode_value(value)
+    except NotJson as error:
+        raise StepError("INPUT_INVALID", f"{selector.name!r} selects no JSON value: {error}") from error
+
+
+def _selectable(work: Work) -> dict[str, Any]:
+    """What a selector chooses from: the run's input and the steps that this one depends on, as expressions see them."""
+    roots = work.context()
+    return {name: roots[name] for name in ("input", "steps", "outputs", "inputs", "run", "loop")}
+
+
+async def _call(work: Work, step: Step, worker: str, given: Any) -> Any:
+    arguments = [given, _context(work, worker)][: step.arity]
     if step.is_async:
-        output = await step.function(*arguments)
-    else:
-        # A worker that is told to stop at once does not wait for a thread; nobody can stop one.
-        output = await anyio.to_thread.run_sync(step.function, *arguments, abandon_on_cancel=True)
-    return Succeeded(encode_json(output))
+        return await step.function(*arguments)
+    # A worker that is told to stop at once does not wait for a thread; nobody can stop one.
+    return await anyio.to_thread.run_sync(step.function, *arguments, abandon_on_cancel=True)
 
 
-def _arguments(work: Work, step: Step, worker: str) -> list[Any]:
-    if step.arity == 0:
-        return []
-    arguments: list[Any] = [decode_json(work.input_bytes())]
-    if step.arity == 2:
-        scope = scope_text(work.plan.ir, work.number, work.scope)
-        key = f"{work.run_id}/{work.node.id}" + (f"/{scope}" if scope else "")
-        arguments.append(Context(work.run_id, work.plan.ir.workflow, work.node.id, scope, work.attempt, key, worker))
-    return arguments
+def _context(work: Work, worker: str) -> Context:
+    scope = scope_text(work.plan.ir, work.number, work.scope)
+    key = f"{work.run_id}/{work.node.id}" + (f"/{scope}" if scope else "")
+    return Context(work.run_id, work.plan.ir.workflow, work.node.id, scope, work.attempt, key, worker)

@@ -136,6 +136,9 @@ def test_typed_steps_take_dependencies_from_the_root_too() -> None:
         ("{id: a, skill: s, retryPolicy: {attempts: 1}}", "unknown_field"),
         ("{id: a, skill: s, cache: sometimes}", "unknown_value"),
         ("{id: a, skill: s, inputSelector: {a: [1]}}", "wrong_type"),
+        ('{id: a, skill: s, inputSelector: "callable:"}', "wrong_type"),
+        ('{id: a, type: noop, inputSelector: "callable:f"}', "conflicting_fields"),
+        ("{id: a, skill: s, inputSelector: input.x, config: {input_selector: f}}", "conflicting_fields"),
         ("{id: a, skill: s, config: 1}", "wrong_type"),
     ],
 )
