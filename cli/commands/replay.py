@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -26,45 +27,57 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("run_id", metavar="RUN")
+@click.argument("run_ids", metavar="RUN...", nargs=-1, required=True)
 @click.option("--at", type=click.IntRange(min=1), metavar="SEQ", help="The state after this event; left out: the last.")
 @click.option(
     "--diff", type=(click.IntRange(min=1), click.IntRange(min=1)), metavar="A B", help="What changed between two."
 )
-@click.option("--verify", is_flag=True, help="Check chain, sequence, and that the rules give what was logged.")
+@click.option(
+    "--verify", is_flag=True, help="Check chain, sequence, and that the rules give what was logged; takes several runs."
+)
 @service_options
 @with_call
-def replay(call: Call, run_id: str, at: int | None, diff: tuple[int, int] | None, verify: bool) -> int:
+def replay(call: Call, run_ids: tuple[str, ...], at: int | None, diff: tuple[int, int] | None, verify: bool) -> int:
     """Rebuild a run's state from its log alone, or verify it.
 
     No handler is called and nothing is written. Exits with 1 where the log does not hold together.
     """
     if (at is not None) + (diff is not None) + verify > 1:
         raise CliError(ExitCode.USAGE, "usage", "--at, --diff and --verify exclude each other", "give one of them")
+    if len(run_ids) != 1 and not verify:
+        raise CliError(ExitCode.USAGE, "usage", "a state is that of one run", "give one RUN, or --verify")
     call.log(default_level="warning")
     with open_services(call) as services:
         if verify:
-            return run_async(lambda: _verify(call, services, run_id))
+            return run_async(lambda: _verify(call, services, run_ids))
+        run_id = run_ids[0]
         if diff is not None:
             return run_async(lambda: _diff(call, services, run_id, *diff))
         return run_async(lambda: _at(call, services, run_id, at))
 
 
-async def _verify(call: Call, services: Services, run_id: str) -> int:
+async def _verify(call: Call, services: Services, run_ids: Sequence[str]) -> int:
+    """Verify each run; the exit code is that of the worst."""
     from ...replay.verify import verify_run
 
     env = services.settings.env
+    code = ExitCode.OK
     async with database(services) as conn:
-        await _ir_of(conn, env, run_id)
-        found = await verify_run(conn, env, run_id)
-    difference = msgspec.to_builtins(found.first_difference)
-    call.out.json({"ok": found.ok, "events": found.events, "first_difference": difference})
-    if found.ok:
-        call.out.text(f"{call.out.glyph('ok')} {count_text(found.events, 'event')}: the log holds together")
-        return ExitCode.OK
-    call.out.text(f"{call.out.glyph('error')} {count_text(found.events, 'event')}: the log does not hold together")
-    call.out.value(difference)
-    return ExitCode.INVALID
+        for run_id in run_ids:
+            await _ir_of(conn, env, run_id)
+            found = await verify_run(conn, env, run_id)
+            difference = msgspec.to_builtins(found.first_difference)
+            said = {"run_id": run_id, "ok": found.ok, "events": found.events, "first_difference": difference}
+            call.out.json(said)
+            name = f"{run_id}: " if len(run_ids) > 1 else ""
+            verdict = "the log holds together" if found.ok else "the log does not hold together"
+            call.out.text(
+                f"{call.out.glyph('ok' if found.ok else 'error')} {name}{count_text(found.events, 'event')}: {verdict}"
+            )
+            if not found.ok:
+                call.out.value(difference)
+                code = ExitCode.INVALID
+    return code
 
 
 async def _at(call: Call, services: Services, run_id: str, at: int | None) -> int:

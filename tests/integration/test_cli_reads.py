@@ -130,7 +130,9 @@ def check_events(courante: Courante, run_id: str) -> None:
 def check_replay(courante: Courante, run_id: str) -> None:
     verified = courante("replay", run_id, "--verify", "--json")
     assert (verified.code, verified.json["ok"], verified.json["first_difference"]) == (0, True, None)
-    assert set(verified.json) == {"ok", "events", "first_difference"}
+    assert set(verified.json) == {"run_id", "ok", "events", "first_difference"}
+    twice = courante("replay", run_id, run_id, "--verify")
+    assert twice.out == f"✓ {run_id}: {verified.json['events']} events: the log holds together\n" * 2
     assert courante("replay", run_id, "--verify").out == f"✓ {verified.json['events']} events: the log holds together\n"
     assert courante("replay", run_id, "--json").json["status"] == "COMPLETED"
     first = courante("replay", run_id, "--at", "1", "--json").json
@@ -193,6 +195,7 @@ def test_workflows_and_their_versions(courante: Courante, tmp_path: Path) -> Non
         (["events", "run_none"], 3, "run_not_found"),
         (["replay", "run_none", "--verify"], 3, "run_not_found"),
         (["replay", "run_none", "--at", "1", "--verify"], 64, "usage"),
+        (["replay", "run_none", "run_other"], 64, "usage"),
         (["workflows", "show", "none"], 3, "workflow_not_found"),
         (["graph", "none"], 3, "workflow_not_found"),
         (["runs", "--status", "lost"], 64, "bad_status"),

@@ -1,0 +1,194 @@
+"""The checker: holds Redis, the log and the handlers' journal against what is promised. Imports nothing of the engine.
+
+``python -m chaos.checker --env E --accepted FILE --journal FILE`` prints one line for each finding and a last line of
+JSON that counts what was looked at; the exit code is 1 when there was a finding. Servers are those of
+COURANTE_REDIS_URL and COURANTE_DATABASE_URL. O9, the model of the scripts, is in tests/model.
+
+--accepted: JSON, acknowledged runs and the kind of each. --excess: executions that faults explain, beyond the recorded.
+--lost: Redis has lost data. --unended: some runs still go on, but nothing moves. --calm, --keep-calm: what runs of each
+kind come to.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+from redis.asyncio import Redis
+
+from chaos.oracles.executions import canonical, check_calm, check_executions, read_journal
+from chaos.oracles.finding import Finding
+from chaos.oracles.graph import Graph, read_graph
+from chaos.oracles.layout import LivePartition, read_partition
+from chaos.oracles.log import FINAL, Event, check_chain, read_log
+from chaos.oracles.state import check_fold, check_ledger, check_leftovers
+from chaos.oracles.walk import Broken, GaveUp, Walk
+
+DRAIN_S = 20.0
+REPLAYED_AT_ONCE = 200
+
+
+@dataclass
+class Seen:
+    """Everything, read once. ``irs``: hash by run; ``commands``: (run, number) of all but starts."""
+
+    log: dict[str, list[Event]]
+    graphs: dict[str, Graph]
+    partition: LivePartition
+    starts: dict[str, str]
+    commands: set[tuple[str, int]]
+    rows: dict[str, str]
+    gave_up: list[str] = field(default_factory=list[str])
+    unknown: set[str] = field(default_factory=set[str])
+
+
+def main() -> int:
+    given = _arguments()
+    seen = asyncio.run(_read(given.env))
+    accepted: dict[str, str] = json.loads(Path(given.accepted).read_text("utf-8"))
+    findings = list(_check(seen, accepted, given))
+    if not given.skip_replay:
+        findings += _replay(sorted(seen.log))
+    if given.keep_calm:
+        calm = {kind: canonical(seen.log[run_id]) for run_id, kind in accepted.items() if run_id in seen.log}
+        Path(given.keep_calm).write_text(json.dumps(calm))
+    for finding in findings:
+        print(f"{finding.oracle} {finding.run or '-'}: {finding.what}")
+    counted = {
+        "runs": len(seen.log),
+        "events": sum(map(len, seen.log.values())),
+        "findings": len(findings),
+        "not_walked": len(seen.gave_up),
+        "unknown_types": sorted(seen.unknown),
+    }
+    print(json.dumps(counted))
+    return 1 if findings else 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--env", required=True)
+    parser.add_argument("--accepted", required=True)
+    parser.add_argument("--journal", required=True)
+    parser.add_argument("--excess", type=int, default=0)
+    parser.add_argument("--lost", action="store_true")
+    parser.add_argument("--unended", action="store_true")
+    parser.add_argument("--calm", default="")
+    parser.add_argument("--keep-calm", default="")
+    parser.add_argument("--skip-replay", action="store_true")
+    return parser.parse_args()
+
+
+async def _read(env: str) -> Seen:
+    """Wait until the log has caught up, then read everything."""
+    redis = Redis.from_url(os.environ["COURANTE_REDIS_URL"])
+    conn = await asyncpg.connect(os.environ["COURANTE_DATABASE_URL"])
+    deadline = time.monotonic() + DRAIN_S
+    while not await _is_drained(redis, conn, env):
+        if time.monotonic() > deadline:
+            break  # the oracles say what is missing
+        await asyncio.sleep(0.05)
+    try:
+        partition = await read_partition(redis, env, 0)
+        irs = {row["hash"]: read_graph(row["content"]) for row in await conn.fetch("SELECT hash, content FROM irs")}
+        commands = await conn.fetch("SELECT run_id, number, ir_hash FROM commands WHERE env = $1", env)
+        starts = {row["run_id"]: row["ir_hash"] for row in commands if row["number"] == 1}
+        rows = await conn.fetch("SELECT run_id, status FROM runs WHERE env = $1", env)
+        log = await read_log(conn, env)
+        return Seen(
+            log=log,
+            graphs={run_id: irs[ir_hash] for run_id, ir_hash in starts.items()},
+            partition=partition,
+            starts=starts,
+            commands={(row["run_id"], row["number"]) for row in commands if row["number"] > 1},
+            rows={row["run_id"]: row["status"] for row in rows},
+        )
+    finally:
+        await conn.close()
+        await redis.aclose()
+
+
+async def _is_drained(redis: Redis, conn: asyncpg.Connection[Any], env: str) -> bool:
+    cursor = await conn.fetchrow("SELECT epoch, partition_seq FROM recorder_cursors WHERE env = $1", env)
+    partition = await read_partition(redis, env, 0)
+    return cursor is not None and (cursor[0], cursor[1]) == (partition.epoch, partition.sequence) and not partition.done
+
+
+def _check(seen: Seen, accepted: dict[str, str], given: argparse.Namespace) -> Iterator[Finding]:
+    calm: dict[str, list[str]] = json.loads(Path(given.calm).read_text("utf-8")) if given.calm else {}
+    for run_id in sorted(accepted.keys() | seen.starts.keys()):
+        events = seen.log.get(run_id)
+        if not events:
+            yield Finding("O6", run_id, "the run was acknowledged, and is not in the log")
+        elif events[-1].type not in FINAL and not given.unended:
+            yield Finding("O8", run_id, f"the run has not ended; its last event is {events[-1].type}")
+    for run_id, events in seen.log.items():
+        yield from check_chain(run_id, events)
+        yield from _check_commands(run_id, events, seen)
+        yield from _check_tokens(run_id, events, seen)
+        yield from check_calm(run_id, accepted.get(run_id, ""), events, calm)
+        if events[-1].type in FINAL and seen.rows.get(run_id) != events[-1].type.removeprefix("run.").upper():
+            yield Finding("O2", run_id, f"the projection says {seen.rows.get(run_id)}, the log {events[-1].type}")
+    if not given.unended:
+        yield from check_leftovers(seen.partition)
+    journal = read_journal(Path(given.journal))
+    yield from check_executions(seen.log, seen.graphs, journal, given.excess, is_exact=not given.lost)
+
+
+def _check_commands(run_id: str, events: list[Event], seen: Seen) -> Iterator[Finding]:
+    """O6: each acknowledged command is in the log exactly once, unless its run had ended before."""
+    applied = [event.facts.get("data", {}).get("number") for event in events if event.type.startswith("command.")]
+    if len(applied) != len(set(applied)):
+        yield Finding("O6", run_id, f"a command was applied twice: {applied}")
+    wanted = {number for run, number in seen.commands if run == run_id}
+    missing = wanted - set(applied)
+    if missing and events[-1].type not in FINAL:
+        yield Finding("O6", run_id, f"commands {sorted(missing)} are acknowledged, and not in the log")
+
+
+def _check_tokens(run_id: str, events: list[Event], seen: Seen) -> Iterator[Finding]:
+    walk = Walk(seen.graphs[run_id])
+    live = seen.partition.runs.get(run_id)
+    if live is not None:
+        yield from check_ledger(run_id, live, seen.partition)
+    try:
+        walk.follow(events)
+    except Broken as broken:
+        yield Finding(broken.oracle, run_id, str(broken))
+        return
+    except GaveUp as reason:
+        seen.gave_up.append(f"{run_id}: {reason}")
+        return
+    seen.unknown |= walk.unknown
+    if live is not None:
+        yield from check_fold(run_id, live, walk, events)
+    elif not walk.has_ended:
+        yield Finding("O5", run_id, "the run has not ended, and Redis does not know it")
+
+
+def _replay(run_ids: list[str]) -> Iterator[Finding]:
+    """Ask the command line to verify every run, as a process of its own."""
+    for first in range(0, len(run_ids), REPLAYED_AT_ONCE):
+        some = run_ids[first : first + REPLAYED_AT_ONCE]
+        argv = [sys.executable, "-m", "courante", "replay", "--verify", "--json", *some]
+        done = subprocess.run(argv, check=False, capture_output=True, text=True)
+        lines = [json.loads(line) for line in done.stdout.splitlines()]
+        if [line.get("run_id") for line in lines] != some:
+            yield Finding("VERIFY", "", f"replay --verify ended with {done.returncode}: {done.stdout}{done.stderr}")
+        for line in lines:
+            if not line.get("ok"):
+                yield Finding("VERIFY", line.get("run_id", ""), json.dumps(line.get("first_difference")))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

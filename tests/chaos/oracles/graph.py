@@ -1,0 +1,104 @@
+"""The graph of a run, as far as tokens need it: read from the stored IR, whose structs are JSON arrays.
+
+Places in the arrays: compiler/ir.py. Fields are only ever added at their end.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+Scope = tuple[int, ...]
+LOOP, MAP, EACH = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class Node:
+    """``join``: all, every, any, at_least; empty where it has no record of arrivals. ``region``: that it decides."""
+
+    number: int
+    id: str
+    levels: tuple[int, ...]
+    ins: tuple[int, ...]
+    outs: tuple[int, ...]
+    join: str
+    need: int
+    is_gate: bool
+    is_each: bool
+    region: int
+
+
+@dataclass(frozen=True)
+class Edge:
+    source: int
+    target: int
+    kind: str
+    slot: int
+
+
+@dataclass(frozen=True)
+class Region:
+    """``entry``: where it begins. ``gates``: on the edges that leave it."""
+
+    kind: int
+    node: int
+    entry: int
+    gates: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Graph:
+    """``is_strict``: the first failure that nobody handles drains the run."""
+
+    nodes: tuple[Node, ...]
+    edges: tuple[Edge, ...]
+    regions: tuple[Region, ...]
+    entries: tuple[int, ...]
+    is_strict: bool
+    numbers: dict[str, int]
+
+    def carry(self, source: int, scope: Scope, target: int, slot: int) -> Scope:
+        """The scope that a token from ``source`` has at ``target``: common levels are kept, others are entered."""
+        kept = dict(zip(self.nodes[source].levels, scope, strict=True)) if source >= 0 else {}
+        entered = {level: slot if self.regions[level].kind == EACH else 1 for level in self.nodes[target].levels}
+        return tuple(kept.get(level, entered[level]) for level in self.nodes[target].levels)
+
+    def people(self, node: str, scope: str) -> str:
+        """A scope as handlers are told of it: ``again#2``."""
+        if node not in self.numbers or not scope:
+            return ""
+        words: list[str] = []
+        for level, index in zip(self.nodes[self.numbers[node]].levels, scope.split("."), strict=True):
+            region = self.regions[level]
+            form = {LOOP: "{}#{}", MAP: "{}[{}]", EACH: "{}@{}"}[region.kind]
+            words.append(form.format(self.nodes[region.node].id, index))
+        return "/".join(words)
+
+
+def read_graph(content: bytes) -> Graph:
+    """Read an IR."""
+    ir: dict[str, Any] = json.loads(content)
+    nodes = tuple(
+        Node(
+            number=number,
+            id=raw[0],
+            levels=tuple(raw[5]),
+            ins=tuple(raw[6]),
+            outs=tuple(raw[7]),
+            join=raw[8] or "",
+            need=raw[9],
+            is_gate=raw[10],
+            is_each=raw[11],
+            region=raw[18],
+        )
+        for number, raw in enumerate(ir["nodes"])
+    )
+    return Graph(
+        nodes=nodes,
+        edges=tuple(Edge(source=raw[0], target=raw[1], kind=raw[2], slot=raw[3]) for raw in ir["edges"]),
+        regions=tuple(Region(kind=raw[0], node=raw[1], entry=raw[2], gates=tuple(raw[4])) for raw in ir["regions"]),
+        entries=tuple(ir["entries"]),
+        is_strict=ir["on_failure"] == "fail_fast",
+        numbers={node.id: node.number for node in nodes},
+    )

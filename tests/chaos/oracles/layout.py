@@ -1,0 +1,105 @@
+"""The layout of a run in Redis, as lua/KEYS.md describes it. All that the checker knows of it stands here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import cast
+
+from redis.asyncio import Redis
+
+PARKED = frozenset("tg")
+"""Places of tokens that stand in the timers."""
+
+
+@dataclass(frozen=True)
+class LiveToken:
+    """A record of the ledger. ``entry``: the entry id while it is queued, when it is due in ms while it is parked."""
+
+    fence: str
+    place: str
+    deliveries: int
+    entry: str
+    kind: str
+    stream: str
+    attempt: int
+
+
+@dataclass
+class LiveRun:
+    """``tokens`` and ``joins`` by token key, ``values`` by field: ``in``, ``o<token>`` and the like."""
+
+    phase: str = ""
+    counter: int = 0
+    seq: int = 0
+    joins_counted: int = 0
+    tokens: dict[str, LiveToken] = field(default_factory=dict[str, LiveToken])
+    joins: dict[str, str] = field(default_factory=dict[str, str])
+    values: dict[str, bytes] = field(default_factory=dict[str, bytes])
+
+
+@dataclass
+class LivePartition:
+    """``timers``: member to due time. ``entries``: per queue stream, entry id to what it wakes."""
+
+    base: str
+    epoch: int = 0
+    sequence: int = 0
+    runs: dict[str, LiveRun] = field(default_factory=dict[str, LiveRun])
+    timers: dict[str, float] = field(default_factory=dict[str, float])
+    entries: dict[str, dict[str, str]] = field(default_factory=dict[str, dict[str, str]])
+    done: int = 0
+    submitted: int = 0
+
+
+async def read_partition(redis: Redis, env: str, number: int) -> LivePartition:
+    """Read everything of one partition. Nothing may move meanwhile."""
+    base = f"courante:{env}:{{{number}}}:"
+    found = LivePartition(base)
+    meta = await _hash(redis, f"{base}meta")
+    found.epoch, found.sequence = int(meta.get(b"epoch", b"0")), int(meta.get(b"pseq", b"0"))
+    async for key in redis.scan_iter(match=_literal(base) + "run:*", count=1_000):
+        run_id = key.decode().removeprefix(f"{base}run:")
+        fields = await _hash(redis, key.decode())
+        found.runs[run_id] = read_run(fields, await _hash(redis, f"{base}ctx:{run_id}"))
+    flat = cast("list[bytes]", await redis.execute_command("ZRANGE", f"{base}timers", "0", "-1", "WITHSCORES"))
+    found.timers = {member.decode(): float(due) for member, due in zip(flat[::2], flat[1::2], strict=True)}
+    async for key in redis.scan_iter(match=_literal(base) + "q:*", count=1_000):
+        entries = await redis.xrange(key)
+        stream = key.decode().removeprefix(f"{base}q:")
+        found.entries[stream] = {entry.decode(): fields.get(b"t", b"").decode() for entry, fields in entries}
+    found.done = int(await redis.xlen(f"{base}done"))
+    found.submitted = int(await redis.xlen(f"{base}submit"))
+    return found
+
+
+def read_run(fields: dict[bytes, bytes], context: dict[bytes, bytes]) -> LiveRun:
+    """Read a run from its hash, and the older layout's second one. Raises ValueError for what no script writes."""
+    run = LiveRun()
+    if b"h" in fields:
+        phase, counter, seq, joins, *_ = fields[b"h"].decode().split("|")
+    else:
+        phase, counter, seq = (fields.get(name, b"0").decode() for name in (b"st", b"n", b"seq"))
+        joins = fields.get(b"jn", b"0").decode()
+    run.phase, run.counter, run.seq, run.joins_counted = phase, int(counter), int(seq), int(joins or 0)
+    for name, value in (*fields.items(), *context.items()):
+        field = name.decode()
+        if field[0] == "t" and (field[1:2].isdigit() or field[1:2] == "-"):
+            run.tokens[field[1:]] = _token(value.decode())
+        elif field[0] == "j" and field[1:2].isdigit():
+            run.joins[field[1:]] = value.decode()
+        elif field in ("in", "out") or (field[0] in "oiselv" and field[1:2].isdigit()):
+            run.values[field] = value
+    return run
+
+
+def _token(record: str) -> LiveToken:
+    fence, place, deliveries, entry, kind, stream, attempt, *_ = record.split("|")
+    return LiveToken(fence, place, int(deliveries), entry, kind, stream, int(attempt))
+
+
+async def _hash(redis: Redis, key: str) -> dict[bytes, bytes]:
+    return cast("dict[bytes, bytes]", await redis.execute_command("HGETALL", key))
+
+
+def _literal(text: str) -> str:
+    return "".join(f"[{letter}]" if letter in "*?[]" else letter for letter in text)

@@ -1,0 +1,74 @@
+"""State: what Redis holds against what the log says (O1, O5), and against itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from chaos.oracles.finding import Finding
+from chaos.oracles.layout import PARKED, LivePartition, LiveRun
+from chaos.oracles.log import Event
+from chaos.oracles.walk import Place, Walk
+
+
+def check_ledger(run_id: str, run: LiveRun, partition: LivePartition) -> Iterator[Finding]:
+    """O1: the counter is the number of living tokens, and each of them has what will wake it."""
+    if run.phase == "H":
+        yield Finding("O8", run_id, "the run is halted")
+    if run.counter != len(run.tokens):
+        yield Finding("O1", run_id, f"the counter is {run.counter}, and {len(run.tokens)} tokens live")
+    if run.joins_counted != len(run.joins):
+        yield Finding("O1", run_id, f"{run.joins_counted} joins are counted, and {len(run.joins)} are there")
+    if run.phase == "E" and (run.tokens or run.counter):
+        yield Finding("O1", run_id, f"the run has ended with living tokens: {sorted(run.tokens)[:3]}")
+    for token, record in run.tokens.items():
+        wakes = f"{run_id}|{token}|{record.fence}"
+        if record.place == "q" and partition.entries.get(record.stream, {}).get(record.entry) != wakes:
+            yield Finding("O1", run_id, f"token {token} is queued, and its entry {record.entry} is not there")
+        if record.place in PARKED and wakes not in partition.timers:
+            yield Finding("O1", run_id, f"token {token} is parked, and no timer wakes it")
+
+
+def check_leftovers(partition: LivePartition) -> Iterator[Finding]:
+    """O1: where every run has ended, nothing waits for anything."""
+    if any(run.phase != "E" for run in partition.runs.values()):
+        return
+    for stream, entries in partition.entries.items():
+        if entries:
+            yield Finding("O1", "", f"{len(entries)} entries are left in {stream}: {sorted(entries.values())[:3]}")
+    for name, count in (("timers", len(partition.timers)), ("done", partition.done), ("submit", partition.submitted)):
+        if count:
+            yield Finding("O1", "", f"{count} are left in {name}")
+
+
+def check_fold(run_id: str, run: LiveRun, walk: Walk, events: list[Event]) -> Iterator[Finding]:
+    """O5: the log from its beginning comes to the state that Redis has. The outbox must be drained."""
+    if run.seq != len(events):
+        yield Finding("O5", run_id, f"Redis is at event {run.seq}, the log at {len(events)}")
+        return
+    logged, live = {_key(place) for place in walk.living}, set(run.tokens)
+    if logged != live:
+        yield Finding("O5", run_id, f"living by the log {sorted(logged - live)}, in Redis {sorted(live - logged)}")
+    joins = {_key(place) for place in walk.joins}
+    if run.phase != "E" and joins != set(run.joins):
+        yield Finding("O5", run_id, f"half-filled by the log {sorted(joins)}, in Redis {sorted(run.joins)}")
+    for place, state in walk.living.items():
+        record = run.tokens.get(_key(place))
+        if record is not None and (state == "parked") == (record.place == "q"):
+            yield Finding("O5", run_id, f"token {_key(place)} is {state} by the log and {record.place!r} in Redis")
+    outputs = {
+        f"o{_key((walk.graph.numbers[event.node], _scope(event.scope)))}": event.stored
+        for event in events
+        if event.type == "step.succeeded"
+    }
+    for field, value in run.values.items():
+        if field[0] == "o" and field != "out" and outputs.get(field) != value:
+            yield Finding("O5", run_id, f"{field} is {value[:40]!r} in Redis and {outputs.get(field)!r} in the log")
+
+
+def _scope(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(".")) if text else ()
+
+
+def _key(place: Place) -> str:
+    number, scope = place
+    return f"{number}:{'.'.join(map(str, scope))}" if scope else str(number)

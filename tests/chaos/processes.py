@@ -1,0 +1,82 @@
+"""Processes: what a scenario starts, and ends by its pid. All die with the test that started them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import anyio
+
+from courante.sdk.embedded.identity import Identity, before_exec, own_identity
+
+END_S = 15.0
+
+
+class Process:
+    """One started program. Its output goes to the end of ``log``."""
+
+    def __init__(
+        self, argv: Sequence[str], environ: Mapping[str, str], log: Path, identity: Identity | None = None
+    ) -> None:
+        self.log = log
+        with log.open("ab") as output:
+            self._child = subprocess.Popen(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=environ,
+                cwd="/",
+                start_new_session=True,
+                preexec_fn=before_exec(identity or own_identity(), signal.SIGKILL),  # noqa: PLW1509 - no lock is held
+            )
+
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
+    @property
+    def code(self) -> int | None:
+        """The exit code; minus the signal's number where one ended it; None while it runs."""
+        return self._child.poll()
+
+    def send(self, number: signal.Signals) -> None:
+        if self.code is None:
+            self._child.send_signal(number)
+
+    def kill(self) -> None:
+        """End it as ``kill -9`` does, and wait until it is gone. Harmless when it has ended."""
+        self.send(signal.SIGKILL)
+        self._child.wait(END_S)
+
+    def freeze(self) -> None:
+        """SIGSTOP, and wait until it has stopped."""
+        self.send(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WNOWAIT)
+
+    def thaw(self) -> None:
+        self.send(signal.SIGCONT)
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether something has stopped it, itself included."""
+        return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+    async def wait(self, timeout_s: float = END_S) -> int:
+        """Return its exit code once it has ended. Raises TimeoutError."""
+        with anyio.fail_after(timeout_s):
+            while (code := self.code) is None:  # noqa: ASYNC110 - there is nobody who would set an event
+                await anyio.sleep(0.01)
+            return code
+
+    async def stop(self) -> int:
+        """Ask it to end, and return its exit code."""
+        self.send(signal.SIGTERM)
+        return await self.wait()
+
+    def said(self) -> str:
+        """Everything in its log, also of who wrote there before."""
+        return self.log.read_text("utf-8", "replace")

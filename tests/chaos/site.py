@@ -1,0 +1,210 @@
+"""A site: servers, processes and a journal for one scenario, the runs that were acknowledged in it, and the checker.
+
+The harness asks for runs by the client, over connections that no fault touches; an order counts as acknowledged when
+the client says so, and is repeated under its key until it does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import anyio
+import asyncpg
+import pytest
+
+from chaos import shapes
+from chaos.journal import VARIABLE as JOURNAL_VARIABLE
+from chaos.processes import Process
+from chaos.proxy import Proxy, open_proxy
+from chaos.servers import PostgresServer, RedisServer
+from chaos.shapes import Order
+from courante.sdk.client import Client
+from courante.sdk.errors import ServiceUnavailable
+from courante.sdk.fault_points import VARIABLE as FAULT_VARIABLE
+from courante.sdk.stores.migrate import migrate
+from integration.floor import compile_document
+
+ROOT = Path(__file__).resolve().parents[2]
+ENV = "chaos"
+LEASE_MS = 1_000
+PATIENCE_S = 40.0
+
+
+@dataclass
+class Site:
+    """Made by ``open_site``. ``accepted``: acknowledged runs with the kind of each."""
+
+    folder: Path
+    redis: RedisServer
+    postgres: PostgresServer
+    database: str
+    calm: Path | None
+    stack: AsyncExitStack
+    accepted: dict[str, str] = field(default_factory=dict[str, str])
+    members: list[Process] = field(default_factory=list[Process])
+    client: Client | None = None
+
+    @property
+    def database_url(self) -> str:
+        return self.postgres.url(self.database)
+
+    @property
+    def journal(self) -> Path:
+        return self.folder / "journal"
+
+    async def proxy(self, port: int) -> Proxy:
+        """The network between one process and one server."""
+        return await self.stack.enter_async_context(open_proxy(port))
+
+    def worker(
+        self, *, fault: str = "", redis: Proxy | None = None, concurrency: int = 4, lease_ms: int = LEASE_MS
+    ) -> Process:
+        """Start a worker. fault: see sdk/fault_points.py. redis: the way that it has to Redis."""
+        words = ["worker", "--app", "chaos.handlers", "--concurrency", str(concurrency), "--lease-ms", str(lease_ms)]
+        return self.member(words, fault=fault, redis=redis)
+
+    def supervisor(
+        self, *, fault: str = "", redis: Proxy | None = None, postgres: Proxy | None = None, lease_ms: int = LEASE_MS
+    ) -> Process:
+        """Start a supervisor."""
+        return self.member(["supervisor"], fault=fault, redis=redis, postgres=postgres, lease_ms=lease_ms)
+
+    def member(
+        self,
+        words: list[str],
+        *,
+        fault: str = "",
+        redis: Proxy | None = None,
+        postgres: Proxy | None = None,
+        lease_ms: int = LEASE_MS,
+    ) -> Process:
+        environ = self.environ(redis, postgres) | {"COURANTE_LEASE_MS": str(lease_ms)}
+        if fault:
+            environ[FAULT_VARIABLE] = fault
+        log = self.folder / f"{len(self.members)}-{words[0]}.log"
+        made = Process([sys.executable, "-m", "courante", *words], environ, log)
+        self.members.append(made)
+        return made
+
+    def environ(self, redis: Proxy | None = None, postgres: Proxy | None = None) -> dict[str, str]:
+        """The environment of everything that is started here."""
+        database_url = self.database_url
+        if postgres is not None:
+            database_url = database_url.replace(str(self.postgres.port), str(postgres.port))
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("COURANTE_")}
+        return kept | {
+            "PYTHONPATH": os.pathsep.join([str(ROOT / ".dev"), str(ROOT / "tests")]),
+            "COURANTE_HOME": str(self.folder / "home"),
+            "COURANTE_ENV": ENV,
+            "COURANTE_LOG_LEVEL": "info",
+            "COURANTE_REDIS_URL": self.redis.url if redis is None else f"redis://127.0.0.1:{redis.port}",
+            "COURANTE_DATABASE_URL": database_url,
+            JOURNAL_VARIABLE: str(self.journal),
+        }
+
+    async def order(self, orders: Iterable[Order], timeout_s: float = PATIENCE_S) -> list[str]:
+        """Submit, each until it is acknowledged; return the ids of the runs."""
+        ids: list[str] = []
+        with anyio.fail_after(timeout_s):
+            for one in orders:
+                run_id = await self._submit(one)
+                self.accepted[run_id] = one.kind
+                ids.append(run_id)
+        return ids
+
+    async def _submit(self, one: Order) -> str:
+        while True:
+            try:
+                client = await self.reach_client()
+                return await client.submit(one.workflow, one.input, key=one.key)
+            except ServiceUnavailable:
+                await anyio.sleep(0.1)
+
+    async def reach_client(self) -> Client:
+        """The client of the harness; made when it is first needed."""
+        if self.client is None:
+            client = Client.open(redis_url=self.redis.url, database_url=self.database_url, env=ENV, partitions=1)
+            self.client = await self.stack.enter_async_context(client)
+            await self.client.prepare()
+            for document in shapes.documents():
+                await self.client.register(*compile_document(document))
+        return self.client
+
+    async def query(self, sql: str, *arguments: object) -> list[asyncpg.Record]:
+        """Ask Postgres on a connection of its own."""
+        connection = await asyncpg.connect(self.database_url, timeout=5)
+        try:
+            return list(await connection.fetch(sql, *arguments))
+        finally:
+            await connection.close()
+
+    async def unended(self) -> list[str]:
+        """Acknowledged runs whose end is not in the log."""
+        rows = await self.query("SELECT run_id FROM runs WHERE env = $1 AND finished_at IS NOT NULL", ENV)
+        return sorted(set(self.accepted) - {row["run_id"] for row in rows})
+
+    async def until_ended(self, timeout_s: float = PATIENCE_S, *, at_most: int = 0) -> None:
+        """Wait until all acknowledged runs but ``at_most`` have ended in the log. Says which ones have not."""
+        missing: list[str] = sorted(self.accepted)
+        with anyio.move_on_after(timeout_s):
+            while len(missing) > at_most:
+                with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
+                    missing = await self.unended()  # where Postgres is away it comes back, or the time is up
+                if len(missing) > at_most:
+                    await anyio.sleep(0.05)
+        if len(missing) > at_most:
+            told = "\n".join(f"{member.log.name}: exit code {member.code}" for member in self.members)
+            pytest.fail(f"{len(missing)} of {len(self.accepted)} runs have not ended: {missing[:5]}\n{told}")
+
+    async def check(self, *words: str, excess: int = 0) -> dict[str, object]:
+        """Run the checker over everything; its findings are the failure. excess: executions beyond the recorded."""
+        listed = self.folder / "accepted.json"
+        listed.write_text(json.dumps(self.accepted))
+        argv = [sys.executable, "-m", "chaos.checker", "--env", ENV, "--accepted", str(listed)]
+        argv += ["--journal", str(self.journal), "--excess", str(excess)]
+        if self.calm is not None:
+            argv += ["--calm", str(self.calm)]
+        done = await anyio.run_process([*argv, *words], env=self.environ(), cwd="/", check=False)
+        said = done.stdout.decode()
+        assert done.returncode == 0, f"{said}\n{done.stderr.decode()}\nlogs: {self.folder}"
+        return dict(json.loads(said.splitlines()[-1]))
+
+    def said(self, pattern: str) -> int:
+        """How often the processes have logged it."""
+        return sum(len(re.findall(pattern, member.said())) for member in self.members)
+
+
+@asynccontextmanager
+async def open_site(folder: Path, postgres: PostgresServer, calm: Path | None = None) -> AsyncGenerator[Site]:
+    """A site with a fresh Redis and a fresh database; nobody works there yet."""
+    name = f"site_{os.getpid()}_{folder.name}".lower().replace("-", "_")[:60]
+    redis = RedisServer(folder / "redis")
+    async with AsyncExitStack() as stack:
+        await redis.start()
+        stack.callback(lambda: redis.kill())
+        if not await postgres.answers():
+            await postgres.start()
+        await postgres.do(f'CREATE DATABASE "{name}"')
+        site = Site(folder, redis, postgres, name, calm, stack)
+        stack.push_async_callback(_clear, site)
+        connection = await asyncpg.connect(site.database_url)
+        await migrate(connection)
+        await connection.close()
+        await site.reach_client()
+        yield site
+
+
+async def _clear(site: Site) -> None:
+    with anyio.CancelScope(shield=True):
+        for member in site.members:
+            member.kill()
+        if not await site.postgres.answers():
+            await site.postgres.start()
+        await site.postgres.do(f'DROP DATABASE "{site.database}" WITH (FORCE)')
