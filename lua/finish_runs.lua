@@ -30,7 +30,7 @@ for i = 2, #ARGV, 6 do
     set_field(run, 'fin', text(NOW))
     if ARGV[i + 3] == 'COMPLETED' then
       set_context(run, 'out', ARGV[i + 2])
-    elseif run.why == '' and ARGV[i + 2] ~= '' then
+    elseif ARGV[i + 2] ~= '' and not get_field(run, 'why') then
       set_field(run, 'err', ARGV[i + 2])
     end
     close_transition(run, tonumber(ARGV[i + 4]), ARGV[i + 5], {})

@@ -10,15 +10,15 @@ if not EPOCH then return { 'CLOSED', '' } end
 local verdicts, halted = {}, {}
 for i = 1, #ARGV do
   local key = BASE .. 'run:' .. ARGV[i]
-  local status = redis.call('HGET', key, 'st')
-  if not status then
+  local head = redis.call('HGET', key, 'h')
+  if not head then
     verdicts[i] = 'D'
-  elseif status == 'E' then
+  elseif string.sub(head, 1, 1) == 'E' then
     verdicts[i] = 'E'
   else
     verdicts[i] = 'A'
-    halted[#halted + 1] = key
+    halted[key] = 'H' .. string.sub(head, 2)
   end
 end
-for i = 1, #halted do redis.call('HSET', halted[i], 'st', 'H') end
+for key, head in pairs(halted) do redis.call('HSET', key, 'h', head) end
 return { 'OK', table.concat(verdicts) }

@@ -2,18 +2,21 @@
 --[[ look_at_runs: the state of runs, and context values of theirs. Read-only.
   KEYS[1] meta (hash)
   ARGV per run: run, reads (fields joined by spaces)
-  Returns per run {state or false, counter, IR hash, reason, first error or false, values...}; no values where the
-    context is no hash, no state where the run is none     Cost: O(fields)
+  Returns per run {state or false, counter, IR hash, reason, first error or false, values...}; false alone where the
+    run is unknown, or its key is no hash     Cost: O(fields)
 ]]
 -- @include partition
 local runs = nil
 -- @include deliver
-local found = {}
+local looks = {}
 for i = 1, #ARGV, 2 do
-  local head = ask('HMGET', BASE .. 'run:' .. ARGV[i], 'st', 'n', 'ir', 'why', 'err')
-  if is_broken(head) then head = {} end
-  local one = { head[1] or false, head[2] or '0', head[3] or false, head[4] or '', head[5] or false }
-  read_values(BASE .. 'ctx:' .. ARGV[i], ARGV[i + 1], one, {})
-  found[#found + 1] = one
+  local found = ask_fields(BASE .. 'run:' .. ARGV[i], { 'h', 'why', 'err' }, ARGV[i + 1])
+  local one = { false, '0', false, '', false }
+  if not is_broken(found) and found[1] then
+    local state, counter, ir = string.match(found[1], '^(%a)|(%d+)|%d+|%d+|%d+|(.*)$')
+    one = { state, counter, ir, found[2] or '', found[3] or false }
+    for k = 4, #found do one[k + 2] = found[k] end
+  end
+  looks[#looks + 1] = one
 end
-return found
+return looks

@@ -5,7 +5,7 @@
     input, number of events, events blob, number of operation words, operation words (e and P of
     includes/transitions.lua)
   Returns {word, verdicts}: word OK | CLOSED | BACKPRESSURE | LATE; verdicts: a letter per run, A applied, D there already
-  Idempotent by run. Writes: the runs' hashes, their streams, the outbox. Cost: O(operations)
+  Idempotent by run. Writes: the runs, their streams, the outbox. Cost: O(operations)
 ]]
 -- @include partition
 -- @include runs
@@ -26,7 +26,6 @@ while i <= #ARGV do
     verdicts[#verdicts + 1] = 'D'
   else
     run.st, run.touched, run.ir = 'R', true, ARGV[i + 1]
-    set_field(run, 'ir', run.ir)
     set_field(run, 'at', text(NOW))
     set_field(run, 'cmd', '1')
     set_context(run, 'in', ARGV[i + 2])

@@ -197,12 +197,12 @@ class Settler:
         plan = work.plan
         if work.scope or position:
             effects, following = rules.settle(plan.ir, work.number, work.scope, decision, position)
-            return plan.words(effects), following
+            return plan.words(effects) or list(plan.ending), following
         key = (plan.hash, work.number, decision)
         known = self._words.get(key)
         if known is None:
             effects, following = rules.settle(plan.ir, work.number, (), decision)
-            known = plan.words(effects), following
+            known = plan.words(effects) or list(plan.ending), following
             if len(self._words) > 50_000:
                 self._words.clear()
             self._words[key] = known

@@ -44,9 +44,6 @@ class PartitionKeys:
     def run(self, run_id: str) -> str:
         return f"{self.base}run:{run_id}"
 
-    def context(self, run_id: str) -> str:
-        return f"{self.base}ctx:{run_id}"
-
     def queue(self, stream: str) -> str:
         """``stream``: ``queue:priority``."""
         return f"{self.base}q:{stream}"

@@ -1,4 +1,4 @@
-"""The live marking: a run's keys in Redis read as a ``Marking``. What the audit and the tests hold against ``fold``.
+"""The live marking: a run's hash in Redis read as a ``Marking``. What the audit and the tests hold against ``fold``.
 
 Reads only. Owners, fences and entry ids are left out, as in every marking; of outputs Redis keeps only those that
 something reads (``Plan.is_read``).
@@ -7,36 +7,21 @@ something reads (``Plan.is_read``).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import cast
+from typing import NamedTuple, cast
 
 from .keys import PartitionKeys
 from .marking import Corrupt, JoinRecord, Marking, RunPhase, Token, TokenKind
 from .scopes import parse_token_key
 from .scripts import Connection
 
-READS_MAX = 100
-"""How often a run that moves on is read again."""
-
-
-class RunMoves(Exception):
-    """The run changed during every attempt to read it. Try again later."""
-
 
 async def read_marking(redis: Connection, keys: PartitionKeys, run_id: str) -> Marking | None:
     """Return the marking of a run, or None where Redis does not know it.
 
-    The two hashes are read one after the other, and again where the run's sequence number has moved meanwhile: every
-    transition that changes a marking logs something. Raises RunMoves, and Corrupt for what no script writes.
+    Raises Corrupt for what no script writes.
     """
-    run, context = keys.run(run_id), keys.context(run_id)
-    for _ in range(READS_MAX):
-        state = await _read_hash(redis, run)
-        if not state:
-            return None
-        values = await _read_hash(redis, context)
-        if await redis.execute_command("HGET", run, "seq") == state[b"seq"]:
-            return marking_of(state, values)
-    raise RunMoves(f"run {run_id} moves on faster than it can be read")
+    state = await _read_hash(redis, keys.run(run_id))
+    return marking_of(state) if state else None
 
 
 async def _read_hash(redis: Connection, key: str) -> dict[bytes, bytes]:
@@ -47,31 +32,48 @@ async def _read_hash(redis: Connection, key: str) -> dict[bytes, bytes]:
     return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
-def marking_of(state: dict[bytes, bytes], context: dict[bytes, bytes]) -> Marking:
-    """Return the marking that the fields of the run hash and of the context hash say. Raises Corrupt.
+def marking_of(state: dict[bytes, bytes]) -> Marking:
+    """Return the marking that the fields of a run's hash say. Raises Corrupt.
 
-    The counter must be the number of living tokens, and ``jn`` the number of join records.
+    The counter must be the number of living tokens, and the head's number of half-filled joins that of the records.
     """
     marking = Marking()
+    half_filled = counter = 0
     for name, value in state.items():
-        field, text = name.decode(), value.decode()
+        field = name.decode()
         try:
-            if field[0] == "t":
-                marking.tokens[parse_token_key(field[1:])] = read_token_record(text)
-            elif field[0] == "j" and field != "jn":
-                marking.joins[parse_token_key(field[1:])] = read_join_record(text)
-            elif field in _HEAD:
-                _HEAD[field](marking, value)
+            if field == "h":
+                head = RunHead.read(value.decode())
+                marking.phase, marking.seq = head.phase, head.seq
+                counter, half_filled = head.counter, head.half_filled
+            elif field in _FIELDS:
+                _FIELDS[field](marking, value)
+            elif field not in _IGNORED:
+                _add(marking, field[0], field[1:], value)
         except ValueError as error:
-            raise Corrupt(f"the field {field!r} of the run says {text!r}") from error
-    if int(state[b"n"]) != len(marking.tokens):
-        raise Corrupt(f"the counter is {int(state[b'n'])}, and {len(marking.tokens)} tokens live")
-    half_filled = int(state.get(b"jn", b"0"))
+            raise Corrupt(f"the field {field!r} of the run says {value!r}") from error
+    if counter != len(marking.tokens):
+        raise Corrupt(f"the counter is {counter}, and {len(marking.tokens)} tokens live")
     if half_filled != len(marking.joins):
         raise Corrupt(f"{half_filled} half-filled joins are counted, and there are {len(marking.joins)}")
-    for name, value in context.items():
-        _add_value(marking, name.decode(), value)
     return marking
+
+
+class RunHead(NamedTuple):
+    """The field ``h`` of a run (lua/includes/runs.lua)."""
+
+    phase: RunPhase
+    counter: int
+    seq: int
+    half_filled: int
+    retries: int
+    ir_hash: str
+
+    @classmethod
+    def read(cls, text: str) -> RunHead:
+        """Raises ValueError."""
+        phase, counter, seq, half_filled, retries, ir_hash = text.split("|")
+        return cls(RunPhase(phase), int(counter), int(seq), int(half_filled), int(retries), ir_hash)
 
 
 def read_token_record(record: str) -> Token:
@@ -103,21 +105,20 @@ def read_join_record(record: str) -> JoinRecord:
     )
 
 
-def _add_value(marking: Marking, field: str, value: bytes) -> None:
-    """One context value (``plan.context_field``)."""
-    if field == "in":
-        marking.input = value
-    elif field[0] == "l":
-        marking.last[parse_token_key(field[1:])] = int(value)
-    elif field != "out":
-        kept = {"o": marking.outputs, "i": marking.inputs, "e": marking.errors, "s": marking.statuses}.get(field[0])
-        if kept is None:
-            raise Corrupt(f"the context has a field {field!r}")
-        kept[parse_token_key(field[1:])] = value
-
-
-def _set_phase(marking: Marking, value: bytes) -> None:
-    marking.phase = RunPhase(value.decode())
+def _add(marking: Marking, kind: str, key: str, value: bytes) -> None:
+    """One field that belongs to a token, a join or a value (``plan.context_field``)."""
+    place = parse_token_key(key)
+    kept = {"o": marking.outputs, "i": marking.inputs, "e": marking.errors, "s": marking.statuses}.get(kind)
+    if kept is not None:
+        kept[place] = value
+    elif kind == "t":
+        marking.tokens[place] = read_token_record(value.decode())
+    elif kind == "j":
+        marking.joins[place] = read_join_record(value.decode())
+    elif kind == "l":
+        marking.last[place] = int(value)
+    else:
+        raise Corrupt(f"the run has a field {kind + key!r}")
 
 
 def _set_reason(marking: Marking, value: bytes) -> None:
@@ -128,19 +129,19 @@ def _set_error(marking: Marking, value: bytes) -> None:
     marking.error = value
 
 
-def _set_seq(marking: Marking, value: bytes) -> None:
-    marking.seq = int(value)
-
-
 def _set_command(marking: Marking, value: bytes) -> None:
     marking.command = int(value)
 
 
-_HEAD: dict[str, Callable[[Marking, bytes], None]] = {
-    "st": _set_phase,
+def _set_input(marking: Marking, value: bytes) -> None:
+    marking.input = value
+
+
+_FIELDS: dict[str, Callable[[Marking, bytes], None]] = {
     "why": _set_reason,
     "err": _set_error,
-    "seq": _set_seq,
     "cmd": _set_command,
+    "in": _set_input,
 }
-"""The fields of the run hash that a marking has; the others are ``n`` and ``jn`` (checked), IR and times."""
+_IGNORED = frozenset({"at", "end", "fin", "out"})
+"""Times, and the end itself, which a marking has not."""

@@ -133,6 +133,13 @@ class Plan:
         cursor = ("e", START_KEY, start_ready(following)) if following >= 0 else ()
         return (*self.words(effects), *cursor)
 
+    @cached_property
+    def ending(self) -> tuple[str, ...]:
+        """The operation that names what the run's output reads, for transitions after which nothing may be left."""
+        fields = self.output_reads()
+        is_plain = len(fields) <= READS_MAX and not any(field.startswith("?") for field in fields)
+        return ("z", " ".join(fields)) if is_plain else ()
+
     def words(self, effects: Iterable[Effect]) -> list[str]:
         """Return the operations that apply ``effects`` in order (lua/includes/transitions.lua)."""
         words: list[str] = []

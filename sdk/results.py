@@ -127,13 +127,13 @@ class Results:
 
     async def _from_redis(self, run_id: str, number: int) -> RunResult | None:
         partition = self._keys.partition(number)
-        head = await self._redis.hmget(partition.run(run_id), ["st", "end", "err", "at", "fin", "n"])
-        phase, end, error, at, finished, _ = (None if value is None else value.decode() for value in head)
-        if phase is None:
+        head = await self._redis.hmget(partition.run(run_id), ["h", "end", "err", "at", "fin", "out"])
+        content = head.pop()
+        is_known, end, error, at, finished = (None if value is None else value.decode() for value in head)
+        if is_known is None:
             return None
         output = None
         if end == "COMPLETED":
-            content = await self._redis.hget(partition.context(run_id), "out")
             if content is None:
                 return None
             if is_reference(content):

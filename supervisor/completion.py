@@ -5,7 +5,8 @@ The script that brings the counter to zero says so on the ``done`` stream; a swe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import anyio
 import asyncpg
@@ -54,6 +55,17 @@ EVENT = {
 }
 _error = msgspec.json.Decoder(ErrorInfo)
 log = structlog.get_logger()
+
+
+class _Done(NamedTuple):
+    """A run whose counter is zero. ``entry``: its id in ``done``, or nothing. ``values``: what its output reads, by
+    field, where the entry says it.
+    """
+
+    entry: str
+    run_id: str
+    ir_hash: str
+    values: Mapping[bytes, bytes] | None = None
 
 
 class Completion:
@@ -139,7 +151,7 @@ class Completion:
             ids = [key.decode().removeprefix(self._partition.run("")) for key in found]
             looks = await look_at_runs(self._redis, self._partition, [(run_id, "") for run_id in ids])
             lost = [
-                ("", run_id, look.ir_hash)
+                _Done("", run_id, look.ir_hash)
                 for run_id, look in zip(ids, looks, strict=True)
                 if look.phase in ("R", "D") and look.counter == 0
             ]
@@ -147,8 +159,8 @@ class Completion:
             if not cursor or anyio.current_time() > until:
                 return int(cursor)
 
-    async def _end_some(self, entries: list[tuple[str, str, str]]) -> None:
-        """End runs, given as (entry id in ``done``, run, IR). A run that cannot be ended leaves the others alone."""
+    async def _end_some(self, entries: Sequence[_Done]) -> None:
+        """End runs. A run that cannot be ended leaves the others alone."""
         if not entries:
             return
         try:
@@ -165,25 +177,39 @@ class Completion:
             except (RedisError, OSError) as error:
                 if not isinstance(error, ResponseError):
                     raise
-                log.error("completion_impossible", run_id=one[1], error=str(error))
+                log.error("completion_impossible", run_id=one.run_id, error=str(error))
             except Exception:
-                log.exception("completion_impossible", run_id=one[1])
+                log.exception("completion_impossible", run_id=one.run_id)
 
-    async def _end_all(self, entries: list[tuple[str, str, str]]) -> None:
-        """Two round trips for all of them."""
-        plans = [await self._catalog.plan(ir_hash) for _, _, ir_hash in entries]
-        wanted = [(run_id, " ".join(plan.output_reads())) for (_, run_id, _), plan in zip(entries, plans, strict=True)]
-        looks = await look_at_runs(self._redis, self._partition, wanted)
+    async def _end_all(self, entries: Sequence[_Done]) -> None:
+        """One round trip for all of them, and one more where an entry does not bring what the output reads."""
+        plans = [await self._catalog.plan(done.ir_hash) for done in entries]
+        looks = await self._look(entries, plans)
         words: list[Word] = [DONE_GROUP]
-        for (entry, run_id, _), plan, look in zip(entries, plans, looks, strict=True):
-            words += await self._end(entry, run_id, plan, look)
+        for done, plan, look in zip(entries, plans, looks, strict=True):
+            words += await self._end(done.entry, done.run_id, plan, look)
         reach("before_mark")
         verdicts = await finish_runs(self._redis, self._partition, words)
         reach("after_mark")
         self.ended += verdicts.count("A")
-        for (_, run_id, _), verdict in zip(entries, verdicts, strict=True):
+        for done, verdict in zip(entries, verdicts, strict=True):
             if verdict == "N":
-                log.warning("completion_premature", run_id=run_id)
+                log.warning("completion_premature", run_id=done.run_id)
+
+    async def _look(self, entries: Sequence[_Done], plans: Sequence[Plan]) -> list[RunLook]:
+        """Return the state of each run, from its entry where that says it."""
+        looks: list[RunLook | None] = []
+        wanted: list[tuple[str, str]] = []
+        for done, plan in zip(entries, plans, strict=True):
+            fields = plan.output_reads()
+            if done.values is None:
+                wanted.append((done.run_id, " ".join(fields)))
+                looks.append(None)
+            else:
+                values = [done.values.get(field.encode()) for field in fields]
+                looks.append(RunLook("R", 0, done.ir_hash, "", None, values))
+        found = iter(await look_at_runs(self._redis, self._partition, wanted) if wanted else ())
+        return [look if look is not None else next(found) for look in looks]
 
     async def _end(self, entry: str, run_id: str, plan: Plan, look: RunLook) -> list[Word]:
         status = STATUS.get(look.reason, "FAILED")
@@ -209,10 +235,10 @@ class Completion:
         return await load_payload(self._redis, self._keys, value)
 
 
-def _read_done(entries: Sequence[StreamEntry]) -> list[tuple[str, str, str]]:
-    """Return (entry id, run, IR); what is no word about a run is left alone."""
+def _read_done(entries: Sequence[StreamEntry]) -> list[_Done]:
+    """What is no word about a run is left alone."""
     return [
-        (entry, fields[b"r"].decode(), fields[b"i"].decode())
+        _Done(entry, fields[b"r"].decode(), fields[b"i"].decode(), fields if b"o" in fields else None)
         for entry, fields in entries
         if b"r" in fields and b"i" in fields
     ]

@@ -9,8 +9,8 @@ local function is_broken(answer)
   return type(answer) == 'table' and answer.err ~= nil
 end
 
-local function find_value(ctx, field)
-  if string.sub(field, 1, 1) ~= '?' then return ask('HGET', ctx, field) end
+local function find_value(key, field)
+  if string.sub(field, 1, 1) ~= '?' then return ask('HGET', key, field) end
   -- "?o5~2~L7": node 5 in scope 2 . (the last iteration of loop 7 there)
   local name, scope
   for part in string.gmatch(string.sub(field, 2), '[^~]+') do
@@ -19,55 +19,65 @@ local function find_value(ctx, field)
     else
       local index = part
       if string.sub(part, 1, 1) == 'L' then
-        index = ask('HGET', ctx, 'l' .. string.sub(part, 2) .. (scope and ':' .. scope or ''))
+        index = ask('HGET', key, 'l' .. string.sub(part, 2) .. (scope and ':' .. scope or ''))
         if not index or is_broken(index) then return index end
       end
       scope = scope and scope .. '.' .. index or index
     end
   end
-  return ask('HGET', ctx, name .. ':' .. scope)
+  return ask('HGET', key, name .. ':' .. scope)
 end
 
--- kept: what this call has written itself. Returns false where the context is no hash.
-local function read_values(ctx, reads, found, kept)
-  if reads == '' then return true end
-  if kept[reads] then
-    found[#found + 1] = kept[reads]
-    return true
-  end
-  if not string.find(reads, '?', 1, true) then
-    local fields = {}
+-- Returns {head fields..., values...}: the values of `wanted` and then of `reads`, in one call where none is a path.
+local function ask_fields(key, wanted, reads)
+  local fields, paths = wanted, string.find(reads, '?', 1, true)
+  if not paths then
     for field in string.gmatch(reads, '%S+') do fields[#fields + 1] = field end
-    local values = ask('HMGET', ctx, unpack(fields))
-    if is_broken(values) then return false end
-    for i = 1, #values do found[#found + 1] = values[i] end
-    return true
+    return ask('HMGET', key, unpack(fields))
   end
+  local found = #fields > 0 and ask('HMGET', key, unpack(fields)) or {}
+  if is_broken(found) then return found end
   for field in string.gmatch(reads, '%S+') do
-    local value = find_value(ctx, field)
-    if is_broken(value) then return false end
+    local value = find_value(key, field)
+    if is_broken(value) then return value end
     found[#found + 1] = value
   end
-  return true
+  return found
 end
 
 -- Returns {number of the stream, entry id, run, token, run's state, IR, record, values...}, or nil.
+-- An entry names what its token reads, so that all comes with one call; one that does not is as good.
 local function deliver(number, stream, id, fields)
   local run, token, fence
   if fields and fields[1] == 't' then run, token, fence = string.match(fields[2], '^([^|]+)|([^|]+)|(%d+)$') end
   if run then
-    local known, state, ir, record, kept = RUNS[run], nil, nil, nil, {}
-    if known and known.touched and known.val['t' .. token] ~= nil then
-      state, ir, record, kept = known.st, known.ir, known.val['t' .. token], known.kept
+    local key, name, known, values = BASE .. 'run:' .. run, 't' .. token, RUNS[run], nil
+    local reads, state, ir, record = fields[4], nil, nil, nil
+    if known and known.touched and known.val[name] ~= nil then
+      record, state, ir = known.val[name], known.st, known.ir
     else
-      local head = ask('HMGET', BASE .. 'run:' .. run, 'st', 'ir', 't' .. token)
-      if is_broken(head) then return nil end
-      state, ir, record = head[1], head[2], head[3]
+      local found = ask_fields(key, { 'h', name }, reads or '')
+      if is_broken(found) then return nil end
+      record = found[2]
+      if found[1] then
+        state, ir = string.match(found[1], '^(%a)|%d+|%d+|%d+|%d+|(.*)$')
+      end
+      if reads then values = found end
     end
     if record and (state == 'R' or state == 'D') and string.match(record, '^%d+') == fence then
-      local found = { number, id, run, token, state, ir, record }
-      local reads = string.match(record, '^[^|]*|[^|]*|[^|]*|[^|]*|[^|]*|[^|]*|[^|]*|[^|]*|([^|]*)')
-      return read_values(BASE .. 'ctx:' .. run, reads, found, kept) and found or nil
+      local token_found = { number, id, run, token, state, ir, record }
+      if values then
+        for i = 3, #values do token_found[5 + i] = values[i] end
+        return token_found
+      end
+      reads = reads or string.match(record, '|([^|]*)|[^|]*$')
+      if reads ~= '' then
+        local kept = known and known.kept[reads]
+        values = kept and { kept } or ask_fields(key, {}, reads)
+        if is_broken(values) then return nil end
+        for i = 1, #values do token_found[7 + i] = values[i] end
+      end
+      return token_found
     end
     if record and state == 'H' then return nil end
   end

@@ -1,26 +1,43 @@
--- flush: everything this call changes, in one go. Nothing is read from here on but entry ids.
--- Context values come first: they are the only keys whose type was not checked, and a failure here changes nothing else.
-local function flush()
-  for i = 1, #run_order do
-    local run = run_order[i]
-    if #run.ctx > 0 then redis.call('HSET', BASE .. 'ctx:' .. run.id, unpack(run.ctx)) end
+-- flush: everything this call changes, in one go. Nothing is read from here on but entry ids and what a completion says.
+
+-- The word that a run's counter is zero. Where the last transition has named what the run's output reads, and nothing
+-- went wrong, its values go along.
+local function tell_done(run)
+  local words = { 'r', run.id, 'i', run.ir }
+  if run.reads and run.st == 'R' then
+    local found = redis.call('HMGET', run.key, 'why', unpack(run.reads))
+    if not found[1] then
+      words[5], words[6] = 'o', ''
+      for i = 1, #run.reads do
+        if found[i + 1] then
+          words[#words + 1] = run.reads[i]
+          words[#words + 1] = found[i + 1]
+        end
+      end
+    end
   end
+  redis.call('XADD', DONE, '*', unpack(words))
+end
+
+local function flush()
   for i = 1, #emissions do
     local e = emissions[i]
-    local id = redis.call('XADD', e[5], '*', 't', e[1].id .. '|' .. e[2] .. '|' .. e[3])
-    set_field(e[1], 't' .. e[2], e[3] .. '|q|0|' .. id .. '|' .. e[4])
+    local token, ready = e[2], e[4]
+    local reads = string.match(ready, '|([^|]*)|[^|]*$')
+    local id
+    if reads == '' then
+      id = redis.call('XADD', e[5], '*', 't', e[1].id .. '|' .. token .. '|' .. e[3])
+    else
+      id = redis.call('XADD', e[5], '*', 't', e[1].id .. '|' .. token .. '|' .. e[3], 'r', reads)
+    end
+    set_field(e[1], 't' .. token, e[3] .. '|q|0|' .. id .. '|' .. ready)
   end
   for i = 1, #run_order do
     local run = run_order[i]
     if run.touched then
-      local set, gone = { 'n', text(run.n), 'seq', text(run.seq) }, {}
-      if run.st ~= run.was then
-        set[5], set[6] = 'st', run.st
-      end
-      if run.jn ~= run.had then
-        set[#set + 1] = 'jn'
-        set[#set + 1] = text(run.jn)
-      end
+      local set, gone = run.ctx, {}
+      set[#set + 1] = 'h'
+      set[#set + 1] = run.st .. '|' .. run.n .. '|' .. run.seq .. '|' .. run.jn .. '|' .. run.retries .. '|' .. run.ir
       for field in pairs(run.dirty) do
         local value = run.val[field]
         if value then
@@ -38,13 +55,9 @@ local function flush()
   for i = 1, #timers_gone do redis.call('ZREM', TIMERS, timers_gone[i]) end
   if #outbox > 0 then
     local sequence = redis.call('HINCRBY', META, 'pseq', 1)
-    local head = EPOCH .. ' ' .. text(sequence) .. ' ' .. text(NOW)
-    redis.call('XADD', OUTBOX, '*', 'h', head, unpack(outbox))
+    redis.call('XADD', OUTBOX, '*', 'h', EPOCH .. ' ' .. sequence .. ' ' .. NOW, unpack(outbox))
   end
-  for i = 1, #done do
-    local run = done[i]
-    redis.call('XADD', DONE, '*', 'r', run.id, 'i', run.ir)
-  end
+  for i = 1, #done do tell_done(done[i]) end
   for stream, ids in pairs(acked) do
     redis.call('XACK', stream, 'workers', unpack(ids))
     redis.call('XDEL', stream, unpack(ids))

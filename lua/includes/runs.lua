@@ -1,8 +1,11 @@
--- runs: the runs that this call touches. Everything is read first and changed here; flush_runs writes it.
+-- runs: the runs that this call touches. Everything is read first and changed here; flush writes it.
 local runs, run_order = {}, {}
 local emissions, timers_set, timers_gone, outbox, done = {}, {}, {}, {}, {}
 local acked = {}
 local FIRST_FENCE = nil
+
+-- The head of a run: status|counter|seq|half-filled joins|retries|IR hash.
+local HEAD = '^(%a)|(%d+)|(%d+)|(%d+)|(%d+)|(.*)$'
 
 -- field: one more field that is wanted, so that it comes with the same call.
 -- A key of another type is a halted run without a single field: pcall, so that it stops nobody else in this call.
@@ -10,13 +13,18 @@ local function open_run(id, field)
   local run = runs[id]
   if run then return run end
   local key = BASE .. 'run:' .. id
-  local head = redis.pcall('HMGET', key, 'st', 'n', 'seq', 'jn', 'ir', 'why', field)
-  local is_broken = head.err ~= nil
-  if is_broken then head = { 'H', false, false, false, false, false, false } end
-  run = { id = id, key = key, st = head[1], was = head[1], n = tonumber(head[2] or 0), seq = tonumber(head[3] or 0),
-    jn = tonumber(head[4] or 0), ir = head[5], why = head[6] or '', val = { [field] = head[7] }, dirty = {}, ctx = {},
-    kept = {}, is_broken = is_broken }
-  run.had = run.jn
+  local found = redis.pcall('HMGET', key, 'h', field)
+  run = { id = id, key = key, n = 0, seq = 0, jn = 0, retries = 0, ir = '', val = {}, dirty = {}, ctx = {}, kept = {} }
+  if found.err then
+    run.st, run.is_broken = 'H', true
+  else
+    run.val[field] = found[2]
+    if found[1] then
+      local st, n, seq, jn, retries, ir = string.match(found[1], HEAD)
+      run.st, run.n, run.seq, run.jn = st, tonumber(n), tonumber(seq), tonumber(jn)
+      run.retries, run.ir = tonumber(retries), ir
+    end
+  end
   runs[id] = run
   run_order[#run_order + 1] = run
   return run
@@ -48,7 +56,7 @@ local function stream_of(ready)
 end
 
 -- A record is "fence|place|deliveries|entry|ready"; ready is "kind|stream|attempt|extra|reads|live".
--- The entry id is known only when the entry is added: flush_runs completes the record.
+-- The entry id is known only when the entry is added: flush completes the record.
 local function enqueue(run, token, fence, ready)
   local stream = stream_of(ready)
   check_type(stream, 'stream')

@@ -11,9 +11,15 @@
 --   r due                                              give this token back, nothing happened
 --   s                                                  sweep what is parked
 --   n                                                  note: only the events; the token stays as it is
+--   z reads                                            if the run is complete now, its output reads these fields
+local function split(text)
+  local words = {}
+  for word in string.gmatch(text, '%S+') do words[#words + 1] = word end
+  return words
+end
+
 local function keep_first_error(run, reason, message)
-  if run.why == '' then
-    run.why = reason
+  if not get_field(run, 'why') then
     set_field(run, 'why', reason)
     set_field(run, 'err', message)
   end
@@ -94,6 +100,9 @@ local function apply_operations(run, codes, token, fence, record, from, to)
     elseif op == 'n' then
       stays = true
       i = i + 1
+    elseif op == 'z' then
+      run.reads = run.reads or split(ARGV[i + 1])
+      i = i + 2
     else
       error({ err = 'CORRUPT unknown operation ' .. tostring(op) })
     end
@@ -113,7 +122,7 @@ local function close_transition(run, count, blob, codes)
   end
   local events = count + #codes
   if events > 0 then
-    outbox[#outbox + 1] = run.id .. '|' .. text(run.seq + 1) .. '|' .. count .. '|' .. table.concat(codes, ';')
+    outbox[#outbox + 1] = run.id .. '|' .. (run.seq + 1) .. '|' .. count .. '|' .. table.concat(codes, ';')
     outbox[#outbox + 1] = blob
     run.seq = run.seq + events
   end

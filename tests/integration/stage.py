@@ -143,7 +143,7 @@ class Stage:
         """Do what the time-to-live of an ended run does in the end."""
         keys = self.client.keys.partition(0)
         assert await self.redis.ttl(keys.run(run_id)) > 0
-        assert await self.redis.delete(keys.run(run_id), keys.context(run_id)) >= 1
+        assert await self.redis.delete(keys.run(run_id)) == 1
 
     async def dismiss(self) -> None:
         """Tell all to stop; they end by themselves, and soon."""

@@ -7,6 +7,7 @@ from typing import Any
 import anyio
 import pytest
 
+from integration.heads import head_of
 from integration.stage import Stage, until
 
 pytestmark = pytest.mark.anyio
@@ -51,7 +52,7 @@ async def test_a_failure_drains_its_run(stage: Stage) -> None:
     assert withdrawn == ["parked"]
     keys = stage.client.keys.partition(0)
     assert await stage.redis.zcard(keys.timers) == 0
-    assert await stage.redis.hget(keys.run(run_id), "n") == b"0"
+    assert (await head_of(stage.redis, keys.run(run_id))).counter == 0
     assert (await stage.run(await stage.register({"id": "a", "type": "noop"}, id="fine"), 1)).output == {"a": 1}
 
 

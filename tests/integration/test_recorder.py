@@ -121,18 +121,18 @@ async def test_blobs_are_stored_before_the_event(
 async def test_keys_of_a_run_go_only_after_its_end_is_recorded(
     recorder: Recorder, redis: Redis, env_name: str, writer: Writer
 ) -> None:
-    """The final event's commit gives both keys a time-to-live; those of living runs have none."""
-    keys = [f"courante:{env_name}:{{0}}:{kind}:{run}" for run in ("run_a", "run_b") for kind in ("run", "ctx")]
+    """The final event's commit gives the run's key a time-to-live; those of living runs have none."""
+    keys = [f"courante:{env_name}:{{0}}:run:{run}" for run in ("run_a", "run_b")]
     for key in keys:
         await redis.set(key, "x")
     await writer.add(writer.fields("run_a", [started()]), writer.fields("run_b", [started()]))
     await recorder.record_batch()
-    assert [await redis.ttl(key) for key in keys] == [-1] * 4
+    assert [await redis.ttl(key) for key in keys] == [-1, -1]
     await writer.put("run_a", COMPLETED)
     await recorder.record_batch()
     times = [await redis.ttl(key) for key in keys]
-    assert all(50 < left <= 60 for left in times[:2])
-    assert times[2:] == [-1, -1]
+    assert 50 < times[0] <= 60
+    assert times[1] == -1
 
 
 async def test_trimming_waits_and_keeps_the_last_recorded_entry(

@@ -25,6 +25,7 @@ from courante.sdk.rules import EFFECTS_MAX
 from courante.sdk.scripts import BackPressure, Closed, finish_runs, release_timers, start_runs
 from courante.sdk.starting import apply_starts
 from courante.sdk.stores.commands import StartCommand
+from integration.heads import head_of, put_head
 from model.agreement import agree
 from model.compiled import plan_of
 from model.first_tests import node
@@ -37,7 +38,21 @@ FAILED = Failed(ErrorInfo(type="FatalError", message="no"))
 PARKED = Parked("+3600000")
 CHUNK = 1_000
 """Most tokens that one page of a sweep takes away."""
-OPERATION_WORDS = {"o": 3, "e": 3, "a": 8, "l": 3, "d": 4, "x": 2, "p": 3, "P": 4, "c": 2, "r": 2, "s": 1, "n": 1}
+OPERATION_WORDS = {
+    "o": 3,
+    "e": 3,
+    "a": 8,
+    "l": 3,
+    "d": 4,
+    "x": 2,
+    "p": 3,
+    "P": 4,
+    "c": 2,
+    "r": 2,
+    "s": 1,
+    "n": 1,
+    "z": 2,
+}
 
 
 @pytest.fixture
@@ -161,7 +176,7 @@ async def test_a_full_outbox_refuses_before_any_write(hands: Hands, redis: Redis
     assert (answer.verdicts, answer.tokens) == ("A", []), "over the soft limit work is applied and none is given"
 
 
-@pytest.mark.parametrize("name", ["outbox", "done", "timers", "worker", "queue", "context", "meta"])
+@pytest.mark.parametrize("name", ["outbox", "done", "timers", "worker", "queue", "meta"])
 async def test_a_key_of_another_type_is_refused_before_any_write(hands: Hands, redis: Redis, name: str) -> None:
     """F30. The transition ends one step, parks nothing, and keeps an output; the other is parked."""
     waiting = plan(node("a"), node("b", "a"), node("w"))
@@ -171,7 +186,6 @@ async def test_a_key_of_another_type_is_refused_before_any_write(hands: Hands, r
     key = {
         "worker": hands.at.worker(CONSUMER),
         "queue": hands.at.queue("default:normal"),
-        "context": hands.at.context(RUN),
     }.get(name) or str(getattr(hands.at, name))
     await redis.unlink(key)
     await redis.set(key, "something else")
@@ -238,10 +252,10 @@ async def test_a_counter_that_lies_halts_the_run(hands: Hands, redis: Redis) -> 
     """F59: it never goes below zero; nobody is handed a token of such a run."""
     await start(hands, CHAIN)
     transition = settle(await take_one(hands), CHAIN)
-    await redis.execute_command("HSET", hands.at.run(RUN), "n", "0")
+    await put_head(redis, hands.at.run(RUN), (await head_of(redis, hands.at.run(RUN)))._replace(counter=0))
     assert (await hands.advance([transition])).verdicts == "C"
-    state = await redis.execute_command("HMGET", hands.at.run(RUN), "st", "n")
-    assert state == [b"H", b"0"]
+    head = await head_of(redis, hands.at.run(RUN))
+    assert (head.phase, head.counter) == ("H", 0)
     assert await redis.execute_command("XLEN", hands.at.done) == 0
     with pytest.raises(Corrupt, match="the counter is 0, and 1 tokens live"):
         await read_marking(redis, hands.at, RUN)
@@ -317,7 +331,8 @@ async def test_a_sweep_of_120_000_parked_tokens_goes_in_chunks(hands: Hands, red
         records = {f"t{place}": "7|t|0|9999999999999|n|default:normal|1|||" for place in places}
         await redis.hset(hands.at.run(RUN), mapping=records)
         await redis.zadd(hands.at.timers, {f"{RUN}|{place}|7": 9_999_999_999_999 for place in places})
-    await redis.hincrby(hands.at.run(RUN), "n", count)
+    head = await head_of(redis, hands.at.run(RUN))
+    await put_head(redis, hands.at.run(RUN), head._replace(counter=head.counter + count))
     await hands.advance([settle(token, CHAIN, lambda _: FAILED)])
     await hands.events(CHAIN.node_ids, RUN)
     longest, calls, taken = 0.0, 0, 0

@@ -113,17 +113,17 @@ async def test_a_deleted_stream_of_words_is_made_again(stage: Stage, quick_sweep
 
 
 async def test_a_run_that_cannot_be_ended_stops_no_other(stage: Stage, quick_sweep: None) -> None:
-    """A run whose context was spoiled at the last moment stays, and the runs in the same batch end."""
+    """A run whose key was spoiled at the last moment stays, and the runs in the same batch end."""
     stage.worker()
     workflow = await stage.register(NOOP)
     ids = await stage.client.submit_many([Submission(workflow=workflow, input=number) for number in range(5)])
     keys = stage.client.keys.partition(0)
     await until(lambda: stage.redis.xlen(keys.done), lambda length: length == 5)
-    await stage.redis.set(keys.context(ids[2]), "spoiled")
+    await stage.redis.set(keys.run(ids[2]), "spoiled")
     stage.supervisor()
     good = [run_id for run_id in ids if run_id != ids[2]]
     assert {result.status for result in await stage.results(good)} == {"COMPLETED"}
-    assert await stage.redis.hget(keys.run(ids[2]), "st") == b"R"
+    assert await stage.redis.get(keys.run(ids[2])) == b"spoiled"
     assert (await stage.run(workflow, 9)).output == {"a": 9}
 
 
@@ -163,18 +163,18 @@ async def test_a_start_that_redis_never_heard_of_is_applied_once(stage: Stage, q
 
 
 async def test_a_start_that_cannot_be_applied_stops_no_other(stage: Stage, quick_reconciler: None) -> None:
-    """A start whose keys are spoiled is passed over, and those committed after it are started."""
+    """A start whose key is spoiled is passed over, and those committed after it are started."""
     workflow = await stage.register(NOOP)
     commands = [await command_of(stage, workflow, number) for number in range(3)]
     async with stage.client.pool.acquire() as conn:
         await insert_starts(conn, commands)
     keys = stage.client.keys.partition(0)
-    await stage.redis.set(keys.context(commands[0].run_id), "spoiled")
+    await stage.redis.set(keys.run(commands[0].run_id), "spoiled")
     stage.worker()
     stage.supervisor()
     results = await stage.results([command.run_id for command in commands[1:]])
     assert [result.output for result in results] == [{"a": 1}, {"a": 2}]
-    await stage.redis.delete(keys.context(commands[0].run_id))
+    await stage.redis.delete(keys.run(commands[0].run_id))
     assert (await stage.result(commands[0].run_id)).output == {"a": 0}
 
 

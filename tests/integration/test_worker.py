@@ -12,6 +12,7 @@ import anyio.lowlevel
 import pytest
 
 from courante.sdk.steps import Context
+from integration.heads import head_of
 from integration.stage import Stage, until
 
 pytestmark = pytest.mark.anyio
@@ -146,7 +147,7 @@ async def test_a_handler_that_a_worker_does_not_know_is_left_to_another(
 
     await until(record, lambda record: record is not None and b"|g|" in record)
     assert (await stage.client.result(run_id)).status == "RUNNING"
-    assert await stage.redis.hget(run, "n") == b"1"
+    assert (await head_of(stage.redis, run)).counter == 1
     stage.worker({"double": double})
     assert (await stage.result(run_id)).output == {"a": {"n": 2}}
     assert await stage.types(run_id) == ["run.started", "step.succeeded", "run.completed"]

@@ -104,7 +104,6 @@ class Hands:
         """Everything of a run and its partition that a refused call must leave as it was."""
         return [
             await self.redis.execute_command("HGETALL", self.at.run(run_id)),
-            await self.redis.execute_command("HGETALL", self.at.context(run_id)),
             await self.redis.execute_command("XLEN", self.at.outbox),
             await self.redis.execute_command("XLEN", self.at.done),
             await self.redis.execute_command("ZRANGE", self.at.timers, 0, -1, "WITHSCORES"),
