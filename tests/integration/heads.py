@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from courante.sdk.live_marking import RunHead
 from redis.asyncio import Redis
+
+from courante.sdk.live_marking import RunHead
 
 
 async def head_of(redis: Redis, run_key: str) -> RunHead:
