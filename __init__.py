@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from .compiler.normalize import normalize
     from .compiler.workflow import Workflow
     from .sdk.client import Client, RunResult
-    from .sdk.steps import Context, FatalError, step
+    from .sdk.steps import Context, step
+    from .sdk.user_errors import FatalError, HttpError, RetryableError
 
 __version__ = "0.1.0"
 
@@ -24,6 +25,8 @@ __all__ = [
     "Context",
     "Diagnostic",
     "FatalError",
+    "HttpError",
+    "RetryableError",
     "RunResult",
     "Workflow",
     "__version__",
@@ -36,7 +39,9 @@ _PLACES = {
     "Client": ".sdk.client",
     "Context": ".sdk.steps",
     "Diagnostic": ".compiler.diagnostics",
-    "FatalError": ".sdk.steps",
+    "FatalError": ".sdk.user_errors",
+    "HttpError": ".sdk.user_errors",
+    "RetryableError": ".sdk.user_errors",
     "RunResult": ".sdk.client",
     "Workflow": ".compiler.workflow",
     "compile_workflow": ".compiler.analysis.build",

@@ -148,6 +148,7 @@ def make_worker(services: Services, steps: Steps, queues: list[str]) -> Worker:
         build=__version__,
         outbox_soft_max=settings.outbox_entries_soft,
         outbox_hard_max=settings.outbox_entries_hard,
+        retry_after_ms_max=settings.retry_after_ms_max,
     )
 
 

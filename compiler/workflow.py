@@ -46,6 +46,15 @@ class OnFailure(StrEnum):
     CONTINUE = "continue"
 
 
+class FailureClass(StrEnum):
+    """The words of ``retry.on`` that are no HTTP status (``503``, ``5xx``) and no name of an exception type."""
+
+    NETWORK = "network"
+    TIMEOUT = "timeout"
+    OUTPUT_INVALID = "output_invalid"
+    ERROR = "error"
+
+
 class Join(msgspec.Struct, frozen=True, kw_only=True):
     """``n`` is 0 but for ``at_least``."""
 
@@ -54,7 +63,7 @@ class Join(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Retry(msgspec.Struct, frozen=True, kw_only=True):
-    """``max_attempts`` counts every try, from 1. Times in ms."""
+    """``max_attempts`` counts every try, from 1. Times in ms. ``on``: which failures; empty: those by default."""
 
     max_attempts: int = 3
     base_ms: int = 1_000

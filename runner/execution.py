@@ -21,12 +21,13 @@ from ..sdk.keys import Keys, PartitionKeys
 from ..sdk.marking import TokenKind
 from ..sdk.payloads import INLINE_BYTES_MAX, PayloadMissing, PayloadTooLarge, is_reference, load_payload, store_payload
 from ..sdk.plan import READS_MAX, Plan
+from ..sdk.retry_after import RETRY_AFTER_MS_MAX
 from ..sdk.scopes import parse_token_key
 from ..sdk.scripts import Word, look_at_runs
 from ..sdk.step_context import StepError
 from ..sdk.steps import Steps
 from .nodes import AWAITED, INLINE
-from .outcomes import Failed, GivenBack, Outcome, Skipped, Succeeded, describe
+from .outcomes import Failed, GivenBack, Outcome, Skipped, Succeeded, failed
 from .plans import Plans
 from .settling import STARTED_AFTER_S, Settler, Transition
 from .work import Work
@@ -43,7 +44,15 @@ class Executor:
     """Runs the tokens of one lane. ``receive`` never blocks and never raises."""
 
     def __init__(
-        self, *, redis: Redis, keys: Keys, partition: PartitionKeys, consumer: str, plans: Plans, steps: Steps
+        self,
+        *,
+        redis: Redis,
+        keys: Keys,
+        partition: PartitionKeys,
+        consumer: str,
+        plans: Plans,
+        steps: Steps,
+        retry_after_ms_max: int = RETRY_AFTER_MS_MAX,
     ) -> None:
         self._redis = redis
         self._keys = keys
@@ -51,6 +60,7 @@ class Executor:
         self._consumer = consumer
         self._plans = plans
         self._steps = steps
+        self._retry_after_ms_max = retry_after_ms_max
         self._settler = Settler(consumer)
         self._running: dict[tuple[str, str], Work] = {}
         self._awaiting: dict[str, list[tuple[list[bytes], int]]] = {}
@@ -194,7 +204,8 @@ class Executor:
         self._start(work)
 
     def _failure(self, work: Work, error: BaseException) -> Failed:
-        return Failed(describe(error, work.node.id, work.attempt, self._consumer))
+        most_ms = self._retry_after_ms_max
+        return failed(error, work.node.id, work.attempt, self._consumer, retry_after_ms_max=most_ms)
 
     async def _read_fields(self, run_id: str, fields: list[str]) -> list[bytes | None]:
         """Fetch a wide node's context values."""

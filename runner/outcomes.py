@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from ..sdk.events import ErrorInfo
+from ..sdk.failures import FINAL, Failure, classify
+from ..sdk.retry_after import RETRY_AFTER_MS_MAX
 from ..sdk.step_context import StepError
 
 TYPE_MAX = 200
@@ -32,7 +34,10 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
+    """``error``: what the log keeps. ``failure``: what decides on another try."""
+
     error: ErrorInfo
+    failure: Failure = FINAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,25 +57,33 @@ class GivenBack:
 Outcome: TypeAlias = Succeeded | Skipped | Failed | Parked | GivenBack
 
 
-def describe(error: BaseException, node: str, attempt: int, worker: str) -> ErrorInfo:
-    """Return what the log keeps of an exception; texts are cut and made valid UTF-8."""
-    if isinstance(error, StepError):
-        return ErrorInfo(
-            type=_clean(error.type, TYPE_MAX),
-            message=_clean(str(error), MESSAGE_MAX),
-            node=node,
-            attempt=attempt,
-            worker=worker,
-        )
-    frames = "".join(_shortened(part) for part in tracebacks.format_exception(error))
-    return ErrorInfo(
-        type=_clean(type(error).__name__, TYPE_MAX),
+def failed(
+    error: BaseException, node: str, attempt: int, worker: str, *, retry_after_ms_max: int = RETRY_AFTER_MS_MAX
+) -> Failed:
+    """Return the outcome of an attempt that ended in an exception. Texts are cut and made valid UTF-8."""
+    failure = classify(error, retry_after_ms_max=retry_after_ms_max)
+    code = error.type if isinstance(error, StepError) else ""
+    info = ErrorInfo(
+        type=_clean(code or type(error).__name__, TYPE_MAX),
         message=_clean(_text_of(error), MESSAGE_MAX),
+        kind=failure.kind,
+        failure_class=failure.name,
         node=node,
         attempt=attempt,
         worker=worker,
-        traceback=_clean(frames[-TRACEBACK_MAX:], TRACEBACK_MAX),
+        traceback="" if code else _traceback_of(error),
     )
+    return Failed(info, failure)
+
+
+def describe(error: BaseException, node: str, attempt: int, worker: str) -> ErrorInfo:
+    """Return what the log keeps of an exception."""
+    return failed(error, node, attempt, worker).error
+
+
+def _traceback_of(error: BaseException) -> str:
+    frames = "".join(_shortened(part) for part in tracebacks.format_exception(error))
+    return _clean(frames[-TRACEBACK_MAX:], TRACEBACK_MAX)
 
 
 def _shortened(part: str) -> str:

@@ -19,6 +19,7 @@ from redis.exceptions import RedisError
 from ..sdk.clock import read_clock
 from ..sdk.connections import connect_alone, connect_redis
 from ..sdk.keys import Keys
+from ..sdk.retry_after import RETRY_AFTER_MS_MAX
 from ..sdk.scripts import OUTBOX_HARD_MAX, OUTBOX_SOFT_MAX, QUEUE_GROUP
 from ..sdk.steps import Steps
 from .execution import Executor
@@ -50,6 +51,7 @@ class Worker:
         build: str = "",
         outbox_soft_max: int = OUTBOX_SOFT_MAX,
         outbox_hard_max: int = OUTBOX_HARD_MAX,
+        retry_after_ms_max: int = RETRY_AFTER_MS_MAX,
     ) -> None:
         self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._url = redis_url
@@ -62,6 +64,7 @@ class Worker:
         self._concurrency = concurrency
         self._slots = [Slots((concurrency + pair) // pairs) for pair in range(pairs)]
         self._limits = (outbox_soft_max, outbox_hard_max)
+        self._retry_after_ms_max = retry_after_ms_max
         self._redis = connect_redis(redis_url)
         self._lanes: list[Lane] = []
         self._alone: list[Redis] = []
@@ -104,6 +107,7 @@ class Worker:
             consumer=self.name,
             plans=plans,
             steps=self._steps,
+            retry_after_ms_max=self._retry_after_ms_max,
         )
         return Lane(
             redis=self._redis,

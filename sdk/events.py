@@ -34,10 +34,16 @@ FACTS_VERSION = 1
 
 
 class ErrorInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Why a step failed. ``type``: the class or code; ``traceback``: the last frames, cut to a limit."""
+    """Why a step failed. ``type``: the name of the exception, or the code. ``traceback``: the last frames.
+
+    ``kind``: retryable or fatal, where the document does not say. ``failure_class``, JSON ``class``: network, timeout,
+    an HTTP status, output_invalid or error. Both are empty in older logs, and where it was no step that failed.
+    """
 
     type: str
     message: str
+    kind: str = ""
+    failure_class: str = msgspec.field(default="", name="class")
     node: str = ""
     attempt: int = 0
     worker: str = ""

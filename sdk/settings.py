@@ -21,6 +21,7 @@ from msgspec import Meta
 
 from ..compiler.diagnostics import did_you_mean
 from .fault_points import VARIABLE as FAULT_VARIABLE
+from .retry_after import RETRY_AFTER_MS_MAX
 
 FILE_NAME = "courante.toml"
 PREFIX = "COURANTE_"
@@ -59,6 +60,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     payload_bytes_max: Annotated[int, Meta(ge=_KIB, le=512 * _MIB)] = 16 * _MIB
     outbox_entries_soft: Annotated[int, Meta(ge=1)] = 50_000
     outbox_entries_hard: Annotated[int, Meta(ge=1)] = 100_000
+    retry_after_ms_max: Annotated[int, Meta(ge=0, le=7 * 86_400_000)] = RETRY_AFTER_MS_MAX
     keeper_linger_s: Annotated[float, Meta(ge=0, le=86_400)] = 10.0
 
     def show(self) -> dict[str, str | int | float | bool | None]:

@@ -1,7 +1,8 @@
 """Steps: user functions that nodes of type ``function`` call, by name.
 
 A function takes nothing, its input, or its input and a ``Context``; it returns a JSON value. ``async`` functions run
-on the worker's loop, plain ones in a thread. Raise ``FatalError`` for what no retry can mend.
+on the worker's loop, plain ones in a thread. Raise ``FatalError`` for what no retry can mend; any exception is a
+failure of the attempt, and judged by its type (docs/reference/errors.md).
 """
 
 from __future__ import annotations
@@ -11,11 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar, overload
 
+from .user_errors import FatalError, HttpError, RetryableError
+
+__all__ = ["REGISTRY", "Context", "FatalError", "HttpError", "RetryableError", "Step", "Steps", "step"]
 F = TypeVar("F", bound=Callable[..., Any])
-
-
-class FatalError(Exception):
-    """The step fails for good: trying again would not help."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,17 @@ INT64 = st.integers(-(2**63), 2**63 - 1)
 JSON = st.recursive(
     st.none() | st.booleans() | INT64 | TEXT, lambda inner: st.lists(inner) | st.dictionaries(TEXT, inner)
 )
-ERRORS = st.builds(ErrorInfo, type=TEXT, message=TEXT, node=TEXT, attempt=INT64, worker=TEXT, traceback=TEXT)
+ERRORS = st.builds(
+    ErrorInfo,
+    type=TEXT,
+    message=TEXT,
+    kind=TEXT,
+    failure_class=TEXT,
+    node=TEXT,
+    attempt=INT64,
+    worker=TEXT,
+    traceback=TEXT,
+)
 FACTS = st.builds(
     Facts,
     type=TEXT,
