@@ -29,3 +29,13 @@ def parts(seen: dict[str, dict[str, str]]) -> list[str]:
 @step("campaign.assemble")
 def assemble(words: list[str]) -> str:
     return " for ".join(words)
+
+
+@step("lead.validate")
+def validate(lead: dict[str, str]) -> dict[str, object]:
+    return {"email": lead["email"], "score": 0}
+
+
+@step("cas://sha256:lead.enrich")
+def enrich(lead: dict[str, int]) -> dict[str, int]:
+    return {**lead, "score": lead["score"] + 15}

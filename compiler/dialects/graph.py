@@ -16,6 +16,7 @@ from ..findings import Findings
 from ..node_fields import NODE_FIELDS
 from ..reading import missing_field, wrong_type
 from ..workflow import Json
+from .graph_config import CODE, put_work
 from .translation import (
     Fields,
     Translation,
@@ -34,7 +35,7 @@ _ROOT_FIELDS = frozenset(
     {"id", "name", "description", "version", "tags", "nodes", "edges", "input", "output", "policy", "defaults"}
 )
 _NODE_FIELDS = frozenset(NODE_FIELDS) - {"depends_on", "rules", "default", "mode"} | {
-    "wait_for_all", "branch", "description",
+    "wait_for_all", "branch", "description", "timeout_ms", "config_ref",
 }  # fmt: skip
 _EDGE_FIELDS = frozenset({"from", "to", "condition", "when", "id", "label"})
 _LOOP = {"loop_back_to": "back_to", "max_iterations": "max_iterations", "timeout_path": "on_exhausted"}
@@ -45,13 +46,20 @@ _PLACES: dict[Path, Path] = {
     ("loop", "max_iterations"): ("config", "max_iterations"),
     ("loop", "on_exhausted"): ("config", "timeout_path"),
     ("join",): ("wait_for_all",),
+    ("timeout",): ("timeout_ms",),
+    ("retry", "base"): ("retry", "backoff_ms"),
+    ("retry", "factor"): ("retry", "backoff_multiplier"),
 }
 
 
 def translate_graph(value: Fields, findings: Findings) -> Translation:
     """Rewrite a document of the graph dialect. Faults that only the dialect can see go to ``findings``."""
     ignore_unknown(value, (), findings, _ROOT_FIELDS | {"metadata"})
-    document: Fields = {"courante": 1, "id": value["id"] if "id" in value else slug(value.get("name"))}
+    name = first_of({**as_fields(value.get("metadata")), **value}, "name")
+    if name is None and "id" not in value:
+        missing_field("id", (), findings, "or a name, of which the id is made")
+        name = "unnamed"
+    document: Fields = {"courante": 1, "id": value["id"] if "id" in value else slug(name)}
     names = ("name", "description", "input", "output", "policy", "defaults")
     move(value, document, {name: name for name in names})
     copy_metadata(value, document, ("version", "tags"))
@@ -95,8 +103,6 @@ class _Graph:
         left_out = {"config", "metadata", "loop", "type"}
         node: Fields = {name: written[name] for name in NODE_FIELDS if name in written and name not in left_out}
         copy_metadata(written, node, ("description",))
-        if "type" in written:
-            node["type"] = "noop" if kind in {"loop", "parallel", "aggregate"} else written["type"]
         config = dict(as_fields(written.get("config")))
         if not isinstance(written.get("config", {}), dict):
             wrong_type(self._findings, (*path, "config"), "an object", written["config"])
@@ -104,19 +110,9 @@ class _Graph:
             self._put_rules(node, written, config, path)
         if kind == "loop" or "loop" in written:
             self._put_loop(node, written, config, path)
-        if kind == "function" and "handler" not in config:
-            move(config, config, {"function": "handler", "name": "handler"})
         if kind == "parallel":
             self._add_edges(node, config.pop("branches", None), (*path, "config", "branches"))
-        if kind == "filter":
-            move(config, config, {"condition": "where", "expression": "where", "array": "items"})
-            config = {name: config[name] for name in config if name not in {"condition", "expression", "array"}}
-        if node.get("type") == "noop":
-            known: frozenset[str] = frozenset()
-            ignore_unknown(config, (*path, "config"), self._findings, known, lenient=True)
-            config = {}
-        if config:
-            node["config"] = config
+        put_work(node, written, config, path, self._findings)
         self._put_join(node, written, kind, path)
         return node
 
@@ -133,6 +129,11 @@ class _Graph:
         """Rules from ``branch``, the config, or the conditions on the node's edges."""
         place: Path = (*path, "branch") if "branch" in written else (*path, "config")
         branch = as_fields(written["branch"]) if "branch" in written else config
+        if branch.get("enabled") is False:
+            return
+        if branch.get("type", "conditional") != "conditional":
+            hint = "let the node say in its output where to go, and write rules on that"
+            self._findings.error("unknown_value", "branches are of the type 'conditional'", (*place, "type"), hint)
         routing: Fields = {name: branch[name] for name in ("default", "mode") if name in branch}
         if "rules" in branch:
             routing["rules"] = [
@@ -142,7 +143,7 @@ class _Graph:
             self._rules_of_edges(routing, source)
         for name in ("rules", "default", "mode"):
             config.pop(name, None)
-        if node.get("type") == "conditional":
+        if written.get("type") == "conditional":
             config.update(routing)
         else:
             node.update(routing)
@@ -181,9 +182,11 @@ class _Graph:
     def _put_loop(self, node: Fields, written: Fields, config: Fields, path: Path) -> None:
         place: Path = (*path, "loop") if "loop" in written else (*path, "config")
         fields = as_fields(written["loop"]) if "loop" in written else dict(config)
-        ignore_unknown(fields, place, self._findings, _LOOP_FIELDS)
+        known = _LOOP_FIELDS if "loop" in written else _LOOP_FIELDS | CODE
+        ignore_unknown(fields, place, self._findings, known)
         if "loop" not in written:
-            config.clear()
+            for name in config.keys() - CODE:
+                del config[name]
         if fields.get("enabled") is False:
             return
         loop: Fields = {"while": self._condition(fields.get("condition", True), (*place, "condition"))}
@@ -206,12 +209,13 @@ class _Graph:
         if not isinstance(condition, dict):
             return condition
         fields = cast("Fields", condition)
-        ignore_unknown(fields, path, self._findings, frozenset({"type", "expression"}))
+        ignore_unknown(fields, path, self._findings, frozenset({"type", "expression", "invert"}))
         if fields.get("type", "cel") != "cel":
             self._findings.error("unknown_value", "conditions are of the type 'cel'", (*path, "type"))
         if "expression" not in fields:
             missing_field("expression", path, self._findings)
-        return fields.get("expression", "false")
+        expression = fields.get("expression", "false")
+        return f"!({expression})" if fields.get("invert") is True else expression
 
     def _add_edges(self, node: Fields, targets: Json, path: Path) -> None:
         self._added += [({"from": node.get("id"), "to": target}, path) for target in as_items(targets)]

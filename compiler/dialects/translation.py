@@ -80,6 +80,11 @@ def origin_by(nodes_key: str, renamed: Mapping[Path, Path], top: Mapping[str, st
     return origin
 
 
+def in_ms(value: Json) -> Json:
+    """A number of ms as a native duration; anything else is left for the native reader to refuse."""
+    return f"{value}ms" if isinstance(value, int) and not isinstance(value, bool) else f"{value!r} ms"
+
+
 def slug(name: Json) -> Json:
     """A workflow id made of a name: ``Feed Discovery`` -> ``feed-discovery``. Other values are left as they are."""
     if not isinstance(name, str):

@@ -20,6 +20,7 @@ from .translation import (
     copy_metadata,
     first_of,
     ignore_unknown,
+    in_ms,
     move,
     origin_by,
     slug,
@@ -104,7 +105,7 @@ def _node(step: Fields, index: int, further: Fields, findings: Findings) -> Fiel
         node["retry"] = _retry(step["retryPolicy"], (*path, "retryPolicy"), findings)
     _put_cache(node, step, path, findings)
     if "timeoutMs" in step:
-        node["timeout"] = _ms(step["timeoutMs"])
+        node["timeout"] = in_ms(step["timeoutMs"])
     if "requiresApproval" in step:
         node["requires_approval"] = step["requiresApproval"]
     return node
@@ -136,9 +137,9 @@ def _retry(policy: Json, path: Path, findings: Findings) -> Json:
     retry: Fields = {}
     move(fields, retry, {"maxAttempts": "max_attempts", "factor": "factor"})
     if "backoffMs" in fields:
-        retry["base"] = _ms(fields["backoffMs"])
+        retry["base"] = in_ms(fields["backoffMs"])
     if "maxBackoffMs" in fields:
-        retry["max"] = _ms(fields["maxBackoffMs"])
+        retry["max"] = in_ms(fields["maxBackoffMs"])
     return retry
 
 
@@ -152,14 +153,9 @@ def _put_cache(node: Fields, step: Fields, path: Path, findings: Findings) -> No
         ignore_unknown(fields, (*path, name), findings, frozenset({"enabled", "scope", "ttlMs"}))
         cache = {"scope": fields.get("scope", "global")}
         if "ttlMs" in fields:
-            cache["ttl"] = _ms(fields["ttlMs"])
+            cache["ttl"] = in_ms(fields["ttlMs"])
         if fields.get("enabled", True) is False:
             return
     elif cache is True:
         cache = "global"
     node["cache"] = cache
-
-
-def _ms(value: Json) -> Json:
-    """A number of ms as a native duration; anything else is left for the native reader to refuse."""
-    return f"{value}ms" if isinstance(value, int) and not isinstance(value, bool) else f"{value!r} ms"

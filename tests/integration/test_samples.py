@@ -28,7 +28,13 @@ ONLY_READ = {
     "sequence_prompts": "sequence",
 }
 """Samples with nodes that this release does not run, and their dialect."""
-DIALECTS = {"relay": "relay", "typed_steps": "typed_steps", "graph": "graph", "sequence": "sequence"}
+DIALECTS = {
+    "relay": "relay",
+    "typed_steps": "typed_steps",
+    "graph": "graph",
+    "graph_tasks": "graph",
+    "sequence": "sequence",
+}
 
 pytestmark = pytest.mark.anyio
 
