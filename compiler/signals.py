@@ -55,8 +55,6 @@ def _choice(events: list[dict[str, Any]], path: Path, findings: Findings) -> Sig
                 message = "first_of has two times; only the shorter one could ever come"
                 findings.error("duplicate_event", message, (*path, index, "after"), "leave one of them out")
             after_ms = event["after"]
-    if not any("name" in event for event in events):
-        missing_field("name", path, findings, "first_of needs one signal at least; to wait for a time only: type wait")
     return Signal(names=tuple(names), after_ms=after_ms, is_choice=True)
 
 
@@ -64,7 +62,10 @@ def _first_of(value: Json, path: Path, findings: Findings) -> list[dict[str, Any
     written = read_list(value, path, findings)
     if len(written) > EVENTS_MAX:
         findings.error("out_of_range", f"first_of has {len(written)} events; at most {EVENTS_MAX}", path)
-    return [_event(each, (*path, index), findings) for index, each in enumerate(written[:EVENTS_MAX])]
+    events = [_event(each, (*path, index), findings) for index, each in enumerate(written[:EVENTS_MAX])]
+    if isinstance(value, list) and not any("name" in event or not event for event in events):
+        missing_field("name", path, findings, "first_of needs one signal at least; to wait for a time only: type wait")
+    return events
 
 
 def _event(value: Json, path: Path, findings: Findings) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """Wiring: every way of naming an edge, and every reference between nodes, resolved to edges that exist.
 
-``depends_on``, the targets of rules and ``edges:`` name normal edges; one pair is one edge. ``on_error`` and
-``on_exhausted`` name edges of their own kinds. Order: ``depends_on`` of each node in turn, routing targets of each
-node in turn, ``edges:``, then error edges and exhausted edges of each node in turn.
+``depends_on``, the targets of rules and ``edges:`` name normal edges; one pair is one edge. ``on_error``,
+``on_exhausted`` and ``while_waiting`` name edges of their own kinds. Order: ``depends_on`` of each node in turn, then
+routing targets, ``edges:``, and error edges, exhausted edges and milestone edges, each of one node after the other.
 """
 
 from __future__ import annotations
@@ -111,6 +111,11 @@ class _Wiring:
             for node in nodes
             if node.loop is not None
             for target in node.loop.on_exhausted
+        )
+        made.extend(
+            Edge(source=node.while_waiting, target=node.id, kind=EdgeKind.MILESTONE)
+            for node in nodes
+            if node.while_waiting is not None
         )
         return made
 

@@ -10,6 +10,8 @@ from ..diagnostics import Diagnostic, has_errors
 from ..ir import COPY_ENTER, COPY_ITEM, COPY_SLOT, Edge, Ir, Node, Region, RegionKind
 from ..workflow import EdgeKind, Join, JoinPolicy, Workflow
 from ..workflow import Node as Written
+from .bonds import check_bonds, check_scopes
+from .compensations import Compensations, find_compensations
 from .frontier import Frontiers, find_frontiers
 from .gates import Gates, insert_gates
 from .graph import Findings, Graph, build_graph, components, sort_graph
@@ -20,14 +22,13 @@ NODES_MAX = 100_000
 EDGES_MAX = 500_000
 ITERATIONS_MAX = 1_000_000
 
-RUNNABLE = frozenset({"function", "noop", "echo", "sleep", "wait", "transform", "filter", "conditional"})
+RUNNABLE = frozenset(
+    {"function", "noop", "echo", "sleep", "wait", "transform", "filter", "conditional", "approval", "signal"}
+)
 """Node types that this version's workers run. The others are part of the language, and refused at registration."""
 
-UNAVAILABLE = ("approval", "mutex", "while_waiting", "cancels", "compensate")
-"""Node fields that change what a run does, and that this version's workers do not know: refused, never ignored."""
-
-NOT_YET = frozenset({"type_not_available", "field_not_available"})
-"""Errors that do not keep the rest of the document from being checked."""
+NOT_YET = "type_not_available"
+"""The error that does not keep the rest of the document from being checked."""
 
 
 def compile_workflow(workflow: Workflow, *, nodes_key: str = "nodes") -> tuple[Ir | None, list[Diagnostic]]:
@@ -41,23 +42,31 @@ def compile_workflow(workflow: Workflow, *, nodes_key: str = "nodes") -> tuple[I
     if findings.found:
         return None, findings.found
     graph = build_graph(workflow)
+    compensations = find_compensations(graph, findings)
     _check_nodes(graph, findings)
-    is_sound = all(found.code in NOT_YET or not has_errors([found]) for found in findings.found)
-    if not sort_graph(graph, findings) or not is_sound:
+    is_sound = all(found.code == NOT_YET or not has_errors([found]) for found in findings.found)
+    if not sort_graph(graph, findings):
         return None, findings.found
-    if components(graph) > 1:
+    check_bonds(graph, findings, compensations)
+    if not is_sound:
+        return None, findings.found
+    if components(graph, compensations.undoes.items()) > 1:
         findings.add("disconnected", "parts of the graph are not connected", -1, nodes_key, warning=True)
     regions = find_regions(graph, findings)
     if regions is None:
         return None, findings.found
-    reads = Reads(graph, regions, findings, [NodeReads() for _ in workflow.nodes])
+    check_scopes(graph, regions, findings)
+    for compensation, undone in compensations.undoes.items():
+        regions.levels[compensation] = regions.levels[undone]
+        graph.phase[compensation] = graph.phase[undone]
+    reads = Reads(graph, regions, findings, compensations, [NodeReads() for _ in workflow.nodes])
     output_reads, terminals = reads.collect()
     if has_errors(findings.found):
         return None, findings.found
     gates = insert_gates(graph, regions, findings)
     for _ in gates.ids:
         reads.of.append(NodeReads())
-    parts = _Parts(workflow, graph, regions, gates, reads)
+    parts = _Parts(workflow, graph, regions, gates, reads, compensations)
     ir = Ir(
         workflow=workflow.id,
         name=workflow.name,
@@ -93,7 +102,6 @@ def _check_sizes(findings: Findings) -> None:
 
 def _check_nodes(graph: Graph, findings: Findings) -> None:
     nodes = findings.workflow.nodes
-    compensations = {node.compensate: node.id for node in nodes if node.compensate is not None}
     for number, node in enumerate(nodes):
         arity = len(graph.ins[number])
         if node.type not in RUNNABLE:
@@ -103,17 +111,6 @@ def _check_nodes(graph: Graph, findings: Findings) -> None:
                 number,
                 "type",
                 hint=f"it runs: {', '.join(sorted(RUNNABLE))}",
-            )
-        for name in UNAVAILABLE:
-            if getattr(node, name) and not (name == "approval" == node.type):
-                field = "requires_approval" if name == "approval" else name
-                message = f"this version does not know {field!r} yet: {node.id!r} would run without it"
-                findings.add("field_not_available", message, number, field)
-        if node.id in compensations and (arity or graph.outs[number]):
-            findings.add(
-                "compensation_has_edges",
-                f"{node.id!r} compensates {compensations[node.id]!r} and so can have no edges",
-                number,
             )
         if node.join is not None and node.join.policy is JoinPolicy.AT_LEAST and not 1 <= node.join.n <= max(arity, 1):
             findings.add(
@@ -135,7 +132,8 @@ def _check_nodes(graph: Graph, findings: Findings) -> None:
 def _warn_join(graph: Graph, findings: Findings, number: int) -> None:
     """Left-out policy where one in-edge can die by a choice and another cannot (token-rules, section 2)."""
     nodes = findings.workflow.nodes
-    if nodes[number].join is not None or len(graph.ins[number]) < 2 or nodes[number].type == "aggregate":
+    node = nodes[number]
+    if node.join is not None or node.while_waiting or len(graph.ins[number]) < 2 or node.type == "aggregate":
         return
     links = [graph.links[e] for e in graph.ins[number]]
     may_die = [
@@ -165,12 +163,21 @@ def _is_chosen(findings: Findings, source: int, target: int) -> bool:
 class _Parts:
     """The numbered pieces of one IR."""
 
-    def __init__(self, workflow: Workflow, graph: Graph, regions: Regions, gates: Gates, reads: Reads) -> None:
+    def __init__(
+        self,
+        workflow: Workflow,
+        graph: Graph,
+        regions: Regions,
+        gates: Gates,
+        reads: Reads,
+        compensations: Compensations,
+    ) -> None:
         self._workflow = workflow
         self._graph = graph
         self._regions = regions
         self._gates = gates
         self._reads = reads
+        self._compensations = compensations
         count = len(graph.ins)
         self._is_each = [self._join(n).policy is JoinPolicy.EACH and len(graph.ins[n]) > 1 for n in range(count)]
         self._is_join = [
@@ -189,13 +196,13 @@ class _Parts:
 
     def _join(self, node: int) -> Join:
         if node < len(self._workflow.nodes):
-            return self._workflow.nodes[node].join or Join()
+            written = self._workflow.nodes[node]
+            return Join(policy=JoinPolicy.EVERY) if written.while_waiting is not None else written.join or Join()
         return Join()
 
     def entries(self) -> tuple[int, ...]:
-        compensations = {node.compensate for node in self._workflow.nodes}
-        nodes = self._workflow.nodes
-        return tuple(n for n, ins in enumerate(self._graph.ins) if not ins and nodes[n].id not in compensations)
+        undoes = self._compensations.undoes
+        return tuple(n for n, ins in enumerate(self._graph.ins) if not ins and n not in undoes)
 
     def region(self, number: int) -> Region:
         area = self._regions.areas[number]
@@ -231,7 +238,8 @@ class _Parts:
             return self._gate(number)
         node = self._workflow.nodes[number]
         join = self._join(number)
-        outs = self._graph.outs[number]
+        outs = self._graph.ways_out(number)
+        index = self._graph.index
         reads = self._reads.of[number]
         dead_from, dead_to = self.frontiers.node[number]
         return Node(
@@ -246,7 +254,7 @@ class _Parts:
             join=join.policy if self._is_join[number] else None,
             join_need=1 if join.policy is JoinPolicy.ANY else join.n,
             is_each=self._is_each[number],
-            is_terminal=not outs,
+            is_terminal=not outs and number not in self._compensations.undoes,
             phase=self._graph.phase[number],
             input=node.input,
             when=node.when,
@@ -268,6 +276,11 @@ class _Parts:
             approval=node.approval,
             signal=node.signal,
             mutex=node.mutex or "",
+            compensate=self._compensations.of.get(number, -1),
+            compensates=self._compensations.undoes.get(number, -1),
+            waits_while=-1 if node.while_waiting is None else index[node.while_waiting],
+            cancels=tuple(index[name] for name in node.cancels),
+            milestones=tuple(self._graph.milestones.get(number, ())),
         )
 
     def _gate(self, number: int) -> Node:

@@ -6,6 +6,7 @@ Everything here is linear in nodes and edges. Findings go to a ``Findings``, whi
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from ..diagnostics import Diagnostic, Path, Severity
@@ -42,12 +43,16 @@ class Findings:
 
 @dataclass(slots=True)
 class Graph:
-    """``links``: forward edges in order. ``ins``/``outs``: link numbers per node. ``order``: topological."""
+    """``links``: forward edges in order. ``ins``/``outs``: link numbers per node. ``order``: topological.
+
+    ``milestones``: by source, the links that its parking decides; they are among its ``outs`` too.
+    """
 
     index: dict[str, int]
     links: list[Link]
     ins: list[list[int]]
     outs: list[list[int]]
+    milestones: dict[int, list[int]] = field(default_factory=lambda: {})
     order: list[int] = field(default_factory=lambda: [])
     phase: list[int] = field(default_factory=lambda: [])
 
@@ -57,19 +62,28 @@ class Graph:
     def targets(self, node: int) -> list[int]:
         return [self.links[e].target for e in self.outs[node]]
 
+    def ways_out(self, node: int) -> list[int]:
+        """Return the links that are decided when the node settles."""
+        if node not in self.milestones:
+            return self.outs[node]
+        return [e for e in self.outs[node] if self.links[e].kind is not EdgeKind.MILESTONE]
+
 
 def build_graph(workflow: Workflow) -> Graph:
     index = {node.id: i for i, node in enumerate(workflow.nodes)}
     links: list[Link] = []
     ins: list[list[int]] = [[] for _ in workflow.nodes]
     outs: list[list[int]] = [[] for _ in workflow.nodes]
+    milestones: dict[int, list[int]] = {}
     for edge in workflow.edges:
         source, target = index[edge.source], index[edge.target]
         number = len(links)
         links.append(Link(source, target, edge.kind, edge.when, source))
         outs[source].append(number)
         ins[target].append(number)
-    return Graph(index, links, ins, outs)
+        if edge.kind is EdgeKind.MILESTONE:
+            milestones.setdefault(source, []).append(number)
+    return Graph(index, links, ins, outs, milestones)
 
 
 def sort_graph(graph: Graph, findings: Findings) -> bool:
@@ -91,12 +105,13 @@ def sort_graph(graph: Graph, findings: Findings) -> bool:
         return True
     cycle = _find_cycle(graph, {node for node, n in enumerate(waiting) if n > 0})
     names = " -> ".join(repr(findings.id(node)) for node in [*cycle, cycle[0]])
-    findings.add(
-        "cycle",
-        f"the nodes form a cycle that no loop covers: {names}",
-        cycle[0],
-        hint="give the last node of the cycle a 'loop' with 'back_to' instead of an edge",
-    )
+    around = set(zip(cycle, [*cycle[1:], cycle[0]], strict=True))
+    bonds = [link for link in graph.links if link.kind is EdgeKind.MILESTONE and (link.source, link.target) in around]
+    hint = "give the last node of the cycle a 'loop' with 'back_to' instead of an edge"
+    if bonds:
+        parked, meanwhile = findings.id(bonds[0].source), findings.id(bonds[0].target)
+        hint = f"{meanwhile!r} runs only while {parked!r} waits: {parked!r} can not come after it"
+    findings.add("cycle", f"the nodes form a cycle that no loop covers: {names}", cycle[0], hint=hint)
     if not any(not ins for ins in graph.ins):
         findings.add("no_entry", "no node can start: every node has a predecessor", -1, findings.nodes_key)
     return False
@@ -116,8 +131,8 @@ def _find_cycle(graph: Graph, left: set[int]) -> list[int]:
     return cycle[first:] + cycle[:first]
 
 
-def components(graph: Graph) -> int:
-    """Return how many parts of the graph are not connected (edges taken both ways)."""
+def components(graph: Graph, bonds: Iterable[tuple[int, int]]) -> int:
+    """Return how many parts of the graph are not connected (edges and ``bonds`` taken both ways)."""
     part = list(range(len(graph.ins)))
 
     def find(node: int) -> int:
@@ -128,4 +143,6 @@ def components(graph: Graph) -> int:
 
     for link in graph.links:
         part[find(link.source)] = find(link.target)
+    for one, other in bonds:
+        part[find(one)] = find(other)
     return sum(1 for node in range(len(part)) if find(node) == node)

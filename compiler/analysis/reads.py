@@ -11,6 +11,7 @@ from ..diagnostics import did_you_mean
 from ..ir import FIXED, LAST, PREVIOUS, Read, ReadKind, RegionKind, Terminal
 from ..workflow import EdgeKind
 from .ancestors import Ancestors
+from .compensations import Compensations
 from .graph import Findings, Graph
 from .regions import Regions
 from .sites import AFTER, LOOP_FIELDS, RUN_FIELDS, Site, node_sites, output_references, site_references
@@ -56,6 +57,7 @@ class Reads:
     graph: Graph
     regions: Regions
     findings: Findings
+    compensations: Compensations
     of: list[NodeReads]
     wishes: list[Wish] = field(default_factory=lambda: [])
     _output_reads: list[Read] = field(default_factory=lambda: [])
@@ -88,7 +90,8 @@ class Reads:
                 self._edge_when(number)
         output = NodeReads()
         self._output(output)
-        ancestors = Ancestors(self.graph, ((wish.step, wish.reader) for wish in self.wishes))
+        place = self.compensations.place
+        ancestors = Ancestors(self.graph, ((wish.step, place(wish.reader)) for wish in self.wishes))
         for wish in self.wishes:
             self._grant(wish, ancestors)
         terminals = self._terminals(output)
@@ -96,13 +99,27 @@ class Reads:
         return self._output_reads, terminals
 
     def _sources(self, node: int) -> None:
+        """The declared predecessors; of a compensation, the node that it undoes. Who waits is none: no output."""
         for number in self.graph.ins[node]:
             link = self.graph.links[number]
+            if link.kind is EdgeKind.MILESTONE:
+                continue
             kind = ReadKind.ERROR if link.kind is EdgeKind.ERROR else ReadKind.OUTPUT
             read = Read(kind, link.origin, self._scope(node, link.origin, previous=False))
             self.of[node].sources.append((self.findings.id(link.origin), self.of[node].add(read)))
-        if not self.graph.ins[node]:
+        if node in self.compensations.undoes:
+            undone = self.compensations.undoes[node]
+            read = Read(ReadKind.OUTPUT, undone, self._scope(node, undone, previous=False))
+            self.of[node].sources.append((self.findings.id(undone), self.of[node].add(read)))
+        if not self.of[node].sources:
             self.of[node].add(Read(ReadKind.INPUT))
+        waiting = self._waits_while(node)
+        if waiting >= 0:
+            self.of[node].add(Read(ReadKind.TOKEN, waiting, self._scope(node, waiting, previous=False)))
+
+    def _waits_while(self, node: int) -> int:
+        name = self.findings.workflow.nodes[node].while_waiting
+        return -1 if name is None else self.graph.index[name]
 
     def _edge_when(self, number: int) -> None:
         link = self.graph.links[number]
@@ -167,8 +184,8 @@ class Reads:
         if reader == step and wish.after:
             self._check_own(wish)
             return
-        forward = reader != step and ancestors.leads(step, reader)
-        if not forward and not self._share_a_loop(reader, step):
+        forward = self._is_before(step, reader, ancestors)
+        if step in self.compensations.undoes or not (forward or self._share_a_loop(reader, step)):
             self.findings.add(
                 "step_cannot_have_run",
                 f"{self.findings.id(step)!r} cannot have run when {self.findings.id(reader)!r} reads it",
@@ -189,6 +206,13 @@ class Reads:
             return
         self._keep(step, wish.kind)
         self.of[reader].add(Read(wish.kind, step, self._scope(reader, step, previous=not forward)))
+
+    def _is_before(self, step: int, reader: int, ancestors: Ancestors) -> bool:
+        """Whether the step may have its output, in the reader's own iterations, when the reader starts."""
+        place = self.compensations.place(reader)
+        if step == place:
+            return place != reader
+        return step != self._waits_while(reader) and ancestors.leads(step, place)
 
     def _check_own(self, wish: Wish) -> None:
         """When a step has run it has its own output in hand, and nothing else of itself."""
@@ -232,6 +256,9 @@ class Reads:
                 output.add(Read(ReadKind.INPUT))
             elif root in ("steps", "tasks", "outputs") and rest and rest[0] in self.graph.index:
                 step = self.graph.index[rest[0]]
+                if step in self.compensations.undoes:
+                    message = f"{rest[0]!r} never runs in a run that has an output: it compensates"
+                    self.findings.add("step_cannot_have_run", message, -1, "output")
                 kind = FIELDS.get(rest[1], ReadKind.OUTPUT) if root != "outputs" and len(rest) > 1 else ReadKind.OUTPUT
                 self._keep(step, kind)
                 output.add(Read(kind, step, tuple(LAST for _ in self.regions.levels[step])))
@@ -244,9 +271,8 @@ class Reads:
         if workflow.output is not None:
             return []
         terminals: list[Terminal] = []
-        compensations = {node.compensate for node in workflow.nodes}
-        for node, outs in enumerate(self.graph.outs):
-            if outs or node >= len(workflow.nodes) or workflow.nodes[node].id in compensations:
+        for node in range(len(workflow.nodes)):
+            if self.graph.ways_out(node) or node in self.compensations.undoes:
                 continue
             scopes = self._terminal_scopes(node)
             reads = tuple(output.add(Read(ReadKind.OUTPUT, node, scope)) for scope in scopes)

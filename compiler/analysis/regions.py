@@ -81,8 +81,11 @@ def _each_levels(graph: Graph, findings: Findings) -> list[tuple[int, ...]]:
     for node in graph.order:
         sources = graph.sources(node)
         outer = levels[sources[0]] if sources else ()
-        for source in sources[1:]:
+        for number, source in zip(graph.ins[node][1:], sources[1:], strict=True):
             if levels[source] != outer:
+                if graph.links[number].kind is EdgeKind.MILESTONE:
+                    refuse_milestone(findings, source, node)
+                    break
                 findings.add(
                     "each_region_entered",
                     f"{findings.id(node)!r} joins paths of an 'each' region with paths from outside of it "
@@ -145,9 +148,13 @@ def _is_entered_at_its_head(graph: Graph, findings: Findings, entry: int, last: 
                 stack.append(target)
     ok = True
     for node in sorted(inside - {entry}):
-        for source in graph.sources(node):
+        for number in graph.ins[node]:
+            source = graph.links[number].source
             if source not in inside:
                 ok = False
+                if graph.links[number].kind is EdgeKind.MILESTONE:
+                    refuse_milestone(findings, source, node)
+                    continue
                 findings.add(
                     "loop_side_entry",
                     f"the edge {findings.id(source)!r} -> {findings.id(node)!r} enters the body of the loop "
@@ -166,7 +173,7 @@ def _maps(graph: Graph, findings: Findings) -> list[Area]:
     bodies: dict[int, list[int]] = {}
     aggregate_of: dict[int, int] = {}
     for node in graph.order:
-        stacks = {_stack_over(graph, findings, open_maps, e): graph.links[e].source for e in graph.ins[node]}
+        stacks = _stacks_over(graph, findings, open_maps, node)
         if len(stacks) > 1:
             names = ", ".join(repr(findings.id(source)) for source in stacks.values())
             findings.add(
@@ -190,7 +197,7 @@ def _maps(graph: Graph, findings: Findings) -> list[Area]:
         open_maps[node] = stack
         for outer in stack:
             bodies.setdefault(outer, []).append(node)
-        if stack and not graph.outs[node] and nodes[node].type != "map":
+        if stack and not graph.ways_out(node) and nodes[node].type != "map":
             findings.add(
                 "map_body_open",
                 f"{nodes[node].id!r} is in the body of the map {findings.id(stack[-1])!r} but does not lead to its "
@@ -199,6 +206,21 @@ def _maps(graph: Graph, findings: Findings) -> list[Area]:
                 hint="lead it to the aggregate",
             )
     return _map_areas(findings, bodies, aggregate_of)
+
+
+def _stacks_over(
+    graph: Graph, findings: Findings, open_maps: list[tuple[int, ...]], node: int
+) -> dict[tuple[int, ...], int]:
+    """Return the stacks of maps that lead to a node, each with a node that it comes from: one, where all is well."""
+    stacks: dict[tuple[int, ...], int] = {}
+    for number in graph.ins[node]:
+        link = graph.links[number]
+        stack = _stack_over(graph, findings, open_maps, number)
+        if link.kind is EdgeKind.MILESTONE and stacks and stack not in stacks:
+            refuse_milestone(findings, link.source, node)
+        else:
+            stacks[stack] = link.source
+    return stacks
 
 
 def _stack_over(graph: Graph, findings: Findings, open_maps: list[tuple[int, ...]], link: int) -> tuple[int, ...]:
@@ -275,4 +297,15 @@ def _refuse_each(findings: Findings, area: Area, over: Area) -> None:
         f"{findings.id(area.node)!r} joins 'each' inside the body of the {what} {findings.id(over.node)!r}",
         area.node,
         hint="put this part into a subflow",
+    )
+
+
+def refuse_milestone(findings: Findings, waiting: int, node: int) -> None:
+    findings.add(
+        "milestone_scope",
+        f"{findings.id(node)!r} runs while {findings.id(waiting)!r} waits, which is not in the same loop, map or "
+        "'each' region",
+        node,
+        "while_waiting",
+        hint="put both inside or both outside",
     )

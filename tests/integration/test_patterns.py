@@ -23,7 +23,7 @@ pytestmark = pytest.mark.anyio
 
 def cases(some: list[Case]) -> list[Any]:
     def marks(case: Case) -> list[pytest.MarkDecorator]:
-        refused = (AssertionError, AttributeError)
+        refused = (AssertionError, AttributeError, TimeoutError)
         return [pytest.mark.xfail(strict=True, raises=refused, reason=case.wait)] if case.wait else []
 
     return [pytest.param(case, id=case.name, marks=marks(case)) for case in some]

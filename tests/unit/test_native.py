@@ -24,6 +24,7 @@ from courante.compiler.workflow import (
     Retry,
     Routing,
     Rule,
+    Signal,
     Workflow,
 )
 
@@ -154,6 +155,10 @@ def test_the_sample_means_what_it_says() -> None:
         ),
         default=("reject",),
     )
+    assert by_id["review"].config == {}
+    assert by_id["review"].approval == Approval(
+        form={"type": "object"}, expires_ms=172_800_000, escalate_to="lead", escalate_ms=86_400_000
+    )
     assert by_id["refund"].cache == Cache(scope="run_only")
     assert by_id["reject"].metadata == {"x-colour": "red", "team": "a"}
     assert by_id["done"].join == Join(policy=JoinPolicy.AT_LEAST, n=2)
@@ -176,6 +181,7 @@ def test_edges_are_one_per_pair_and_kind_in_the_order_of_naming() -> None:
         ("reject", "done", EdgeKind.NORMAL, None),
         ("score", "apologise", EdgeKind.ERROR, None),
         ("poll", "done", EdgeKind.EXHAUSTED, None),
+        ("review", "score", EdgeKind.MILESTONE, None),
     ]
 
 
@@ -213,6 +219,83 @@ def test_durations(written: object, ms: int | None) -> None:
 def test_a_formatted_duration_is_read_back(ms: int) -> None:
     """Formatting loses nothing."""
     assert parse_duration(format_duration(ms)) == ms
+
+
+@pytest.mark.parametrize(
+    ("written", "approval"),
+    [
+        (True, Approval()),
+        (False, None),
+        ({}, Approval()),
+        ({"form": {"type": "object"}}, Approval(form={"type": "object"})),
+        ({"expires": "2d"}, Approval(expires_ms=172_800_000)),
+        ({"expires": 1, "escalate_to": "lead"}, Approval(expires_ms=1_000, escalate_to="lead", escalate_ms=500)),
+        ({"expires": "1ms", "escalate_to": "lead"}, Approval(expires_ms=1, escalate_to="lead", escalate_ms=1)),
+        ({"escalate_to": "lead", "escalate_after": "1h"}, Approval(escalate_to="lead", escalate_ms=3_600_000)),
+        ({"x-note": 1}, Approval()),
+    ],
+)
+def test_a_gate_is_a_word_or_an_object(written: Json, approval: Approval | None) -> None:
+    """``requires_approval`` says as much or as little as is wanted; who is told without a time is told halfway."""
+    assert only(requires_approval=written).approval == approval
+    if isinstance(written, dict):
+        of_type = only(type="approval", config=written)
+        assert (of_type.approval, of_type.config) == (approval, {"x-note": 1} if "x-note" in written else {})
+
+
+def test_a_node_says_no_to_the_gate_of_the_defaults() -> None:
+    """``defaults`` gives every node a gate, but for those that say no, and for approvals, which are one."""
+    nodes = [node("a"), node("b", requires_approval=False), node("c", type="approval", config={"expires": 1})]
+    workflow, found = normalize(small(*nodes, defaults={"requires_approval": {"expires": "1h"}}))
+    assert found == []
+    assert workflow is not None
+    gates = [each.approval for each in workflow.nodes]
+    assert gates == [Approval(expires_ms=3_600_000), None, Approval(expires_ms=1_000)]
+
+
+@pytest.mark.parametrize(
+    ("config", "signal"),
+    [
+        ({"name": "paid"}, Signal(names=("paid",))),
+        ({"name": "paid.now-1_A", "expires": "7d"}, Signal(names=("paid.now-1_A",), after_ms=604_800_000)),
+        ({"first_of": [{"name": "a"}]}, Signal(names=("a",), is_choice=True)),
+        (
+            {"first_of": [{"name": "b"}, {"after": 2}, {"name": "a"}]},
+            Signal(names=("b", "a"), after_ms=2_000, is_choice=True),
+        ),
+    ],
+)
+def test_a_signal_node_waits_for_names(config: Json, signal: Signal) -> None:
+    """One name, or the first of several and a time, in the order of the document."""
+    assert only(type="signal", config=config).signal == signal
+
+
+def test_times_of_waiting_are_fields_of_nodes_and_defaults() -> None:
+    """Waiting for a worker and for a sign of life have limits of their own."""
+    nodes = [node("a"), node("b", queue_timeout=2, heartbeat_timeout="1ms")]
+    defaults = {"queue_timeout": "1m", "heartbeat_timeout": "10s", "timeout": "1h"}
+    workflow, found = normalize(small(*nodes, defaults=defaults))
+    assert found == []
+    assert workflow is not None
+    times = [(each.timeout_ms, each.queue_timeout_ms, each.heartbeat_timeout_ms) for each in workflow.nodes]
+    assert times == [(3_600_000, 60_000, 10_000), (3_600_000, 2_000, 1)]
+
+
+@pytest.mark.parametrize(
+    ("written", "policy"),
+    [
+        ({"retry_budget": 0}, Policy(retry_budget=0)),
+        ({"stuck": {"after": "10m"}}, Policy(stuck_ms=600_000)),
+        ({"stuck": {"after": "10m", "action": "alert"}}, Policy(stuck_ms=600_000)),
+        ({"stuck": {"after": 1, "action": "fail"}}, Policy(stuck_ms=1_000, fails_when_stuck=True)),
+    ],
+)
+def test_the_policy_bounds_retries_and_standstill(written: Json, policy: Policy) -> None:
+    """A run may have a budget of retries, and a time after which standing still is told or fails it."""
+    workflow, found = normalize(small(node(), policy=written))
+    assert found == []
+    assert workflow is not None
+    assert workflow.policy == policy
 
 
 def test_routing_stands_on_any_node() -> None:

@@ -67,12 +67,23 @@ _loop = st.fixed_dictionaries(
     {"while": _when, "back_to": _ids},
     optional={"max_iterations": st.integers(1, 50), "on_exhausted": _targets, "delay": _durations},
 )
+_approvals = st.sampled_from(
+    [
+        NOTHING,
+        {"form": {"type": "object", "x-order": ["a"]}},
+        {"expires": "2d", "escalate_to": "lead"},
+        {"expires": 90, "escalate_to": "lead", "escalate_after": "1500ms", "x-why": 1},
+        {"escalate_to": "lead", "escalate_after": 1},
+    ]
+)
 _common: dict[str, st.SearchStrategy[Any]] = {
     "timeout": _durations,
+    "queue_timeout": _durations,
+    "heartbeat_timeout": _durations,
     "cache": st.sampled_from(["global", "run_only", False, {}, {"ttl": "1h"}, {"scope": "run_only", "ttl": 5}]),
     "queue": st.sampled_from(["gpu", "default"]),
     "priority": st.sampled_from(["high", "normal", "low"]),
-    "requires_approval": st.booleans(),
+    "requires_approval": st.booleans() | _approvals,
 }
 _attempts: st.SearchStrategy[Fields] = st.one_of(
     st.just(NOTHING),
@@ -86,6 +97,10 @@ TYPES: list[Fields] = [
     {"type": "sleep", "config": {"for": 0.012}},
     {"type": "transform", "config": {"mapping": {"a": 1, "b": "input.b"}}},
     {"type": "filter", "config": {"where": "item > 1"}},
+    {"type": "approval", "config": {"form": {"title": "{{ no template"}, "expires": "90s", "x-note": 1}},
+    {"type": "signal", "config": {"name": "paid", "x-note": {}}},
+    {"type": "signal", "config": {"name": "paid", "expires": 0.5}},
+    {"type": "signal", "config": {"first_of": [{"name": "a"}, {"after": "7d"}, {"name": "b"}]}},
     {"type": "conditional", "config": {"rules": [{"when": "true", "next": "a"}], "mode": "all"}},
 ]
 _types = st.sampled_from(TYPES)
@@ -106,6 +121,13 @@ _fields = st.fixed_dictionaries(
         "loop": _loop,
         "metadata": st.just({"k": [1]}),
         "x-note": st.just(1),
+    },
+)
+_limits: st.SearchStrategy[Fields] = st.fixed_dictionaries(
+    {},
+    optional={
+        "retry_budget": st.integers(0, 9),
+        "stuck": st.fixed_dictionaries({"after": _durations}, optional={"action": st.sampled_from(["alert", "fail"])}),
     },
 )
 _routings: st.SearchStrategy[Fields] = st.one_of(
@@ -134,6 +156,7 @@ def native_documents(draw: st.DrawFn) -> dict[str, Json]:
         document["defaults"] = {**draw(st.fixed_dictionaries({}, optional=_common)), **draw(_attempts)}
     if draw(st.booleans()):
         document["policy"] = {"on_failure": "continue", "timeout": draw(_durations), "max_parallel": 3}
+        document["policy"] |= draw(_limits)
     return document
 
 
@@ -159,6 +182,8 @@ def test_every_edge_is_there_once_and_every_naming_is_an_edge(document: dict[str
     wanted: set[tuple[str, str, str]] = {(edge["from"], edge["to"], "normal") for edge in document["edges"]}
     for node in workflow.nodes:
         wanted |= {(node.id, target, "error") for target in node.on_error}
+        if node.while_waiting is not None:
+            wanted.add((node.while_waiting, node.id, "milestone"))
         if node.loop is not None:
             wanted |= {(node.id, target, "exhausted") for target in node.loop.on_exhausted}
         if node.routing is not None:
