@@ -27,6 +27,7 @@ from .keys import Keys
 from .opening import open_partitions
 from .plan import Plan
 from .results import Results, RunResult
+from .schedules.face import Schedules
 from .scripts import OUTBOX_HARD_MAX, BackPressure, Closed, Late
 from .starting import StartWindow, apply_starts
 from .stores.commands import Accepted, Conflict, Duplicate, StartCommand, insert_starts
@@ -65,6 +66,7 @@ class Client:
         self.keys = Keys(env)
         self.pool: Pool
         self.catalog: Catalog
+        self.schedules: Schedules
         self._results: Results
 
     @classmethod
@@ -77,6 +79,7 @@ class Client:
             self.pool = await connect_postgres(self._database_url)
         self._stack.push_async_callback(self._close)
         self.catalog = Catalog(self._redis, self.pool, self.keys)
+        self.schedules = Schedules(self, self._redis)
         self._results = await self._stack.enter_async_context(
             Results(self._redis, self.pool, self.keys, self._partitions)
         )
@@ -135,6 +138,10 @@ class Client:
         )
         if durability == "redis":
             return (await self.submit_many([submission], durability="redis"))[0]
+        return await self.start(submission)
+
+    async def start(self, submission: Submission) -> str:
+        """Start a run and return its id, as ``submit`` does."""
         mine = _Pending(submission)
         self._pending.append(mine)
         try:

@@ -4,6 +4,9 @@ CouranteError (code, message, hint)
 ├── WorkflowNotFound      no such workflow or version
 ├── RunNotFound           no such run
 ├── InputInvalid          the input does not fit the workflow's schema, or is no JSON (problems)
+│   └── ScheduleInvalid   a schedule, or a request about one, that cannot be kept (problems)
+├── ScheduleNotFound      no such schedule
+├── ScheduleExists        a schedule of this id asks for something else
 ├── IdempotencyConflict   the key belongs to another request
 ├── ServiceUnavailable    Redis or Postgres cannot be reached, or refuses work for now
 └── DocumentInvalid       a document that does not compile (diagnostics)
@@ -43,6 +46,20 @@ class InputInvalid(CouranteError):
     def __init__(self, message: str, problems: Sequence[str] = (), *, hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.problems = tuple(problems)
+
+
+class ScheduleInvalid(InputInvalid):
+    """``problems``: a line per problem, with the name of its field."""
+
+    code = "schedule_invalid"
+
+
+class ScheduleNotFound(CouranteError):
+    code = "schedule_not_found"
+
+
+class ScheduleExists(CouranteError):
+    code = "schedule_exists"
 
 
 class IdempotencyConflict(CouranteError):

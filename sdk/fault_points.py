@@ -38,6 +38,8 @@ POINTS = frozenset(
         "after_reconcile",
         "before_timers",  # timers are about to be released
         "after_timers",
+        "before_tick",  # ticks of schedules are to be started, nothing is submitted
+        "after_tick",  # their runs are accepted, the ticks not yet marked
     }
 )
 

@@ -24,7 +24,7 @@ VERSION_MAX = 2**31 - 1
 class Submission(msgspec.Struct, frozen=True, kw_only=True):
     """One run to start. ``key``: the same key is the same run. ``tags``: words to find it by.
 
-    ``start_at``: not before; ``expires_at``: not started after it.
+    ``start_at``: not before; ``expires_at``: not started after it. ``trigger``: why it is started, a word of ours.
     """
 
     workflow: str
@@ -36,6 +36,7 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
     start_at: datetime | None = None
     expires_at: datetime | None = None
     traceparent: str | None = None
+    trigger: str = "initial"
 
 
 def check_texts(submission: Submission) -> None:
@@ -82,8 +83,9 @@ def start_command(env: str, partitions: int, submission: Submission, resolved: R
         idempotency_key=submission.key,
         by=submission.by,
         tags=submission.tags,
-        start_at=_utc("start_at", submission.start_at),
-        expires_at=_utc("expires_at", submission.expires_at),
+        trigger=submission.trigger,
+        start_at=to_utc("start_at", submission.start_at),
+        expires_at=to_utc("expires_at", submission.expires_at),
         traceparent=submission.traceparent,
     )
 
@@ -123,7 +125,7 @@ def _is_version(version: object) -> bool:
     return isinstance(version, int) and not isinstance(version, bool) and 1 <= version <= VERSION_MAX
 
 
-def _utc(name: str, at: datetime | None) -> datetime | None:
+def to_utc(name: str, at: datetime | None) -> datetime | None:
     """A time without an offset is the caller's local time, as everywhere in Python."""
     try:
         return None if at is None else at.astimezone(UTC)

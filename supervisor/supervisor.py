@@ -2,7 +2,7 @@
 
 intake (submissions -> commands -> runs), completion (counter zero -> end), timers, reconciler (committed starts that
 Redis has not heard of), recorder (outbox -> log and projections), registry (workers -> Postgres), watch (runs in which
-nothing happens any more), upkeep (partitions of the log for the months to come).
+nothing happens any more), schedules (what the clock starts), upkeep (partitions of the log for the months to come).
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from .intake import Intake
 from .reconciler import Reconciler
 from .recorder import TRANSIENT, Recorder
 from .registry import Registry
+from .schedules import Schedules
 from .timers import Timers
 from .upkeep import Upkeep
 from .watch import Watch
@@ -79,6 +80,7 @@ class Supervisor:
                         group.start_soon(recorder.run)
                         group.start_soon(Timers(redis, partition).run)
                         group.start_soon(Registry(redis, client.pool, client.keys, partition).run)
+                    group.start_soon(Schedules(client).run)
                     group.start_soon(Watch(redis, client.pool, client.keys.env).run)
                     group.start_soon(Upkeep(client.pool).run)
                     await self._stopping.wait()
