@@ -46,9 +46,12 @@ class Call:
     def settings_and_sources(self) -> tuple[Settings, dict[str, str]]:
         """Raises SettingsError."""
         if self._settings is None:
+            from ..sdk.redaction import REDACTOR
             from ..sdk.settings import load_settings
 
             self._settings = load_settings(self.flags)
+            for url in (self._settings[0].redis_url, self._settings[0].database_url):
+                REDACTOR.register_url(url or "")
         return self._settings
 
     def log(self, *, default_level: str | None = None) -> None:

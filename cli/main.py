@@ -147,8 +147,11 @@ def _failed(error: Exception, out: Output) -> int:
 
     known = explain(error)
     if known is None:
-        traceback.print_exception(error)
-        out.error("internal_error", f"{type(error).__name__}: {error}", "this is a fault of courante: please report it")
+        from ..sdk.redaction import REDACTOR
+
+        sys.stderr.write(REDACTOR.redact("".join(traceback.format_exception(error))))
+        message = REDACTOR.redact(f"{type(error).__name__}: {error}")
+        out.error("internal_error", message, "this is a fault of courante: please report it")
         return ExitCode.INVALID
     if known.exit_code == ExitCode.OK:
         return ExitCode.OK

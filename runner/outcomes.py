@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from ..sdk.events import ErrorInfo
 from ..sdk.failures import FINAL, Failure, classify
+from ..sdk.redaction import REDACTOR
 from ..sdk.retry_after import RETRY_AFTER_MS_MAX
 from ..sdk.step_context import StepError
 
@@ -60,12 +61,16 @@ Outcome: TypeAlias = Succeeded | Skipped | Failed | Parked | GivenBack
 def failed(
     error: BaseException, node: str, attempt: int, worker: str, *, retry_after_ms_max: int = RETRY_AFTER_MS_MAX
 ) -> Failed:
-    """Return the outcome of an attempt that ended in an exception. Texts are cut and made valid UTF-8."""
+    """Return the outcome of an attempt that ended in an exception.
+
+    In its texts secrets are masked; they are cut, and made valid UTF-8.
+    """
     failure = classify(error, retry_after_ms_max=retry_after_ms_max)
     code = error.type if isinstance(error, StepError) else ""
+    REDACTOR.reread()
     info = ErrorInfo(
         type=_clean(code or type(error).__name__, TYPE_MAX),
-        message=_clean(_text_of(error), MESSAGE_MAX),
+        message=_clean(REDACTOR.redact(_text_of(error)), MESSAGE_MAX),
         kind=failure.kind,
         failure_class=failure.name,
         node=node,
@@ -82,8 +87,15 @@ def describe(error: BaseException, node: str, attempt: int, worker: str) -> Erro
 
 
 def _traceback_of(error: BaseException) -> str:
-    frames = "".join(_shortened(part) for part in tracebacks.format_exception(error))
-    return _clean(frames[-TRACEBACK_MAX:], TRACEBACK_MAX)
+    """Return the end of the traceback. Only what is kept of it is read for secrets, before anything is cut."""
+    kept: list[str] = []
+    room = TRACEBACK_MAX
+    for part in reversed(tracebacks.format_exception(error)):
+        kept.append(_shortened(REDACTOR.redact(part)))
+        room -= len(kept[-1])
+        if room <= 0:
+            break
+    return _clean("".join(reversed(kept))[-TRACEBACK_MAX:], TRACEBACK_MAX)
 
 
 def _shortened(part: str) -> str:
