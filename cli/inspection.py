@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,11 +68,22 @@ async def inspect(services: Services) -> Inspection:
 async def require_safe(services: Services) -> Inspection:
     """Raises CliError where a server breaks what the engine promises."""
     found = await inspect(services)
-    errors = [problem for problem in found.problems if problem.severity is Severity.ERROR]
+    _refuse(found.problems)
+    return found
+
+
+async def require_safe_redis(services: Services) -> None:
+    """The same for whoever needs Redis only. Raises CliError."""
+    problems: list[Problem] = []
+    await _ask_redis(services, problems)
+    _refuse(problems)
+
+
+def _refuse(problems: Sequence[Problem]) -> None:
+    errors = [problem for problem in problems if problem.severity is Severity.ERROR]
     if errors:
         message = "\n".join(problem.message for problem in errors)
         raise CliError(ExitCode.SERVICE, errors[0].code, message, errors[0].hint)
-    return found
 
 
 async def _ask_redis(services: Services, problems: list[Problem]) -> RedisReport | None:

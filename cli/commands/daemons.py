@@ -16,7 +16,7 @@ from ..apps import load_apps
 from ..call import Call, service_options, setting_option, with_call
 from ..crew import make_worker
 from ..exits import CliError, ExitCode
-from ..inspection import require_safe
+from ..inspection import require_safe, require_safe_redis
 from ..presence import forget_supervisor
 from ..services import Services, database, open_services, run_async
 from ..signals import watch_signals
@@ -74,7 +74,7 @@ def read_queues(text: str) -> list[str]:
 
 
 async def _work(call: Call, services: Services, steps: Steps, queues: list[str], *, has_parent: bool) -> None:
-    await require_safe(services)
+    await require_safe_redis(services)
     worker = make_worker(services, steps, queues)
     await _serve(worker.run, worker.stop, worker.kill, has_parent=has_parent)
     call.out.json({"worker": worker.name, "applied": worker.applied, "refused": worker.refused})

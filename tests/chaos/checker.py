@@ -1,7 +1,7 @@
 """The checker: holds Redis, the log and the handlers' journal against what is promised. Imports nothing of the engine.
 
-``python -m chaos.checker --env E --accepted FILE --journal FILE`` prints one line for each finding and a last line of
-JSON that counts what was looked at; the exit code is 1 when there was a finding. Servers are those of
+``python -m chaos.checker --env E --accepted FILE --journal FILE`` prints a line per finding, at most 20, and a last
+line of JSON that counts what was looked at; the exit code is 1 when there was a finding. Servers are those of
 COURANTE_REDIS_URL and COURANTE_DATABASE_URL. O9, the model of the scripts, is in tests/model.
 
 --accepted: JSON, acknowledged runs and the kind of each. --excess: executions that faults explain, beyond the recorded.
@@ -36,6 +36,7 @@ from chaos.oracles.walk import Broken, GaveUp, Walk
 
 DRAIN_S = 20.0
 REPLAYED_AT_ONCE = 200
+SHOWN_MAX = 20
 
 
 @dataclass
@@ -62,7 +63,7 @@ def main() -> int:
     if given.keep_calm:
         calm = {kind: canonical(seen.log[run_id]) for run_id, kind in accepted.items() if run_id in seen.log}
         Path(given.keep_calm).write_text(json.dumps(calm))
-    for finding in findings:
+    for finding in findings[:SHOWN_MAX]:
         print(f"{finding.oracle} {finding.run or '-'}: {finding.what}")
     counted = {
         "runs": len(seen.log),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import anyio
@@ -67,10 +67,24 @@ class Process:
 
     async def wait(self, timeout_s: float = END_S) -> int:
         """Return its exit code once it has ended. Raises TimeoutError."""
-        with anyio.fail_after(timeout_s):
-            while (code := self.code) is None:  # noqa: ASYNC110 - there is nobody who would set an event
+        await self.until(lambda: self.code is not None, timeout_s)
+        assert self.code is not None
+        return self.code
+
+    async def until_frozen(self) -> None:
+        """Wait until it has stopped itself."""
+        await self.until(lambda: self.is_frozen)
+
+    async def until_said(self, words: str) -> None:
+        """Wait until these words are in its log, or it has ended."""
+        await self.until(lambda: self.code is not None or words in self.said())
+
+    async def until(self, holds: Callable[[], bool], timeout_s: float = END_S) -> None:
+        """Wait until something holds; a process says nothing by itself. Shows its log where it never does."""
+        with anyio.move_on_after(timeout_s):
+            while not holds():  # noqa: ASYNC110 - there is nobody who would set an event
                 await anyio.sleep(0.01)
-            return code
+        assert holds(), f"{self.log.name} after {timeout_s} s: exit code {self.code}\n{self.said()[-2000:]}"
 
     async def stop(self) -> int:
         """Ask it to end, and return its exit code."""

@@ -14,6 +14,7 @@ from collections.abc import AsyncGenerator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import anyio
 import asyncpg
@@ -93,6 +94,20 @@ class Site:
         self.members.append(made)
         return made
 
+    async def until_ready(self) -> None:
+        """Wait until everyone who was started is at work, or has ended."""
+        for member in self.members:
+            await member.until_said("_started")
+
+    async def until(self, command: str, key: str, wanted: int) -> None:
+        """Wait until Redis answers a count of a key with this number."""
+        found = -1
+        with anyio.move_on_after(PATIENCE_S):
+            while found != wanted:
+                found = int(str(await self.redis.do(command, key)))
+                await anyio.sleep(0.01)
+        assert found == wanted, f"{command} {key} says {found}"
+
     def environ(self, redis: Proxy | None = None, postgres: Proxy | None = None) -> dict[str, str]:
         """The environment of everything that is started here."""
         database_url = self.database_url
@@ -126,6 +141,10 @@ class Site:
                 return await client.submit(one.workflow, one.input, key=one.key)
             except ServiceUnavailable:
                 await anyio.sleep(0.1)
+
+    async def register(self, document: dict[str, Any]) -> None:
+        """A workflow that only one scenario has."""
+        await (await self.reach_client()).register(*compile_document(document))
 
     async def reach_client(self) -> Client:
         """The client of the harness; made when it is first needed."""

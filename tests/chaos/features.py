@@ -1,0 +1,11 @@
+"""Features that scenarios need and that are not there yet: each mark goes when its feature has come.
+
+Such a scenario is not run: it would wait for its runs until its patience ends.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+TAKEOVER = pytest.mark.xfail(run=False, strict=True, reason="leases of dead workers are not taken over yet")
+RECOVERY = pytest.mark.xfail(run=False, strict=True, reason="what Redis has lost is not rebuilt from the log yet")

@@ -1,0 +1,171 @@
+"""Workers in trouble: their tokens go on with somebody else, and what they do too late changes nothing."""
+
+from __future__ import annotations
+
+import anyio
+import pytest
+
+from chaos.features import TAKEOVER
+from chaos.journal import count_executions
+from chaos.shapes import document, draw_orders, order, step
+from chaos.site import LEASE_MS, Site
+from courante.sdk.scripts import load_script
+
+pytestmark = pytest.mark.anyio
+KILLED = -9
+CONCURRENCY = 4
+FROZEN_S = 1.7 * LEASE_MS / 1000
+"""Longer than a lease and the supervisor's look for those that have run out."""
+
+
+@TAKEOVER
+@pytest.mark.parametrize(
+    "point",
+    ["before_handler:3", "after_handler:3", "before_advance:8", "after_advance:8"],
+    ids=lambda point: str(point).partition(":")[0],
+)
+async def test_a_worker_is_killed(site: Site, point: str) -> None:
+    """F01, F03, F04: killed around its handler and around its call; others take over after the lease."""
+    site.supervisor()
+    first = site.worker(fault=f"{point}:kill9")
+    await site.order(draw_orders(1, 12, ["chain", "fan", "loop", "mended"]))
+    assert await first.wait() == KILLED
+    site.worker()
+    await site.until_ended()
+    await site.check(excess=CONCURRENCY)
+
+
+@TAKEOVER
+async def test_a_worker_dies_in_its_handler(site: Site) -> None:
+    """F02: the handler runs again elsewhere, with the same key, and its transition is made once."""
+    await site.register(document("dying", step("a"), step("b", "a", handler="chaos.poison", input={"times": "1"})))
+    site.supervisor()
+    first = site.worker()
+    (run_id,) = await site.order([order("dying", 0, "dying")])
+    assert await first.wait() == 70
+    site.worker()
+    await site.until_ended()
+    assert count_executions(site.journal) == 3
+    assert [row["status"] for row in await site.query("SELECT status FROM runs WHERE run_id = $1", run_id)] == [
+        "COMPLETED"
+    ]
+    await site.check(excess=1)
+
+
+async def test_the_answer_is_lost_and_the_same_worker_asks_again(site: Site) -> None:
+    """F05: the script repeats what it said the first time; nothing is done twice."""
+    site.supervisor()
+    worker = site.worker(fault=",".join(f"after_advance:{turn}:raise" for turn in range(2, 30, 3)))
+    await site.order(draw_orders(5, 15))
+    await site.until_ended()
+    assert site.said("lose its connection") > 3
+    assert worker.code is None
+    await site.check()
+
+
+async def test_the_network_loses_answers(site: Site) -> None:
+    """F05: the same with a connection that breaks for good after the call got there."""
+    site.supervisor()
+    way = await site.proxy(site.redis.port)
+    site.worker(redis=way)
+    for seed in range(4):
+        way.lose_answer(load_script("advance").sha.encode(), turn=2)
+        await site.order(draw_orders(seed, 4))
+        await site.until_ended()
+    assert way.lost == 4
+    await site.check()
+
+
+@TAKEOVER
+async def test_a_zombie_wakes_up(site: Site) -> None:
+    """F07, F08: frozen for longer than its lease with work in hand; others do it; woken, it changes nothing."""
+    site.supervisor()
+    zombie = site.worker()
+    await zombie.until_said("_started")
+    await site.order(draw_orders(7, 12, ["chain", "fan", "wide"]))
+    await zombie.until(lambda: count_executions(site.journal) >= 8)
+    zombie.freeze()
+    site.worker()
+    await site.until_ended()
+    zombie.thaw()
+    await site.order(draw_orders(8, 6))
+    await site.until_ended()
+    assert zombie.code is None
+    await site.check(excess=2 * CONCURRENCY)
+
+
+@TAKEOVER
+async def test_a_worker_loses_redis_for_longer_than_its_lease(site: Site) -> None:
+    """F10: its handlers go on and come to an end; back again, it hears that they are no longer its own."""
+    site.supervisor()
+    way = await site.proxy(site.redis.port)
+    lonely = site.worker(redis=way)
+    await lonely.until_said("_started")
+    await site.order(draw_orders(10, 12, ["chain", "fan", "wide"]))
+    await lonely.until(lambda: count_executions(site.journal) >= 8)
+    way.cut()
+    site.worker()
+    await site.until_ended()
+    way.mend()
+    await site.order(draw_orders(11, 6))
+    await site.until_ended()
+    assert lonely.code is None
+    await site.check(excess=2 * CONCURRENCY)
+
+
+async def test_a_half_closed_connection(site: Site) -> None:
+    """F31: the server's side of every connection falls silent; the worker connects again and loses nothing."""
+    site.supervisor()
+    way = await site.proxy(site.redis.port)
+    site.worker(redis=way)
+    await site.until_ready()
+    for seed in range(3):
+        await site.order(draw_orders(seed, 4))
+        way.half_close()
+    await site.until_ended()
+    await site.check()
+
+
+async def test_handlers_block_the_loop(site: Site) -> None:
+    """F12: for three leases; the token is still its own, and nobody else has it."""
+    given = {"ms": str(3 * LEASE_MS)}
+    await site.register(document("blocking", step("a"), step("b", "a", handler="chaos.block", input=given)))
+    site.supervisor()
+    site.worker()
+    site.worker()
+    await site.order([order("blocking", 0, "blocking")])
+    await site.until_ended()
+    await site.check(excess=0)
+
+
+async def test_workers_are_replaced_under_load(site: Site) -> None:
+    """F16: SIGTERM; each finishes what it has, and no handler runs twice."""
+    site.supervisor()
+    workers = [site.worker() for _ in range(2)]
+    for seed in range(3):
+        await site.order(draw_orders(seed, 10))
+        worker = workers.pop(0)
+        await worker.until_said("_started")
+        workers.append(site.worker())
+        assert await worker.stop() == 0
+    await site.until_ended()
+    await site.check(excess=0)
+
+
+@TAKEOVER
+async def test_a_step_kills_whoever_touches_it(site: Site) -> None:
+    """F13: after as many deliveries as are allowed its run fails, and others were not held up."""
+    await site.register(document("deadly", step("a"), step("b", "a", handler="chaos.poison", input={"n": "1"})))
+    site.supervisor()
+    worker = site.worker(concurrency=1)
+    (run_id,) = await site.order([order("deadly", 0, "deadly")])
+    with anyio.fail_after(40):
+        while await site.unended():
+            if worker.code is not None:
+                worker = site.worker(concurrency=1)
+            await anyio.sleep(0.1)
+    (row,) = await site.query("SELECT status, error->>'type' AS type FROM runs WHERE run_id = $1", run_id)
+    assert (row["status"], row["type"]) == ("FAILED", "POISONED")
+    await site.order(draw_orders(13, 5))
+    await site.until_ended()
+    await site.check(excess=6)
