@@ -18,8 +18,7 @@ WAITING_TYPES = frozenset({"wait", "approval", "signal"})
 
 def check_bonds(graph: Graph, findings: Findings, compensations: Compensations) -> None:
     """Refuse what could never happen. The graph is sorted."""
-    asked = {node for pair in (*_milestones(graph), *_cancels(graph, findings)) for node in pair}
-    precedence = Precedence(graph, findings, asked)
+    precedence = Precedence(graph, findings, (*_milestones(graph), *_cancels(graph, findings)))
     for waiting, node in _milestones(graph):
         _check_milestone(findings, precedence, waiting, node)
     for node, target in _cancels(graph, findings):

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from ..workflow import EdgeKind, JoinPolicy, Node
 from .graph import Findings, Graph
 
 
 class Precedence:
-    """Answers for pairs of the nodes asked about, within one scope: one bit set per node, in one pass over the order.
+    """Answers for the pairs asked about, both ways and within one scope: one bit set per node, in one pass.
 
     A set lives only until all targets of its node have been passed. A node that died has settled.
     """
 
-    def __init__(self, graph: Graph, findings: Findings, asked: set[int]) -> None:
-        self._bits = {node: 1 << i for i, node in enumerate(sorted(asked))}
-        self._before: dict[int, int] = {}
+    def __init__(self, graph: Graph, findings: Findings, pairs: Iterable[tuple[int, int]]) -> None:
+        asked: dict[int, set[int]] = {}
+        for one, other in pairs:
+            asked.setdefault(one, set()).add(other)
+            asked.setdefault(other, set()).add(one)
+        self._before: set[tuple[int, int]] = set()
         if asked:
-            self._walk(graph, findings.workflow.nodes)
+            self._walk(graph, findings.workflow.nodes, asked)
 
     def precedes(self, one: int, other: int) -> bool:
-        return bool(self._before[other] & self._bits[one])
+        return (one, other) in self._before
 
-    def _walk(self, graph: Graph, nodes: tuple[Node, ...]) -> None:
+    def _walk(self, graph: Graph, nodes: tuple[Node, ...], asked: dict[int, set[int]]) -> None:
+        bits = {node: 1 << i for i, node in enumerate(sorted(asked))}
         above: dict[int, int] = {}
         waiting = [len(outs) for outs in graph.outs]
         for node in graph.order:
@@ -31,13 +37,12 @@ class Precedence:
                 link = graph.links[number]
                 came = above[link.source]
                 if link.kind is not EdgeKind.MILESTONE:
-                    came |= self._bits.get(link.source, 0)
+                    came |= bits.get(link.source, 0)
                 found = found | came if is_patient else found & came
                 waiting[link.source] -= 1
                 if not waiting[link.source]:
                     del above[link.source]
-            if node in self._bits:
-                self._before[node] = found
+            self._before.update((other, node) for other in asked.get(node, ()) if found & bits[other])
             if waiting[node]:
                 above[node] = found
 

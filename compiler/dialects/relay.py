@@ -14,6 +14,7 @@ from ..node_fields import NODE_FIELDS
 from ..reading import kind_of, missing_field, read_integer, read_number, wrong_type
 from ..workflow import Json
 from .paths import dotted_to_cel, is_dotted, rewrite_templates
+from .retry_policy import put_retry
 from .translation import (
     Fields,
     Translation,
@@ -21,7 +22,6 @@ from .translation import (
     as_items,
     as_text,
     copy_metadata,
-    first_of,
     ignore_unknown,
     move,
     origin_by,
@@ -39,11 +39,6 @@ _PLACES: dict[Path, Path] = {
     ("config", "schema"): ("config", "json_output"),
     ("retry",): ("retry_policy",),
 }
-_RETRY = {
-    "max_attempts": "max_attempts", "factor": "factor", "multiplier": "factor", "jitter": "jitter", "on": "on",
-    "base": "base", "max": "max",
-}  # fmt: skip
-_RETRY_MS = {"backoff_ms": "base", "base_ms": "base", "max_ms": "max", "max_backoff_ms": "max"}
 
 
 def translate_relay(value: Fields, findings: Findings) -> Translation:
@@ -115,15 +110,22 @@ class _Tasks:
         if not isinstance(task.get("config", {}), dict):
             wrong_type(self._findings, (*path, "config"), "an object", task["config"])
         config = as_fields(task.get("config"))
-        policy = first_of(task, "retry_policy") or config.get("retry_policy") or self._shared.get("retry_policy")
-        if policy is not None and "retry" not in node:
-            _put_retry(node, policy, (*path, "retry_policy"), self._findings)
+        self._put_retry(node, task, config, path)
         config = {name: below for name, below in config.items() if name != "retry_policy"}
         if node["type"] == "llm":
             config = self._model_config(task, config, path)
         if config:
             node["config"] = rewrite_templates(config, self._path_to_cel)
         return node
+
+    def _put_retry(self, node: Fields, task: Fields, config: Fields, path: Path) -> None:
+        """The nearest policy counts; a native ``retry`` goes before all."""
+        places = [(task, (*path, "retry_policy")), (config, (*path, "config", "retry_policy"))]
+        for fields, place in [*places, (self._shared, ("config", "retry_policy"))]:
+            policy = fields.get("retry_policy")
+            if policy is not None and "retry" not in node:
+                put_retry(node, policy, place, self._findings, is_own=fields is not self._shared, lenient=True)
+                return
 
     def _rename(self, name: Json, path: Path) -> Json:
         if not isinstance(name, str) or name not in self._renamed:
@@ -164,22 +166,3 @@ class _Tasks:
             told = f"json_output must be true, false or a JSON Schema, not {kind_of(wanted)}"
             self._findings.error("wrong_type", told, (*path, "config", "json_output"))
         return {**{name: below for name, below in config.items() if name not in _PARAMETERS}, **made}
-
-
-def _put_retry(node: Fields, policy: Json, path: Path, findings: Findings) -> None:
-    """The dialect never fixed the shape of ``retry_policy``: attempts, and waiting times in ms, are understood."""
-    if not isinstance(policy, dict):
-        wrong_type(findings, path, "an object", policy)
-        return
-    fields = as_fields(policy)
-    retry: Fields = {}
-    move(fields, retry, _RETRY)
-    for name, new in _RETRY_MS.items():
-        given = fields.get(name)
-        if isinstance(given, (int, float)):
-            retry[new] = f"{round(given)}ms"
-    if retry:
-        node["retry"] = retry
-    if "max_retries" in fields:
-        node["max_retries"] = fields["max_retries"]
-    ignore_unknown(fields, path, findings, frozenset({*_RETRY, *_RETRY_MS, "max_retries"}), lenient=True)

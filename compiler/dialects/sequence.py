@@ -14,6 +14,7 @@ from ..findings import Findings, quote
 from ..reading import read_expression, wrong_type
 from ..workflow import Json
 from .paths import ROOTS, dotted_to_cel, rewrite_templates, with_variables
+from .retry_policy import put_retry
 from .translation import (
     Fields,
     Translation,
@@ -34,11 +35,12 @@ _CONFIG = {
     "outputSchema": "schema", "temperature": "temperature", "maxTokens": "max_tokens", "toolName": "tool",
 }  # fmt: skip
 _COMMON = ("id", "name", "type", "when", "retry", "max_retries", "timeout", "cache", "queue", "requires_approval")
-_STEP_FIELDS = frozenset({*_CONFIG, *_COMMON, "config", "inputMapping", "description", "metadata"})
+_STEP_FIELDS = frozenset({*_CONFIG, *_COMMON, "config", "inputMapping", "retry_policy", "description", "metadata"})
 _PLACES: dict[Path, Path] = {
     **{("config", new): (old,) for old, new in _CONFIG.items()},
     ("input",): ("inputMapping",),
     ("depends_on",): (),
+    ("retry",): ("retry_policy",),
 }
 
 
@@ -72,6 +74,8 @@ def _node(step: Fields, index: int, findings: Findings) -> Fields:
     node: Fields = {name: step[name] for name in _COMMON if name in step}
     node.setdefault("type", "tool" if "toolName" in step else "llm" if "promptUser" in step else "transform")
     copy_metadata(step, node, ("description",))
+    if "retry_policy" in step and "retry" not in step:
+        put_retry(node, step["retry_policy"], (*path, "retry_policy"), findings, is_own=True, lenient=False)
     variables: dict[str, str] = {}
     if "inputMapping" in step:
         node["input"] = _mapping(step["inputMapping"], (*path, "inputMapping"), variables, findings)

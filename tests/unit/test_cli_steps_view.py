@@ -240,13 +240,14 @@ def test_the_outcome_is_the_output_or_the_error() -> None:
 
 
 def test_dependencies_say_how_a_node_is_reached() -> None:
-    """Edges, errors, exhausted loops and compensations are told apart."""
+    """Edges, errors, exhausted loops, milestones and compensations are told apart."""
     nodes = [
         {"id": "a", "type": "noop", "on_error": "e", "compensate": "u"},
         {"id": "b", "type": "noop", "depends_on": "a", "loop": {"while": "false", "back_to": "b", "on_exhausted": "x"}},
         {"id": "e", "type": "noop"},
         {"id": "x", "type": "noop"},
         {"id": "u", "type": "noop"},
+        {"id": "m", "type": "noop", "depends_on": "a", "while_waiting": "b"},
     ]
     workflow, found = normalize({"courante": 1, "id": "w", "nodes": nodes})
     assert workflow is not None, found
@@ -256,6 +257,7 @@ def test_dependencies_say_how_a_node_is_reached() -> None:
         "e": "(when it fails: a)",
         "x": "(when exhausted: b)",
         "u": "(compensates: a)",
+        "m": "(depends on: a; only while it waits: b)",
     }
 
 

@@ -196,6 +196,15 @@ def test_a_loop_is_drawn_with_its_condition(capsys: pytest.CaptureFixture[str], 
     assert "#quot;x#quot;" in said.out
 
 
+def test_a_milestone_is_drawn_as_such(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
+    """The way from a node that waits is dashed and says so."""
+    nodes = "  - {id: w, type: wait, config: {for: 1s}}\n  - {id: b, type: noop, while_waiting: w}\n"
+    (folder / "milestone.yaml").write_text(f"courante: 1\nid: m\nnodes:\n{nodes}")
+    said = call(capsys, "graph", "milestone.yaml")
+    assert said.code == 0, said.err
+    assert said.out.splitlines()[-1] == '  n0 -.->|"while it waits"| n1'
+
+
 def test_a_graph_of_an_invalid_file_exits_with_1(capsys: pytest.CaptureFixture[str]) -> None:
     """The faults go to stderr, the object says the first of them."""
     said = call(capsys, "graph", "bad.yaml", "--json")

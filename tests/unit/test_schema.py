@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from courante.compiler.analysis import compile_workflow
 from courante.compiler.normalize import normalize, to_document
 from courante.compiler.schema import workflow_json_schema
 from courante.compiler.source import load_source
@@ -36,12 +37,14 @@ courante: 1
 id: more
 nodes:
   - {id: list, type: noop}
-  - {id: give_up, type: noop}
+  - {id: give_up, type: noop, depends_on: list}
   - id: poll
     type: http
+    depends_on: list
     loop: {while: "output.status != 'ready'", back_to: poll, max_iterations: 50, on_exhausted: give_up, delay: 5s}
   - id: each
     type: map
+    depends_on: list
     config: {items: steps.list.output, max_concurrency: 50, more: {signal: extra, expires: 1h}}
   - {id: resize, type: function, depends_on: [each], config: {handler: img.resize}, input: {image: item}}
   - {id: upload, type: function, depends_on: [resize], config: {handler: img.upload}}
@@ -49,15 +52,18 @@ nodes:
     type: aggregate
     depends_on: [upload]
     config: {policy: {tolerate: "5%"}}
-  - {id: child, type: subflow, config: {workflow: billing, version: 3}, input: {order: steps.all.output}}
-  - {id: pause, type: wait, config: {for: 10m}}
-  - {id: paid, type: signal, config: {name: payment, expires: 7d}}
-  - {id: first, type: signal, config: {first_of: [{name: accepted}, {name: withdrawn}, {after: 7d}]}}
-  - {id: write, type: llm, config: {provider: anthropic, model: some-model, system: "...",
+  - {id: child, type: subflow, depends_on: all, config: {workflow: billing, version: 3},
+     input: {order: steps.all.output}}
+  - {id: pause, type: wait, depends_on: list, config: {for: 10m}}
+  - {id: paid, type: signal, depends_on: pause, config: {name: payment, expires: 7d}}
+  - {id: first, type: signal, depends_on: paid, config: {first_of: [{name: accepted}, {name: withdrawn}, {after: 7d}]}}
+  - {id: meanwhile, type: noop, depends_on: pause, while_waiting: paid, mutex: printer}
+  - {id: write, type: llm, depends_on: child, config: {provider: anthropic, model: some-model, system: "...",
      prompt: "About {{ input.topic }}", schema: {type: object}, temperature: 0.3, max_tokens: 4096}}
-  - {id: look, type: tool, config: {tool: web_search}, input: {query: steps.write.output.query, limit: input.limit}}
+  - {id: look, type: tool, depends_on: write, compensate: e, config: {tool: web_search},
+     input: {query: steps.write.output.query, limit: input.limit}}
   - {id: e, type: echo, config: {value: {a: [1]}}}
-  - {id: s, type: sleep, config: {for: 12ms}}
+  - {id: s, type: sleep, depends_on: pause, cancels: [paid, meanwhile], config: {for: 12ms}}
 """
 
 
@@ -80,6 +86,29 @@ def test_samples_are_accepted_by_both(text: str) -> None:
     VALIDATOR.validate(value)
     assert workflow is not None
     VALIDATOR.validate(to_document(workflow))
+
+
+WHOLE = (
+    SAMPLE.replace("    while_waiting: review\n    cancels: [notify]\n", "")
+    .replace("steps.pick.output", "steps.done.output")
+    .replace("{id: notify, type: noop}", "{id: notify, type: noop, while_waiting: review}")
+    .replace("{id: accept, type: noop,", "{id: accept, type: noop, cancels: [review, notify],")
+    .replace("  - id: poll\n", "  - id: poll\n    depends_on: fetch\n")
+)
+"""The first sample without what contradicts itself: a milestone and a cancellation of nodes that come later."""
+
+
+@pytest.mark.parametrize("text", [WHOLE, MORE])
+def test_of_the_samples_only_types_to_come_are_refused(text: str) -> None:
+    """Everything in them is known to the analysis, but for types of nodes that no worker runs yet."""
+    workflow, _ = normalize(load_source(text).value)
+    assert workflow is not None
+    ir, diagnostics = compile_workflow(workflow)
+    assert ir is None
+    assert {found.code for found in diagnostics} == {"type_not_available"}
+    missing = {"http", "map", "aggregate", "subflow", "llm", "tool"} & {each.type for each in workflow.nodes}
+    refused = {workflow.nodes[int(found.path[1])].type for found in diagnostics}
+    assert refused == missing
 
 
 @pytest.mark.parametrize("dialect", GOLDEN)
