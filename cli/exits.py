@@ -103,10 +103,13 @@ def _explain_ours(error: BaseException) -> CliError | None:
 _EXITS = {
     "workflow_not_found": ExitCode.NOT_FOUND,
     "run_not_found": ExitCode.NOT_FOUND,
+    "schedule_not_found": ExitCode.NOT_FOUND,
     "service_unavailable": ExitCode.SERVICE,
     "bench_unknown": ExitCode.USAGE,
 }
 _HINTS = {
+    "schedule_exists": "give another id, or --replace this one",
+    "schedule_not_found": "'courante schedules list' shows those of this environment",
     "run_not_found": "'courante runs' lists the runs of this environment",
     "workflow_not_found": "'courante workflows list' shows what is registered; 'courante init FILE' registers a file",
     "input_invalid": "the workflow's 'input:' says what it takes; give it with --input NAME=VALUE or --input-file FILE",

@@ -48,19 +48,37 @@ def read_value(name: str, text: str) -> Any:
         return text
 
 
-def read_since(text: str | None) -> datetime | None:
+def read_since(text: str | None, option: str = "--since") -> datetime | None:
     """A moment: ``2h`` (ago), or ISO 8601; one without an offset is UTC. Raises CliError."""
     if text is None:
         return None
     ago_ms = parse_duration(text)
-    if ago_ms is not None:
-        return datetime.now(UTC) - timedelta(milliseconds=ago_ms)
+    return read_time(text, option) if ago_ms is None else datetime.now(UTC) - timedelta(milliseconds=ago_ms)
+
+
+def read_time(text: str, option: str) -> datetime:
+    """ISO 8601; a time without an offset is UTC. Raises CliError."""
     try:
         at = datetime.fromisoformat(text)
     except ValueError as cause:
         hint = "for example 30m, 2h, 7d, 2026-01-31 or 2026-01-31T12:00:00Z"
-        raise CliError(ExitCode.USAGE, "bad_since", f"--since {text!r}: no duration and no time", hint) from cause
+        raise bad_option(option, f"{text!r}: no duration and no time", hint) from cause
     return at.replace(tzinfo=UTC) if at.tzinfo is None else at
+
+
+def read_milliseconds(text: str, option: str) -> int:
+    """A duration: ``30s``, ``10m``, or seconds. Raises CliError."""
+    ms = parse_duration(text)
+    if ms is None and text.isdecimal():
+        ms = parse_duration(int(text))
+    if ms is None:
+        raise bad_option(option, f"{text!r}: no duration", "for example 30s, 10m, 1h")
+    return ms
+
+
+def bad_option(option: str, problem: str, hint: str = "") -> CliError:
+    """``bad_since`` for ``--since``."""
+    return CliError(ExitCode.USAGE, f"bad_{option.lstrip('-').replace('-', '_')}", f"{option} {problem}", hint)
 
 
 def _read_file(name: str) -> Any:

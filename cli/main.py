@@ -41,6 +41,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "runs": Entry("runs", "runs", "List runs, newest first."),
         "events": Entry("events", "events", "Show the event log of a run."),
         "replay": Entry("replay", "replay", "Rebuild a run's state from its log alone, or verify it."),
+        "schedules": Entry("schedules", "schedules", "Start workflows by the clock: cron or intervals."),
     },
     "Services": {
         "up": Entry("up", "up", "Start everything on this machine: servers, workers, supervisor."),

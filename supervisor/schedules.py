@@ -51,7 +51,7 @@ class Schedules:
         await self._keep_up(now)
         async with self._pool.acquire() as conn:
             following = await store.first_next_tick(conn, self._env)
-        if following is None:
+        if following is None or following <= now:  # in other hands, or of no use
             return LOOK_S
         return min(LOOK_S, max(0.001, (following - now).total_seconds()))
 

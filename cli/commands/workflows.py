@@ -14,6 +14,7 @@ from ...sdk.stores.errors import UnknownWorkflow
 from ...sdk.stores.workflows import WorkflowSummary, WorkflowVersion
 from ..call import Call, service_options, with_call
 from ..documents import Document, compile_file, dependencies
+from ..paging import page_options
 from ..run_view import utc_now
 from ..services import Services, connected_client, database, open_services, run_async
 from ..texts import age_text, count_text, iso
@@ -54,10 +55,7 @@ def workflows() -> None:
 
 
 @workflows.command("list")
-@click.option(
-    "--limit", type=click.IntRange(1, 1000), default=100, show_default=True, metavar="N", help="At most so many."
-)
-@click.option("--after", default="", metavar="ID", help="Go on after this id.")
+@page_options
 @service_options
 @with_call
 def list_(call: Call, limit: int, after: str) -> None:

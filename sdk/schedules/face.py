@@ -55,6 +55,7 @@ class Schedules:
         Raises ScheduleInvalid, InputInvalid, WorkflowNotFound, ScheduleExists.
         """
         schedule = check_schedule(schedule)
+        self._check_overlap(schedule.overlap)
         with AsUnavailable():
             now = await self.clock()
             next_tick = cadence_of(schedule).after(now)
@@ -75,12 +76,14 @@ class Schedules:
                 if _asks(before.schedule) == _asks(schedule):
                     return before
                 if not replace:
-                    raise ScheduleExists(
-                        f"there is a schedule {schedule.id!r} that asks for something else",
-                        hint="give another id, or let this one take its place (replace)",
-                    )
+                    raise ScheduleExists(f"there is a schedule {schedule.id!r} that asks for something else")
                 await store.replace_schedule(conn, self._env, schedule, next_tick, now)
                 return await self._find(conn, schedule.id)
+
+    def _check_overlap(self, overlap: Overlap) -> Overlap:
+        if overlap is Overlap.CANCEL_PREVIOUS and not self.ticker.can_cancel:
+            raise _invalid(f"overlap: {overlap} needs runs that can be cancelled, which are not in this release")
+        return overlap
 
     async def _check_start(self, conn: Connection, schedule: Schedule, at: datetime) -> None:
         """Refuse what no tick could start: the workflow, its version, its input."""
@@ -143,7 +146,7 @@ class Schedules:
         overlap: what to do while an earlier run goes on; the schedule's own rule does not count here.
         Raises ScheduleNotFound, ScheduleInvalid, InputInvalid, WorkflowNotFound.
         """
-        rule = read_overlap(overlap)
+        rule = self._check_overlap(read_overlap(overlap))
         with AsUnavailable():
             now = await self.clock()
             async with self._client.pool.acquire() as conn:
@@ -174,20 +177,20 @@ class Schedules:
         self,
         id: str,
         since: datetime,
-        until: datetime,
+        until: datetime | None = None,
         *,
         overlap: str = Overlap.BUFFER_ALL,
         by: str | None = None,
     ) -> Backfill:
-        """Start a run for each tick from ``since`` to ``until`` that has had none; both included, not after now.
+        """Start a run for each tick from ``since`` to ``until`` that has had none; both included. until: None for now.
 
         A supervisor starts them, the earliest first. They mind only each other: a backfill holds up nothing that comes
         by the clock. Idempotent. Raises ScheduleNotFound, ScheduleInvalid.
         """
-        rule = read_overlap(overlap)
-        begin, end = _utc("since", since), _utc("until", until)
+        rule = self._check_overlap(read_overlap(overlap))
         with AsUnavailable():
             now = await self.clock()
+            begin, end = _utc("since", since), _utc("until", until or now)
             if end < begin:
                 raise _invalid(f"until: {end.isoformat()} is before since, {begin.isoformat()}")
             if end > now:

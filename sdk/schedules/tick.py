@@ -17,6 +17,9 @@ from ..submissions import Submission
 from .input import render_input, tick_text
 from .schedule import Overlap, Schedule
 
+TRIGGER = "schedule"
+"""Why the runs were started, as the log has it."""
+
 
 class Origin(StrEnum):
     """Who asked for a tick. What is filled in later does not stand in the way of what comes by the clock."""
@@ -92,5 +95,5 @@ def submission_of(schedule: Schedule, tick: Tick) -> Submission:
         key=key_of(schedule.id, tick.at),
         by=tick.by or schedule.by,
         tags=(*schedule.tags, schedule.tag),
-        trigger="schedule",
+        trigger=TRIGGER,
     )

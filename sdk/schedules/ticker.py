@@ -27,10 +27,11 @@ from ..stores import ticks as rows
 from ..stores.connection import Pool
 from ..stores.ticks import Move
 from ..submissions import Submission
+from ..unavailable import AsUnavailable
 from .overlap import Decision, decide
 from .plan import Plan, make_plan
 from .schedule import KeptSchedule, Schedule, cadence_of
-from .tick import Tick, TickState, planned_tick, run_of, submission_of
+from .tick import TRIGGER, Tick, TickState, planned_tick, run_of, submission_of
 
 SCHEDULES_MAX = 100
 """Schedules that are locked together."""
@@ -39,6 +40,8 @@ TICKS_MAX = 100
 FORSAKEN = timedelta(seconds=5)
 """A start takes that long only when whoever began it is gone, or Postgres was."""
 REASON_CHARS_MAX = 1_000
+UNUSABLE = (ValueError, KeyError, OSError)
+"""What comes of a time zone that this machine does not know."""
 REFUSALS = (WorkflowNotFound, InputInvalid, IdempotencyConflict)
 Start = Callable[[Submission], Awaitable[str]]
 Cancel = Callable[[str, str], Awaitable[object]]
@@ -54,6 +57,10 @@ class Ticker:
         self._env = env
         self._start = start
         self._cancel = cancel
+
+    @property
+    def can_cancel(self) -> bool:
+        return self._cancel is not None
 
     async def turn(self, now: datetime) -> int:
         """Do what is to be done now; return how much that was. Where it was something there may be more."""
@@ -83,8 +90,8 @@ class Ticker:
             cadence = cadence_of(schedule)
             # looking for the times of a busy schedule after days of absence takes a while
             plan = await to_thread.run_sync(make_plan, schedule, cadence, kept.next_tick, now)
-        except (ValueError, KeyError, OSError) as error:  # a time zone that this machine does not know
-            log.error("schedule_unusable", schedule=schedule.id, error=str(error))
+        except UNUSABLE as error:
+            log.error("schedule_unusable", schedule=schedule.id, error=repr(error))
             return None
         if plan.skip:
             log.warning("ticks_missed", schedule=schedule.id, first=kept.next_tick.isoformat(), made_up=len(plan.start))
@@ -132,6 +139,8 @@ class Ticker:
         """Finish starts that somebody has begun and not finished; return how many."""
         async with self._pool.acquire() as conn:
             ticks = await rows.take_starting(conn, self._env, now - FORSAKEN, now, limit=TICKS_MAX)
+            if not ticks:
+                return 0
             schedules = await store.get_schedules(conn, self._env, [tick.schedule for tick in ticks])
         await self.start([(schedules[tick.schedule], tick) for tick in ticks if tick.schedule in schedules], now)
         return len(ticks)
@@ -158,25 +167,27 @@ class Ticker:
     async def _submit(self, schedule: Schedule, tick: Tick) -> Move | None:
         """None where nothing is known: the tick stays ``starting``, and is submitted again."""
         run_id = run_of(self._env, tick)
+        said = log.bind(schedule=tick.schedule, tick=tick.at.isoformat())
         try:
-            await self._start(submission_of(schedule, tick))
-        except IdempotencyConflict as error:
-            # The schedule was changed after its run had been accepted and before that was noted here.
-            async with self._pool.acquire() as conn:
-                if await rows.trigger_of(conn, run_id) == "schedule":
-                    return Move(tick, TickState.STARTED, run_id)
-            return self._refused(tick, error)
+            try:
+                await self._start(submission_of(schedule, tick))
+            except IdempotencyConflict:
+                if not await self._was_started(run_id):
+                    raise
         except REFUSALS as error:
-            return self._refused(tick, error)
-        except CouranteError as error:
-            log.warning("tick_postponed", schedule=tick.schedule, tick=tick.at.isoformat(), error=error.message)
+            said.error("tick_failed", code=error.code, error=error.message)
+            return Move(tick, TickState.FAILED, reason=f"{error.code}: {error.message}"[:REASON_CHARS_MAX])
+        except (CouranteError, *UNUSABLE) as error:
+            said.warning("tick_postponed", error=str(error))
             return None
-        log.info("tick_started", schedule=tick.schedule, tick=tick.at.isoformat(), run_id=run_id)
+        said.info("tick_started", run_id=run_id)
         return Move(tick, TickState.STARTED, run_id)
 
-    def _refused(self, tick: Tick, error: CouranteError) -> Move:
-        log.error("tick_failed", schedule=tick.schedule, tick=tick.at.isoformat(), code=error.code, error=error.message)
-        return Move(tick, TickState.FAILED, reason=f"{error.code}: {error.message}"[:REASON_CHARS_MAX])
+    async def _was_started(self, run_id: str) -> bool:
+        """Tell whether a schedule has started this run: it asked for something else then, and was changed since."""
+        with AsUnavailable():
+            async with self._pool.acquire() as conn:
+                return await rows.trigger_of(conn, run_id) == TRIGGER
 
     async def _end(self, ticks: Sequence[Tick], now: datetime) -> None:
         """Tell the runs of ticks to end, each once."""

@@ -17,7 +17,7 @@ UPDATE schedules
 SELECT * FROM schedules WHERE env = $1 AND id = $2
 
 -- name: lock_schedule
-SELECT * FROM schedules WHERE env = $1 AND id = $2 FOR UPDATE
+SELECT * FROM schedules WHERE env = $1 AND id = $2 FOR NO KEY UPDATE
 
 -- name: list_schedules
 SELECT * FROM schedules WHERE env = $1 AND id > $2 ORDER BY id LIMIT $3
@@ -37,10 +37,10 @@ SELECT * FROM schedules
  WHERE env = $1 AND NOT is_paused AND next_tick <= $2
  ORDER BY next_tick
  LIMIT $3
-   FOR UPDATE SKIP LOCKED
+   FOR NO KEY UPDATE SKIP LOCKED
 
 -- name: lock_schedules
-SELECT * FROM schedules WHERE env = $1 AND id = ANY($2::text[]) ORDER BY id FOR UPDATE SKIP LOCKED
+SELECT * FROM schedules WHERE env = $1 AND id = ANY($2::text[]) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
 
 -- name: get_schedules
 SELECT * FROM schedules WHERE env = $1 AND id = ANY($2::text[])
