@@ -6,20 +6,23 @@
   then per transition: run, token, fence, number of the stream (0: another), entry id, number of events, events blob,
     number of operation words, operation words (includes/transitions.lua)
   Returns {word, verdicts, now in ms, token...}: word OK | CLOSED | BACKPRESSURE; verdicts: a letter per transition,
-    A applied, D duplicate, S stale, E ended, C corrupt; token: see includes/deliver.lua
+    A applied, D duplicate, S stale, E ended, C corrupt, B the run's budget of retries is spent; token: see includes/deliver.lua
   Repeats its answer for the call number it saw last. Writes: what the transitions say, the worker's last call.
   Cost: O(operations + tokens)
 ]]
 -- @include partition
 -- @include runs
 -- @include joins
+-- @include signals
+-- @include slots
+-- @include redirects
+-- @include ending
 -- @include sweep
 -- @include transitions
 -- @include flush
 -- @include deliver
 local WORKER, consumer, call, want = KEYS[2], ARGV[1], ARGV[2], tonumber(ARGV[3])
 if not EPOCH then return { 'CLOSED', '' } end
-FIRST_FENCE = text(tonumber(EPOCH) * 4294967296 + 1)
 local tokens = {}
 
 local last = redis.call('HMGET', WORKER, 'call', 'verdicts', 'given')
@@ -68,6 +71,8 @@ while i <= #ARGV do
   elseif run.n < 1 or run.st == 'H' then
     -- A token lives and the counter says none: nothing in this run can be trusted, so it goes no further.
     verdict, run.st, run.touched = 'C', 'H', true
+  elseif ARGV[i + 8] == 'y' and ARGV[i + 9] ~= '' and run.retries >= tonumber(ARGV[i + 9]) then
+    verdict = 'B'
   else
     local codes = {}
     run.touched = true
@@ -77,7 +82,7 @@ while i <= #ARGV do
     end
     close_transition(run, count, blob, codes)
   end
-  if number > 0 and verdict ~= 'S' and verdict ~= 'C' then
+  if number > 0 and verdict ~= 'S' and verdict ~= 'C' and verdict ~= 'B' then
     local stream = KEYS[2 + number]
     local ids = acked[stream] or {}
     ids[#ids + 1] = id

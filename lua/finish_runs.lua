@@ -9,12 +9,17 @@
 -- @include partition
 -- @include runs
 -- @include joins
+-- @include signals
+-- @include slots
+-- @include redirects
+-- @include ending
 -- @include sweep
 -- @include transitions
 -- @include flush
 if not EPOCH then return { 'CLOSED', '' } end
 check_type(DONE, 'stream')
 check_type(OUTBOX, 'stream')
+check_type(TIMERS, 'zset')
 local verdicts, ended, seen = {}, {}, {}
 for i = 2, #ARGV, 6 do
   local run, entry, verdict = open_run(ARGV[i], 'end'), ARGV[i + 1], 'A'
@@ -33,6 +38,8 @@ for i = 2, #ARGV, 6 do
     elseif ARGV[i + 2] ~= '' and not get_field(run, 'why') then
       set_field(run, 'err', ARGV[i + 2])
     end
+    timers_gone[#timers_gone + 1] = run.id .. '|!timeout|0'
+    timers_gone[#timers_gone + 1] = run.id .. '|!timeout|1'
     close_transition(run, tonumber(ARGV[i + 4]), ARGV[i + 5], {})
     ended[#ended + 1] = run.id
   end

@@ -10,11 +10,14 @@
 -- @include partition
 -- @include runs
 -- @include joins
+-- @include signals
+-- @include slots
+-- @include redirects
+-- @include ending
 -- @include sweep
 -- @include transitions
 -- @include flush
 if not EPOCH then return { 'CLOSED', '' } end
-FIRST_FENCE = text(tonumber(EPOCH) * 4294967296 + 1)
 if redis.call('XLEN', OUTBOX) > tonumber(ARGV[1]) then return { 'BACKPRESSURE', '' } end
 check_type(DONE, 'stream')
 local latest = tonumber(ARGV[2])

@@ -13,14 +13,21 @@ import msgspec
 from ..compiler.ir import Ir
 from ..sdk.events import RecordedEvent
 from ..sdk.fold import Folder
-from ..sdk.marking import WOKEN, Marking, RunPhase, Token, TokenKind
-from ..sdk.scopes import START_NODE, SWEEP_NODE, Scope, parse_scope_key, scope_text
+from ..sdk.marking import WOKEN, Marking, Place, RunPhase, Token, TokenKind
+from ..sdk.scopes import NODE_NAMES, SWEEP_NODE, Scope, parse_scope_key, scope_text
 from .steps import StepStates
 
-KIND = {TokenKind.NORMAL: "step", TokenKind.SKIP: "skip", TokenKind.CURSOR: "cursor", TokenKind.SWEEP: "sweep"}
+KIND = {
+    TokenKind.NORMAL: "step",
+    TokenKind.SKIP: "skip",
+    TokenKind.CURSOR: "cursor",
+    TokenKind.SWEEP: "sweep",
+    TokenKind.CLOSING: "closing",
+    TokenKind.WAKER: "waker",
+}
 ENDED = {"": "COMPLETED", "cancelled": "CANCELLED", "timed_out": "TIMED_OUT", "expired": "TIMED_OUT"}
-OUTER = {START_NODE: "(start)", SWEEP_NODE: "(sweep)"}
-Place = tuple[int, Scope]
+OUTER = {**NODE_NAMES, SWEEP_NODE: "(sweep)"}
+At = tuple[int, Scope]
 
 
 class NoSuchEvent(Exception):
@@ -42,7 +49,7 @@ def state_at(ir: Ir, events: Iterable[RecordedEvent], seq: int) -> dict[str, Any
     return marking_to_json(ir, folder.marking, status=folder.status, steps=steps)
 
 
-def _fold_to(ir: Ir, events: Iterable[RecordedEvent], seq: int) -> tuple[Folder, dict[Place, str]]:
+def _fold_to(ir: Ir, events: Iterable[RecordedEvent], seq: int) -> tuple[Folder, dict[At, str]]:
     folder, steps = Folder(ir), StepStates()
     for event in events:
         if event.seq > seq:
@@ -57,7 +64,7 @@ def _fold_to(ir: Ir, events: Iterable[RecordedEvent], seq: int) -> tuple[Folder,
 
 
 def marking_to_json(
-    ir: Ir, marking: Marking, *, status: str = "", steps: dict[Place, str] | None = None
+    ir: Ir, marking: Marking, *, status: str = "", steps: dict[At, str] | None = None
 ) -> dict[str, Any]:
     """Return a marking as a JSON object. status, steps: what the fold knows beyond the marking.
 
@@ -85,18 +92,20 @@ def _status(marking: Marking) -> str:
     return "RUNNING" if marking.seq else "PENDING"
 
 
-def _token(ir: Ir, place: Place, token: Token) -> dict[str, Any]:
+def _token(ir: Ir, place: At, token: Token) -> dict[str, Any]:
     shown: dict[str, Any] = {"node": _node(ir, place[0]), "scope": scope_text(ir, *place), "kind": KIND[token.kind]}
     if token.attempt > 1:
         shown["attempt"] = token.attempt
     if token.due:
         shown["due"] = token.due
+    if token.waits:
+        shown["waits_for"] = list(token.waits)
     if token.kind is TokenKind.SKIP:
         shown["because"] = "failed" if token.extra == "f" else "dead"
     return shown
 
 
-def _join(ir: Ir, place: Place, marking: Marking) -> dict[str, Any]:
+def _join(ir: Ir, place: At, marking: Marking) -> dict[str, Any]:
     record, node = marking.joins[place], ir.nodes[place[0]]
     shown: dict[str, Any] = {
         "node": node.id,
@@ -112,14 +121,17 @@ def _join(ir: Ir, place: Place, marking: Marking) -> dict[str, Any]:
     return shown
 
 
-def _steps(ir: Ir, marking: Marking, known: dict[Place, str]) -> list[dict[str, Any]]:
-    statuses: dict[Place, str] = dict.fromkeys(marking.outputs, "SUCCEEDED")
+def _steps(ir: Ir, marking: Marking, known: dict[At, str]) -> list[dict[str, Any]]:
+    statuses: dict[At, str] = dict.fromkeys(marking.outputs, "SUCCEEDED")
     statuses.update(dict.fromkeys(marking.errors, "FAILED"))
     statuses.update(known)
     for place, token in marking.tokens.items():
         if place[0] >= 0 and token.kind is TokenKind.NORMAL:
             is_running = statuses.get(place) == "RUNNING"
-            statuses[place] = "WAITING" if token.due and token.extra == WOKEN else "RUNNING" if is_running else "READY"
+            is_retrying = token.place is Place.TIMER and not token.extra.endswith(WOKEN)
+            statuses[place] = (
+                "RETRYING" if is_retrying else "WAITING" if token.place else "RUNNING" if is_running else "READY"
+            )
     seen = {number for number, _ in statuses}
     rest = "SKIPPED" if marking.phase is RunPhase.ENDED else "PENDING"
     for number, node in enumerate(ir.nodes):
@@ -137,7 +149,7 @@ def _scope(ir: Ir, number: int, scope: Scope) -> str:
     return scope_text(ir, number, scope) if len(scope) == len(ir.nodes[number].levels) else ""
 
 
-def _values(ir: Ir, values: dict[Place, bytes]) -> list[dict[str, Any]]:
+def _values(ir: Ir, values: dict[At, bytes]) -> list[dict[str, Any]]:
     return [
         {"node": ir.nodes[number].id, "scope": scope_text(ir, number, scope), "value": _value(content)}
         for (number, scope), content in sorted(values.items())

@@ -20,14 +20,15 @@ from ..sdk.fault_points import reach
 from ..sdk.keys import Keys, PartitionKeys
 from ..sdk.marking import TokenKind
 from ..sdk.payloads import INLINE_BYTES_MAX, PayloadMissing, PayloadTooLarge, is_reference, load_payload, store_payload
-from ..sdk.plan import READS_MAX, Plan
+from ..sdk.plan import READS_MAX, Plan, value_field
 from ..sdk.retry_after import RETRY_AFTER_MS_MAX
 from ..sdk.scopes import parse_token_key
 from ..sdk.scripts import Word, look_at_runs
 from ..sdk.step_context import StepError
 from ..sdk.steps import Steps
+from .gates import before_node
 from .nodes import AWAITED, INLINE
-from .outcomes import Failed, GivenBack, Outcome, Skipped, Succeeded, failed
+from .outcomes import Failed, GivenBack, Outcome, Succeeded, failed
 from .plans import Plans
 from .settling import STARTED_AFTER_S, Settler, Transition
 from .work import Work
@@ -124,11 +125,12 @@ class Executor:
             self._finish(Transition(words, 4))
 
     def _start(self, work: Work) -> None:
-        """Check ``when``, then run the node."""
+        """Pass the gates, then run the node."""
         work.code = self._plans.code(work.plan, work.number)
         try:
-            if work.code.when is not None and not self._holds(work):
-                self._finish(self._settler.settle(work, Skipped()))
+            before = before_node(work)
+            if before is not None:
+                self._finish_or_store(work, before)
                 return
             run = INLINE.get(work.node.type)
             if run is None:
@@ -141,18 +143,13 @@ class Executor:
             outcome = self._failure(work, error)
         except Exception as error:  # noqa: BLE001 - whatever a node does, its worker lives on
             outcome = self._failure(work, error)
+        self._finish_or_store(work, outcome)
+
+    def _finish_or_store(self, work: Work, outcome: Outcome) -> None:
         if isinstance(outcome, Succeeded) and len(outcome.output) > INLINE_BYTES_MAX:
             self._spawn(self._store_then_finish, work, outcome, 0)
         else:
             self._finish(self._settler.settle(work, outcome))
-
-    def _holds(self, work: Work) -> bool:
-        assert work.code is not None
-        assert work.code.when is not None
-        verdict = work.evaluate(work.code.when)
-        if not isinstance(verdict, bool):
-            raise StepError("EXPRESSION_ERROR", f"'when' gives true or false (in {work.code.when.source!r})")
-        return verdict
 
     async def _run_awaited(self, work: Work) -> None:
         outcome: Outcome
@@ -195,6 +192,8 @@ class Executor:
         try:
             if wide:
                 fields = work.plan.reads(work.number, work.scope, work.live)
+                if work.has_value:
+                    fields.append(value_field(work.number, work.scope))
                 work.values = await self._retry(lambda: self._read_fields(work.run_id, fields))
             work.values = [await self._resolve(value) for value in work.values]
         except PayloadMissing as error:

@@ -259,7 +259,9 @@ class Lane:
 
     def _note_refused(self, batch: list[Transition], verdicts: str) -> None:
         for transition, verdict in zip(batch, verdicts, strict=True):
-            if verdict != "A":
+            if verdict == "B" and transition.otherwise is not None:
+                self._note(transition.otherwise)  # the run's budget of retries is spent: it fails for good
+            elif verdict != "A":
                 self.refused += 1
                 log.warning(
                     "transition_refused", verdict=verdict, run_id=transition.words[0], token=transition.words[1]

@@ -49,13 +49,28 @@ class Parked:
 
 
 @dataclass(frozen=True, slots=True)
+class Waits:
+    """Waits for a signal of one of ``names``. ``reason``: signal, approval or outside. Times in ms, None: without."""
+
+    reason: str
+    names: tuple[str, ...]
+    expires_ms: int | None = None
+    escalates_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AsksMutex:
+    """Waits until no other token of the run holds the mutex of its node."""
+
+
+@dataclass(frozen=True, slots=True)
 class GivenBack:
     """This worker cannot run it; another may, after ``delay_ms``."""
 
     delay_ms: int
 
 
-Outcome: TypeAlias = Succeeded | Skipped | Failed | Parked | GivenBack
+Outcome: TypeAlias = Succeeded | Skipped | Failed | Parked | Waits | AsksMutex | GivenBack
 
 
 def failed(

@@ -10,26 +10,36 @@ from typing import NamedTuple
 
 import msgspec
 
+from ..compiler.workflow import Retry
 from ..sdk import rules
 from ..sdk.events import ErrorInfo, Facts, encode_blob, encode_facts
-from ..sdk.marking import WOKEN, RunPhase, TokenKind
-from ..sdk.plan import SWEEP_READY, context_field, cursor_ready, start_ready
+from ..sdk.marking import APPROVED, WOKEN, RunPhase, TokenKind, lasting, with_word
+from ..sdk.plan import context_field, cursor_ready, start_ready, value_field
+from ..sdk.retrying import GivesUp, draw_of, next_attempt
 from ..sdk.routing import loop_word, route
-from ..sdk.scopes import START_NODE, scope_key
+from ..sdk.scopes import NODE_NAMES, START_NODE, parse_token_key, scope_key, token_key
 from ..sdk.scripts import Word
 from ..sdk.step_context import StepError, decode_json
-from .outcomes import Failed, GivenBack, Outcome, Parked, Skipped, Succeeded, describe
+from .outcomes import AsksMutex, Failed, GivenBack, Outcome, Parked, Skipped, Succeeded, Waits, failed
 from .work import Work
 
 STARTED_AFTER_S = 0.1
 """An attempt that runs longer says so with an event of its own."""
 
 
+NO_RETRY = Retry(max_attempts=1)
+"""Of nodes that have no policy: the engine's own."""
+
+
 class Transition(NamedTuple):
-    """``words``: as advance takes them. ``writes``: about how many keys and entries it changes."""
+    """``words``: as advance takes them. ``writes``: about how many keys and entries it changes.
+
+    ``otherwise``: of another attempt, what comes instead where the run's budget of retries is spent.
+    """
 
     words: list[Word]
     writes: int
+    otherwise: Transition | None = None
 
 
 class Settler:
@@ -45,11 +55,15 @@ class Settler:
         if isinstance(outcome, Succeeded):
             return self._succeeded(work, outcome.output, ms)
         if isinstance(outcome, Failed):
-            return self._failed(work, outcome.error, ms)
+            return self._failed(work, outcome, ms)
         if isinstance(outcome, Skipped):
             return self._skipped(work, outcome.reason)
         if isinstance(outcome, Parked):
             return self._parked(work, outcome)
+        if isinstance(outcome, Waits):
+            return self._waits(work, outcome)
+        if isinstance(outcome, AsksMutex):
+            return self._asks_mutex(work)
         return self.give_back(work, outcome)
 
     def settle_stored(self, work: Work, outcome: Outcome, output: bytes, ms: int) -> Transition:
@@ -63,7 +77,11 @@ class Settler:
         if work.kind is TokenKind.SWEEP:
             return _transition(work, [], ["s"])
         if work.phase == RunPhase.DRAINING:
-            return _transition(work, [(self._event(work, "token.dropped"), None)], [])
+            return _transition(work, [(self._event(work, "token.dropped"), None)], _freed(work))
+        if work.kind is TokenKind.WAKER:
+            return _transition(work, [], ["j"])
+        if work.kind is TokenKind.CLOSING:
+            return self._close(work)
         if work.number == START_NODE:
             return self._start(work)
         if work.kind is TokenKind.SKIP:
@@ -78,6 +96,17 @@ class Settler:
             facts = self._event(work, "gate.passed")
             return self._routed(work, facts, None, rules.taken(work.node, work.plan.ir.edges), [])
         return None
+
+    def _close(self, work: Work) -> Transition:
+        """Undo what was completed last, if anything is left."""
+        top = work.values[0]
+        if not top:
+            return _transition(work, [(self._event(work, "run.compensated"), None)], [])
+        number, scope = parse_token_key(top.decode())
+        done = work.plan.ir.nodes[number]
+        facts = encode_facts(Facts(type="compensation.started", node=done.id, scope=scope_key(scope)))
+        compensation = token_key(done.compensate, scope)
+        return _transition(work, [(facts, None)], ["b", compensation, work.plan.ready(done.compensate, scope)])
 
     def announce(self, work: Work) -> Transition:
         """Return the note that a step has started; its token stays with the worker."""
@@ -100,7 +129,7 @@ class Settler:
         ms: int = 0,
         error: ErrorInfo | None = None,
     ) -> bytes:
-        node = "(start)" if work.number == START_NODE else work.node.id if work.number >= 0 else ""
+        node = work.node.id if work.number >= 0 else NODE_NAMES[work.number]
         facts = Facts(
             type=kind,
             node=node,
@@ -124,7 +153,7 @@ class Settler:
             try:
                 decision = route(work, decode_json(output))
             except StepError as error:
-                return self._failed(work, describe(error, node.id, work.attempt, self._worker), ms)
+                return self._failed(work, failed(error, node.id, work.attempt, self._worker), ms)
         facts = None
         if not decision and not ms and not work.scope and work.attempt == 1:
             key = (work.plan.hash, work.number, "")
@@ -144,13 +173,25 @@ class Settler:
         keep = self._kept(work, "SUCCEEDED")
         if work.plan.is_read[work.number]:
             keep += ["o", context_field("o", work.number, work.scope), kept or output]
+        if node.compensate >= 0 or node.cancels:
+            keep += work.plan.words(rules.succeeded(work.plan.ir, work.number, work.scope))
         return self._routed(work, facts, kept or output, decision or rules.taken(node, work.plan.ir.edges), keep)
 
-    def _kept_input(self, work: Work) -> list[tuple[bytes, bytes | None]]:
-        """An input that another node reads is state like an output, and so in the log: with an event of its own."""
-        if work.input_json is None or not work.node.keeps_input:
-            return []
-        return [(self._event(work, "step.input_kept", attempt=work.attempt), work.input_json)]
+    def _before(self, work: Work) -> list[tuple[bytes, bytes | None]]:
+        """What is to be said before the step's own event: who agreed to it, and its input where others read that.
+
+        An input that another node reads is state like an output, and so in the log.
+        """
+        events: list[tuple[bytes, bytes | None]] = []
+        if work.decision is not None:
+            is_granted = work.decision.get("decision") == "approve"
+            data = {name: work.decision[name] for name in ("by", "comment", "reason") if work.decision.get(name)}
+            kind = "approval.granted" if is_granted else "approval.rejected"
+            facts = Facts(type=kind, node=work.node.id, scope=scope_key(work.scope), data=data)
+            events.append((encode_facts(facts), None))
+        if work.input_json is not None and work.node.keeps_input:
+            events.append((self._event(work, "step.input_kept", attempt=work.attempt), work.input_json))
+        return events
 
     def _kept(self, work: Work, status: str) -> list[Word]:
         node = work.node
@@ -161,17 +202,31 @@ class Settler:
             keep += ["o", context_field("s", work.number, work.scope), status]
         return keep
 
-    def _failed(self, work: Work, error: ErrorInfo, ms: int) -> Transition:
+    def _failed(self, work: Work, outcome: Failed, ms: int) -> Transition:
+        decision = next_attempt(
+            work.node.retry or NO_RETRY, outcome.failure, work.attempt, draw_of(work.run_id, work.key, work.attempt)
+        )
+        final = self._failed_for_good(work, outcome.error, ms)
+        if isinstance(decision, GivesUp):
+            return final
+        facts = self._event(work, "step.retried", attempt=work.attempt, worker=self._worker, ms=ms, error=outcome.error)
+        ready = self._parked_ready(work, attempt=work.attempt + 1)
+        budget = work.plan.ir.retry_budget
+        words: list[Word] = ["y", "" if budget is None else budget, f"+{decision.delay_ms}", ready, *_spent(work)]
+        return _transition(work, [*self._before(work), (facts, None)], words)._replace(otherwise=final)
+
+    def _failed_for_good(self, work: Work, error: ErrorInfo, ms: int) -> Transition:
         decision, effect = rules.failed(work.plan.ir, work.node)
         facts = self._event(work, "step.failed", attempt=work.attempt, worker=self._worker, ms=ms, error=error)
         content = msgspec.json.encode(error)
         keep = self._kept(work, "FAILED")
         if not decision:
-            events = [*self._kept_input(work), (facts, None)]
-            return _transition(work, events, [*keep, "d", "failed", content, SWEEP_READY])
+            events = [*self._before(work), (facts, None)]
+            words = [*keep, "d", "failed", content, work.plan.closes, *_freed(work)]
+            return _transition(work, events, words)
         keep += ["o", context_field("e", work.number, work.scope), content]
         if effect is not None:
-            keep += ["x", content]
+            keep += ["x", content, work.plan.closes]
         return self._routed(work, facts, None, decision, keep)
 
     def _skipped(self, work: Work, reason: str) -> Transition:
@@ -180,9 +235,53 @@ class Settler:
 
     def _parked(self, work: Work, outcome: Parked) -> Transition:
         facts = self._event(work, "step.waiting", attempt=work.attempt, worker=self._worker, reason="timer")
-        fields = work.plan.reads(work.number, work.scope, work.live)
-        ready = f"n|{work.node.stream}|{work.attempt}|{WOKEN}|{work.plan.travelling(fields)}|{work.live}"
-        return _transition(work, [(facts, None)], ["p", outcome.due, ready])
+        ready = self._parked_ready(work, extra=with_word(_lasting(work), WOKEN))
+        words = [*self._reached(work, "timer"), "p", outcome.due, ready, *_spent(work)]
+        return _transition(work, [*self._before(work), (facts, None)], words)
+
+    def _waits(self, work: Work, outcome: Waits) -> Transition:
+        """Wait for somebody outside."""
+        data: dict[str, object] = {"names": list(outcome.names)}
+        if outcome.expires_ms is not None:
+            data["expires"] = True
+        facts = Facts(
+            type="step.waiting",
+            node=work.node.id,
+            scope=scope_key(work.scope),
+            attempt=work.attempt,
+            worker=self._worker,
+            reason=outcome.reason,
+            data=data,
+        )
+        due = "" if outcome.expires_ms is None else f"+{outcome.expires_ms}"
+        escalates = "" if outcome.escalates_ms is None else f"+{outcome.escalates_ms}"
+        ready = self._parked_ready(work, brings_value=True)
+        words: list[Word] = [*_spent(work), *self._reached(work, outcome.reason)]
+        words += ["w", " ".join(outcome.names), due, escalates, ready]
+        return _transition(work, [*self._before(work), (encode_facts(facts), None)], words)
+
+    def _asks_mutex(self, work: Work) -> Transition:
+        facts = self._event(work, "step.waiting", attempt=work.attempt, worker=self._worker, reason="mutex")
+        words: list[Word] = [*_spent(work), "m", work.node.mutex, self._parked_ready(work)]
+        return _transition(work, [*self._before(work), (facts, None)], words)
+
+    def _reached(self, work: Work, reason: str) -> list[str]:
+        """The operations of the milestone edges that parking decides; nothing where it parked before."""
+        if not rules.reaches_milestones(work.node, reason):
+            return []
+        return work.plan.words(rules.parked(work.plan.ir, work.number, work.scope))
+
+    def _parked_ready(
+        self, work: Work, *, attempt: int = 0, extra: str | None = None, brings_value: bool = False
+    ) -> str:
+        return work.plan.parked_ready(
+            work.number,
+            work.scope,
+            work.live,
+            attempt=attempt or work.attempt,
+            extra=_lasting(work) if extra is None else extra,
+            brings_value=brings_value,
+        )
 
     def _routed(
         self, work: Work, facts: bytes, payload: bytes | None, decision: str, keep: list[Word], position: int = 0
@@ -190,7 +289,9 @@ class Settler:
         words, following = self._effects(work, decision, position)
         if following >= 0:
             words = [*words, "c", cursor_ready(following, decision)]
-        return _transition(work, [*self._kept_input(work), (facts, payload)], [*keep, *words] if keep else words)
+        if work.node.mutex or work.extra:
+            keep = [*keep, *_freed(work)]
+        return _transition(work, [*self._before(work), (facts, payload)], [*keep, *words] if keep else words)
 
     def _effects(self, work: Work, decision: str, position: int) -> tuple[list[str], int]:
         """Without a scope, a node's effects are a constant of its decision."""
@@ -212,13 +313,33 @@ class Settler:
         position, _, expires = work.extra.partition("@")
         if expires and work.now_ms > int(expires):
             error = ErrorInfo(type="EXPIRED", message="the run was not started before it expired")
-            drained: list[Word] = ["d", "expired", msgspec.json.encode(error), SWEEP_READY]
+            drained: list[Word] = ["d", "expired", msgspec.json.encode(error), "0"]
             return _transition(work, [(self._event(work, "run.entered", reason="expired", error=error), None)], drained)
         effects, following = rules.start(work.plan.ir, int(position))
         words = work.plan.words(effects)
         if following >= 0:
             words += ["c", start_ready(following)]
         return _transition(work, [(self._event(work, "run.entered"), None)], words)
+
+
+def _lasting(work: Work) -> str:
+    """The words that stay with a token that is parked again."""
+    extra = lasting(work.extra)
+    return with_word(extra, APPROVED) if work.decision is not None and APPROVED not in extra else extra
+
+
+def _spent(work: Work) -> list[Word]:
+    """The value that its release has brought is not needed any more."""
+    if work.kind is not TokenKind.NORMAL or not work.has_value:
+        return []
+    return ["-", value_field(work.number, work.scope)]
+
+
+def _freed(work: Work) -> list[Word]:
+    """What a token that goes leaves behind: its value, and its slot to the next."""
+    if work.number < 0:
+        return []
+    return [*_spent(work), *(("u", work.node.mutex) if work.node.mutex else ())]
 
 
 def _transition(work: Work, events: list[tuple[bytes, bytes | None]], words: Sequence[Word]) -> Transition:

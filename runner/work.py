@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..sdk.marking import TokenKind
-from ..sdk.step_context import StepContext
+from ..sdk.marking import EXPIRED, FORCED, LASTING, TokenKind
+from ..sdk.step_context import StepContext, decode_json
 
 
 @dataclass(slots=True, kw_only=True)
 class Work(StepContext):
     """``stream``: number of the stream that brought it, ``entry``: its id there. ``started_at``: of the worker's clock,
-    in seconds; informative only. ``now_ms``: the server's clock at the delivery.
+    in seconds; informative only. ``now_ms``: the server's clock at the delivery. ``decision``: of who was asked whether
+    it may run, where that came with this delivery.
     """
 
     key: str
@@ -25,3 +26,22 @@ class Work(StepContext):
     now_ms: int = 0
     started_at: float = 0.0
     is_announced: bool = False
+    decision: dict[str, object] | None = None
+
+    @property
+    def word(self) -> str:
+        """Why the token came back after it was parked: its last word that is not a lasting one, or nothing."""
+        word = self.extra.rpartition("+")[2]
+        return "" if word in LASTING else word
+
+    @property
+    def has_value(self) -> bool:
+        """Whether its release has brought a value."""
+        word = self.word
+        return word == FORCED or (word.startswith("s") and word != EXPIRED)
+
+    @property
+    def released_value(self) -> object:
+        """The value that came with the release; it stands behind all that the node reads."""
+        place = len(self.node.reads) + self.live.startswith("b")
+        return decode_json(self.values[place] or b"null") if len(self.values) > place else None

@@ -18,6 +18,16 @@ worker's events, in order. Nodes are numbers in the IR, scopes are ``ScopeKey`` 
     T<node>:<scope>           timer.released
     W<node>:<scope>           token.withdrawn (a drain's sweep met it parked)
     S                         run.swept (nothing is parked any more)
+    X<reason>                 run.draining (a command, or a limit that was reached)
+    L<node>:<scope>:<word>    token.released; s<k>: by the k-th of the names it waited for, s-: its time is over
+    G<node>:<scope>           mutex.granted
+    V<node>:<scope>           step.withdrawn (it lives on as a skip token)
+    J<node>:<scope>           token.forced (to the end that a command says)
+    O<node>:<scope>           token.overdue (nobody took it from its queue in time)
+    Y<node>:<scope>           approval.escalated
+    B                         closing.released (nothing else is left: time to undo what was done)
+    U                         run.woken (nothing is put aside by a pause any more)
+    N                         command.ignored (there was nothing that it could act on)
     Z<n>                      run.halted: the counter is zero with n half-filled joins (CORRUPT)
 
 The partition sequence grows by one per outbox entry, so that a gap or a rewind shows.

@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from ..compiler.ir import Ir, Node
+from . import fold_waits, waiting
 from .events import Facts, RecordedEvent
-from .marking import WOKEN, Corrupt, Marking, RunPhase, Token, TokenKind
-from .rules import Drain, Effect, died, failed, settle, start, taken
-from .scopes import START_NODE, SWEEP_NODE, Scope, parse_scope_key, token_key
+from .marking import GOES_ON, PARKS, Corrupt, Marking, Place, RunPhase, Token, TokenKind
+from .rules import Drain, Effect, died, failed, settle, start, succeeded, taken
+from .scopes import NODE_NAMES, START_NODE, SWEEP_NODE, WAKER_NODE, Scope, parse_scope_key, token_key
 
 FINAL = {
     "run.completed": "COMPLETED",
@@ -33,10 +34,14 @@ ENDS: dict[str, frozenset[str]] = {
 }
 """How a run ends, by the reason it has then; any other reason is a failure."""
 
+ENGINE_NODES = {name: node for node, name in NODE_NAMES.items()}
+
 FAILED_END = frozenset({"run.failed"})
 
 CODES = frozenset(
-    {"join.fired", "join.died", "timer.set", "timer.released", "token.withdrawn", "run.swept", "run.halted"}
+    """approval.escalated closing.released command.ignored join.died join.fired mutex.granted run.draining run.halted
+    run.swept run.woken step.withdrawn timer.released timer.set token.claimed token.forced token.overdue token.released
+    token.withdrawn""".split()
 )
 """What the scripts say of themselves, after the events of a transition and before those of the next."""
 
@@ -77,6 +82,22 @@ class Folder:
             "token.dropped": self._token_gone,
             "join.fired": self._join_fired,
             "join.died": self._join_died,
+            "step.retried": self._step_retried,
+            "approval.granted": lambda event: fold_waits.approval_granted(self._living(event, TokenKind.NORMAL)),
+            "approval.escalated": self._approval_escalated,
+            "command.applied": self._command_applied,
+            "command.ignored": lambda _event: self._expect("N"),
+            "compensation.started": self._compensation_started,
+            "closing.released": lambda _event: self._expect("B"),
+            "mutex.granted": lambda event: self._expect_at("G", event),
+            "run.draining": self._run_draining,
+            "run.compensated": lambda _event: fold_waits.run_compensated(self.marking),
+            "run.woken": self._run_woken,
+            "step.withdrawn": lambda event: self._expect_at("V", event),
+            "token.claimed": lambda event: fold_waits.token_claimed(self._any(event), event.facts),
+            "token.forced": lambda event: self._expect_at("J", event),
+            "token.overdue": lambda event: waiting.overdue(self.marking, self._place(event.facts)),
+            "token.released": self._token_released,
         }
 
     def add(self, event: RecordedEvent) -> None:
@@ -90,6 +111,7 @@ class Folder:
                 self._run_ended(event)
             elif kind in self._handlers:
                 self._handlers[kind](event)
+                self._expected.extend(self.marking.release_closing())
         except Corrupt as error:
             raise Corrupt(f"event {event.seq} ({kind}): {error}") from error
         self.marking.seq = event.seq
@@ -103,7 +125,7 @@ class Folder:
             raise Corrupt(f"{self._expected[0]!r} is missing")
 
     def _place(self, facts: Facts) -> tuple[int, Scope]:
-        number = {"": SWEEP_NODE, "(start)": START_NODE}.get(facts.node)
+        number = ENGINE_NODES.get(facts.node)
         if number is None:
             number = self._numbers.get(facts.node)
         if number is None:
@@ -131,12 +153,27 @@ class Folder:
         token = self.marking.tokens.get(place)
         if token is None or token.kind not in kinds:
             raise Corrupt(f"no such token lives at {token_key(*place)}")
-        if token.due:
+        if token.place is not Place.FLOOR:
             raise Corrupt(f"the token {token_key(*place)} is parked")
         return token
 
+    def _living(self, event: RecordedEvent, *kinds: TokenKind) -> Token:
+        return self._token(self._step(event.facts), *kinds)
+
+    def _any(self, event: RecordedEvent) -> Token:
+        """The living token that an event is about, wherever it is."""
+        place = self._place(event.facts)
+        token = self.marking.tokens.get(place)
+        if token is None:
+            raise Corrupt(f"no token lives at {token_key(*place)}")
+        return token
+
     def _take(self, node: int, scope: Scope) -> Token:
-        return self.marking.take(node, scope)
+        """Take a token away; what it holds goes to the next."""
+        token = self.marking.take(node, scope)
+        if node >= 0 and self.ir.nodes[node].mutex:
+            self._expected.extend(waiting.free_mutex(self.marking, (node, scope), self.ir.nodes[node].mutex))
+        return token
 
     def _apply(self, effects: Iterable[Effect]) -> None:
         self._expected.extend(self.marking.apply(self.ir, effects))
@@ -145,7 +182,7 @@ class Folder:
         number, scope = self._step(event.facts)
         self._token((number, scope), *TokenKind)
         token = self._take(number, scope)
-        if self.marking.phase is not RunPhase.RUNNING:
+        if self.marking.phase not in GOES_ON:
             return
         effects, following = settle(self.ir, number, scope, decision, position)
         self._apply(effects)
@@ -156,10 +193,13 @@ class Folder:
     def _run_started(self, event: RecordedEvent) -> None:
         self.status = "PENDING" if event.facts.data.get("held") else "RUNNING"
         self.marking.command = 1
+        self.marking.started_ms = event.at_ms
         self.marking.input = event.payload or b"null"
         if event.facts.data.get("held"):
             expires = event.facts.data.get("expires")
-            self.marking.put(START_NODE, (), Token(kind=TokenKind.CURSOR, extra=f"0@{expires}" if expires else "0"))
+            place = Place.TIMER if event.facts.due else Place.FLOOR
+            extra = f"0@{expires}" if expires else "0"
+            self.marking.put(START_NODE, (), Token(kind=TokenKind.CURSOR, extra=extra, place=place))
             if event.facts.due:
                 self._expected.append(f"P{START_NODE}::")
         else:
@@ -169,7 +209,7 @@ class Folder:
         token = self._token((START_NODE, ()), TokenKind.CURSOR)
         self._take(START_NODE, ())
         self.status = "RUNNING"
-        if self.marking.phase is RunPhase.RUNNING:
+        if self.marking.phase in GOES_ON:
             if event.facts.reason:
                 self._apply([Drain(event.facts.reason)])
                 self._keep_first_error(event.facts)
@@ -192,6 +232,7 @@ class Folder:
         decision = event.facts.edges or taken(node, self.ir.edges)
         if not is_decision(node, decision):
             raise Corrupt(f"{decision!r} decides nothing at {node.id!r}")
+        self._apply(succeeded(self.ir, *place))
         self._settle(event, decision)
 
     def _step_input_kept(self, event: RecordedEvent) -> None:
@@ -209,7 +250,7 @@ class Folder:
         self._token(place, TokenKind.NORMAL)
         self._keep_status(place, "FAILED")
         decision, effect = failed(self.ir, self.ir.nodes[place[0]])
-        if effect is not None and self.marking.phase is RunPhase.RUNNING:
+        if effect is not None and self.marking.phase in GOES_ON:
             self._apply([effect])
             self._keep_first_error(event.facts)
         if not decision:
@@ -230,11 +271,46 @@ class Folder:
     def _step_waiting(self, event: RecordedEvent) -> None:
         place = self._step(event.facts)
         token = self._token(place, TokenKind.NORMAL)
-        if self.marking.phase is not RunPhase.RUNNING:
+        if self.marking.phase not in PARKS:
             self._take(*place)
-            return
-        token.extra = WOKEN
-        self._expected.append(f"P{place[0]}:{event.facts.scope}:")
+        else:
+            self._expected.extend(fold_waits.step_waiting(self.ir, self.marking, place, token, event))
+
+    def _step_retried(self, event: RecordedEvent) -> None:
+        place = self._step(event.facts)
+        token = self._token(place, TokenKind.NORMAL)
+        if self.marking.phase not in PARKS:
+            self._take(*place)
+        else:
+            self._expected.extend(fold_waits.step_retried(self.marking, place, token, event.facts))
+
+    def _compensation_started(self, event: RecordedEvent) -> None:
+        fold_waits.compensation_started(self.ir, self.marking, self._step(event.facts))
+
+    def _command_applied(self, event: RecordedEvent) -> None:
+        place = self._place(event.facts)
+        self._expected.extend(fold_waits.command_applied(self.ir, self.marking, place, event))
+
+    def _approval_escalated(self, event: RecordedEvent) -> None:
+        token = self._any(event)
+        if token.place is not Place.SIGNAL or not token.escalates:
+            raise Corrupt("nobody waits there for a decision")
+        token.escalates = 0
+
+    def _run_draining(self, event: RecordedEvent) -> None:
+        """After a command it is expected; by itself it is a limit that was reached."""
+        reason = event.facts.reason
+        if self._expected:
+            self._expect(f"X{reason}")
+        elif fold_waits.drain(self.ir, self.marking, reason) == ["N"]:
+            raise Corrupt("the run was ending already")
+        self._keep_first_error(event.facts)
+
+    def _token_released(self, event: RecordedEvent) -> None:
+        if self._expected:
+            self._expect_at("L", event, f":{event.facts.data.get('word')}")
+        else:
+            fold_waits.token_released(self.marking, self._place(event.facts), event.facts)
 
     def _path_died(self, event: RecordedEvent) -> None:
         token = self._token(self._step(event.facts), TokenKind.SKIP)
@@ -246,25 +322,28 @@ class Folder:
         self._settle(event, decision, int(position))
 
     def _timer_set(self, event: RecordedEvent) -> None:
-        place = self._place(event.facts)
-        self._expect(f"P{place[0]}:{event.facts.scope}:")
-        self._token(place, TokenKind.NORMAL, TokenKind.CURSOR).due = event.facts.due
+        self._expect_at("P", event, ":")
+        self._any(event).due = event.facts.due
 
     def _timer_released(self, event: RecordedEvent) -> None:
         token = self.marking.tokens.get(self._place(event.facts))
-        if token is None or not token.due:
+        if token is None or token.place is not Place.TIMER:
             raise Corrupt("no token is parked there")
-        token.due = 0
+        token.place, token.due = Place.FLOOR, 0
 
     def _run_swept(self, _event: RecordedEvent) -> None:
         self._take(SWEEP_NODE, ())
 
+    def _run_woken(self, _event: RecordedEvent) -> None:
+        self._take(WAKER_NODE, ())
+
     def _token_gone(self, event: RecordedEvent) -> None:
-        if self.marking.phase is RunPhase.RUNNING:
+        if self.marking.phase in GOES_ON:
             raise Corrupt("no token is taken from a run that goes on")
-        token = self._take(*self._place(event.facts))
-        if bool(token.due) != (event.facts.type == "token.withdrawn"):
-            raise Corrupt("a sweep withdraws what is parked, a worker drops what is not")
+        is_parked = self._any(event).place is not Place.FLOOR
+        if is_parked and event.facts.type == "token.dropped":
+            raise Corrupt("a worker drops what is not parked")
+        self._take(*self._place(event.facts))
 
     def _join_fired(self, event: RecordedEvent) -> None:
         place = self._place(event.facts)
@@ -273,6 +352,9 @@ class Folder:
     def _join_died(self, event: RecordedEvent) -> None:
         place = self._place(event.facts)
         self._expect(f"D{place[0]}:{event.facts.scope}:{'f' if event.facts.reason == 'failed' else 'd'}")
+
+    def _expect_at(self, letter: str, event: RecordedEvent, extra: str = "") -> None:
+        self._expect(fold_waits.code_of(letter, self._place(event.facts), extra))
 
     def _expect(self, code: str) -> None:
         if not self._expected or self._expected.popleft() != code:

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from typing import NamedTuple, cast
 
 from .keys import PartitionKeys
-from .marking import Corrupt, JoinRecord, Marking, RunPhase, Token, TokenKind
-from .scopes import parse_token_key
+from .marking import Corrupt, JoinRecord, Marking, Mutex, Place, RunPhase, Token, TokenKind
+from .scopes import Scope, parse_token_key
 from .scripts import Connection
 
 
@@ -38,20 +38,22 @@ def marking_of(state: dict[bytes, bytes]) -> Marking:
     The counter must be the number of living tokens, and the head's number of half-filled joins that of the records.
     """
     marking = Marking()
+    rest: dict[str, bytes] = {}
     half_filled = counter = 0
     for name, value in state.items():
         field = name.decode()
         try:
             if field == "h":
                 head = RunHead.read(value.decode())
-                marking.phase, marking.seq = head.phase, head.seq
+                marking.phase, marking.seq, marking.retries = head.phase, head.seq, head.retries
                 counter, half_filled = head.counter, head.half_filled
             elif field in _FIELDS:
                 _FIELDS[field](marking, value)
-            elif field not in _IGNORED:
-                _add(marking, field[0], field[1:], value)
+            elif field not in _IGNORED and not _add(marking, field[0], field[1:], value):
+                rest[field] = value
         except ValueError as error:
             raise Corrupt(f"the field {field!r} of the run says {value!r}") from error
+    read_waits(marking, rest)
     if counter != len(marking.tokens):
         raise Corrupt(f"the counter is {counter}, and {len(marking.tokens)} tokens live")
     if half_filled != len(marking.joins):
@@ -60,7 +62,7 @@ def marking_of(state: dict[bytes, bytes]) -> Marking:
 
 
 class RunHead(NamedTuple):
-    """The field ``h`` of a run (lua/includes/runs.lua)."""
+    """The field ``h`` of a run (lua/includes/runs.lua). ``closes``: its closing token is parked."""
 
     phase: RunPhase
     counter: int
@@ -68,28 +70,77 @@ class RunHead(NamedTuple):
     half_filled: int
     retries: int
     ir_hash: str
+    closes: bool = False
 
     @classmethod
     def read(cls, text: str) -> RunHead:
         """Raises ValueError."""
         phase, counter, seq, half_filled, retries, ir_hash = text.split("|")
-        return cls(RunPhase(phase), int(counter), int(seq), int(half_filled), int(retries), ir_hash)
+        number = retries.removesuffix("+")
+        return cls(
+            RunPhase(phase), int(counter), int(seq), int(half_filled), int(number), ir_hash, number is not retries
+        )
+
+    def write(self) -> str:
+        retries = f"{self.retries}{'+' if self.closes else ''}"
+        return f"{self.phase}|{self.counter}|{self.seq}|{self.half_filled}|{retries}|{self.ir_hash}"
 
 
 def read_token_record(record: str) -> Token:
     """Read ``fence|place|deliveries|entry|kind|stream|attempt|extra|reads|live`` (lua/includes/runs.lua).
 
-    Of a sweep's own place in the ledger (``extra``) the log knows nothing. ``entry`` is the due time while it is
-    parked.
+    Of the own place in the ledger of a sweep (``extra``) the log knows nothing. ``entry`` is the due time where a timer
+    is set for it. What it waits for stands elsewhere (``read_waits``).
     """
-    _, place, _, entry, kind, _, attempt, extra, _, live = record.split("|")
+    _, place, deliveries, entry, kind, _, attempt, extra, _, live = record.split("|")
+    is_parked = place in tuple(Place)
     return Token(
         kind=TokenKind(kind),
         attempt=int(attempt),
         live=live,
-        extra="" if kind == TokenKind.SWEEP else extra,
-        due=int(entry) if place == "t" else 0,
+        extra="" if kind in (TokenKind.SWEEP, TokenKind.WAKER) else extra,
+        place=Place(place) if is_parked else Place.FLOOR,
+        due=int(entry) if is_parked and entry else 0,
+        deliveries=int(deliveries),
     )
+
+
+def read_waits(marking: Marking, fields: dict[str, bytes]) -> None:
+    """Read what tokens wait for, what came early, who holds what, and what is to be undone (lua/KEYS.md)."""
+    for field, value in fields.items():
+        if field[0] == "W" and (token := marking.tokens.get(parse_token_key(field[1:]))) is not None:
+            token.waits = tuple(value.decode().split())
+    for field, value in fields.items():
+        kind, name = field[:2], field[2:]
+        if kind == "w:":
+            _read_waiting(marking, name, value.decode())
+        elif kind == "m:":
+            _read_mutex(marking, name, value.decode(), fields.get(f"M:{name}", b"").decode())
+        elif kind == "g:":
+            marking.signals[name] = [(int(number), fields[f"G{number}"]) for number in value.decode().split()]
+    top = fields.get("cp", b"").decode()
+    while top:
+        marking.completed.insert(0, parse_token_key(top))
+        top = fields[f"c{top}"].decode()
+
+
+def _read_mutex(marking: Marking, name: str, holder: str, waiters: str) -> None:
+    asked = [parse_token_key(each) for each in waiters.split()]
+    living = [at for at in asked if at in marking.tokens and marking.tokens[at].place is Place.MUTEX]
+    marking.mutexes[name] = Mutex(parse_token_key(holder), living)
+    for at in living:
+        marking.tokens[at].waits = (name,)
+
+
+def _read_waiting(marking: Marking, name: str, text: str) -> None:
+    """Tokens that went leave their places in the list of a name behind."""
+    living: list[tuple[int, Scope]] = []
+    for at in map(parse_token_key, text.split()):
+        token = marking.tokens.get(at)
+        if token is not None and token.place is Place.SIGNAL and name in token.waits:
+            living.append(at)
+    if living:
+        marking.waiting[name] = living
 
 
 def read_join_record(record: str) -> JoinRecord:
@@ -105,20 +156,30 @@ def read_join_record(record: str) -> JoinRecord:
     )
 
 
-def _add(marking: Marking, kind: str, key: str, value: bytes) -> None:
-    """One field that belongs to a token, a join or a value (``plan.context_field``)."""
+def _add(marking: Marking, kind: str, key: str, value: bytes) -> bool:
+    """One field that belongs to a token, a join or a value (``plan.context_field``). False: it is none of these."""
+    if kind not in _OF_PLACES:
+        if kind not in _OF_WAITS:
+            raise Corrupt(f"the run has a field {kind + key!r}")
+        return False
     place = parse_token_key(key)
-    kept = {"o": marking.outputs, "i": marking.inputs, "e": marking.errors, "s": marking.statuses}.get(kind)
-    if kept is not None:
-        kept[place] = value
+    kept = {"o": marking.outputs, "i": marking.inputs, "e": marking.errors, "s": marking.statuses, "v": marking.values}
+    if kind in kept:
+        kept[kind][place] = value
     elif kind == "t":
         marking.tokens[place] = read_token_record(value.decode())
     elif kind == "j":
         marking.joins[place] = read_join_record(value.decode())
+    elif kind == "x":
+        marking.marks.add(place)
     elif kind == "l":
         marking.last[place] = int(value)
-    else:
-        raise Corrupt(f"the run has a field {kind + key!r}")
+    return True
+
+
+_OF_PLACES = frozenset("oiesvtjxld")
+"""``d``: details of a heartbeat, which only the next attempt sees."""
+_OF_WAITS = frozenset("wWmMgGc")
 
 
 def _set_reason(marking: Marking, value: bytes) -> None:
@@ -137,11 +198,16 @@ def _set_input(marking: Marking, value: bytes) -> None:
     marking.input = value
 
 
+def _set_start(marking: Marking, value: bytes) -> None:
+    marking.started_ms = int(value)
+
+
 _FIELDS: dict[str, Callable[[Marking, bytes], None]] = {
+    "at": _set_start,
     "why": _set_reason,
     "err": _set_error,
     "cmd": _set_command,
     "in": _set_input,
 }
-_IGNORED = frozenset({"at", "end", "fin", "out"})
-"""Times, and the end itself, which a marking has not."""
+_IGNORED = frozenset({"end", "fin", "out"})
+"""The end itself, which a marking has not."""

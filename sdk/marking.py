@@ -1,7 +1,7 @@
 """The marking: the whole state of a run as plain data, and how effects change it.
 
-This is the pure twin of the run's keys in Redis, without owners, fences and entry ids. ``apply`` raises ``Corrupt``
-where the rules say that something cannot happen.
+This is the pure twin of a run's hash in Redis, without owners, fences and entry ids. ``apply`` raises ``Corrupt``
+where the rules say that something cannot happen. What waits for others is in ``waiting``.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from enum import StrEnum
 
 from ..compiler.ir import Ir
 from ..compiler.workflow import JoinPolicy
-from .rules import Arrive, Drain, Effect, Emit, Last, Skip, Taint, Tell
-from .scopes import SWEEP_NODE, Scope, scope_key, token_key
+from .rules import Arrive, Complete, Drain, Effect, Emit, Last, Milestone, Skip, Taint, Tell, Withdraw
+from .scopes import CLOSING_NODE, SWEEP_NODE, Scope, scope_key, token_key
 
 
 class Corrupt(Exception):
@@ -25,33 +25,74 @@ class TokenKind(StrEnum):
     SKIP = "k"
     CURSOR = "c"
     SWEEP = "w"
+    CLOSING = "x"
+    WAKER = "u"
 
 
-WOKEN = "woken"
+class Place(StrEnum):
+    """Where a token is, as far as a marking knows. FLOOR: queued, or with a worker."""
+
+    FLOOR = ""
+    TIMER = "t"
+    SIGNAL = "w"
+    MUTEX = "m"
+    HELD = "c"
 
 
 class RunPhase(StrEnum):
-    """The run as the scripts see it."""
+    """The run as the scripts see it. COMPENSATING: only the closing token and what it emits move."""
 
     RUNNING = "R"
+    PAUSED = "P"
     DRAINING = "D"
+    COMPENSATING = "C"
     ENDED = "E"
     HALTED = "H"
 
 
+GOES_ON = frozenset({RunPhase.RUNNING, RunPhase.PAUSED})
+"""The phases in which effects change something."""
+PARKS = GOES_ON | {RunPhase.COMPENSATING}
+"""The phases in which a token may be parked; in any other one it is taken away instead."""
+
+WOKEN = "woken"
+APPROVED = "ok"
+HOLDS = "held"
+OVERDUE = "overdue"
+FORCED = "forced"
+EXPIRED = "s-"
+LASTING = frozenset({APPROVED, HOLDS})
+
+
+def lasting(extra: str) -> str:
+    """Return the words of a normal token's ``extra`` that stay with it when it is parked again."""
+    return "+".join(word for word in extra.split("+") if word in LASTING) if extra else ""
+
+
+def with_word(extra: str, word: str) -> str:
+    return f"{extra}+{word}" if extra else word
+
+
 @dataclass(slots=True)
 class Token:
-    """One living token. ``live``: see ``Emit``. ``extra``: of a skip its status, of a cursor ``position.decision``.
+    """One living token. ``live``: see ``Emit``. ``extra``: of a skip its status, of a cursor ``position.decision``,
+    of a normal one what happened to it: APPROVED and HOLDS last, and the last word says why it came back (WOKEN,
+    ``s<k>`` the k-th of the names that it waited for, EXPIRED, OVERDUE, FORCED).
 
-    ``due``: ms since the epoch while it is parked in the timers, else 0. ``extra`` is WOKEN after that, where the
-    token's own node parked it.
+    ``due``: ms since the epoch while a timer is set for it, else 0. ``waits``: names of signals, or of one mutex.
+    ``deliveries``: how often it was taken over from a worker that died. ``escalates``: ms since the epoch, 0
+    never; the run's hash does not say it.
     """
 
     kind: TokenKind = TokenKind.NORMAL
     attempt: int = 1
     live: str = ""
     extra: str = ""
+    place: Place = Place.FLOOR
     due: int = 0
+    waits: tuple[str, ...] = ()
+    deliveries: int = 0
+    escalates: int = field(default=0, compare=False)
 
 
 @dataclass(slots=True)
@@ -67,11 +108,22 @@ class JoinRecord:
 
 
 @dataclass(slots=True)
+class Mutex:
+    """``waiters`` in the order in which they asked."""
+
+    holder: tuple[int, Scope]
+    waiters: list[tuple[int, Scope]] = field(default_factory=lambda: [])
+
+
+@dataclass(slots=True)
 class Marking:
     """The state of one run. ``outputs``, ``inputs``, ``statuses``, ``errors``: by (node, scope), JSON bytes.
 
     ``inputs`` and ``statuses`` hold only what other nodes read. ``reason`` and ``error``: the first failure, or why the
-    run drains. ``last``: by (region, scope around it).
+    run drains. ``last``: by (region, scope around it). ``waiting``: tokens by the name of the signal, in order of
+    parking. ``signals``: those that came early, by name, as (command, value). ``values``: what a release brought.
+    ``completed``: what is to be undone, in order of completion. ``marks``: (edge, scope) of milestones that were
+    reached. ``started_ms``: the time of the first event.
     """
 
     phase: RunPhase = RunPhase.RUNNING
@@ -84,7 +136,15 @@ class Marking:
     statuses: dict[tuple[int, Scope], bytes] = field(default_factory=lambda: {})
     errors: dict[tuple[int, Scope], bytes] = field(default_factory=lambda: {})
     last: dict[tuple[int, Scope], int] = field(default_factory=lambda: {})
+    waiting: dict[str, list[tuple[int, Scope]]] = field(default_factory=lambda: {})
+    signals: dict[str, list[tuple[int, bytes]]] = field(default_factory=lambda: {})
+    values: dict[tuple[int, Scope], bytes] = field(default_factory=lambda: {})
+    mutexes: dict[str, Mutex] = field(default_factory=lambda: {})
+    completed: list[tuple[int, Scope]] = field(default_factory=lambda: [])
+    marks: set[tuple[int, Scope]] = field(default_factory=lambda: set())
     input: bytes = b"null"
+    started_ms: int = 0
+    retries: int = 0
     seq: int = 0
     command: int = 0
 
@@ -101,37 +161,105 @@ class Marking:
         token = self.tokens.pop((node, scope), None)
         if token is None:
             raise Corrupt(f"token {token_key(node, scope)} does not exist")
+        self.forget_wait((node, scope), token)
+        self.values.pop((node, scope), None)
         return token
+
+    def forget_wait(self, place: tuple[int, Scope], token: Token) -> None:
+        """It waits for nothing any more."""
+        for name in token.waits:
+            if token.place is Place.SIGNAL:
+                self.waiting[name].remove(place)
+                if not self.waiting[name]:
+                    del self.waiting[name]
+            elif token.place is Place.MUTEX and name in self.mutexes and place in self.mutexes[name].waiters:
+                self.mutexes[name].waiters.remove(place)
+        token.waits, token.due, token.escalates, token.place = (), 0, 0, Place.FLOOR
 
     def apply(self, ir: Ir, effects: Iterable[Effect]) -> list[str]:
         """Apply the effects of one transition in order; return the codes of what they caused.
 
-        In a run that drains, effects change nothing. Codes: see ``events``.
+        In a run that drains, effects change nothing but the list of what is to be undone. Codes: see ``events``.
         """
         codes: list[str] = []
         for effect in effects:
-            if self.phase is not RunPhase.RUNNING:
-                break
-            match effect:
-                case Emit(node, scope, live, delay):
-                    self.put(node, scope, Token(live=live))
-                    if delay:
-                        codes.append(f"P{node}:{scope_key(scope)}:")
-                case Skip(node, scope, status):
-                    self.put(node, scope, Token(kind=TokenKind.SKIP, extra=status))
-                case Arrive(edge, scope, status):
-                    self._arrive(ir, ir.edges[edge].target, scope, ir.edges[edge].slot, status, codes)
-                case Tell(gate, scope, told):
-                    self._tell(ir, gate, scope, told, codes)
-                case Last(region, scope, iteration):
-                    self.last[region, scope] = iteration
-                case Drain(reason):
-                    self.phase = RunPhase.DRAINING
-                    self.reason = self.reason or reason
-                    self.put(SWEEP_NODE, (), Token(kind=TokenKind.SWEEP))
-                case Taint():
-                    self.reason = self.reason or "failed"
+            if isinstance(effect, Complete):
+                self.completed.append((effect.node, effect.scope))
+            elif self.phase in GOES_ON:
+                self._apply(ir, effect, codes)
         return codes
+
+    def _apply(self, ir: Ir, effect: Effect, codes: list[str]) -> None:
+        match effect:
+            case Emit(node, scope, live, delay):
+                place = Place.TIMER if delay else Place.FLOOR
+                self.put(node, scope, Token(live=live, place=place))
+                if delay:
+                    codes.append(f"P{node}:{scope_key(scope)}:")
+            case Skip(node, scope, status):
+                self.put(node, scope, Token(kind=TokenKind.SKIP, extra=status))
+            case Arrive(edge, scope, status):
+                self._arrive(ir, ir.edges[edge].target, scope, ir.edges[edge].slot, status, codes)
+            case Milestone(edge, scope, status):
+                self._reach(ir, edge, scope, status, codes)
+            case Tell(gate, scope, told):
+                self._tell(ir, gate, scope, told, codes)
+            case Last(region, scope, iteration):
+                self.last[region, scope] = iteration
+            case Withdraw(node, scope):
+                codes += self.withdraw(node, scope)
+            case Drain(reason):
+                self.drain(ir, reason)
+            case Taint():
+                self.reason = self.reason or "failed"
+                self._hold_closing(ir)
+            case Complete():
+                raise AssertionError("applied in any phase")
+
+    def drain(self, ir: Ir, reason: str) -> None:
+        """From now on nothing is emitted; a sweep takes away what is parked."""
+        self.phase = RunPhase.DRAINING
+        self.reason = self.reason or reason
+        self.put(SWEEP_NODE, (), Token(kind=TokenKind.SWEEP))
+        self._hold_closing(ir)
+
+    def _hold_closing(self, ir: Ir) -> None:
+        if (CLOSING_NODE, ()) not in self.tokens and any(node.compensate >= 0 for node in ir.nodes):
+            self.put(CLOSING_NODE, (), Token(kind=TokenKind.CLOSING, place=Place.HELD))
+
+    def release_closing(self) -> list[str]:
+        """After a transition: where nothing but the closing token is left, it is its turn."""
+        closing = self.tokens.get((CLOSING_NODE, ()))
+        if closing is None or closing.place is not Place.HELD or len(self.tokens) > 1 or self.phase is RunPhase.PAUSED:
+            return []
+        closing.place = Place.FLOOR
+        self.phase = RunPhase.COMPENSATING
+        return ["B"]
+
+    def withdraw(self, node: int, scope: Scope) -> list[str]:
+        """A living token becomes a skip token, under the same id."""
+        token = self.tokens.get((node, scope))
+        if token is None or token.kind is not TokenKind.NORMAL:
+            return []
+        self.forget_wait((node, scope), token)
+        self.values.pop((node, scope), None)
+        self.tokens[node, scope] = Token(kind=TokenKind.SKIP, extra="d")
+        return [f"V{node}:{scope_key(scope)}"]
+
+    def _reach(self, ir: Ir, edge: int, scope: Scope, status: str, codes: list[str]) -> None:
+        """A milestone is decided once: live when its source parks, else dead when that settles."""
+        if status == "l":
+            self.marks.add((edge, scope))
+        elif (edge, scope) in self.marks:
+            self.marks.remove((edge, scope))
+            return
+        target = ir.edges[edge].target
+        if ir.nodes[target].join is not None:
+            self._arrive(ir, target, scope, ir.edges[edge].slot, status, codes)
+        elif status == "l":
+            self.put(target, scope, Token())
+        else:
+            self.put(target, scope, Token(kind=TokenKind.SKIP, extra="d"))
 
     def _arrive(self, ir: Ir, join: int, scope: Scope, slot: int, status: str, codes: list[str]) -> None:
         node = ir.nodes[join]

@@ -19,7 +19,8 @@ ROOTS_AFTER = AFTER | ITEM
 class NodeCode:
     """``config``: expressions by field (CEL), ``template``: the rest. ``routes``: something decides among edges.
 
-    ``targets``: per outgoing edge the declared target's id; ``named``: ids that a rule or the default names.
+    ``is_gated``: something besides its input must be there before it runs. ``targets``: per outgoing edge the declared
+    target's id; ``named``: ids that a rule or the default names.
     """
 
     when: Expression | None
@@ -32,6 +33,7 @@ class NodeCode:
     targets: tuple[str, ...]
     named: frozenset[str]
     routes: bool
+    is_gated: bool
 
 
 def compile_node(ir: Ir, node: Node) -> NodeCode:
@@ -59,6 +61,7 @@ def compile_node(ir: Ir, node: Node) -> NodeCode:
         routes=routing is not None
         or node.loop is not None
         or any(when is not None for when, edge in zip(edge_when, edges, strict=True) if edge.kind is EdgeKind.NORMAL),
+        is_gated=node.approval is not None or node.signal is not None or node.mutex != "" or node.waits_while >= 0,
     )
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import cached_property
 
-from ..compiler.ir import FIXED, LAST, PREVIOUS, Ir, IrHash, Read, ReadKind, decode_ir
+from ..compiler.ir import FIXED, LAST, PREVIOUS, Ir, IrHash, Node, Read, ReadKind, decode_ir
 from ..compiler.workflow import JoinPolicy
-from .rules import Arrive, Drain, Effect, Emit, Last, Skip, Taint, Tell, start
+from .rules import Arrive, Complete, Drain, Effect, Emit, Last, Milestone, Skip, Taint, Tell, Withdraw, start
 from .scopes import START_NODE, Scope, project, scope_key, token_key
 
 READS_MAX = 32
@@ -30,12 +30,12 @@ POLICY = {
     JoinPolicy.ANY: "n",
     JoinPolicy.AT_LEAST: "n",
 }
-SWEEP_READY = "w|system:high|1|0||"
 SYSTEM_STREAM = "system:normal"
+WITHDRAWN_READY = f"k|{SYSTEM_STREAM}|1|d||"
 
 
 def context_field(kind: str, node: int, scope: Scope) -> str:
-    """Return the field of the context hash: kind o output, i input, s status, e error, t token."""
+    """Return a field of the run's hash: kind o output, i input, s status, e error, t token, v value of a release."""
     return f"{kind}{node}:{scope_key(scope)}" if scope else f"{kind}{node}"
 
 
@@ -49,9 +49,10 @@ class Plan:
             " ".join(self._field(read, ()) for read in node.reads) if not node.levels else None for node in ir.nodes
         ]
         self._static_ready = [
-            None if reads is None else f"n|{node.stream}|1||{reads if len(node.reads) <= READS_MAX else ''}|"
+            None if reads is None else f"n|{_stream(node)}|1||{reads if len(node.reads) <= READS_MAX else ''}|"
             for node, reads in zip(ir.nodes, self._static_reads, strict=True)
         ]
+        self.closes = "1" if any(node.compensate >= 0 for node in ir.nodes) else "0"
         self.node_ids = [node.id for node in ir.nodes]
         self.is_read = self._who_is_read()
 
@@ -124,14 +125,28 @@ class Plan:
             return static + live
         node = self.ir.nodes[number]
         fields = self.reads(number, scope, live)
-        return f"n|{node.stream}|1||{self.travelling(fields)}|{live}"
+        return f"n|{_stream(node)}|1||{self.travelling(fields)}|{live}"
+
+    def parked_ready(
+        self, number: int, scope: Scope, live: str, *, attempt: int, extra: str, brings_value: bool = False
+    ) -> str:
+        """Return the ready of a token that its own node parks. brings_value: its release brings one."""
+        fields = self.travelling(self.reads(number, scope, live))
+        if brings_value:
+            fields = f"{fields} {value_field(number, scope)}".lstrip()
+        return f"n|{_stream(self.ir.nodes[number])}|{attempt}|{extra}|{fields}|{live}"
 
     @cached_property
     def start_words(self) -> tuple[str, ...]:
         """The operations that put the first tokens of a run out; the same for every run."""
         effects, following = start(self.ir)
         cursor = ("e", START_KEY, start_ready(following)) if following >= 0 else ()
-        return (*self.words(effects), *cursor)
+        return (*self.words(effects), *cursor, *self.deadline())
+
+    def deadline(self) -> tuple[str, ...]:
+        """The operation that ends the run when its time is over."""
+        ms = self.ir.timeout_ms
+        return () if ms is None else ("t", "!timeout", f"+{ms}", self.closes)
 
     @cached_property
     def ending(self) -> tuple[str, ...]:
@@ -157,16 +172,33 @@ class Plan:
                     words += self._arrival(gate, scope, 1, told)
                 case Last(region, scope, iteration):
                     words += ("l", context_field("l", region, scope), str(iteration))
+                case Milestone(edge, scope, status):
+                    arrival = self._arrival(self.ir.edges[edge].target, scope, self.ir.edges[edge].slot, status)
+                    words += ("i", context_field("x", edge, scope), *arrival[1:])
+                case Withdraw(node, scope):
+                    words += ("v", token_key(node, scope), WITHDRAWN_READY)
+                case Complete(node, scope):
+                    words += ("k", token_key(node, scope))
                 case Drain() | Taint():
                     raise AssertionError("a failure carries its error: see the worker")
         return words
 
     def _arrival(self, join: int, scope: Scope, slot: int, status: str) -> tuple[str, ...]:
         node = self.ir.nodes[join]
-        policy = "g" if node.is_gate else POLICY[node.join or JoinPolicy.ALL]
+        policy = "g" if node.is_gate else POLICY[node.join] if node.join is not None else "-"
         arity = 2 if node.is_gate else len(node.ins)
         key = token_key(join, scope)
         return ("a", key, str(slot), status, policy, str(node.join_need), str(arity), self.ready(join, scope))
+
+
+def _stream(node: Node) -> str:
+    """The stream of a node's tokens, and how long they may wait in it."""
+    return node.stream if node.queue_timeout_ms is None else f"{node.stream}~{node.queue_timeout_ms}"
+
+
+def value_field(number: int, scope: Scope) -> str:
+    """Return the field of the value that a release brings to a token."""
+    return context_field("v", number, scope)
 
 
 def start_ready(position: int, expires_ms: int = 0) -> str:

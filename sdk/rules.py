@@ -3,7 +3,7 @@
 Pure functions over the IR. A *decision* is one letter per outgoing edge of a node (``l`` live, ``d`` dead, ``f``
 failed) and a last one for its loop (``b`` goes back, ``x`` ends, ``-`` none). ``settle`` turns a decision into
 effects, at most ``EFFECTS_MAX`` at a time; whoever gets a position back continues there with a cursor.
-``Marking.apply`` and ``lua/includes/apply_transitions.lua`` apply the same effects.
+``Marking.apply`` and ``lua/includes/transitions.lua`` apply the same effects.
 """
 
 from __future__ import annotations
@@ -78,7 +78,47 @@ class Taint(NamedTuple):
     """The run goes on but will end FAILED."""
 
 
-Effect: TypeAlias = Emit | Skip | Arrive | Tell | Last | Drain | Taint
+class Milestone(NamedTuple):
+    """A milestone edge: ``l`` its source has parked, ``d`` it has settled, which is news only where it never parked."""
+
+    edge: int
+    scope: Scope
+    status: str
+
+
+class Withdraw(NamedTuple):
+    """A living token of the node becomes a skip token; where none lives, nothing happens."""
+
+    node: int
+    scope: Scope
+
+
+class Complete(NamedTuple):
+    """It has done what its compensation will undo if the run does not end well."""
+
+    node: int
+    scope: Scope
+
+
+Effect: TypeAlias = Emit | Skip | Arrive | Tell | Last | Drain | Taint | Milestone | Withdraw | Complete
+
+
+def succeeded(ir: Ir, number: int, scope: Scope) -> list[Effect]:
+    """What success brings about, before all that the decision does."""
+    node = ir.nodes[number]
+    effects: list[Effect] = [Complete(number, scope)] if node.compensate >= 0 else []
+    effects += (Withdraw(other, scope) for other in node.cancels)
+    return effects
+
+
+def reaches_milestones(node: Node, reason: str) -> bool:
+    """Whether parking for ``reason`` is what others run beside: a gate's question, else a wait or a signal."""
+    return bool(node.milestones) and reason == ("approval" if node.approval is not None else reason) != "outside"
+
+
+def parked(ir: Ir, number: int, scope: Scope) -> list[Effect]:
+    """What the first parking of a node brings about that others run only beside."""
+    return [Milestone(edge, scope, "l") for edge in ir.nodes[number].milestones]
 
 
 def taken(node: Node, edges: tuple[Edge, ...], live: list[bool] | None = None) -> str:
@@ -119,6 +159,7 @@ def settle(ir: Ir, number: int, scope: Scope, decision: str, position: int = 0) 
     effects: list[Effect] = []
     outs = node.outs
     if not position:
+        effects.extend(Milestone(edge, scope, "d") for edge in node.milestones)
         effects.extend(_loop_moves(ir, node, scope, decision[-1]))
     for i in range(position, len(outs) if decision[-1] != "b" else 0):
         if len(effects) >= EFFECTS_MAX and i > position:

@@ -16,6 +16,12 @@ START_NODE = -1
 """The node of the token that starts a run later, or in more than one step."""
 SWEEP_NODE = -2
 """The node of the token that withdraws what is parked when a run drains."""
+CLOSING_NODE = -3
+"""The node of the token that undoes what was done, when nothing else is left of a run that failed or was cancelled."""
+WAKER_NODE = -4
+"""The node of the token that queues again what a pause has put aside."""
+NODE_NAMES = {START_NODE: "(start)", SWEEP_NODE: "", CLOSING_NODE: "(closing)", WAKER_NODE: "(waker)"}
+"""What the log calls the nodes of the engine's own tokens."""
 
 
 def scope_key(scope: Scope) -> str:

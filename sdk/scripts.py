@@ -207,6 +207,36 @@ async def release_timers(
     return int(answer[1]), int(answer[2])
 
 
+class Applied(NamedTuple):
+    """Commands as ``apply_commands`` takes them; ``kind``: cancel, signal, force, withdraw, pause or resume."""
+
+    run_id: str
+    number: int
+    kind: str
+    reason: str = ""
+    token: str = ""
+    name: str = ""
+    value: Word = b""
+    closes: str = "0"
+    events: int = 0
+    blob: bytes = b""
+
+
+async def apply_commands(
+    redis: Connection, keys: PartitionKeys, commands: Sequence[Applied], outbox_hard_max: int = OUTBOX_HARD_MAX
+) -> str:
+    """Apply commands of one partition in order; return a letter per command (lua/apply_commands.lua).
+
+    Idempotent by run and number. Raises Closed, BackPressure.
+    """
+    words: list[Word] = [outbox_hard_max]
+    for command in commands:
+        words += command
+    answer = await run_script(redis, load_script("apply_commands"), [keys.meta], words)
+    check_word(answer[0])
+    return str(answer[1], "ascii")
+
+
 async def expire_runs(redis: Connection, keys: PartitionKeys, ttl_s: int, run_ids: Sequence[str]) -> None:
     """Give the keys of recorded runs a time-to-live, and say so. ``run_ids``: at most 500. Idempotent."""
     await run_script(redis, load_script("expire_runs"), [keys.meta], [ttl_s, *run_ids])

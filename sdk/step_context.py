@@ -82,6 +82,13 @@ class StepContext:
         found = ((name, self.values[read]) for slot, (name, read) in enumerate(sources) if slot in slots)
         return [(name, value) for name, value in found if value is not None]
 
+    def token_record(self, number: int) -> bytes | None:
+        """Return the record of the token of another node that this one reads, None where none lives."""
+        for read, value in zip(self.node.reads, self.values, strict=False):
+            if read.kind is ReadKind.TOKEN and read.node == number:
+                return value
+        return None
+
     def context(self) -> Roots:
         if self.roots is None:
             self.roots = Roots(self)

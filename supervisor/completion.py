@@ -48,6 +48,12 @@ STATUS = {
     "timed_out": "TIMED_OUT",
     "expired": "TIMED_OUT",
 }
+LIVING = ("R", "P", "D", "C")
+OVER = {
+    "timed_out": ErrorInfo(type="RUN_TIMED_OUT", message="the run was not complete when its time was over"),
+    "expired": ErrorInfo(type="EXPIRED", message="the run was not started before it expired"),
+}
+"""What is said of a run that a limit has ended."""
 EVENT = {
     "COMPLETED": "run.completed",
     "FAILED": "run.failed",
@@ -154,7 +160,7 @@ class Completion:
             lost = [
                 _Done("", run_id, look.ir_hash)
                 for run_id, look in zip(ids, looks, strict=True)
-                if look.phase in ("R", "D") and look.counter == 0
+                if look.phase in LIVING and look.counter == 0
             ]
             await self._end_some(lost)
             if not cursor or anyio.current_time() > until:
@@ -214,7 +220,7 @@ class Completion:
 
     async def _end(self, entry: str, run_id: str, plan: Plan, look: RunLook) -> list[Word]:
         status = STATUS.get(look.reason, "FAILED")
-        error = None if look.error is None else _error.decode(look.error)
+        error = OVER.get(look.reason) if look.error is None else _error.decode(look.error)
         output = b"null"
         if status == "COMPLETED":
             try:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ..sdk.events import Facts
-from ..sdk.scopes import START_NODE, SWEEP_NODE
+from ..sdk.marking import EXPIRED
+from ..sdk.scopes import NODE_NAMES
 from ..sdk.stores.connection import from_ms
 
 HEAD = b"h"
@@ -88,8 +89,10 @@ def read_code(code: str, node_ids: Sequence[str]) -> Facts:
     letter, rest = code[:1], code[1:]
     if letter == "Z":
         return Facts(type="run.halted", reason="corrupt", data={"joins": int(rest)})
-    if code == "S":
-        return Facts(type="run.swept")
+    if letter == "X" and rest.replace("_", "").isalpha():
+        return Facts(type="run.draining", reason=rest)
+    if code in _OF_RUNS:
+        return Facts(type=_OF_RUNS[code])
     number, _, rest = rest.partition(":")
     node = _node(int(number), node_ids)
     scope, _, extra = rest.partition(":")
@@ -102,10 +105,24 @@ def read_code(code: str, node_ids: Sequence[str]) -> Facts:
             return Facts(type="timer.set", node=node, scope=scope, due=int(extra))
         case "T":
             return Facts(type="timer.released", node=node, scope=scope)
-        case "W":
-            return Facts(type="token.withdrawn", node=node, scope=scope)
+        case "L" if extra:
+            reason = "expired" if extra == EXPIRED else "signal"
+            return Facts(type="token.released", node=node, scope=scope, reason=reason, data={"word": extra})
+        case _ if letter in _OF_TOKENS and not extra:
+            return Facts(type=_OF_TOKENS[letter], node=node, scope=scope)
         case _:
             raise ValueError(f"no such code: {code!r}")
+
+
+_OF_RUNS = {"S": "run.swept", "U": "run.woken", "B": "closing.released", "N": "command.ignored"}
+_OF_TOKENS = {
+    "W": "token.withdrawn",
+    "G": "mutex.granted",
+    "V": "step.withdrawn",
+    "J": "token.forced",
+    "O": "token.overdue",
+    "Y": "approval.escalated",
+}
 
 
 def quarantine(reason: str, raw: bytes, payload: bytes | None = None, *, part: int = 0) -> Facts:
@@ -119,10 +136,8 @@ def quarantine(reason: str, raw: bytes, payload: bytes | None = None, *, part: i
 
 
 def _node(number: int, node_ids: Sequence[str]) -> str:
-    if number == START_NODE:
-        return "(start)"
-    if number == SWEEP_NODE:
-        return ""
+    if number in NODE_NAMES:
+        return NODE_NAMES[number]
     if not 0 <= number < len(node_ids):
         raise ValueError(f"the IR has no node {number}")
     return node_ids[number]

@@ -249,11 +249,12 @@ class Projection:
         row[MS] = ms
         row[STARTED] = row[STARTED] or (at - timedelta(milliseconds=ms) if ms else at)
 
-    def _step_retried(self, run_id: str, _seq: int, at: datetime, facts: Facts, _has_payload: bool) -> None:
-        row = self._execution(run_id, at, facts, "RETRYING")
+    def _step_retried(self, run_id: str, seq: int, at: datetime, facts: Facts, has_payload: bool) -> None:
+        """The attempt has failed; the next one waits for its time."""
+        self._step_failed(run_id, seq, at, facts, has_payload)
+        following = msgspec.structs.replace(facts, attempt=facts.attempt + 1, worker="", error=None, ms=0)
+        row = self._execution(run_id, at, following, "RETRYING")
         self._waiting[run_id, facts.node, facts.scope] = row
-        if facts.due:
-            row[DUE] = from_ms(facts.due)
 
     def _step_skipped(self, run_id: str, _seq: int, at: datetime, facts: Facts, _has_payload: bool) -> None:
         self._execution(run_id, at, facts, "SKIPPED")[FINISHED] = at

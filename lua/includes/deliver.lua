@@ -60,11 +60,14 @@ local function deliver(number, stream, id, fields)
       if is_broken(found) then return nil end
       record = found[2]
       if found[1] then
-        state, ir = string.match(found[1], '^(%a)|%d+|%d+|%d+|%d+|(.*)$')
+        state, ir = string.match(found[1], '^(%a)|%d+|%d+|%d+|[%d+]+|(.*)$')
       end
       if reads then values = found end
     end
-    if record and (state == 'R' or state == 'D') and string.match(record, '^%d+') == fence then
+    if record and state == 'P' and string.match(record, '^%d+') == fence then
+      -- A paused run: the token is put aside until it goes on.
+      redis.call('HSET', key, name, (string.gsub(record, '^(%d+)|q|', '%1|p|')))
+    elseif record and state ~= 'E' and state ~= 'H' and string.match(record, '^%d+') == fence then
       local token_found = { number, id, run, token, state, ir, record }
       if values then
         for i = 3, #values do token_found[5 + i] = values[i] end

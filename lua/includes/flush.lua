@@ -30,14 +30,15 @@ local function flush()
     else
       id = redis.call('XADD', e[5], '*', 't', e[1].id .. '|' .. token .. '|' .. e[3], 'r', reads)
     end
-    set_field(e[1], 't' .. token, e[3] .. '|q|0|' .. id .. '|' .. ready)
+    -- An entry of a token that was queued again since, in this very call, is a stale one.
+    if e[1].val['t' .. token] == e[6] then e[1].val['t' .. token] = e[3] .. '|q|0|' .. id .. '|' .. ready end
   end
   for i = 1, #run_order do
     local run = run_order[i]
     if run.touched then
       local set, gone = run.ctx, {}
       set[#set + 1] = 'h'
-      set[#set + 1] = run.st .. '|' .. run.n .. '|' .. run.seq .. '|' .. run.jn .. '|' .. run.retries .. '|' .. run.ir
+      set[#set + 1] = run.st .. '|' .. run.n .. '|' .. run.seq .. '|' .. run.jn .. '|' .. run.retries .. run.closing .. '|' .. run.ir
       for field in pairs(run.dirty) do
         local value = run.val[field]
         if value then

@@ -2,10 +2,11 @@
 local runs, run_order = {}, {}
 local emissions, timers_set, timers_gone, outbox, done = {}, {}, {}, {}, {}
 local acked = {}
-local FIRST_FENCE = nil
+local FIRST_FENCE = EPOCH and text(tonumber(EPOCH) * 4294967296 + 1)
 
--- The head of a run: status|counter|seq|half-filled joins|retries|IR hash.
-local HEAD = '^(%a)|(%d+)|(%d+)|(%d+)|(%d+)|(.*)$'
+-- The head of a run: status|counter|seq|half-filled joins|retries|IR hash. A "+" behind the retries: its closing token
+-- is parked.
+local HEAD = '^(%a)|(%d+)|(%d+)|(%d+)|(%d+)(%+?)|(.*)$'
 
 -- field: one more field that is wanted, so that it comes with the same call.
 -- A key of another type is a halted run without a single field: pcall, so that it stops nobody else in this call.
@@ -14,15 +15,15 @@ local function open_run(id, field)
   if run then return run end
   local key = BASE .. 'run:' .. id
   local found = redis.pcall('HMGET', key, 'h', field)
-  run = { id = id, key = key, n = 0, seq = 0, jn = 0, retries = 0, ir = '', val = {}, dirty = {}, ctx = {}, kept = {} }
+  run = { id = id, key = key, n = 0, seq = 0, jn = 0, retries = 0, closing = '', ir = '', val = {}, dirty = {}, ctx = {}, kept = {} }
   if found.err then
     run.st, run.is_broken = 'H', true
   else
     run.val[field] = found[2]
     if found[1] then
-      local st, n, seq, jn, retries, ir = string.match(found[1], HEAD)
+      local st, n, seq, jn, retries, closing, ir = string.match(found[1], HEAD)
       run.st, run.n, run.seq, run.jn = st, tonumber(n), tonumber(seq), tonumber(jn)
-      run.retries, run.ir = tonumber(retries), ir
+      run.retries, run.closing, run.ir = tonumber(retries), closing, ir
     end
   end
   runs[id] = run
@@ -51,23 +52,43 @@ local function set_context(run, field, value)
   run.ctx[#run.ctx + 1] = value
 end
 
-local function stream_of(ready)
-  return BASE .. 'q:' .. string.match(ready, '^[^|]*|([^|]*)')
+-- Whether effects change anything, and whether tokens may be parked; else they are taken away.
+local function goes_on(run)
+  return run.st == 'R' or run.st == 'P'
 end
 
--- A record is "fence|place|deliveries|entry|ready"; ready is "kind|stream|attempt|extra|reads|live".
--- The entry id is known only when the entry is added: flush completes the record.
+local function may_park(run)
+  return run.st == 'R' or run.st == 'P' or run.st == 'C'
+end
+
+local function set_timer(run, due, name, fence)
+  check_type(TIMERS, 'zset')
+  timers_set[#timers_set + 1] = due
+  timers_set[#timers_set + 1] = run.id .. '|' .. name .. '|' .. fence
+end
+
+-- "+ms" from now, or a time in ms.
+local function due_at(due)
+  if string.sub(due, 1, 1) == '+' then return text(NOW + tonumber(string.sub(due, 2))) end
+  return due
+end
+
+-- A record is "fence|place|deliveries|entry|ready"; ready is "kind|stream|attempt|extra|reads|live". A stream may end
+-- in "~ms": how long the token may wait in it. The entry id is known only when the entry is added: flush completes the
+-- record.
 local function enqueue(run, token, fence, ready)
-  local stream = stream_of(ready)
+  local name, patience = string.match(ready, '^[^|]*|([^|~]*)~?(%d*)')
+  local stream = BASE .. 'q:' .. name
   check_type(stream, 'stream')
-  emissions[#emissions + 1] = { run, token, fence, ready, stream }
+  local record = fence .. '|q|0||' .. ready
+  set_field(run, 't' .. token, record)
+  emissions[#emissions + 1] = { run, token, fence, ready, stream, record }
+  if patience ~= '' then set_timer(run, due_at('+' .. patience), '!queue/' .. token, fence) end
 end
 
 local function park(run, token, fence, ready, due, place)
-  check_type(TIMERS, 'zset')
   set_field(run, 't' .. token, fence .. '|' .. place .. '|0|' .. due .. '|' .. ready)
-  timers_set[#timers_set + 1] = due
-  timers_set[#timers_set + 1] = run.id .. '|' .. token .. '|' .. fence
+  if due ~= '' then set_timer(run, due, token, fence) end
 end
 
 local function emit(run, token, ready)

@@ -11,14 +11,27 @@ local function sweep(run, codes, cursor)
     if record == nil then record = fields[i + 1] end
     if record then
       local fence, place = string.match(record, '^(%d+)|(%a)')
-      if place == 't' then
+      if place ~= 'q' and place ~= 'g' and place ~= 'c' then
         set_field(run, fields[i], false)
         run.n = run.n - 1
         timers_gone[#timers_gone + 1] = run.id .. '|' .. token .. '|' .. fence
-        local node, scope = string.match(token, '^(%-?%d+):?(.*)$')
-        codes[#codes + 1] = 'W' .. node .. ':' .. scope
+        codes[#codes + 1] = 'W' .. place_of(token)
       end
     end
+  end
+  return page[1]
+end
+
+-- wake: queue again what a pause has put aside, about 250 fields of the run a call.
+-- Returns the cursor where to continue, "0" when all has been seen.
+local function wake(run, cursor)
+  local page = redis.call('HSCAN', run.key, cursor, 'MATCH', 't*', 'COUNT', 250)
+  local fields = page[2]
+  for i = 1, #fields, 2 do
+    local record = run.val[fields[i]]
+    if record == nil then record = fields[i + 1] end
+    local fence = record and string.match(record, '^(%d+)|p|')
+    if fence then enqueue(run, string.sub(fields[i], 2), raise(fence), ready_of(record)) end
   end
   return page[1]
 end

@@ -1,16 +1,28 @@
 -- transitions: what one settled token does to its run, as flat operations:
 --   o field value                                      keep a context value (also in a run that drains)
+--   - field                                            a value is not needed any more
 --   e token ready                                      emit a token
 --   P token due ready                                  emit a token parked until due ("+ms" from now, or a time in ms)
 --   a join slot status policy need arity ready         an arrival (status b, x: a loop's word to a gate)
+--   i mark join slot status policy need arity ready    a milestone: live leaves the mark; dead is news only without it
+--                                                      (policy -: its target is no join)
 --   l field value                                      keep a loop's last iteration
---   d reason error ready                               drain the run; ready: of its sweep token
---   x error                                            the run will end FAILED
+--   d reason error closes                              drain the run; closes: 1 where something may have to be undone
+--   x error closes                                     the run will end FAILED
+--   k token                                            it is to be undone if the run does not end well
+--   b compensation ready                               undo what was completed last (of the closing token)
+--   v token ready                                      withdraw a token: it becomes a skip token
+--   u mutex                                            this token needs the slot no more
 --   p due ready                                        park this token (it stays in the ledger)
+--   y budget due ready                                 the same, for another attempt; budget: of retries, '' without
+--   w names due escalates ready                        park this token until a signal comes (includes/signals.lua)
+--   m mutex ready                                      park this token until it holds the slot
 --   c ready                                            this token again (a cursor)
 --   r due                                              give this token back, nothing happened
 --   s                                                  sweep what is parked
+--   j                                                  wake what a pause has put aside
 --   n                                                  note: only the events; the token stays as it is
+--   t what due closes                                  a timer of the run: !timeout, !expire (release_timers)
 --   z reads                                            if the run is complete now, its output reads these fields
 local function split(text)
   local words = {}
@@ -18,93 +30,156 @@ local function split(text)
   return words
 end
 
-local function keep_first_error(run, reason, message)
-  if not get_field(run, 'why') then
-    set_field(run, 'why', reason)
-    set_field(run, 'err', message)
+local function park_logged(run, codes, token, fence, ready, due)
+  due = due_at(due)
+  park(run, token, fence, ready, due, 't')
+  codes[#codes + 1] = 'P' .. place_of(token) .. ':' .. due
+end
+
+local function arrive_at(run, codes, i)
+  arrive(run, codes, ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], tonumber(ARGV[i + 4]), tonumber(ARGV[i + 5]),
+    ARGV[i + 6])
+end
+
+-- Per operation what it does, and how many words it has. Each is given the run, the codes, the token, its fence and
+-- record, and the place of the operation in ARGV; it returns true where the token stays.
+local OPERATIONS, WORDS = {}, { ['-'] = 2, P = 4, i = 9, l = 3, d = 4, x = 3, k = 2, b = 3, v = 3, u = 2, p = 3, y = 4, w = 5,
+  m = 3, c = 2, r = 2, s = 1, j = 1, n = 1, t = 4, z = 2 }
+
+OPERATIONS['-'] = function(run, _, _, _, _, i) set_field(run, ARGV[i + 1], false) end
+
+function OPERATIONS.P(run, codes, _, _, _, i)
+  if not goes_on(run) then return end
+  run.n = run.n + 1
+  park_logged(run, codes, ARGV[i + 1], FIRST_FENCE, ARGV[i + 3], ARGV[i + 2])
+end
+
+function OPERATIONS.i(run, codes, _, _, _, i)
+  if not goes_on(run) then return end
+  local mark = ARGV[i + 1]
+  if ARGV[i + 4] == 'l' then
+    set_field(run, mark, '1')
+  elseif get_field(run, mark) then
+    set_field(run, mark, false)
+    return
+  end
+  if ARGV[i + 5] ~= '-' then
+    arrive_at(run, codes, i + 2)
+  else
+    emit(run, ARGV[i + 2], ARGV[i + 4] == 'l' and ARGV[i + 8] or SKIP_READY .. 'd||')
   end
 end
 
-local function park_logged(run, codes, token, fence, ready, due)
-  if string.sub(due, 1, 1) == '+' then due = text(NOW + tonumber(string.sub(due, 2))) end
-  park(run, token, fence, ready, due, 't')
-  local node, scope = string.match(token, '^(%-?%d+):?(.*)$')
-  codes[#codes + 1] = 'P' .. node .. ':' .. scope .. ':' .. due
+function OPERATIONS.l(run, _, _, _, _, i)
+  if goes_on(run) then set_context(run, ARGV[i + 1], ARGV[i + 2]) end
 end
 
--- Returns true when the token stays. from..to: the operations in ARGV.
+function OPERATIONS.d(run, _, _, _, _, i)
+  if goes_on(run) then drain(run, ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]) end
+end
+
+function OPERATIONS.x(run, _, _, _, _, i)
+  if not goes_on(run) then return end
+  keep_first_error(run, 'failed', ARGV[i + 1])
+  hold_closing(run, ARGV[i + 2])
+end
+
+function OPERATIONS.k(run, _, _, _, _, i) push_completed(run, ARGV[i + 1]) end
+
+function OPERATIONS.b(run, _, _, fence, _, i)
+  undo_last(run, fence, ARGV[i + 1], ARGV[i + 2])
+  return true
+end
+
+function OPERATIONS.v(run, codes, _, _, _, i)
+  if goes_on(run) then withdraw(run, codes, ARGV[i + 1], ARGV[i + 2]) end
+end
+
+function OPERATIONS.u(run, codes, token, _, _, i) free_mutex(run, codes, token, ARGV[i + 1]) end
+
+function OPERATIONS.p(run, codes, token, fence, _, i)
+  if not may_park(run) then return false end
+  park_logged(run, codes, token, raise(fence), ARGV[i + 2], ARGV[i + 1])
+  return true
+end
+
+function OPERATIONS.y(run, codes, token, fence, _, i)
+  if not may_park(run) then return false end
+  run.retries = run.retries + 1
+  park_logged(run, codes, token, raise(fence), ARGV[i + 3], ARGV[i + 2])
+  return true
+end
+
+function OPERATIONS.w(run, codes, token, fence, _, i)
+  if not may_park(run) then return false end
+  wait_for_signals(run, codes, token, raise(fence), ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4])
+  return true
+end
+
+function OPERATIONS.m(run, codes, token, fence, _, i)
+  if not may_park(run) then return false end
+  ask_mutex(run, codes, token, raise(fence), ARGV[i + 1], ARGV[i + 2])
+  return true
+end
+
+function OPERATIONS.c(run, _, token, fence, _, i)
+  if not goes_on(run) then return false end
+  enqueue(run, token, raise(fence), ARGV[i + 1])
+  return true
+end
+
+function OPERATIONS.r(run, _, token, fence, record, i)
+  park(run, token, raise(fence), ready_of(record), text(NOW + tonumber(ARGV[i + 1])), 'g')
+  return true
+end
+
+function OPERATIONS.s(run, codes, token, fence, record)
+  local cursor = string.match(record, '^[^|]*|[^|]*|[^|]*|[^|]*|[^|]*|[^|]*|[^|]*|([^|]*)')
+  local following = sweep(run, codes, cursor)
+  if following == '0' then
+    codes[#codes + 1] = 'S'
+    return false
+  end
+  enqueue(run, token, raise(fence), 'w|system:high|1|' .. following .. '||')
+  return true
+end
+
+function OPERATIONS.j(run, codes, token, fence, record)
+  local cursor = string.match(record, '^[^|]*|[^|]*|[^|]*|[^|]*|[^|]*|[^|]*|[^|]*|([^|]*)')
+  local following = wake(run, cursor)
+  if following == '0' then
+    codes[#codes + 1] = 'U'
+    return false
+  end
+  enqueue(run, token, raise(fence), 'u|system:high|1|' .. following .. '||')
+  return true
+end
+
+function OPERATIONS.n() return true end
+
+function OPERATIONS.t(run, _, _, _, _, i) set_timer(run, due_at(ARGV[i + 2]), ARGV[i + 1], ARGV[i + 3]) end
+
+function OPERATIONS.z(run, _, _, _, _, i) run.reads = run.reads or split(ARGV[i + 1]) end
+
+-- Returns true when the token stays. from..to: the operations in ARGV. The most frequent ones come first.
 local function apply_operations(run, codes, token, fence, record, from, to)
   local stays, i = false, from
-  local function raise() return text(tonumber(fence) + 1) end
   while i <= to do
     local op = ARGV[i]
-    local runs_on = run.st == 'R'
     if op == 'o' then
       set_context(run, ARGV[i + 1], ARGV[i + 2])
       i = i + 3
     elseif op == 'e' then
-      if runs_on then emit(run, ARGV[i + 1], ARGV[i + 2]) end
+      if goes_on(run) then emit(run, ARGV[i + 1], ARGV[i + 2]) end
       i = i + 3
     elseif op == 'a' then
-      if runs_on then
-        arrive(run, codes, ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4], tonumber(ARGV[i + 5]),
-          tonumber(ARGV[i + 6]), ARGV[i + 7])
-      end
+      if goes_on(run) then arrive_at(run, codes, i + 1) end
       i = i + 8
-    elseif op == 'l' then
-      if runs_on then set_context(run, ARGV[i + 1], ARGV[i + 2]) end
-      i = i + 3
-    elseif op == 'd' then
-      if runs_on then
-        keep_first_error(run, ARGV[i + 1], ARGV[i + 2])
-        run.st = 'D'
-        emit(run, '-2', ARGV[i + 3])
-      end
-      i = i + 4
-    elseif op == 'x' then
-      if runs_on then keep_first_error(run, 'failed', ARGV[i + 1]) end
-      i = i + 2
-    elseif op == 'p' then
-      if runs_on then
-        park_logged(run, codes, token, raise(), ARGV[i + 2], ARGV[i + 1])
-        stays = true
-      end
-      i = i + 3
-    elseif op == 'P' then
-      if runs_on then
-        run.n = run.n + 1
-        park_logged(run, codes, ARGV[i + 1], FIRST_FENCE, ARGV[i + 3], ARGV[i + 2])
-      end
-      i = i + 4
-    elseif op == 'c' then
-      if runs_on then
-        enqueue(run, token, raise(), ARGV[i + 1])
-        stays = true
-      end
-      i = i + 2
-    elseif op == 'r' then
-      local ready = string.match(record, '^[^|]*|[^|]*|[^|]*|[^|]*|(.*)$')
-      park(run, token, raise(), ready, text(NOW + tonumber(ARGV[i + 1])), 'g')
-      stays = true
-      i = i + 2
-    elseif op == 's' then
-      local cursor = string.match(record, '^[^|]*|[^|]*|[^|]*|[^|]*|[^|]*|[^|]*|[^|]*|([^|]*)')
-      local following = sweep(run, codes, cursor)
-      if following ~= '0' then
-        enqueue(run, token, raise(), 'w|system:high|1|' .. following .. '||')
-        stays = true
-      else
-        codes[#codes + 1] = 'S'
-      end
-      i = i + 1
-    elseif op == 'n' then
-      stays = true
-      i = i + 1
-    elseif op == 'z' then
-      run.reads = run.reads or split(ARGV[i + 1])
-      i = i + 2
     else
-      error({ err = 'CORRUPT unknown operation ' .. tostring(op) })
+      local operation = OPERATIONS[op]
+      if not operation then error({ err = 'CORRUPT unknown operation ' .. tostring(op) }) end
+      if operation(run, codes, token, fence, record, i) then stays = true end
+      i = i + WORDS[op]
     end
   end
   return stays
@@ -112,7 +187,9 @@ end
 
 -- Give the events of one transition their sequence numbers, and look at the counter once.
 local function close_transition(run, count, blob, codes)
-  if run.n == 0 and run.st ~= 'E' then
+  if run.n == 1 and run.closing ~= '' and run.st ~= 'P' then
+    release_closing(run, codes)
+  elseif run.n == 0 and run.st ~= 'E' then
     if run.st == 'R' and run.jn ~= 0 then
       codes[#codes + 1] = 'Z' .. run.jn
       run.st = 'H'

@@ -9,7 +9,6 @@ from integration.floor import Command
 
 MAPS = "maps and aggregates do not run yet"
 SIGNALS = "signals do not run yet"
-MUTEX = "mutex is not known yet"
 CANCELS = "cancelling is not known yet"
 MILESTONES = "milestones are not known yet"
 

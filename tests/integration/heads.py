@@ -14,4 +14,4 @@ async def head_of(redis: Redis, run_key: str) -> RunHead:
 
 
 async def put_head(redis: Redis, run_key: str, head: RunHead) -> None:
-    await redis.hset(run_key, mapping={"h": "|".join(map(str, head))})
+    await redis.hset(run_key, mapping={"h": head.write()})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from integration.cases import CANCELS, MAPS, MILESTONES, MUTEX, SIGNALS, Case, chooses, node, says, signal, waits
+from integration.cases import CANCELS, MAPS, MILESTONES, SIGNALS, Case, chooses, node, says, signal, waits
 from integration.floor import Command
 
 PATTERNS = [
@@ -200,7 +200,6 @@ PATTERNS = [
         completed=["a", "b", "c", "d"],
         before=[("b", "d"), ("c", "d")],
         apart=[("b", "c")],
-        wait=MUTEX,
     ),
     Case(
         name="milestone",
@@ -220,7 +219,6 @@ PATTERNS = [
         ],
         completed=["a", "b"],
         output={"b": "b"},
-        wait=CANCELS,
     ),
     Case(
         name="cancel-case",

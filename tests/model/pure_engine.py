@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from courante.compiler.workflow import EdgeKind
 from courante.sdk import rules
-from courante.sdk.marking import WOKEN, Marking, RunPhase, Token, TokenKind
+from courante.sdk.marking import WOKEN, Marking, Place, RunPhase, Token, TokenKind
 from courante.sdk.scopes import (
     START_NODE,
     SWEEP_NODE,
@@ -26,7 +26,7 @@ from model.compiled import Parking
 if TYPE_CHECKING:
     from courante.compiler.ir import Ir, Node
     from model.reading.oracle import Oracle, Outcome
-    from model.reading.reading import Place
+    from model.reading.reading import Place as Ran
 
 
 @dataclass
@@ -37,7 +37,7 @@ class PureEngine:
     oracle: Oracle
     parking: Parking = field(default_factory=lambda: Parking(seed=0))
     marking: Marking = field(default_factory=Marking)
-    ran: set[Place] = field(default_factory=set["Place"])
+    ran: set[Ran] = field(default_factory=set["Ran"])
 
     def start(self) -> None:
         effects, following = rules.start(self.ir)
@@ -54,7 +54,7 @@ class PureEngine:
     def counter(self) -> int:
         return self.marking.counter
 
-    def executed(self) -> set[Place]:
+    def executed(self) -> set[Ran]:
         return set(self.ran)
 
     def status(self) -> str:
@@ -75,10 +75,10 @@ class PureEngine:
         """Work a token off. ``seen``: the run's phase at its delivery; who has it in hand goes on with it."""
         number, scope = parse_token_key(key)
         token = self.marking.tokens[number, scope]
-        if token.due:
-            token.due = 0
+        if token.place is Place.TIMER:
+            token.place, token.due = Place.FLOOR, 0
         elif token.kind is TokenKind.SWEEP:
-            for place in [place for place, other in self.marking.tokens.items() if other.due]:
+            for place in [place for place, other in self.marking.tokens.items() if other.place is Place.TIMER]:
                 del self.marking.tokens[place]
             self.marking.take(SWEEP_NODE, ())
         elif seen is RunPhase.DRAINING:
@@ -126,7 +126,7 @@ class PureEngine:
 
     def _park(self, number: int, scope: Scope, token: Token) -> None:
         if self.marking.phase is RunPhase.RUNNING:
-            token.extra, token.due = WOKEN, 1
+            token.extra, token.place, token.due = WOKEN, Place.TIMER, 1
         else:
             self.marking.take(number, scope)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from courante.sdk import rules
 from courante.sdk.events import ErrorInfo, Facts, RecordedEvent
-from courante.sdk.marking import RunPhase, Token, TokenKind
+from courante.sdk.marking import Place, RunPhase, Token, TokenKind
 from courante.sdk.scopes import START_NODE, SWEEP_NODE, Scope, parse_scope_key, parse_token_key, scope_key, token_key
 from model.pure_engine import PureEngine
 
@@ -33,11 +33,11 @@ class LoggedEngine(PureEngine):
         number, scope = parse_token_key(key)
         token = self.marking.tokens[number, scope]
         self._kind = EVENT.get(token.kind, "")
-        if token.due:
+        if token.place is Place.TIMER:
             self._write("timer.released", number, scope)
         elif token.kind is TokenKind.SWEEP:
             for place, other in self.marking.tokens.items():
-                if other.due:
+                if other.place is Place.TIMER:
                     self._write("token.withdrawn", *place)
             self._write("run.swept")
         elif seen is RunPhase.DRAINING:

@@ -61,7 +61,7 @@ class Walk:
         """Take all events of the run. Raises Broken, GaveUp."""
         if any(region.kind == MAP for region in self.graph.regions):
             raise GaveUp("it has a map")
-        self.retried = {(e.node, e.scope, e.attempt - 1) for e in events if e.type == "step.retried"}
+        self.retried = {(e.node, e.scope, e.attempt) for e in events if e.type == "step.retried"}
         for event in events:
             try:
                 self._take(event)

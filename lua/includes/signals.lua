@@ -1,0 +1,105 @@
+-- signals: tokens that wait for names, and signals that came early (the twin of sdk/waiting.py).
+-- Fields of the run: w:<name> tokens that wait, in order (some may have gone); W<token> the names that it waits for;
+-- g:<name> numbers of early signals, in order; G<number> and v<token> their values.
+local SIGNALS_MAX = 1000
+
+-- Add a word to the extra of a ready or of what follows the entry id in a record.
+local function with_word(ready, word)
+  local head, extra, tail = string.match(ready, '^([^|]*|[^|]*|[^|]*|)([^|]*)(|.*)$')
+  return head .. (extra == '' and word or extra .. '+' .. word) .. tail
+end
+
+local function ready_of(record)
+  return string.match(record, '^[^|]*|[^|]*|[^|]*|[^|]*|(.*)$')
+end
+
+local function place_of(token)
+  local node, scope = string.match(token, '^(%-?%d+):?(.*)$')
+  return node .. ':' .. scope
+end
+
+local function raise(fence)
+  return text(tonumber(fence) + 1)
+end
+
+local function release(run, codes, token, fence, ready, word)
+  enqueue(run, token, fence, with_word(ready, word))
+  codes[#codes + 1] = 'L' .. place_of(token) .. ':' .. word
+end
+
+-- The first of names that has an early signal, the earliest of all: its index from 0, its name and its number.
+local function earliest(run, names)
+  local index, found, first, k = nil, nil, nil, 0
+  for name in string.gmatch(names, '%S+') do
+    local kept = get_field(run, 'g:' .. name)
+    local number = kept and tonumber(string.match(kept, '^%d+'))
+    if number and (not first or number < first) then index, found, first = k, name, number end
+    k = k + 1
+  end
+  return index, found, first
+end
+
+local function wait_for_signals(run, codes, token, fence, names, due, escalates, ready)
+  local index, name, number = earliest(run, names)
+  if index then
+    local field = 'G' .. text(number)
+    set_field(run, 'v' .. token, get_field(run, field))
+    set_field(run, field, false)
+    local rest = string.match(run.val['g:' .. name], '^%d+ (.*)$')
+    set_field(run, 'g:' .. name, rest or false)
+    release(run, codes, token, fence, ready, 's' .. index)
+    return
+  end
+  if due ~= '' then
+    due = due_at(due)
+    codes[#codes + 1] = 'P' .. place_of(token) .. ':' .. due
+  end
+  park(run, token, fence, ready, due, 'w')
+  set_field(run, 'W' .. token, names)
+  for each in string.gmatch(names, '%S+') do
+    local waiting = get_field(run, 'w:' .. each)
+    set_field(run, 'w:' .. each, waiting and waiting .. ' ' .. token or token)
+  end
+  if escalates ~= '' then set_timer(run, due_at(escalates), '!escalate/' .. token, fence) end
+end
+
+-- Who waits for nothing any more leaves its names; the lists of the names are cleaned when they are read.
+local function stop_waiting(run, token, place)
+  if place == 'w' then set_field(run, 'W' .. token, false) end
+end
+
+-- The place of a name among those that a parked token waits for, from 0; nil where it does not wait for it.
+local function index_of(run, token, name)
+  local record = get_field(run, 't' .. token)
+  if not record or not string.find(record, '^%d+|w|') then return nil end
+  local k = 0
+  for each in string.gmatch(get_field(run, 'W' .. token) or '', '%S+') do
+    if each == name then return k, record end
+    k = k + 1
+  end
+  return nil
+end
+
+-- Returns whether the signal was of use: it released who has waited longest, or is kept.
+local function signal(run, codes, name, number, value)
+  local waiting = get_field(run, 'w:' .. name)
+  while waiting do
+    local token, rest = string.match(waiting, '^(%S+) ?(.*)$')
+    waiting = rest ~= '' and rest or false
+    local index, record = index_of(run, token, name)
+    if index then
+      set_field(run, 'w:' .. name, waiting)
+      set_field(run, 'W' .. token, false)
+      set_field(run, 'v' .. token, value)
+      release(run, codes, token, raise(string.match(record, '^%d+')), ready_of(record), 's' .. index)
+      return true
+    end
+  end
+  if get_field(run, 'w:' .. name) then set_field(run, 'w:' .. name, false) end
+  local kept = get_field(run, 'g:' .. name)
+  local _, spaces = string.gsub(kept or '', ' ', ' ')
+  if kept and spaces + 1 >= SIGNALS_MAX then return false end
+  set_field(run, 'g:' .. name, kept and kept .. ' ' .. number or number)
+  set_field(run, 'G' .. number, value)
+  return true
+end

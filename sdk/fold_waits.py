@@ -1,0 +1,162 @@
+"""The fold of what waits and of what comes from outside: releases, commands, mutexes, compensation. Pure.
+
+Each function takes the marking and one event, changes the marking and returns the codes that must follow. Raises
+``Corrupt`` where the event contradicts the state.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from ..compiler.ir import Ir
+from . import waiting
+from .events import Facts, RecordedEvent
+from .marking import (
+    APPROVED,
+    GOES_ON,
+    PARKS,
+    WOKEN,
+    Corrupt,
+    Marking,
+    Place,
+    Token,
+    TokenKind,
+    lasting,
+    with_word,
+)
+from .rules import parked, reaches_milestones
+from .scopes import CLOSING_NODE, Scope, scope_key, token_key
+
+At: TypeAlias = tuple[int, Scope]
+
+SIGNALS = frozenset({"signal", "approve", "reject", "complete", "fail"})
+"""Commands that are signals by name."""
+FORCES = frozenset({"force_succeed", "force_skip"})
+
+
+def step_waiting(ir: Ir, marking: Marking, at: At, token: Token, event: RecordedEvent) -> list[str]:
+    """A node parks its own token, for a time, signals or a mutex."""
+    facts, node = event.facts, ir.nodes[at[0]]
+    marking.values.pop(at, None)
+    if facts.reason == "mutex":
+        return waiting.ask_mutex(marking, at, node.mutex)
+    codes: list[str] = []
+    if reaches_milestones(node, facts.reason):
+        codes += marking.apply(ir, parked(ir, *at))
+    timer = f"P{at[0]}:{facts.scope}:"
+    if facts.reason == "timer":
+        token.extra = with_word(lasting(token.extra), WOKEN)
+        token.place = Place.TIMER
+        return [*codes, timer]
+    codes += waiting.wait_for_signals(marking, at, names_of(facts))
+    if token.place is Place.SIGNAL:
+        if node.approval is not None and facts.reason == "approval" and node.approval.escalate_ms is not None:
+            token.escalates = event.at_ms + node.approval.escalate_ms
+        if facts.data.get("expires"):
+            codes.append(timer)
+    return codes
+
+
+def names_of(facts: Facts) -> tuple[str, ...]:
+    """The names of signals that a step waits for."""
+    names = facts.data.get("names")
+    if not isinstance(names, list) or not names:
+        raise Corrupt("it waits for nothing")
+    return tuple(map(str, names))  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType] - JSON
+
+
+def approval_granted(token: Token) -> None:
+    token.extra = with_word(lasting(token.extra), APPROVED)
+
+
+def step_retried(marking: Marking, at: At, token: Token, facts: Facts) -> list[str]:
+    """The attempt failed, and another follows after the backoff."""
+    if facts.attempt != token.attempt:
+        raise Corrupt(f"attempt {facts.attempt} failed where attempt {token.attempt} is made")
+    marking.values.pop(at, None)
+    marking.retries += 1
+    token.attempt += 1
+    token.deliveries = 0
+    token.extra = lasting(token.extra)
+    token.place = Place.TIMER
+    return [f"P{at[0]}:{facts.scope}:"]
+
+
+def token_released(marking: Marking, at: At, facts: Facts) -> None:
+    """The timer of a wait has come; any other release follows from what came before it."""
+    token = marking.tokens.get(at)
+    if token is None or token.place is not Place.SIGNAL or not token.due:
+        raise Corrupt("no token waits there for a limited time")
+    if facts.reason != "expired":
+        raise Corrupt(f"nothing releases it by {facts.reason!r}")
+    waiting.expire_wait(marking, at)
+
+
+def compensation_started(ir: Ir, marking: Marking, at: At) -> None:
+    """What was done last is undone first."""
+    closing = _closing(marking)
+    if not marking.completed or marking.completed[-1] != at:
+        raise Corrupt(f"it is not the turn of {token_key(*at)} to be undone")
+    marking.completed.pop()
+    marking.put(ir.nodes[at[0]].compensate, at[1], Token())
+    closing.place = Place.HELD
+
+
+def run_compensated(marking: Marking) -> None:
+    _closing(marking)
+    if marking.completed:
+        raise Corrupt("not everything is undone")
+    marking.take(CLOSING_NODE, ())
+
+
+def _closing(marking: Marking) -> Token:
+    closing = marking.tokens.get((CLOSING_NODE, ()))
+    if closing is None or closing.place is not Place.FLOOR:
+        raise Corrupt("it is not the turn of the closing token")
+    return closing
+
+
+def command_applied(ir: Ir, marking: Marking, at: At, event: RecordedEvent) -> list[str]:
+    """``at``: the place that it is about, if any."""
+    data = event.facts.data
+    number, kind = data.get("number"), data.get("type")
+    if number != marking.command + 1:
+        raise Corrupt(f"command {number} follows command {marking.command}")
+    marking.command += 1
+    value = event.payload or b"null"
+    if kind in SIGNALS:
+        return waiting.signal(marking, str(data.get("name")), marking.command, value) if _parks(marking) else ["N"]
+    if kind in FORCES:
+        return waiting.force(marking, at, value) if _parks(marking) else ["N"]
+    if kind == "cancel_step":
+        return (marking.phase in GOES_ON and marking.withdraw(*at)) or ["N"]
+    if kind == "pause":
+        return waiting.pause(marking)
+    if kind == "resume":
+        return waiting.resume(marking)
+    if kind == "cancel":
+        return drain(ir, marking, "cancelled")
+    raise Corrupt(f"there is no command {kind!r}")
+
+
+def drain(ir: Ir, marking: Marking, reason: str) -> list[str]:
+    """A command or a limit ends the run. ``N``: it ends already."""
+    if marking.phase not in GOES_ON:
+        return ["N"]
+    marking.drain(ir, reason)
+    return [f"X{reason}"]
+
+
+def _parks(marking: Marking) -> bool:
+    return marking.phase in PARKS
+
+
+def token_claimed(token: Token, facts: Facts) -> None:
+    deliveries = facts.data.get("deliveries")
+    if token.kind is TokenKind.CLOSING and token.place is Place.HELD:
+        raise Corrupt("a held token is in nobody's hands")
+    token.deliveries = deliveries if isinstance(deliveries, int) else token.deliveries + 1
+
+
+def code_of(letter: str, at: At, extra: str = "") -> str:
+    return f"{letter}{at[0]}:{scope_key(at[1])}{extra}"

@@ -1,0 +1,147 @@
+"""Waiting: tokens that are parked until somebody releases them, and what outsiders do to tokens. Pure.
+
+The twin of lua/includes/signals.lua, slots.lua and redirects.lua: functions that change a ``Marking`` and return the
+codes of what they caused, in the same order.
+"""
+
+from __future__ import annotations
+
+from .marking import (
+    EXPIRED,
+    FORCED,
+    HOLDS,
+    OVERDUE,
+    PARKS,
+    Corrupt,
+    Marking,
+    Mutex,
+    Place,
+    RunPhase,
+    Token,
+    TokenKind,
+    lasting,
+    with_word,
+)
+from .scopes import WAKER_NODE, Scope, scope_key, token_key
+
+SIGNALS_MAX = 1_000
+"""Early signals of one name that a run keeps; one more is ignored."""
+
+At = tuple[int, Scope]
+
+
+def wait_for_signals(marking: Marking, at: At, names: tuple[str, ...]) -> list[str]:
+    """Park a token until one of ``names`` comes. What came early, the earliest of all, releases it at once."""
+    token = marking.tokens[at]
+    token.extra = lasting(token.extra)
+    early = [(marking.signals[name][0][0], index) for index, name in enumerate(names) if name in marking.signals]
+    if early:
+        _, index = min(early)
+        kept = marking.signals[names[index]]
+        _, marking.values[at] = kept.pop(0)
+        if not kept:
+            del marking.signals[names[index]]
+        return _release(marking, at, f"s{index}")
+    token.place, token.waits = Place.SIGNAL, names
+    for name in names:
+        marking.waiting.setdefault(name, []).append(at)
+    return []
+
+
+def signal(marking: Marking, name: str, number: int, value: bytes) -> list[str]:
+    """Release who has waited longest for ``name``, else keep it. ``N``: too many are kept."""
+    waiters = marking.waiting.get(name)
+    if waiters:
+        at = waiters[0]
+        index = marking.tokens[at].waits.index(name)
+        marking.forget_wait(at, marking.tokens[at])
+        marking.values[at] = value
+        return _release(marking, at, f"s{index}")
+    kept = marking.signals.setdefault(name, [])
+    if len(kept) >= SIGNALS_MAX:
+        return ["N"]
+    kept.append((number, value))
+    return []
+
+
+def expire_wait(marking: Marking, at: At) -> None:
+    """The time of a wait is over."""
+    token = marking.tokens[at]
+    marking.forget_wait(at, token)
+    token.extra = with_word(token.extra, EXPIRED)
+
+
+def _release(marking: Marking, at: At, word: str) -> list[str]:
+    token = marking.tokens[at]
+    token.place = Place.FLOOR
+    token.extra = with_word(token.extra, word)
+    return [f"L{at[0]}:{scope_key(at[1])}:{word}"]
+
+
+def ask_mutex(marking: Marking, at: At, name: str) -> list[str]:
+    """Take the slot, or wait for it."""
+    token = marking.tokens[at]
+    token.extra = lasting(token.extra)
+    mutex = marking.mutexes.get(name)
+    if mutex is None:
+        marking.mutexes[name] = Mutex(at)
+        return _grant(marking, at)
+    token.place, token.waits = Place.MUTEX, (name,)
+    mutex.waiters.append(at)
+    return []
+
+
+def free_mutex(marking: Marking, at: At, name: str) -> list[str]:
+    """Give the slot on, if ``at`` holds it: to who asked first and still waits."""
+    mutex = marking.mutexes.get(name)
+    if mutex is None or mutex.holder != at:
+        return []
+    if marking.phase not in PARKS or not mutex.waiters:
+        del marking.mutexes[name]
+        return []
+    mutex.holder = mutex.waiters[0]
+    marking.forget_wait(mutex.holder, marking.tokens[mutex.holder])
+    return _grant(marking, mutex.holder)
+
+
+def _grant(marking: Marking, at: At) -> list[str]:
+    token = marking.tokens[at]
+    token.extra = with_word(token.extra, HOLDS)
+    return [f"G{at[0]}:{scope_key(at[1])}"]
+
+
+def force(marking: Marking, at: At, value: bytes) -> list[str]:
+    """Let a living token come to the end that ``value`` says. ``N``: there is none."""
+    token = marking.tokens.get(at)
+    if token is None or token.kind is not TokenKind.NORMAL:
+        return ["N"]
+    marking.forget_wait(at, token)
+    token.extra = FORCED
+    marking.values[at] = value
+    return [f"J{at[0]}:{scope_key(at[1])}"]
+
+
+def overdue(marking: Marking, at: At) -> None:
+    """It has waited in its queue for too long."""
+    token = marking.tokens.get(at)
+    if token is None or token.kind is not TokenKind.NORMAL or token.place is not Place.FLOOR:
+        raise Corrupt(f"token {token_key(*at)} is in no queue")
+    token.extra = with_word(lasting(token.extra), OVERDUE)
+
+
+def pause(marking: Marking) -> list[str]:
+    """From now on no token is handed out. ``N``: it does not run."""
+    if marking.phase is not RunPhase.RUNNING:
+        return ["N"]
+    marking.phase = RunPhase.PAUSED
+    return []
+
+
+def resume(marking: Marking) -> list[str]:
+    """Go on; a token of its own wakes what was put aside. ``N``: it was not paused."""
+    if marking.phase is not RunPhase.PAUSED:
+        return ["N"]
+    marking.phase = RunPhase.RUNNING
+    if (WAKER_NODE, ()) not in marking.tokens:
+        marking.put(WAKER_NODE, (), Token(kind=TokenKind.WAKER))
+    return []
