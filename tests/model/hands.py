@@ -1,4 +1,4 @@
-"""Hands: one consumer of one partition that makes every call by itself. No worker process, no supervisor."""
+"""Hands: a consumer of one partition that makes every call by itself. No worker process, no supervisor."""
 
 from __future__ import annotations
 
@@ -33,14 +33,18 @@ class Found(NamedTuple):
 
 @dataclass
 class Hands:
-    """``limits``: soft and hard, of the outbox. ``twice``: every call is repeated under its number."""
+    """``limits``: soft and hard, of the outbox. ``twice``: every call is repeated under its number, as after a lost
+    reply.
+    """
 
     redis: Connection
     keys: Keys
     partition: int = 0
     limits: tuple[int, int] = (50_000, 100_000)
     twice: bool = False
+    consumer: str = CONSUMER
     calls: int = 0
+    _last: tuple[list[Word], Advanced] | None = None
     _last_outbox: str = "-"
     _last_pseq: int = 0
     at: PartitionKeys = field(init=False)
@@ -49,6 +53,10 @@ class Hands:
     def __post_init__(self) -> None:
         self.at = self.keys.partition(self.partition)
         self.streams = [self.at.queue(name) for name in NAMES]
+
+    @property
+    def has_called(self) -> bool:
+        return self._last is not None
 
     async def open(self, epoch: int = 1) -> None:
         groups = [(self.at.done, DONE_GROUP), *((stream, QUEUE_GROUP) for stream in self.streams)]
@@ -65,22 +73,31 @@ class Hands:
         """One call under a new number, or under ``call``."""
         if call is None:
             self.calls += 1
-        words: list[Word] = [CONSUMER, call or self.calls, want, *self.limits, len(opened)]
+        words: list[Word] = [self.consumer, call or self.calls, want, *self.limits, len(opened)]
         for found in opened:
             words += (found.number, found.entry)
         for transition in transitions:
             words += transition.words
-        answer = await advance(self.redis, self.at, CONSUMER, self.streams, words)
+        answer = await advance(self.redis, self.at, self.consumer, self.streams, words)
+        self._last = words, answer
         if self.twice:
-            again = await advance(self.redis, self.at, CONSUMER, self.streams, words)
-            assert (again.verdicts, again.tokens) == (answer.verdicts, answer.tokens), (
-                "another answer for the same call"
-            )
+            again = await self.repeat()
+            assert len(again.tokens) == len(answer.tokens), "fewer tokens for the same call"
+            return again
         return answer
+
+    async def repeat(self) -> Advanced:
+        """The last call once more, by its number: the same answer, but for tokens that others have taken since."""
+        assert self._last is not None
+        words, answer = self._last
+        again = await advance(self.redis, self.at, self.consumer, self.streams, words)
+        assert again.verdicts == answer.verdicts, "other verdicts for the same call"
+        assert all(token in answer.tokens for token in again.tokens), "other tokens for the same call"
+        return again
 
     async def read(self) -> list[Found]:
         """Everything that was not yet delivered, by one read of all streams."""
-        page = await self.redis.xreadgroup(QUEUE_GROUP, CONSUMER, dict.fromkeys(self.streams, ">"), count=ALL)
+        page = await self.redis.xreadgroup(QUEUE_GROUP, self.consumer, dict.fromkeys(self.streams, ">"), count=ALL)
         numbers = {stream.encode(): number for number, stream in enumerate(self.streams, start=1)}
         return [
             Found(numbers[name], entry.decode(), *fields[b"t"].decode().split("|"))

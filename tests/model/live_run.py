@@ -1,6 +1,7 @@
-"""One run on a real Redis, walked by hand: start, deliver, settle, with whatever a network and a crash do to calls.
+"""One run on a real Redis, walked by hand: take, settle, release, with whatever a network and a crash do to calls.
 
 After every transition three states must be one: the keys in Redis, the fold of the outbox, and the pure rules.
+``deliver`` does all of it for one token, with faults drawn at random; a state machine takes the single steps.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from courante.sdk.fold import FINAL, Folder
 from courante.sdk.live_marking import read_marking
 from courante.sdk.marking import WOKEN, Marking, RunPhase, TokenKind
 from courante.sdk.node_code import NodeCode, compile_node
-from courante.sdk.scopes import parse_token_key, scope_text, token_key
+from courante.sdk.scopes import parse_token_key, scope_text
 from courante.sdk.scripts import DONE_GROUP, Word, finish_runs, release_timers
 from courante.sdk.starting import apply_starts
 from courante.sdk.step_context import encode_json
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from model.reading.reading import Place, Reading
 
 FAR_MS = 3_600_000
+ENTRIES = 2
+"""How many parts at the end of ``Hands.state`` are about stream entries."""
 ENDS = {status: kind for kind, status in FINAL.items()}
 
 
@@ -46,9 +49,21 @@ class Speaks(Oracle, Protocol):
     def output(self, node: str, scope: str) -> dict[str, object]: ...
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Held:
+    """A token in somebody's hands, by one of its entries."""
+
+    key: str
+    by: Hands
+    found: Found
+    work: Work
+
+
 @dataclass(kw_only=True)
 class LiveRun:
-    """``reads_all``: tokens come by a read of all streams and are opened when chosen; else a call hands them out.
+    """``away``: tokens that were given back and wait for their delay.
+
+    ``reads_all``: tokens come by a read of all streams and are opened when chosen; else a call hands them out.
 
     ``faults``: the share of deliveries at which something is sent twice, late, or with another's fence.
     """
@@ -66,9 +81,12 @@ class LiveRun:
     ran: set[Place] = field(default_factory=set["Place"])
     transitions: int = 0
     marking: Marking = field(default_factory=Marking)
+    away: set[str] = field(default_factory=set[str])
     _entries: dict[str, list[Found]] = field(default_factory=dict[str, list[Found]])
     _held: dict[Found, tuple[list[bytes], int]] = field(default_factory=dict[Found, tuple[list[bytes], int]])
-    _fences: dict[str, Found] = field(default_factory=dict[str, Found])
+    _settled: dict[str, Found] = field(default_factory=dict[str, Found])
+    _taken: dict[tuple[str, str], Found] = field(default_factory=dict[tuple[str, str], Found])
+    _lost: list[Found] = field(default_factory=list[Found])
     _code: dict[int, NodeCode] = field(default_factory=dict[int, NodeCode])
     folder: Folder = field(init=False)
     twin: PureEngine = field(init=False)
@@ -97,38 +115,136 @@ class LiveRun:
 
     async def deliver(self, key: str) -> None:
         """Deliver one token and settle it, or release it where it is parked."""
-        number, scope = parse_token_key(key)
-        token = self.marking.tokens[number, scope]
-        if token.due:
-            await self.hands.ring(self.run_id, key)
-            released, _ = await release_timers(self.hands.redis, self.hands.at, 1)
-            assert released == 1, f"{released} timers released for {key}"
+        if self.is_parked(key):
+            await self.release(key)
+            return
+        held = await self.take(key, is_doubled=self._happens())
+        if self._happens():
+            await self.give_back(held)
+            await self.release(key)
+            held = await self.take(key, is_doubled=self._happens())
+            await self.announce(held)
+        if self._happens():
+            await self.refuse_stale(held)
+        assert await self.settle(held) == "A"
+        if self._happens():
+            assert await self.settle(held) != "A"
+
+    def is_parked(self, key: str) -> bool:
+        return bool(self.marking.tokens[parse_token_key(key)].due)
+
+    async def take(self, key: str, by: Hands | None = None, *, is_doubled: bool = False) -> Held:
+        """Get a queued token into hands. ``is_doubled``: another of its entries comes first.
+
+        Who has its last entry, or has lost it, is not asked: the token gets another one.
+        """
+        by = by or self.hands
+        record = await self.hands.record(self.run_id, key)
+        assert record is not None, f"{key} does not live"
+        fence = record[0]
+        if not self._fitting(key, fence):
+            await self._collect(by)
+        if not self._fitting(key, fence) and (key, fence) in self._taken:
+            await self.hands.knock(self._taken[key, fence])
+            await self._collect(by)
+        if is_doubled:
+            await self.hands.knock(self._fitting(key, fence)[0])
+            await self._collect(by)
+        fitting = self._fitting(key, fence)
+        assert fitting, f"{key} is queued and was not delivered"
+        found = self.random.choice(fitting)
+        self._entries[key].remove(found)
+        self._taken[key, fence] = found
+        token, now_ms = self._held.pop(found, (None, 0))
+        if token is None:
+            answer = await by.advance(opened=[found])
+            assert len(answer.tokens) == 1, f"{key} was not handed out"
+            (token,), now_ms = answer.tokens, answer.now_ms
+        work = read_token(token, self.plan)
+        work.now_ms = now_ms
+        assert (work.key, work.fence, work.entry) == (key, found.fence, found.entry)
+        return Held(key=key, by=by, found=found, work=work)
+
+    async def settle(self, held: Held) -> str:
+        """Hand in what a worker makes of the token; return the verdict. It counts if the fence is still the token's."""
+        seen = RunPhase(held.work.phase)
+        transition = self._transition(held.work)
+        before = await self.hands.state(self.run_id)
+        record = await self.hands.record(self.run_id, held.key)
+        verdict = (await held.by.advance([transition])).verdicts
+        assert verdict == ("D" if record is None else "A" if record[0] == held.found.fence else "S"), held.key
+        if verdict == "A":
+            self._settled[held.key] = held.found
+            self.transitions += 1
+            self.twin.settle(held.key, seen)
+            await self.check()
+            return verdict
+        after = await self.hands.state(self.run_id)
+        kept = len(before) if verdict == "S" else len(before) - ENTRIES
+        assert after[:kept] == before[:kept], f"a refused transition ({verdict}) changed something"
+        if verdict == "S":
+            self._lost.append(held.found)
+        return verdict
+
+    async def release(self, key: str) -> None:
+        """Let the time of a token come that is parked or was given back."""
+        is_parked = self.is_parked(key)
+        await self.hands.ring(self.run_id, key)
+        released, _ = await release_timers(self.hands.redis, self.hands.at, 1)
+        assert released == 1, f"{released} timers released for {key}"
+        self.away.discard(key)
+        if is_parked:
             self.twin.settle(key, self.marking.phase)
             self.transitions += 1
-            await self.check()
-            return
-        found, work = await self._take_up(key)
-        if self._happens():
-            await self._give_back(key, work)
-            found, work = await self._take_up(key)
-            await self._announce(work)
-        seen = RunPhase(work.phase)
-        transition = self._settle(work)
-        if self._happens():
-            await self._refuse_stale(transition)
-        answer = await self.hands.advance([transition])
-        assert answer.verdicts == "A", f"{answer.verdicts} for {key}"
-        self._fences[key] = found
-        self.transitions += 1
-        self.twin.settle(key, seen)
         await self.check()
-        if self._happens():
-            await self._send_again(transition)
+
+    async def give_back(self, held: Held) -> None:
+        """Leave the token to another, as who does not know its handler; it is queued again after a delay."""
+        answer = await held.by.advance([self._settler.give_back(held.work, GivenBack(FAR_MS))])
+        assert answer.verdicts == "A"
+        self.away.add(held.key)
+        await self.check()
+
+    async def announce(self, held: Held) -> None:
+        """A step that runs long says so; its token stays where it is."""
+        if held.work.number < 0 or held.work.kind is not TokenKind.NORMAL:
+            return
+        assert (await held.by.advance([self._settler.announce(held.work)])).verdicts == "A"
+        await self.check()
+
+    async def refuse_stale(self, held: Held) -> None:
+        """Another's fence: nothing changes, not even the pending entry."""
+        transition = self._transition(held.work)
+        before = await self.hands.state(self.run_id)
+        words = list(transition.words)
+        words[2] = str(int(str(words[2])) + self.random.choice((-1, 1)))
+        assert (await held.by.advance([Transition(words, transition.writes)])).verdicts == "S"
+        assert await self.hands.state(self.run_id) == before, "a stale transition changed something"
+
+    async def is_current(self, held: Held) -> bool:
+        """Whether the token would still take what its holder makes of it."""
+        record = await self.hands.record(self.run_id, held.key)
+        return record is not None and record[0] == held.found.fence
+
+    async def repeat(self, by: Hands) -> None:
+        """The last call again, by its number. Entries of tokens that are gone may go, and nothing else."""
+        before = await self.hands.state(self.run_id)
+        await by.repeat()
+        after = await self.hands.state(self.run_id)
+        assert after[:-ENTRIES] == before[:-ENTRIES], "a repeated call changed something"
+
+    async def zeros(self) -> int:
+        """How often it was said that no token lives any more."""
+        return int(await self.hands.redis.execute_command("XLEN", self.hands.at.done))
+
+    def forget(self, held: Held) -> None:
+        """Who had the token is gone; its entry stays pending until somebody takes it over."""
+        self._lost.append(held.found)
 
     async def redeliver(self, key: str) -> None:
         """A consumed token's entry comes once more: nobody is handed anything, and the entry goes."""
-        await self.hands.knock(self._fences[key])
-        await self._collect_all()
+        await self.hands.knock(self._settled[key])
+        await self._collect(self.hands, reads_all=True)
         assert (await self.hands.advance(opened=self._entries.pop(key))).tokens == []
 
     async def check(self) -> None:
@@ -144,8 +260,8 @@ class LiveRun:
     async def finish(self) -> str:
         """End the run as a supervisor does, twice; return its status. Nothing of it may be left anywhere."""
         hands, redis = self.hands, self.hands.redis
-        await self._collect_all()
-        left = [found for entries in self._entries.values() for found in entries]
+        await self._collect(hands, reads_all=True)
+        left = [*self._lost, *(found for entries in self._entries.values() for found in entries)]
         assert (await hands.advance(opened=left)).tokens == [], "an old entry brought a token"
         assert await hands.lengths() == await hands.pending() == [0] * len(hands.streams)
         assert await redis.execute_command("ZCARD", hands.at.timers) == 0
@@ -170,38 +286,16 @@ class LiveRun:
     def _happens(self) -> bool:
         return self.random.random() < self.faults
 
-    async def _take_up(self, key: str) -> tuple[Found, Work]:
-        """Get the token into hands, by one of its entries where there are several."""
-        record = await self.hands.record(self.run_id, key)
-        assert record is not None, f"{key} does not live"
-        if not self._fitting(key, record[0]):
-            await self._collect()
-        if self._happens():
-            await self.hands.knock(self._fitting(key, record[0])[0])
-            await self._collect()
-        fitting = self._fitting(key, record[0])
-        assert fitting, f"{key} is queued and was not delivered"
-        found = self.random.choice(fitting)
-        self._entries[key].remove(found)
-        token, now_ms = self._held.pop(found, (None, 0))
-        if token is None:
-            answer = await self.hands.advance(opened=[found])
-            assert len(answer.tokens) == 1, f"{key} was not handed out"
-            (token,), now_ms = answer.tokens, answer.now_ms
-        work = read_token(token, self.plan)
-        work.now_ms = now_ms
-        assert (work.key, work.fence, work.entry) == (key, found.fence, found.entry)
-        return found, work
-
     def _fitting(self, key: str, fence: str) -> list[Found]:
         return [found for found in self._entries.get(key, []) if found.fence == fence]
 
-    async def _collect(self) -> None:
+    async def _collect(self, by: Hands, *, reads_all: bool = False) -> None:
         """Take what is new, by a read or by the answer of a call."""
-        if self.reads_all:
-            await self._collect_all()
+        if reads_all or self.reads_all:
+            for found in await by.read():
+                self._entries.setdefault(found.token, []).append(found)
             return
-        answer = await self.hands.advance(want=ALL)
+        answer = await by.advance(want=ALL)
         for token in answer.tokens:
             number, entry, run, key, _, _, record, *_ = token
             fence = record.decode().split("|")[0]
@@ -209,11 +303,7 @@ class LiveRun:
             self._held[found] = token, answer.now_ms
             self._entries.setdefault(found.token, []).append(found)
 
-    async def _collect_all(self) -> None:
-        for found in await self.hands.read():
-            self._entries.setdefault(found.token, []).append(found)
-
-    def _settle(self, work: Work) -> Transition:
+    def _transition(self, work: Work) -> Transition:
         """What a worker would make of it; the outcome is the oracle's."""
         transition = self._settler.settle_engine_token(work)
         return transition or self._settler.settle(work, self._outcome(work))
@@ -236,40 +326,6 @@ class LiveRun:
         if self.oracle.outcome(node.id, where).ok:
             return Succeeded(encode_json({**self.oracle.output(node.id, where), "at": f"{node.id} {where}"}))
         return Failed(ErrorInfo(type="FatalError", message=f"{node.id} {where}", node=node.id, attempt=work.attempt))
-
-    async def _give_back(self, key: str, work: Work) -> None:
-        """Leave the token to another, as who does not know its handler; it is queued again after a delay."""
-        answer = await self.hands.advance([self._settler.give_back(work, GivenBack(FAR_MS))])
-        assert answer.verdicts == "A"
-        await self.check()
-        await self.hands.ring(self.run_id, key)
-        assert (await release_timers(self.hands.redis, self.hands.at, 1))[0] == 1
-        await self.check()
-
-    async def _announce(self, work: Work) -> None:
-        """A step that runs long says so; its token stays where it is."""
-        if work.number < 0 or work.kind is not TokenKind.NORMAL:
-            return
-        note = self._settler.announce(work)
-        assert (await self.hands.advance([note])).verdicts == "A"
-        await self.check()
-
-    async def _refuse_stale(self, transition: Transition) -> None:
-        """Another's fence: nothing changes, not even the pending entry."""
-        before = await self.hands.state(self.run_id)
-        words = list(transition.words)
-        words[2] = str(int(str(words[2])) + self.random.choice((-1, 1)))
-        assert (await self.hands.advance([Transition(words, transition.writes)])).verdicts == "S"
-        assert await self.hands.state(self.run_id) == before, "a stale transition changed something"
-
-    async def _send_again(self, transition: Transition) -> None:
-        """The same transition under a new call number, as after a crash between call and answer."""
-        before = await self.hands.state(self.run_id)
-        verdict = (await self.hands.advance([transition])).verdicts
-        key = token_key(*parse_token_key(str(transition.words[1])))
-        is_alive = await self.hands.record(self.run_id, key) is not None
-        assert verdict == ("S" if is_alive else "D")
-        assert await self.hands.state(self.run_id) == before, "a repeated transition changed something"
 
 
 def _said_at(value: bytes) -> str:
