@@ -11,7 +11,6 @@ from types import TracebackType
 from typing import Any, Self
 
 import anyio
-import asyncpg
 import msgspec
 import structlog
 from anyio.abc import TaskGroup
@@ -25,6 +24,7 @@ from .stores.connection import Pool
 from .stores.errors import UnknownRun
 from .stores.payloads import event_payload
 from .stores.runs import get_run
+from .unavailable import SERVER_ERRORS
 
 LOOK_S = 1.0
 FAULT_S = 0.2
@@ -97,7 +97,7 @@ class Results:
                         return found
                     pause_s = LOOK_S if is_known or not is_recorded else 0
                     is_known, heard_at = True, anyio.current_time()
-                except (RedisError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                except SERVER_ERRORS as error:
                     log.warning("result_unreachable", run_id=run_id, error=str(error) or type(error).__name__)
                     if anyio.current_time() > heard_at + (UNREACHABLE_S if is_known else FIRST_S):
                         raise

@@ -10,6 +10,11 @@ from redis.exceptions import RedisError
 from .errors import InputInvalid, ServiceUnavailable
 from .scripts import BackPressure, Closed, Late
 
+POSTGRES_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+"""What a Postgres that is away, or goes away in the middle, shows as; the last one where asyncpg itself is confused."""
+SERVER_ERRORS = (RedisError, *POSTGRES_ERRORS)
+"""What a loop that never ends waits out. ``TimeoutError`` is an OSError."""
+
 
 class AsUnavailable:
     """A context manager; stateless. ``TimeoutError`` is an OSError: a deadline of the caller's own passes it by."""
@@ -30,5 +35,5 @@ class AsUnavailable:
             raise ServiceUnavailable(f"Redis: {error}") from error
         if isinstance(error, asyncpg.DataError):
             raise InputInvalid(f"Postgres cannot store it: {error}") from error
-        if isinstance(error, asyncpg.PostgresError | asyncpg.InterfaceError | OSError):
+        if isinstance(error, POSTGRES_ERRORS):
             raise ServiceUnavailable(f"Postgres: {error or type(error).__name__}") from error

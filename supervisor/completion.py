@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import anyio
-import asyncpg
 import msgspec
 import structlog
 from redis.asyncio import Redis
@@ -33,6 +32,7 @@ from ..sdk.redaction import REDACTOR
 from ..sdk.run_output import OutputError, run_output
 from ..sdk.scripts import DONE_GROUP, Closed, RunLook, Word, finish_runs, look_at_runs, open_partition
 from ..sdk.streams import StreamEntry, claim_stale, read_group
+from ..sdk.unavailable import SERVER_ERRORS
 
 BATCH = 200
 BLOCK_MS = 2_000
@@ -40,7 +40,7 @@ STALE_MS = 10_000
 SWEEP_S = 5.0
 SWEEP_PAGE = 1_000
 SWEEP_TURN_S = 0.2
-TRANSIENT = (RedisError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError, CouranteError)
+TRANSIENT = (*SERVER_ERRORS, CouranteError)
 STATUS = {
     "": "COMPLETED",
     "failed": "FAILED",

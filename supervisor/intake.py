@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import anyio
-import asyncpg
 import msgspec
 import structlog
 from redis.exceptions import RedisError, ResponseError
@@ -24,6 +23,7 @@ from ..sdk.scripts import INTAKE_GROUP, Closed, open_partition
 from ..sdk.stores.rejected import Rejected, keep_rejected
 from ..sdk.streams import Fields, StreamEntry, claim_stale, read_group
 from ..sdk.submissions import VERSION_MAX, Submission, input_fault
+from ..sdk.unavailable import SERVER_ERRORS
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -41,7 +41,7 @@ KEPT_CHARS_MAX = 1_000
 """What is kept of a refused submission: it may have been 20 MiB of garbage."""
 KNOWN = frozenset({"workflow", "version", "input", "key", "by", "tags", "traceparent"})
 REFUSALS = (WorkflowNotFound, InputInvalid, IdempotencyConflict)
-TRANSIENT = (RedisError, OSError, ServiceUnavailable, asyncpg.PostgresError, asyncpg.InterfaceError)
+TRANSIENT = (*SERVER_ERRORS, ServiceUnavailable)
 log = structlog.get_logger()
 
 

@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import anyio
-import asyncpg
 import msgspec
 import structlog
 from redis.asyncio import Redis
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ResponseError
 
 from ..sdk.catalog import Catalog
 from ..sdk.errors import CouranteError
@@ -24,6 +23,7 @@ from ..sdk.scripts import BackPressure, Closed, Late
 from ..sdk.starting import StartWindow, apply_starts
 from ..sdk.stores.commands import StartCommand, StartToApply, starts_to_apply
 from ..sdk.stores.connection import Pool
+from ..sdk.unavailable import SERVER_ERRORS
 
 LOOK_S = 2.0
 OLDER_THAN_MS = 3_000
@@ -53,7 +53,7 @@ class Reconciler:
                 await self.apply()
             except (Closed, BackPressure, Late) as error:
                 log.warning("reconciler_refused", error=type(error).__name__, partition=self._number)
-            except (RedisError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError, CouranteError) as error:
+            except (*SERVER_ERRORS, CouranteError) as error:
                 log.warning("reconciler_failed", error=str(error), partition=self._number)
 
     async def apply(self) -> int:

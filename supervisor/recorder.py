@@ -19,7 +19,6 @@ import anyio
 import asyncpg
 import msgspec
 import structlog
-from redis.exceptions import RedisError
 
 from ..sdk.fault_points import reach
 from ..sdk.keys import Keys
@@ -27,6 +26,7 @@ from ..sdk.stores.connection import Connection, Pool
 from ..sdk.stores.copy_format import copy_rows
 from ..sdk.stores.cursors import Cursor, move_cursor, open_cursor
 from ..sdk.stores.queries import load_queries
+from ..sdk.unavailable import SERVER_ERRORS
 from .blobs import copy_blobs
 from .chain import LOG_COLUMNS, PAYLOAD_COLUMNS, Batch, Chains
 from .entries import Entry, LogDiverged, entry_digest
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 NodeIds: TypeAlias = Callable[[str], Awaitable[Sequence[str]]]
 ENTRIES_MAX = 1_000
 UNSTORABLE = (asyncpg.DataError, asyncpg.ProgramLimitExceededError, asyncpg.CheckViolationError, UnicodeEncodeError)
-TRANSIENT = (OSError, RedisError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError, UnicodeEncodeError)
+TRANSIENT = (*SERVER_ERRORS, UnicodeEncodeError)
 
 _log = structlog.get_logger()
 _log_sql = load_queries("log")

@@ -5,16 +5,16 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import anyio
-import asyncpg
 import msgspec
 import structlog
 from redis.asyncio import Redis
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ResponseError
 
 from ..sdk.clock import read_clock
 from ..sdk.keys import Keys, PartitionKeys
 from ..sdk.stores.connection import Pool
 from ..sdk.stores.workers import WorkerRow, announce_workers
+from ..sdk.unavailable import SERVER_ERRORS
 
 LOOK_S = 5.0
 FORGOTTEN_S = 3_600
@@ -35,7 +35,7 @@ class Registry:
         while True:
             try:
                 await self.copy()
-            except (RedisError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except SERVER_ERRORS as error:
                 log.warning("registry_failed", error=str(error))
             await anyio.sleep(LOOK_S)
 

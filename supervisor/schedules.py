@@ -5,14 +5,13 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 import anyio
-import asyncpg
 import structlog
-from redis.exceptions import RedisError
 
 from ..sdk.client import Client
 from ..sdk.errors import CouranteError
 from ..sdk.stores import schedules as store
 from ..sdk.stores import ticks as rows
+from ..sdk.unavailable import SERVER_ERRORS
 
 LOOK_S = 0.5
 """A schedule may be made at any moment, and a run that something waits for may end."""
@@ -39,7 +38,7 @@ class Schedules:
             pause = LOOK_S
             try:
                 pause = await self.look()
-            except (RedisError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError, CouranteError) as error:
+            except (*SERVER_ERRORS, CouranteError) as error:
                 log.warning("schedules_failed", error=str(error))
             await anyio.sleep(pause)
 

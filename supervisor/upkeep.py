@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import anyio
-import asyncpg
 import structlog
 
 from ..sdk.stores.connection import Pool
 from ..sdk.stores.migrate import ensure_partitions
+from ..sdk.unavailable import POSTGRES_ERRORS
 
 LOOK_S = 3_600.0
 log = structlog.get_logger()
@@ -25,6 +25,6 @@ class Upkeep:
             try:
                 async with self._pool.acquire() as conn:
                     await ensure_partitions(conn)
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except POSTGRES_ERRORS as error:
                 log.warning("upkeep_failed", error=str(error))
             await anyio.sleep(LOOK_S)

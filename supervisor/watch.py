@@ -9,14 +9,13 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import anyio
-import asyncpg
 import structlog
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from ..sdk.clock import read_clock
 from ..sdk.stores.connection import Pool
 from ..sdk.stores.runs import stuck_runs
+from ..sdk.unavailable import SERVER_ERRORS
 
 STUCK_AFTER = timedelta(minutes=5)
 LOOK_S = 30.0
@@ -40,7 +39,7 @@ class Watch:
             await anyio.sleep(LOOK_S)
             try:
                 await self.look()
-            except (RedisError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except SERVER_ERRORS as error:
                 log.warning("watch_failed", error=str(error))
 
     async def look(self) -> list[str]:

@@ -26,7 +26,7 @@ from typing import Any
 import asyncpg
 from redis.asyncio import Redis
 
-from chaos.oracles.executions import canonical, check_calm, check_executions, read_journal
+from chaos.oracles.executions import Place, canonical, check_calm, check_executions, read_journal
 from chaos.oracles.finding import Finding
 from chaos.oracles.graph import Graph, read_graph
 from chaos.oracles.layout import LivePartition, read_partition
@@ -41,11 +41,12 @@ SHOWN_MAX = 20
 
 @dataclass
 class Seen:
-    """Everything, read once. ``irs``: hash by run; ``commands``: (run, number) of all but starts."""
+    """Everything, read once. ``commands``: (run, number) of all but starts. ``rows``: status by run."""
 
     log: dict[str, list[Event]]
     graphs: dict[str, Graph]
     partition: LivePartition
+    journal: dict[Place, list[dict[str, Any]]]
     starts: dict[str, str]
     commands: set[tuple[str, int]]
     rows: dict[str, str]
@@ -53,11 +54,24 @@ class Seen:
     unknown: set[str] = field(default_factory=set[str])
 
 
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What is allowed. See the arguments of the program."""
+
+    excess_max: int = 0
+    has_lost: bool = False
+    is_unended: bool = False
+
+
 def main() -> int:
     given = _arguments()
-    seen = asyncio.run(_read(given.env))
+    calm: dict[str, list[str]] = json.loads(Path(given.calm).read_text("utf-8")) if given.calm else {}
     accepted: dict[str, str] = json.loads(Path(given.accepted).read_text("utf-8"))
-    findings = list(_check(seen, accepted, given))
+    seen = asyncio.run(
+        read_all(os.environ["COURANTE_REDIS_URL"], os.environ["COURANTE_DATABASE_URL"], given.env, Path(given.journal))
+    )
+    limits = Limits(excess_max=given.excess, has_lost=given.lost, is_unended=given.unended)
+    findings = list(find(seen, accepted, calm, limits))
     if not given.skip_replay:
         findings += _replay(sorted(seen.log))
     if given.keep_calm:
@@ -90,33 +104,37 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-async def _read(env: str) -> Seen:
+async def read_all(redis_url: str, database_url: str, env: str, journal: Path) -> Seen:
     """Wait until the log has caught up, then read everything."""
-    redis = Redis.from_url(os.environ["COURANTE_REDIS_URL"])
-    conn = await asyncpg.connect(os.environ["COURANTE_DATABASE_URL"])
-    deadline = time.monotonic() + DRAIN_S
-    while not await _is_drained(redis, conn, env):
-        if time.monotonic() > deadline:
-            break  # the oracles say what is missing
-        await asyncio.sleep(0.05)
+    redis = Redis.from_url(redis_url)
+    conn = await asyncpg.connect(database_url)
     try:
-        partition = await read_partition(redis, env, 0)
-        irs = {row["hash"]: read_graph(row["content"]) for row in await conn.fetch("SELECT hash, content FROM irs")}
-        commands = await conn.fetch("SELECT run_id, number, ir_hash FROM commands WHERE env = $1", env)
-        starts = {row["run_id"]: row["ir_hash"] for row in commands if row["number"] == 1}
-        rows = await conn.fetch("SELECT run_id, status FROM runs WHERE env = $1", env)
-        log = await read_log(conn, env)
-        return Seen(
-            log=log,
-            graphs={run_id: irs[ir_hash] for run_id, ir_hash in starts.items()},
-            partition=partition,
-            starts=starts,
-            commands={(row["run_id"], row["number"]) for row in commands if row["number"] > 1},
-            rows={row["run_id"]: row["status"] for row in rows},
-        )
+        deadline = time.monotonic() + DRAIN_S
+        while not await _is_drained(redis, conn, env):
+            if time.monotonic() > deadline:
+                break  # the oracles say what is missing
+            await asyncio.sleep(0.05)
+        return await _read(redis, conn, env, journal)
     finally:
         await conn.close()
         await redis.aclose()
+
+
+async def _read(redis: Redis, conn: asyncpg.Connection[Any], env: str, journal: Path) -> Seen:
+    partition = await read_partition(redis, env, 0)
+    irs = {row["hash"]: read_graph(row["content"]) for row in await conn.fetch("SELECT hash, content FROM irs")}
+    commands = await conn.fetch("SELECT run_id, number, ir_hash FROM commands WHERE env = $1", env)
+    starts = {row["run_id"]: row["ir_hash"] for row in commands if row["number"] == 1}
+    rows = await conn.fetch("SELECT run_id, status FROM runs WHERE env = $1", env)
+    return Seen(
+        log=await read_log(conn, env),
+        graphs={run_id: irs[ir_hash] for run_id, ir_hash in starts.items()},
+        partition=partition,
+        journal=read_journal(journal),
+        starts=starts,
+        commands={(row["run_id"], row["number"]) for row in commands if row["number"] > 1},
+        rows={row["run_id"]: row["status"] for row in rows},
+    )
 
 
 async def _is_drained(redis: Redis, conn: asyncpg.Connection[Any], env: str) -> bool:
@@ -125,13 +143,15 @@ async def _is_drained(redis: Redis, conn: asyncpg.Connection[Any], env: str) -> 
     return cursor is not None and (cursor[0], cursor[1]) == (partition.epoch, partition.sequence) and not partition.done
 
 
-def _check(seen: Seen, accepted: dict[str, str], given: argparse.Namespace) -> Iterator[Finding]:
-    calm: dict[str, list[str]] = json.loads(Path(given.calm).read_text("utf-8")) if given.calm else {}
+def find(
+    seen: Seen, accepted: dict[str, str], calm: dict[str, list[str]], limits: Limits = Limits()
+) -> Iterator[Finding]:
+    """Yield everything that is not as promised, but for what the command line finds."""
     for run_id in sorted(accepted.keys() | seen.starts.keys()):
         events = seen.log.get(run_id)
         if not events:
             yield Finding("O6", run_id, "the run was acknowledged, and is not in the log")
-        elif events[-1].type not in FINAL and not given.unended:
+        elif events[-1].type not in FINAL and not limits.is_unended:
             yield Finding("O8", run_id, f"the run has not ended; its last event is {events[-1].type}")
     for run_id, events in seen.log.items():
         yield from check_chain(run_id, events)
@@ -140,10 +160,9 @@ def _check(seen: Seen, accepted: dict[str, str], given: argparse.Namespace) -> I
         yield from check_calm(run_id, accepted.get(run_id, ""), events, calm)
         if events[-1].type in FINAL and seen.rows.get(run_id) != events[-1].type.removeprefix("run.").upper():
             yield Finding("O2", run_id, f"the projection says {seen.rows.get(run_id)}, the log {events[-1].type}")
-    if not given.unended:
+    if not limits.is_unended:
         yield from check_leftovers(seen.partition)
-    journal = read_journal(Path(given.journal))
-    yield from check_executions(seen.log, seen.graphs, journal, given.excess, is_exact=not given.lost)
+    yield from check_executions(seen.log, seen.graphs, seen.journal, limits.excess_max, is_exact=not limits.has_lost)
 
 
 def _check_commands(run_id: str, events: list[Event], seen: Seen) -> Iterator[Finding]:

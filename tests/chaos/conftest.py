@@ -10,7 +10,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from chaos import shapes
+from chaos.calm import run_calmly
 from chaos.servers import PostgresServer
 from chaos.site import Site, open_site
 
@@ -34,18 +34,7 @@ def postgres() -> Iterator[PostgresServer]:
 @pytest.fixture(scope="session")
 def calm(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What every kind of run comes to where nothing is disturbed, as the checker keeps it."""
-    folder = tmp_path_factory.mktemp("calm")
-    anyio.run(_run_calmly, postgres, folder)
-    return folder / "calm.json"
-
-
-async def _run_calmly(postgres: PostgresServer, folder: Path) -> None:
-    async with open_site(folder, postgres) as site:
-        site.worker(concurrency=32)
-        site.supervisor()
-        await site.order(shapes.kinds())
-        await site.until_ended()
-        await site.check("--keep-calm", str(folder / "calm.json"))
+    return anyio.run(run_calmly, postgres, tmp_path_factory.mktemp("calm"))
 
 
 @pytest.fixture

@@ -53,9 +53,10 @@ class Process:
         self._child.wait(END_S)
 
     def freeze(self) -> None:
-        """SIGSTOP, and wait until it has stopped."""
+        """SIGSTOP, and wait until it has stopped. Harmless when it has ended."""
         self.send(signal.SIGSTOP)
-        os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WNOWAIT)
+        if self.code is None:
+            os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def thaw(self) -> None:
         self.send(signal.SIGCONT)

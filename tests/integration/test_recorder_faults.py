@@ -37,9 +37,10 @@ class Killed(ConnectionError):
 class FaultyPool:
     """A pool whose n-th statement kills its connection; the server takes the transaction back."""
 
-    def __init__(self, pool: Pool, fatal: int) -> None:
+    def __init__(self, pool: Pool, fatal: int, error: Exception | None = None) -> None:
         self._pool = pool
         self.left = fatal
+        self.error = error or Killed()
 
     async def acquire(self) -> Any:
         return FaultyConnection(await self._pool.acquire(), self)
@@ -64,7 +65,7 @@ class FaultyConnection:
             self._pool.left -= 1
             if not self._pool.left:
                 self.real.terminate()
-                raise Killed
+                raise self._pool.error
             return await found(*args, **kwargs)
 
         return counted
@@ -317,6 +318,12 @@ async def test_a_postgres_that_is_away_is_waited_for(redis: Redis, pool: Pool, e
     """The recorder tries again until Postgres is back, and then has lost nothing."""
     absent = AbsentPool(pool, refusals=3)
     recorder = Recorder(redis, cast("Pool", absent), env_name, 0, node_ids, settings=RecorderSettings(backoff_ms=1))
+    await record_one(recorder, pool, writer)
+    assert absent.left < 0
+
+
+async def record_one(recorder: Recorder, pool: Pool, writer: Writer) -> None:
+    """Run a recorder until an event is in the log."""
     await writer.put("run_a", started())
 
     async def is_started() -> bool:
@@ -326,7 +333,17 @@ async def test_a_postgres_that_is_away_is_waited_for(redis: Redis, pool: Pool, e
         group.start_soon(recorder.run)
         await until(is_started)
         group.cancel_scope.cancel()
-    assert absent.left < 0
+
+
+@pytest.mark.parametrize(
+    "error", [asyncpg.InternalClientError("another operation is in progress"), asyncpg.InterfaceError("closed")]
+)
+async def test_a_confused_connection_is_waited_out(
+    redis: Redis, pool: Pool, env_name: str, writer: Writer, error: Exception
+) -> None:
+    """What asyncpg says of a connection that was lost in the middle ends no recorder."""
+    recorder = Recorder(redis, cast("Pool", FaultyPool(pool, 2, error)), env_name, 0, node_ids)
+    await record_one(recorder, pool, writer)
 
 
 async def test_run_stops_when_the_log_has_diverged(redis: Redis, pool: Pool, env_name: str, writer: Writer) -> None:

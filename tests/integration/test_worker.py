@@ -11,7 +11,7 @@ import anyio.from_thread
 import anyio.lowlevel
 import pytest
 
-from courante.sdk.context import Context
+from courante.sdk.steps import Context
 from integration.heads import head_of
 from integration.stage import Stage, until
 
@@ -27,9 +27,7 @@ async def double(value: dict[str, int]) -> dict[str, int]:
 
 
 def describe(value: object, context: Context) -> dict[str, object]:
-    context.heartbeat({"seen": value})
-    attempts = [context.attempt, context.max_attempts]
-    return {"input": value, "key": context.idempotency_key, "attempts": attempts, "token": context.defer().token}
+    return {"input": value, "node": context.node, "key": context.idempotency_key, "attempt": context.attempt}
 
 
 OUTPUT = "{'b': steps.b.output, 'c': steps.c.output, 'd': steps.d.output}"
@@ -43,13 +41,11 @@ async def test_handlers_of_every_kind(stage: Stage) -> None:
     """Async and plain handlers with no, one or two arguments get the input and the context, and give the output."""
     stage.worker({"double": double, "shop.describe": describe, "nothing": nothing})
     stage.supervisor()
-    described = step("b", "shop.describe", "a", retry={"max_attempts": 5})
-    nodes = [step("a", "double"), described, step("c", "nothing", "b"), step("d", "double", "a")]
+    nodes = [step("a", "double"), step("b", "shop.describe", "a"), step("c", "nothing", "b"), step("d", "double", "a")]
     done = await stage.run(await stage.register(*nodes, output=OUTPUT), {"n": 4})
     assert done.output["d"] == {"n": 16}
     key = f"{done.run_id}/b"
-    token = f"{done.run_id}~1~1"
-    assert done.output["b"] == {"input": {"n": 8}, "key": key, "attempts": [1, 5], "token": token}
+    assert done.output["b"] == {"input": {"n": 8}, "node": "b", "key": key, "attempt": 1}
     assert done.output["c"] is None
 
 

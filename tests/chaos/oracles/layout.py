@@ -28,10 +28,10 @@ class LiveToken:
 class LiveRun:
     """``tokens`` and ``joins`` by token key, ``values`` by field: ``in``, ``o<token>`` and the like."""
 
-    phase: str = ""
-    counter: int = 0
-    seq: int = 0
-    joins_counted: int = 0
+    phase: str
+    counter: int
+    seq: int
+    joins_counted: int
     tokens: dict[str, LiveToken] = field(default_factory=dict[str, LiveToken])
     joins: dict[str, str] = field(default_factory=dict[str, str])
     values: dict[str, bytes] = field(default_factory=dict[str, bytes])
@@ -59,10 +59,9 @@ async def read_partition(redis: Redis, env: str, number: int) -> LivePartition:
     found.epoch, found.sequence = int(meta.get(b"epoch", b"0")), int(meta.get(b"pseq", b"0"))
     async for key in redis.scan_iter(match=_literal(base) + "run:*", count=1_000):
         run_id = key.decode().removeprefix(f"{base}run:")
-        fields = await _hash(redis, key.decode())
-        found.runs[run_id] = read_run(fields, await _hash(redis, f"{base}ctx:{run_id}"))
-    flat = cast("list[bytes]", await redis.execute_command("ZRANGE", f"{base}timers", "0", "-1", "WITHSCORES"))
-    found.timers = {member.decode(): float(due) for member, due in zip(flat[::2], flat[1::2], strict=True)}
+        found.runs[run_id] = read_run(await _hash(redis, key.decode()))
+    timers = await redis.execute_command("ZRANGE", f"{base}timers", "0", "-1", "WITHSCORES")
+    found.timers = {member.decode(): float(due) for member, due in cast("list[tuple[bytes, float]]", timers)}
     async for key in redis.scan_iter(match=_literal(base) + "q:*", count=1_000):
         entries = await redis.xrange(key)
         stream = key.decode().removeprefix(f"{base}q:")
@@ -72,16 +71,11 @@ async def read_partition(redis: Redis, env: str, number: int) -> LivePartition:
     return found
 
 
-def read_run(fields: dict[bytes, bytes], context: dict[bytes, bytes]) -> LiveRun:
-    """Read a run from its hash, and the older layout's second one. Raises ValueError for what no script writes."""
-    run = LiveRun()
-    if b"h" in fields:
-        phase, counter, seq, joins, *_ = fields[b"h"].decode().split("|")
-    else:
-        phase, counter, seq = (fields.get(name, b"0").decode() for name in (b"st", b"n", b"seq"))
-        joins = fields.get(b"jn", b"0").decode()
-    run.phase, run.counter, run.seq, run.joins_counted = phase, int(counter), int(seq), int(joins or 0)
-    for name, value in (*fields.items(), *context.items()):
+def read_run(fields: dict[bytes, bytes]) -> LiveRun:
+    """Read a run from its hash. Raises ValueError for what no script writes."""
+    phase, counter, seq, joins, *_ = fields[b"h"].decode().split("|")
+    run = LiveRun(phase, int(counter), int(seq), int(joins))
+    for name, value in fields.items():
         field = name.decode()
         if field[0] == "t" and (field[1:2].isdigit() or field[1:2] == "-"):
             run.tokens[field[1:]] = _token(value.decode())

@@ -1,4 +1,0 @@
-from .backoff import AbstractBackoff
-
-class Retry:
-    def __init__(self, backoff: AbstractBackoff, retries: int) -> None: ...
