@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, cast
 
 import msgspec
@@ -11,6 +12,7 @@ from .diagnostics import Path
 from .findings import Findings, quote
 from .node_types import NODE_TYPES, Config, read_config
 from .reading import (
+    FAILURE_PATTERN,
     NODE_ID_PATTERN,
     QUEUE_PATTERN,
     is_extension,
@@ -33,7 +35,7 @@ from .reading import (
     wrong_type,
 )
 from .signals import read_signal
-from .workflow import Approval, Cache, Join, JoinPolicy, Json, Loop, Node, Retry, Routing, Rule, Signal
+from .workflow import Approval, Cache, FailureClass, Join, JoinPolicy, Json, Loop, Node, Retry, Routing, Rule, Signal
 
 PRIORITIES = ("high", "normal", "low")
 CACHE_SCOPES = ("global", "run_only")
@@ -41,6 +43,7 @@ MODES = ("first", "all")
 JOIN_WORDS = ("all", "every", "any", "each")
 ATTEMPTS_MAX = 1_000
 ITERATIONS_MAX = 1_000_000
+FAILURE_WORDS = (*(each.value for each in FailureClass), "4xx", "5xx")
 ROUTING_FIELDS = ("rules", "default", "mode")
 TIMEOUTS = ("timeout", "queue_timeout", "heartbeat_timeout")
 
@@ -207,14 +210,28 @@ def _retry(value: Json, path: Path, findings: Findings) -> dict[str, Any]:
 
 
 def _retry_on(value: Json, path: Path, findings: Findings) -> tuple[str, ...]:
-    """Kinds of failure and HTTP statuses; a status may be a number."""
+    """Classes of failures, HTTP statuses, exception types and codes; a status may be a number."""
     words: list[str] = []
     for index, each in enumerate(read_list(value, path, findings)):
+        place = (*path, index)
         if isinstance(each, int) and not isinstance(each, bool) and 100 <= each <= 599:
             words.append(str(each))
         else:
-            words.append(read_pattern(each, (*path, index), findings, QUEUE_PATTERN, "bad_name"))
+            words.append(read_pattern(each, place, findings, FAILURE_PATTERN, "bad_name"))
+        if words[-1] and _is_odd(words[-1]):
+            hint = findings.suggest(words[-1].lower(), FAILURE_WORDS) or "one of: " + ", ".join(FAILURE_WORDS)
+            told = (
+                f"{quote(words[-1])} is no class of failures and no HTTP error: taken for the name of an exception type"
+            )
+            findings.warning("unknown_failure", told, place, hint)
     return tuple(dict.fromkeys(words))
+
+
+def _is_odd(word: str) -> bool:
+    """Whether a word of ``retry.on`` is meant for a class or a status, as far as one can see, and is none."""
+    if word in (*FAILURE_WORDS, "TIMEOUT", "OUTPUT_INVALID") or re.fullmatch("[45][0-9][0-9]", word):
+        return False
+    return word.isdigit() or word.lower() in FAILURE_WORDS or re.fullmatch("[a-z_-]*(?<!error)", word) is not None
 
 
 def _cache(value: Json, path: Path, findings: Findings) -> Cache | None:

@@ -12,7 +12,7 @@ from .limits import DURATION_MS_MAX
 from .native import PARALLEL_MAX, RETRY_BUDGET_MAX, STUCK_ACTIONS
 from .node_fields import ATTEMPTS_MAX, CACHE_SCOPES, DEFAULTS_READERS, ITERATIONS_MAX, JOIN_WORDS, MODES, PRIORITIES
 from .node_types import NODE_TYPES
-from .reading import NODE_ID_PATTERN, QUEUE_PATTERN, SIGNAL_PATTERN, WORKFLOW_ID_PATTERN
+from .reading import FAILURE_PATTERN, NODE_ID_PATTERN, QUEUE_PATTERN, SIGNAL_PATTERN, WORKFLOW_ID_PATTERN
 from .signals import EVENTS_MAX
 from .workflow import Json, OnFailure
 
@@ -129,7 +129,7 @@ def _retry() -> Schema:
             "jitter": {"type": "boolean"},
             "on": {
                 "type": "array",
-                "items": {"oneOf": [{"type": "string", "pattern": QUEUE_PATTERN}, _between(100, 599)]},
+                "items": {"oneOf": [{"type": "string", "pattern": FAILURE_PATTERN}, _between(100, 599)]},
             },
         }
     )

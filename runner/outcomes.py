@@ -96,11 +96,6 @@ def failed(
     return Failed(info, failure)
 
 
-def describe(error: BaseException, node: str, attempt: int, worker: str) -> ErrorInfo:
-    """Return what the log keeps of an exception."""
-    return failed(error, node, attempt, worker).error
-
-
 def _traceback_of(error: BaseException) -> str:
     """Return the end of the traceback. Only what is kept of it is read for secrets, before anything is cut."""
     kept: list[str] = []

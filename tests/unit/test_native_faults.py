@@ -95,6 +95,9 @@ WRONG: list[tuple[str, Json, str, tuple[str | int, ...]]] = [
     ("join none", small(node(join={"at_least": 0})), "out_of_range", ("nodes", 0, "join", "at_least")),
     ("priority", small(node(priority="urgent")), "unknown_value", ("nodes", 0, "priority")),
     ("queue", small(node(queue="a:b")), "bad_name", ("nodes", 0, "queue")),
+    ("retry of a bad name", small(node(retry={"on": ["a b"]})), "bad_name", ("nodes", 0, "retry", "on", 0)),
+    ("retry of a long name", small(node(retry={"on": ["a" * 201]})), "bad_name", ("nodes", 0, "retry", "on", 0)),
+    ("retry of no status", small(node(retry={"on": [429, 99]})), "wrong_type", ("nodes", 0, "retry", "on", 1)),
     ("approval as text", small(node(requires_approval="yes")), "wrong_type", ("nodes", 0, "requires_approval")),
     ("approval of two kinds", small(node(type="approval", requires_approval=True)), "conflicting_fields",
      ("nodes", 0, "requires_approval")),
@@ -215,6 +218,23 @@ def test_each_fault_has_a_code_and_a_path(value: Json, code: str, path: tuple[st
 def test_hints_say_what_was_probably_meant(value: Json, hint: str) -> None:
     """A misspelt word gets the nearest known one."""
     assert faults(value)[0].hint == hint
+
+
+ODD = {"5XX": "did you mean '5xx'?", "timeouts": "did you mean 'timeout'?", "net-work": "did you mean 'network'?",
+       "Network": "did you mean 'network'?", "200": "one of: network", "rate_limit": "one of: network"}  # fmt: skip
+
+
+def test_words_of_retry_that_mean_no_failure_are_warned_about() -> None:
+    """A slip would switch retries off in silence; names of exception types, codes and statuses are all right."""
+    fine = ["network", "timeout", "output_invalid", "error", "4xx", "5xx", 429, "503", "ValueError", "herror", "_Own"]
+    fine += ["shop.errors.OutOfStock", "OUTPUT_INVALID", "x" * 195 + "Error"]
+    workflow, diagnostics = normalize(small(node(retry={"on": [*fine, *ODD]})))
+    assert workflow is not None
+    assert workflow.nodes[0].retry.on == tuple(map(str, [*fine, *ODD]))
+    assert [(d.code, d.severity, d.path[-1]) for d in diagnostics] == [
+        ("unknown_failure", "warning", len(fine) + number) for number in range(len(ODD))
+    ]
+    assert [diagnostic.hint.partition(",")[0] for diagnostic in diagnostics] == list(ODD.values())
 
 
 def test_all_faults_come_at_once_with_their_lines() -> None:

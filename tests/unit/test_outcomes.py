@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from courante.compiler.workflow import FailureClass
-from courante.runner.outcomes import MESSAGE_MAX, TRACEBACK_MAX, describe, failed
+from courante.runner.outcomes import MESSAGE_MAX, TRACEBACK_MAX, failed
 from courante.sdk.events import ErrorInfo, Facts, decode_facts, encode_facts
 from courante.sdk.failures import CODES
 from courante.sdk.step_context import StepError
@@ -38,13 +38,13 @@ def test_an_exception_is_kept_with_its_class_and_its_place() -> None:
 
 def test_a_code_of_the_engine_has_no_traceback() -> None:
     """It is about the document or the data, not about code."""
-    error = describe(raised(StepError("NO_ROUTE", "no rule holds")), "pick", 1, "w1")
+    error = failed(raised(StepError("NO_ROUTE", "no rule holds")), "pick", 1, "w1").error
     assert (error.type, error.kind, error.failure_class, error.traceback) == ("NO_ROUTE", "fatal", "error", "")
 
 
 def test_texts_are_cut() -> None:
     """Long messages leave room for the frames, and the last ones stay."""
-    error = describe(raised(ValueError("x" * 100_000)), "a", 1, "w")
+    error = failed(raised(ValueError("x" * 100_000)), "a", 1, "w").error
     assert len(error.message) == MESSAGE_MAX
     assert len(error.traceback) <= TRACEBACK_MAX
     assert "in raised" in error.traceback

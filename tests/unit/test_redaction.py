@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from courante.cli.log_output import configure_logs
 from courante.cli.main import run_cli
-from courante.runner.outcomes import MESSAGE_MAX, TRACEBACK_MAX, describe
+from courante.runner.outcomes import MESSAGE_MAX, TRACEBACK_MAX, failed
 from courante.sdk.redaction import MASK, REDACTOR, TEXT_CHARS_MAX, VALUES_MAX, Redactor
 from courante.sdk.secret_shapes import find_shapes
 
@@ -256,16 +256,16 @@ def test_errors_of_steps_hold_no_secret(vault: str, monkeypatch: pytest.MonkeyPa
                 inner.add_note(f"noted {vault}")
                 raise RuntimeError(f"behind {vault}") from inner
         except RuntimeError as error:
-            said = [describe(error, "a", 1, "w"), describe(cause, "a", 1, "w")]
+            said = [failed(error, "a", 1, "w").error, failed(cause, "a", 1, "w").error]
         for info in said:
             assert vault[:8] not in info.message + info.traceback
             assert MASK in info.message + info.traceback
             assert len(info.traceback) <= TRACEBACK_MAX
     monkeypatch.setenv("OF_LATER_KEY", "another-canary")
-    assert describe(ValueError("another-canary"), "a", 1, "w").message == MASK
+    assert failed(ValueError("another-canary"), "a", 1, "w").error.message == MASK
     with pytest.raises(RecursionError) as caught:
         _dive(vault)
-    assert "_dive" in describe(caught.value, "a", 1, "w").traceback
+    assert "_dive" in failed(caught.value, "a", 1, "w").error.traceback
 
 
 def _dive(value: str) -> None:
