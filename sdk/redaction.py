@@ -14,6 +14,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from functools import lru_cache
 from typing import Any, NamedTuple, cast
 from urllib.parse import quote, quote_plus, unquote
 
@@ -93,9 +94,7 @@ class Redactor:
         """Look for new secrets in the environment now; ``redact`` does so once a second."""
         self._read_at = self._clock()
         try:
-            found = [
-                (name, value) for name, value in self._environ.items() if "://" in value or _SECRET_NAME.search(name)
-            ]
+            found = [(name, value) for name, value in self._environ.items() if "://" in value or _is_secret(name)]
         except KeyError:  # a variable has just been taken away by another thread; the next time is soon
             return
         if found == self._seen:
@@ -103,7 +102,7 @@ class Redactor:
         self._seen = found
         values: list[str] = []
         for name, value in found:
-            values += [value] if _SECRET_NAME.search(name) else []
+            values += [value] if _is_secret(name) else []
             values += _secrets_of_url(value)
         self._add(values)
 
@@ -169,6 +168,12 @@ def redact_event(_logger: object, _method: str, event: MutableMapping[str, Any])
     for name, value in list(event.items()):
         event[name] = REDACTOR.redact_field(name, value)
     return event
+
+
+@lru_cache(maxsize=10_000)
+def _is_secret(name: str) -> bool:
+    """Whether the value of a variable of this name is a secret. The environment is read again and again."""
+    return _SECRET_NAME.search(name) is not None
 
 
 def _find_values(content: bytes, values: Iterable[bytes]) -> Iterator[tuple[int, int]]:
