@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import anyio
 import msgspec
@@ -50,6 +50,14 @@ class _Pending:
         self.answer: str | Exception | None = None
 
 
+class _Committed(NamedTuple):
+    """What Postgres has of a batch. ``new``: what is to be applied to Redis, within ``window``."""
+
+    answers: list[str | Exception]
+    new: list[tuple[StartCommand, Plan]]
+    window: StartWindow | None
+
+
 class Client:
     """``async with Client.open(...) as client``. Safe for any number of tasks."""
 
@@ -61,7 +69,7 @@ class Client:
         self._partitions = partitions
         self._outbox_hard_max = outbox_hard_max
         self._pending: list[_Pending] = []
-        self._commit = anyio.Lock()
+        self._committing = anyio.Lock()
         self._stack = AsyncExitStack()
         self.keys = Keys(env)
         self.pool: Pool
@@ -145,7 +153,7 @@ class Client:
         mine = _Pending(submission)
         self._pending.append(mine)
         try:
-            async with self._commit:
+            async with self._committing:
                 while mine.answer is None:
                     # Not to be cut short: a caller that gives up must not take the others of its group with it.
                     with anyio.CancelScope(shield=True):
@@ -174,16 +182,56 @@ class Client:
 
         durability: with ``redis`` a run is acknowledged when Redis has it, while Postgres still writes to its disk.
         """
+        batches = [submissions[first : first + BATCH_MAX] for first in range(0, len(submissions), BATCH_MAX)]
         ids: list[str] = []
-        for first in range(0, len(submissions), BATCH_MAX):
-            answers = await self._submit(submissions[first : first + BATCH_MAX], durability, is_all=True)
-            ids += [str(answer) for answer in answers]
+        before = _Committed([], [], None)
+        for batch in batches:
+            before = await self._commit_while(before, batch, durability)
+            ids += [str(answer) for answer in before.answers]
+        with AsUnavailable():
+            await self._apply(before, durability)
         return ids
 
-    async def _submit(
+    async def _commit_while(
+        self, before: _Committed, batch: Sequence[Submission], durability: Durability
+    ) -> _Committed:
+        """Commit a batch in Postgres while the one before it is applied to Redis, whatever becomes of this one."""
+        outcomes: list[_Committed | CouranteError] = []
+
+        async def apply() -> None:
+            try:
+                with anyio.CancelScope(shield=True), anyio.move_on_after(COMMIT_S), AsUnavailable():
+                    await self._apply(before, durability)
+            except CouranteError as error:
+                outcomes.append(error)
+
+        async def commit() -> None:
+            try:
+                outcomes.append(await self._commit(batch, durability, is_all=True))
+            except CouranteError as error:
+                outcomes.append(error)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(apply)
+            group.start_soon(commit)
+        failed = [outcome for outcome in outcomes if isinstance(outcome, CouranteError)]
+        if failed:
+            raise failed[0]
+        (committed,) = outcomes
+        assert isinstance(committed, _Committed)
+        return committed
+
+    async def _submit(self, submissions: Sequence[Submission], durability: Durability) -> list[str | Exception]:
+        """Commit, then apply."""
+        committed = await self._commit(submissions, durability)
+        with AsUnavailable():
+            await self._apply(committed, durability)
+        return committed.answers
+
+    async def _commit(
         self, submissions: Sequence[Submission], durability: Durability, *, is_all: bool = False
-    ) -> list[str | Exception]:
-        """Commit, then apply. What Postgres knew before is not applied again: it may have ended long ago."""
+    ) -> _Committed:
+        """Let Postgres have them. What it knew before is not to be applied again: it may have ended long ago."""
         answers: dict[int, str | Exception] = {}
         starts: dict[int, tuple[StartCommand, Plan]] = {}
         known: dict[tuple[str, int | None], Resolved] = {}
@@ -211,8 +259,7 @@ class Client:
                 if isinstance(verdict, Accepted):
                     command, plan = start
                     new.append((msgspec.structs.replace(command, created_at=verdict.created_at), plan))
-            await self._apply(new, durability, window)
-        return [answers[place] for place in range(len(submissions))]
+        return _Committed([answers[place] for place in range(len(submissions))], new, window)
 
     async def _resolve(
         self, conn: Connection, submission: Submission, known: dict[tuple[str, int | None], Resolved]
@@ -227,12 +274,11 @@ class Client:
         self.catalog.check_input(resolved.plan, command.input)
         return command, resolved.plan
 
-    async def _apply(
-        self, starts: Sequence[tuple[StartCommand, Plan]], durability: Durability, window: StartWindow | None
-    ) -> None:
+    async def _apply(self, committed: _Committed, durability: Durability) -> None:
         """Apply to Redis. What Postgres has committed is accepted, whatever happens here: the reconciler goes on."""
+        window = committed.window
         by_partition: dict[int, list[tuple[StartCommand, Plan]]] = defaultdict(list)
-        for start in starts:
+        for start in committed.new:
             by_partition[start[0].partition].append(start)
         for number, some in by_partition.items():
             partition = self.keys.partition(number)
