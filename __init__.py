@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from .compiler.normalize import normalize
     from .compiler.workflow import Workflow
     from .sdk.client import Client, RunResult
-    from .sdk.steps import Context, step
+    from .sdk.context import Context
+    from .sdk.deferral import Deferred
+    from .sdk.steps import step
     from .sdk.user_errors import FatalError, HttpError, RetryableError
 
 __version__ = "0.1.0"
@@ -23,6 +25,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Client",
     "Context",
+    "Deferred",
     "Diagnostic",
     "FatalError",
     "HttpError",
@@ -37,7 +40,8 @@ __all__ = [
 
 _PLACES = {
     "Client": ".sdk.client",
-    "Context": ".sdk.steps",
+    "Context": ".sdk.context",
+    "Deferred": ".sdk.deferral",
     "Diagnostic": ".compiler.diagnostics",
     "FatalError": ".sdk.user_errors",
     "HttpError": ".sdk.user_errors",

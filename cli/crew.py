@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from ..compiler.ir import Ir
+from ..runner.terms import Terms
 from ..runner.worker import Worker
 from ..sdk.connections import connect_redis
 from ..sdk.steps import Steps
@@ -112,6 +113,7 @@ class Crew:
                 database_url=self._services.database_url,
                 env=settings.env,
                 partitions=settings.partitions,
+                lease_ms=settings.lease_ms,
             )
             self._group.start_soon(self._supervise, self._supervisor)
         if self._worker is None:
@@ -149,6 +151,12 @@ def make_worker(services: Services, steps: Steps, queues: list[str]) -> Worker:
         outbox_soft_max=settings.outbox_entries_soft,
         outbox_hard_max=settings.outbox_entries_hard,
         retry_after_ms_max=settings.retry_after_ms_max,
+        terms=Terms(
+            lease_ms=settings.lease_ms,
+            deliveries_max=settings.deliveries_max,
+            cancel_grace_ms=settings.cancel_grace_ms,
+            stop_grace_ms=settings.stop_grace_ms,
+        ),
     )
 
 

@@ -56,8 +56,8 @@ local verdicts = {}
 while i <= #ARGV do
   local token, fence = ARGV[i + 1], ARGV[i + 2]
   local run = open_run(ARGV[i], 't' .. token)
-  local number, id = tonumber(ARGV[i + 3]), ARGV[i + 4]
-  local count, blob, words = tonumber(ARGV[i + 5]), ARGV[i + 6], tonumber(ARGV[i + 7])
+  local number, id = number_of(ARGV[i + 3]), ARGV[i + 4]
+  local count, blob, words = number_of(ARGV[i + 5]), ARGV[i + 6], number_of(ARGV[i + 7])
   local record = run.st and get_field(run, 't' .. token)
   local verdict = 'A'
   if run.is_broken then

@@ -18,7 +18,7 @@ from redis.exceptions import RedisError
 
 from ..sdk.fault_points import reach
 from ..sdk.keys import Keys, PartitionKeys
-from ..sdk.marking import TokenKind
+from ..sdk.marking import RunPhase, TokenKind
 from ..sdk.payloads import INLINE_BYTES_MAX, PayloadMissing, PayloadTooLarge, is_reference, load_payload, store_payload
 from ..sdk.plan import READS_MAX, Plan, value_field
 from ..sdk.retry_after import RETRY_AFTER_MS_MAX
@@ -26,11 +26,14 @@ from ..sdk.scopes import parse_token_key
 from ..sdk.scripts import Word, look_at_runs
 from ..sdk.step_context import StepError
 from ..sdk.steps import Steps
+from .attempts import STARTED_AFTER_S, Attempts, Ending
 from .gates import before_node
+from .leases import Lease
 from .nodes import AWAITED, INLINE
 from .outcomes import Failed, GivenBack, Outcome, Succeeded, failed
 from .plans import Plans
-from .settling import STARTED_AFTER_S, Settler, Transition
+from .settling import Settler, Transition
+from .terms import Terms
 from .work import Work
 
 MISSING_DELAY_MS = 2_000
@@ -38,6 +41,7 @@ MISSING_DELAY_MS = 2_000
 BACKOFF_S_MAX = 5.0
 T = TypeVar("T")
 Finish = Callable[[Transition], None]
+Drop = Callable[[int, str], None]
 log = structlog.get_logger()
 
 
@@ -54,6 +58,7 @@ class Executor:
         plans: Plans,
         steps: Steps,
         retry_after_ms_max: int = RETRY_AFTER_MS_MAX,
+        terms: Terms | None = None,
     ) -> None:
         self._redis = redis
         self._keys = keys
@@ -63,27 +68,56 @@ class Executor:
         self._steps = steps
         self._retry_after_ms_max = retry_after_ms_max
         self._settler = Settler(consumer)
-        self._running: dict[tuple[str, str], Work] = {}
+        self._terms = terms or Terms()
+        self._attempts = Attempts(cancel_grace_s=self._terms.cancel_grace_ms / 1000)
         self._awaiting: dict[str, list[tuple[list[bytes], int]]] = {}
         self._stopped = anyio.Event()
         self._group: TaskGroup | None = None
         self._finish: Finish = _no_lane
         self._note: Finish = _no_lane
+        self._drop: Drop = _no_lane
 
     async def run(
-        self, finish: Finish, note: Finish, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
+        self, finish: Finish, note: Finish, drop: Drop, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
     ) -> None:
-        """Hold the tasks of awaited nodes until ``stop``. ``finish`` takes each token's transition, ``note`` others."""
-        self._finish, self._note = finish, note
+        """Hold the tasks of awaited nodes until ``stop``.
+
+        ``finish`` takes each token's transition, ``note`` others, ``drop`` the entries of tokens that were lost.
+        """
+        self._finish, self._note, self._drop = finish, note, drop
         async with anyio.create_task_group() as group:
             self._group = group
-            group.start_soon(self._announce_long)
+            group.start_soon(self._tend)
             task_status.started()
             await self._stopped.wait()
             group.cancel_scope.cancel()
 
     def stop(self) -> None:
         self._stopped.set()
+
+    def lease_of(self, token: list[bytes]) -> Lease:
+        """Return the lease of a token as it was delivered. From any thread."""
+        run_id, key, fence = token[2].decode(), token[3].decode(), token[6].split(b"|", 1)[0].decode()
+        work = self._attempts.find(run_id, key, fence)
+        timeout_ms = work.node.timeout_ms if work is not None else None
+        due_ms = work.now_ms + timeout_ms if work is not None and timeout_ms is not None else 0
+        details = work.details if work is not None else b""
+        return Lease(run_id, key, fence, int(token[0]), token[1].decode(), due_ms, details)
+
+    def hear(self, lease: Lease, verdict: str) -> None:
+        """Do what a renewal says (lua/renew_leases.lua). Where no attempt is under way, the transition will tell."""
+        work = self._attempts.find(lease.run_id, lease.key, lease.fence)
+        if work is None:
+            return
+        if verdict in "AD" and work.details == lease.details:
+            work.details = b""
+        if verdict == "D":
+            self._attempts.tell_to_end(work)
+        elif verdict == "O":
+            self._attempts.end(work, Ending.OVERDUE)
+        elif verdict in "SE":
+            log.warning("lease_lost", run_id=work.run_id, token=work.key, verdict=verdict)
+            self._attempts.end(work, Ending.LOST)
 
     def receive(self, token: list[bytes], now_ms: int) -> None:
         """Run an inline token now; start a task for any other."""
@@ -98,6 +132,11 @@ class Executor:
             self._finish(transition)
             return
         node = work.node
+        if work.deliveries >= self._terms.deliveries_max:
+            self._finish(self._settler.settle(work, self._poisoned(work)))
+            return
+        if node.timeout_ms is not None:
+            work.received_at = time.monotonic()
         wide = len(node.reads) > READS_MAX
         if wide or any(value is not None and is_reference(value) for value in work.values):
             self._spawn(self._fetch_then_start, work, wide)
@@ -134,8 +173,7 @@ class Executor:
                 return
             run = INLINE.get(work.node.type)
             if run is None:
-                work.started_at = time.monotonic()
-                self._running[work.run_id, work.key] = work
+                self._attempts.begin(work)
                 self._spawn(self._run_awaited, work)
                 return
             outcome = run(work)
@@ -152,30 +190,70 @@ class Executor:
             self._finish(self._settler.settle(work, outcome))
 
     async def _run_awaited(self, work: Work) -> None:
-        outcome: Outcome
+        """Run one attempt to its end, by itself or by what ends it. ``outcome`` stays None where it was ended."""
+        outcome: Outcome | None = None
         try:
             reach("before_handler")
-            run = AWAITED.get(work.node.type)
-            if run is None:
-                outcome = GivenBack(MISSING_DELAY_MS)
-                log.warning("node_type_unknown", type=work.node.type, run_id=work.run_id)
-            else:
-                outcome = await run(work, self._steps, self._consumer)
-                reach("after_handler")
-                if isinstance(outcome, GivenBack):
-                    log.warning("handler_unknown", handler=work.node.config.get("handler"), run_id=work.run_id)
+            with anyio.CancelScope(deadline=work.ends_at) as scope:
+                work.cancel_scope = scope
+                outcome = await self._call(work)
+            if scope.cancelled_caught and work.ending is None:
+                work.ending = Ending.OVERDUE
         except anyio.get_cancelled_exc_class() as error:
             if anyio.current_effective_deadline() == -math.inf:
                 raise
             outcome = self._failure(work, error)  # the step's own doing: it awaited something that was cancelled
         except (Exception, SystemExit, GeneratorExit) as error:  # noqa: BLE001 - user code raises anything, also sys.exit()
             outcome = self._failure(work, error)
-        self._running.pop((work.run_id, work.key), None)
+        self._attempts.finish(work)
         ms = int((time.monotonic() - work.started_at) * 1000)
+        if work.ending is not None:
+            outcome = self._ended(work, work.ending, outcome)
+        if outcome is None:
+            return
         if isinstance(outcome, Succeeded) and len(outcome.output) > INLINE_BYTES_MAX:
             await self._store_then_finish(work, outcome, ms)
         else:
             self._finish(self._settler.settle(work, outcome, ms))
+
+    async def _call(self, work: Work) -> Outcome:
+        run = AWAITED.get(work.node.type)
+        if run is None:
+            log.warning("node_type_unknown", type=work.node.type, run_id=work.run_id)
+            return GivenBack(MISSING_DELAY_MS)
+        outcome = await run(work, self._steps, self._consumer)
+        reach("after_handler")
+        if isinstance(outcome, GivenBack):
+            log.warning("handler_unknown", handler=work.node.config.get("handler"), run_id=work.run_id)
+        return outcome
+
+    def _ended(self, work: Work, ending: Ending, outcome: Outcome | None) -> Outcome | None:
+        """Return what becomes of an attempt that was ended from outside, or None where all is done.
+
+        outcome: what it came to all the same. After its time it is void; a handler that ends well while its worker
+        stops or its run drains has ended well.
+        """
+        node = work.node
+        match ending:
+            case Ending.LOST:
+                self._drop(work.stream, work.entry)
+                return None
+            case Ending.OVERDUE:
+                late = StepError("TIMEOUT", f"the attempt took longer than {node.timeout_ms} ms")
+                return self._failure(work, late)
+            case Ending.SILENT:
+                silent = StepError("HEARTBEAT_TIMEOUT", f"no heartbeat for {node.heartbeat_timeout_ms} ms")
+                return self._failure(work, silent)
+            case Ending.DRAINED | Ending.GIVEN_BACK if isinstance(outcome, Succeeded):
+                return outcome
+            case Ending.GIVEN_BACK:
+                return GivenBack(0)
+            case Ending.DRAINED:
+                work.phase = RunPhase.DRAINING
+                transition = self._settler.settle_engine_token(work)
+                assert transition is not None
+                self._finish(transition)
+                return None
 
     async def _store_then_finish(self, work: Work, outcome: Succeeded, ms: int) -> None:
         """A payload is stored before the script that refers to it."""
@@ -206,6 +284,13 @@ class Executor:
         most_ms = self._retry_after_ms_max
         return failed(error, work.node.id, work.attempt, self._consumer, retry_after_ms_max=most_ms)
 
+    def _poisoned(self, work: Work) -> Failed:
+        """The token has ended every worker that was given it, or they fell silent: nobody tries again."""
+        log.error("token_poisoned", run_id=work.run_id, node=work.node.id, deliveries=work.deliveries)
+        times = f"{work.deliveries} workers" if work.deliveries > 1 else "a worker"
+        text = f"{times} fell silent with this step in hand; it is not given to another one"
+        return self._failure(work, StepError("POISONED", text))
+
     async def _read_fields(self, run_id: str, fields: list[str]) -> list[bytes | None]:
         """Fetch a wide node's context values."""
         answer = await look_at_runs(self._redis, self._partition, [(run_id, " ".join(fields))])
@@ -226,29 +311,27 @@ class Executor:
                 await anyio.sleep(delay)
                 delay = min(BACKOFF_S_MAX, delay * 2)
 
-    async def _announce_long(self) -> None:
+    async def _tend(self) -> None:
+        """Look after what runs for long."""
         while True:
             await anyio.sleep(STARTED_AFTER_S / 2)
-            limit = time.monotonic() - STARTED_AFTER_S
-            for work in list(self._running.values()):
-                if not work.is_announced and work.started_at < limit:
-                    work.is_announced = True
-                    self._note(self._settler.announce(work))
+            for work in self._attempts.tend():
+                self._note(self._settler.announce(work))
 
     def _spawn(self, function: Callable[..., Coroutine[Any, Any, None]], *arguments: object) -> None:
         assert self._group is not None
         self._group.start_soon(function, *arguments)
 
 
-def _no_lane(transition: Transition) -> None:
-    del transition
+def _no_lane(*what: object) -> None:
+    del what
     raise AssertionError("the executor does not run")
 
 
 def read_token(token: list[bytes], plan: Plan) -> Work:
     """Return the work that ``advance`` handed out: see lua/includes/deliver.lua for the order."""
     number, entry, run_id, key, phase, _, record, *values = token
-    fence, _, _, _, kind, _, attempt, extra, _, live = record.decode().split("|")
+    fence, _, deliveries, _, kind, _, attempt, extra, _, live = record.decode().split("|")
     node, scope = parse_token_key(key.decode())
     return Work(
         run_id=run_id.decode(),
@@ -264,5 +347,6 @@ def read_token(token: list[bytes], plan: Plan) -> Work:
         attempt=int(attempt),
         extra=extra,
         live=live,
+        deliveries=int(deliveries),
         values=list(values),
     )

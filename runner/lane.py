@@ -22,6 +22,7 @@ from ..sdk.fault_points import reach
 from ..sdk.keys import PartitionKeys
 from ..sdk.scripts import QUEUE_GROUP, Advanced, BackPressure, Closed, Word, advance, open_partition
 from .execution import Executor
+from .leases import Lease
 from .listener import Listener
 from .settling import Transition
 from .slots import Slots
@@ -82,7 +83,7 @@ class Lane:
         self._limits = (str(outbox_soft_max), str(outbox_hard_max))
         self._finished: deque[Transition] = deque()
         self._opened: list[tuple[int, str]] = []
-        self._entries: set[tuple[int, str]] = set()
+        self._tokens: dict[tuple[int, str], list[bytes]] = {}
         self._wake = anyio.Event()
         self._call = 0
         self._held = 0
@@ -96,7 +97,7 @@ class Lane:
         """Work until ``stop`` was called and everything held is finished."""
         await self._open()
         async with anyio.create_task_group() as group:
-            await group.start(self._executor.run, self._finish, self._note)
+            await group.start(self._executor.run, self._finish, self._note, self._drop)
             group.start_soon(self._listen)
             group.start_soon(self._unblock_when_stopped)
             await self._pump()
@@ -113,6 +114,21 @@ class Lane:
         self._held -= 1
         self._slots.give()
         self._wake.set()
+
+    def _drop(self, number: int, entry: str) -> None:
+        """A token is another's by now: its slot is free, and nothing is handed in."""
+        self._tokens.pop((number, entry), None)
+        self._held -= 1
+        self._slots.give()
+        self._wake.set()
+
+    def leases(self) -> list[Lease]:
+        """Return what is held, from its delivery until its transition is applied. From any thread."""
+        return [self._executor.lease_of(token) for token in self._tokens.copy().values()]
+
+    def hear(self, lease: Lease, verdict: str) -> None:
+        """Take what a renewal said of a token."""
+        self._executor.hear(lease, verdict)
 
     def _note(self, transition: Transition) -> None:
         self._finished.append(transition)
@@ -156,7 +172,7 @@ class Lane:
             self._slots.take(want)
             answer = await self._advance(batch, opened, want)
             for transition in batch:
-                self._entries.discard(_entry_of(transition.words[3], transition.words[4]))
+                self._tokens.pop(_entry_of(transition.words[3], transition.words[4]), None)
             tokens = answer.tokens
             self._slots.give(want + len(opened) - len(tokens))
             self._held += len(tokens)
@@ -164,14 +180,16 @@ class Lane:
                 self._receive(token, answer.now_ms)
 
     def _receive(self, token: list[bytes], now_ms: int) -> None:
-        """Hand a token to the executor; one that nobody can read stays pending and costs no slot."""
-        self._entries.add(_entry_of(token[0], token[1]))
+        """Hand a token to the executor. One that it cannot read costs no slot and is not renewed: after the lease
+        another worker, perhaps of another build, tries it.
+        """
+        place = _entry_of(token[0], token[1])
+        self._tokens[place] = token
         try:
             self._executor.receive(token, now_ms)
         except Exception as error:
             log.exception("token_unreadable", run_id=token[2], token=token[3], error=str(error))
-            self._held -= 1
-            self._slots.give()
+            self._drop(*place)
 
     async def _find_given(self) -> None:
         """Open the entries that a broken read was given: pending for this worker, and not in its hands.
@@ -185,7 +203,7 @@ class Lane:
                 if self._listener.is_group_missing:
                     await self._open()
                 given = await self._listener.read_given(self._redis)
-                found = sorted(set(given) - self._entries - set(self._opened))
+                found = sorted(set(given) - self._tokens.keys() - set(self._opened))
                 self._slots.take(len(found))
                 self._opened += found
                 break

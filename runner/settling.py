@@ -23,10 +23,6 @@ from ..sdk.step_context import StepError, decode_json
 from .outcomes import AsksMutex, Failed, GivenBack, Outcome, Parked, Skipped, Succeeded, Waits, failed
 from .work import Work
 
-STARTED_AFTER_S = 0.1
-"""An attempt that runs longer says so with an event of its own."""
-
-
 NO_RETRY = Retry(max_attempts=1)
 """Of nodes that have no policy: the engine's own."""
 

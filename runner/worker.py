@@ -5,6 +5,7 @@ It never exits on a passing fault. ``stop`` lets it finish what it holds; ``kill
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
 import socket
@@ -24,8 +25,10 @@ from ..sdk.scripts import OUTBOX_HARD_MAX, OUTBOX_SOFT_MAX, QUEUE_GROUP
 from ..sdk.steps import Steps
 from .execution import Executor
 from .lane import Lane
+from .leases import Renewer
 from .plans import Plans
 from .slots import Slots
+from .terms import Terms
 
 HEARTBEAT_S = 5.0
 FORGOTTEN_S = 3_600
@@ -52,6 +55,7 @@ class Worker:
         outbox_soft_max: int = OUTBOX_SOFT_MAX,
         outbox_hard_max: int = OUTBOX_HARD_MAX,
         retry_after_ms_max: int = RETRY_AFTER_MS_MAX,
+        terms: Terms | None = None,
     ) -> None:
         self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._url = redis_url
@@ -65,9 +69,11 @@ class Worker:
         self._slots = [Slots((concurrency + pair) // pairs) for pair in range(pairs)]
         self._limits = (outbox_soft_max, outbox_hard_max)
         self._retry_after_ms_max = retry_after_ms_max
+        self._terms = terms or Terms()
         self._redis = connect_redis(redis_url)
         self._lanes: list[Lane] = []
         self._alone: list[Redis] = []
+        self._renewer = Renewer(redis_url, self._terms.lease_ms, self._lanes)
         self._scope = anyio.CancelScope()
         self._is_stopping = False
 
@@ -82,6 +88,7 @@ class Worker:
                 )
         if self._is_stopping:
             self.stop()
+        self._renewer.start(asyncio.get_running_loop())
         try:
             with self._scope:
                 async with anyio.create_task_group() as group:
@@ -92,6 +99,7 @@ class Worker:
                     group.cancel_scope.cancel()
                 await self._leave()
         finally:
+            self._renewer.stop()
             with anyio.CancelScope(shield=True), anyio.move_on_after(2):
                 await self.close()
         log.info("worker_stopped", worker=self.name, applied=self.applied, refused=self.refused)
@@ -108,6 +116,7 @@ class Worker:
             plans=plans,
             steps=self._steps,
             retry_after_ms_max=self._retry_after_ms_max,
+            terms=self._terms,
         )
         return Lane(
             redis=self._redis,
@@ -134,6 +143,7 @@ class Worker:
         self._scope.cancel()
 
     async def close(self) -> None:
+        await anyio.to_thread.run_sync(self._renewer.join)
         for client in self._alone:
             await client.aclose()
         await self._redis.aclose()

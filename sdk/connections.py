@@ -6,9 +6,11 @@ Redis clients never repeat a command by themselves: who calls a script knows whe
 from __future__ import annotations
 
 import asyncpg
+from redis import Redis as BlockingRedis
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.retry import Retry as BlockingRetry
 
 from .stores.connection import Pool
 
@@ -39,6 +41,13 @@ def connect_alone(url: str) -> Redis:
     """
     return Redis.from_url(
         url, single_connection_client=True, retry=Retry(NoBackoff(), 0), socket_timeout=None, socket_connect_timeout=5.0
+    )
+
+
+def connect_blocking(url: str, *, timeout_s: float) -> BlockingRedis:
+    """Return a client for a thread: it blocks, and nothing but its own thread uses it."""
+    return BlockingRedis.from_url(
+        url, retry=BlockingRetry(NoBackoff(), 0), socket_timeout=timeout_s, socket_connect_timeout=timeout_s
     )
 
 

@@ -17,6 +17,8 @@ worker's events, in order. Nodes are numbers in the IR, scopes are ``ScopeKey`` 
     P<node>:<scope>:<due>     timer.set; due: ms since the epoch
     T<node>:<scope>           timer.released
     W<node>:<scope>           token.withdrawn (a drain's sweep met it parked)
+    K<node>:<scope>:<n>       token.claimed (its holder was silent for longer than the lease, or its entry was gone; n
+                              times until now)
     S                         run.swept (nothing is parked any more)
     X<reason>                 run.draining (a command, or a limit that was reached)
     L<node>:<scope>:<word>    token.released; s<k>: by the k-th of the names it waited for, s-: its time is over

@@ -40,6 +40,8 @@ POINTS = frozenset(
         "after_timers",
         "before_tick",  # ticks of schedules are to be started, nothing is submitted
         "after_tick",  # their runs are accepted, the ticks not yet marked
+        "before_claims",  # tokens in silent hands are about to be taken over
+        "after_claims",
     }
 )
 

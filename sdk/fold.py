@@ -188,6 +188,7 @@ class Folder:
         self._apply(effects)
         if following >= 0:
             token.kind, token.extra, token.live = TokenKind.CURSOR, f"{following}.{decision}", ""
+            token.deliveries = 0
             self.marking.put(number, scope, token)
 
     def _run_started(self, event: RecordedEvent) -> None:

@@ -40,6 +40,7 @@ class PartitionKeys:
         self.ended = f"{self.base}ended"
         self.recorded = f"{self.base}recorded"
         self.workers = f"{self.base}workers"
+        self.queues = f"{self.base}queues"
 
     def run(self, run_id: str) -> str:
         return f"{self.base}run:{run_id}"

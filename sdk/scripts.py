@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import anyio
 from hiredis import pack_command
+from redis import Redis as BlockingRedis
 from redis.asyncio import Connection as RedisConnection
 from redis.asyncio import Redis, RedisCluster
 from redis.exceptions import NoScriptError, ResponseError
@@ -235,6 +236,46 @@ async def apply_commands(
     answer = await run_script(redis, load_script("apply_commands"), [keys.meta], words)
     check_word(answer[0])
     return str(answer[1], "ascii")
+
+
+def renew_leases(redis: BlockingRedis, keys: PartitionKeys, streams: Sequence[str], words: Sequence[Word]) -> str:
+    """Keep what a worker holds; return a letter per token (lua/renew_leases.lua). Blocks. Raises Closed."""
+    script = load_script("renew_leases")
+    keys_used = [keys.meta, *streams]
+    try:
+        answer = redis.execute_command("EVALSHA", script.sha, len(keys_used), *keys_used, *words)
+    except NoScriptError:
+        answer = redis.execute_command("EVAL", script.source, len(keys_used), *keys_used, *words)
+    check_word(answer[0])
+    return str(answer[1], "ascii")
+
+
+class Claims(NamedTuple):
+    """What ``claim_tokens`` did. ``lost``: entries that somebody has deleted; ``following``: where to go on."""
+
+    claimed: int
+    dropped: int
+    lost: int
+    following: list[Word]
+
+
+async def claim_tokens(
+    redis: Connection,
+    keys: PartitionKeys,
+    *,
+    lease_ms: int,
+    limit: int,
+    start: Sequence[Word] = (),
+    outbox_hard_max: int = OUTBOX_HARD_MAX,
+) -> Claims:
+    """Take over what has been held for longer than the lease; look at ``limit`` entries.
+
+    start: ``following`` of the call before. Raises Closed, BackPressure.
+    """
+    words = [lease_ms, limit, outbox_hard_max, *start]
+    answer = await run_script(redis, load_script("claim_tokens"), [keys.meta], words)
+    check_word(answer[0])
+    return Claims(int(answer[1]), int(answer[2]), int(answer[3]), answer[4])
 
 
 async def expire_runs(redis: Connection, keys: PartitionKeys, ttl_s: int, run_ids: Sequence[str]) -> None:

@@ -27,6 +27,11 @@ FILE_NAME = "courante.toml"
 PREFIX = "COURANTE_"
 CONFIG_VARIABLE = "COURANTE_CONFIG"
 DEFAULT = "default"
+LEASE_MS = 30_000
+"""How long a worker may be silent before others take over what it holds."""
+DELIVERIES_MAX = 5
+CANCEL_GRACE_MS = 10_000
+STOP_GRACE_MS = 30_000
 
 _ENV_ALLOWED = "1 to 64 of a-z, 0-9, - and _, the first a letter or digit"
 _KIB = 1024
@@ -52,7 +57,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     home: Path
     env: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}\Z", description=_ENV_ALLOWED)] = "default"
     partitions: Annotated[int, Meta(ge=1, le=1024)] = 1
-    lease_ms: Annotated[int, Meta(ge=1000, le=3_600_000)] = 30_000
+    lease_ms: Annotated[int, Meta(ge=1000, le=3_600_000)] = LEASE_MS
+    deliveries_max: Annotated[int, Meta(ge=1, le=1_000)] = DELIVERIES_MAX
+    cancel_grace_ms: Annotated[int, Meta(ge=0, le=3_600_000)] = CANCEL_GRACE_MS
+    stop_grace_ms: Annotated[int, Meta(ge=0, le=3_600_000)] = STOP_GRACE_MS
     concurrency: Annotated[int, Meta(ge=1, le=10_000)] = 128
     log_level: LogLevel = LogLevel.INFO
     prefer_system_servers: bool = False

@@ -14,25 +14,8 @@ from typing import Any, TypeVar, overload
 
 from .user_errors import FatalError, HttpError, RetryableError
 
-__all__ = ["REGISTRY", "Context", "FatalError", "HttpError", "RetryableError", "Step", "Steps", "step"]
+__all__ = ["REGISTRY", "FatalError", "HttpError", "RetryableError", "Step", "Steps", "step"]
 F = TypeVar("F", bound=Callable[..., Any])
-
-
-@dataclass(frozen=True, slots=True)
-class Context:
-    """What a step may know about where it runs.
-
-    ``attempt`` counts from 1. ``idempotency_key`` is the same for every attempt of this step in this run and scope:
-    hand it to whatever must not happen twice.
-    """
-
-    run_id: str
-    workflow: str
-    node: str
-    scope: str
-    attempt: int
-    idempotency_key: str
-    worker: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,6 +105,8 @@ def read_code(code: str, node_ids: Sequence[str]) -> Facts:
             return Facts(type="timer.set", node=node, scope=scope, due=int(extra))
         case "T":
             return Facts(type="timer.released", node=node, scope=scope)
+        case "K":
+            return Facts(type="token.claimed", node=node, scope=scope, data={"deliveries": int(extra)})
         case "L" if extra:
             reason = "expired" if extra == EXPIRED else "signal"
             return Facts(type="token.released", node=node, scope=scope, reason=reason, data={"word": extra})

@@ -1,8 +1,9 @@
 """The supervisor: a daemon of small loops, each safe in parallel with itself. Several may run.
 
-intake (submissions -> commands -> runs), completion (counter zero -> end), timers, reconciler (committed starts that
-Redis has not heard of), recorder (outbox -> log and projections), registry (workers -> Postgres), watch (runs in which
-nothing happens any more), schedules (what the clock starts), upkeep (partitions of the log for the months to come).
+intake (submissions -> commands -> runs), schedules (what the clock starts), completion (counter zero -> end), timers,
+leases (what silent workers held), reconciler (committed starts that Redis has not heard of), recorder (outbox -> log
+and projections), registry (workers -> Postgres), watch (runs in which nothing happens any more), upkeep (partitions of
+the log for the months to come).
 """
 
 from __future__ import annotations
@@ -20,8 +21,10 @@ from ..sdk.client import Client
 from ..sdk.connections import connect_redis
 from ..sdk.keys import PartitionKeys
 from ..sdk.scripts import OUTBOX_HARD_MAX, halt_runs
+from ..sdk.settings import LEASE_MS
 from .completion import Completion
 from .intake import Intake
+from .leases import Leases
 from .reconciler import Reconciler
 from .recorder import TRANSIENT, Recorder
 from .registry import Registry
@@ -37,11 +40,20 @@ log = structlog.get_logger()
 class Supervisor:
     """Watches the partitions of one environment."""
 
-    def __init__(self, *, redis_url: str, database_url: str, env: str = "default", partitions: int = 1) -> None:
+    def __init__(
+        self,
+        *,
+        redis_url: str,
+        database_url: str,
+        env: str = "default",
+        partitions: int = 1,
+        lease_ms: int = LEASE_MS,
+    ) -> None:
         self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._redis_url = redis_url
         self._client = Client.open(redis_url=redis_url, database_url=database_url, env=env, partitions=partitions)
         self._partitions = partitions
+        self._lease_ms = lease_ms
         self._stopping = anyio.Event()
 
     async def run(self) -> None:
@@ -79,6 +91,7 @@ class Supervisor:
                         group.start_soon(reconciler.run)
                         group.start_soon(recorder.run)
                         group.start_soon(Timers(redis, partition).run)
+                        group.start_soon(Leases(redis, partition, lease_ms=self._lease_ms).run)
                         group.start_soon(Registry(redis, client.pool, client.keys, partition).run)
                     group.start_soon(Schedules(client).run)
                     group.start_soon(Watch(redis, client.pool, client.keys.env).run)

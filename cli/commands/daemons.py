@@ -90,6 +90,7 @@ async def _supervise(call: Call, services: Services, *, has_parent: bool) -> Non
         database_url=services.database_url,
         env=settings.env,
         partitions=settings.partitions,
+        lease_ms=settings.lease_ms,
     )
     with anyio.CancelScope() as scope:
         await _serve(supervisor.run, supervisor.stop, scope.cancel, has_parent=has_parent)

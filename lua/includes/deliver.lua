@@ -60,7 +60,7 @@ local function deliver(number, stream, id, fields)
       if is_broken(found) then return nil end
       record = found[2]
       if found[1] then
-        state, ir = string.match(found[1], '^(%a)|%d+|%d+|%d+|[%d+]+|(.*)$')
+        state, ir = string.sub(found[1], 1, 1), string.sub(found[1], -32)
       end
       if reads then values = found end
     end

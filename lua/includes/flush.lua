@@ -22,9 +22,7 @@ end
 local function flush()
   for i = 1, #emissions do
     local e = emissions[i]
-    local token, ready = e[2], e[4]
-    local reads = string.match(ready, '|([^|]*)|[^|]*$')
-    local id
+    local token, ready, reads, id = e[2], e[4], e[7], nil
     if reads == '' then
       id = redis.call('XADD', e[5], '*', 't', e[1].id .. '|' .. token .. '|' .. e[3])
     else
@@ -38,7 +36,8 @@ local function flush()
     if run.touched then
       local set, gone = run.ctx, {}
       set[#set + 1] = 'h'
-      set[#set + 1] = run.st .. '|' .. run.n .. '|' .. run.seq .. '|' .. run.jn .. '|' .. run.retries .. run.closing .. '|' .. run.ir
+      set[#set + 1] = run.st .. '|' .. text(run.n) .. '|' .. text(run.seq) .. '|' .. text(run.jn) .. '|' .. text(run.retries)
+        .. run.closing .. '|' .. run.ir
       for field in pairs(run.dirty) do
         local value = run.val[field]
         if value then

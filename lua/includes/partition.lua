@@ -19,7 +19,24 @@ local function check_type(key, want)
   end
 end
 
--- Numbers cross as strings: %.0f is exact up to 2^53.
+-- Numbers cross as strings: %.0f is exact up to 2^53. Formatting and reading them costs more than all else that is done
+-- with the small ones, so each is done once a call.
+local NUMERALS, NUMBERS = {}, {}
+
 local function text(number)
-  return string.format('%.0f', number)
+  local found = NUMERALS[number]
+  if not found then
+    found = string.format('%.0f', number)
+    NUMERALS[number] = found
+  end
+  return found
+end
+
+local function number_of(numeral)
+  local found = NUMBERS[numeral]
+  if not found then
+    found = tonumber(numeral)
+    NUMBERS[numeral] = found
+  end
+  return found
 end

@@ -6,7 +6,8 @@ local FIRST_FENCE = EPOCH and text(tonumber(EPOCH) * 4294967296 + 1)
 
 -- The head of a run: status|counter|seq|half-filled joins|retries|IR hash. A "+" behind the retries: its closing token
 -- is parked.
-local HEAD = '^(%a)|(%d+)|(%d+)|(%d+)|(%d+)(%+?)|(.*)$'
+local HEAD = '^(%a)|(%d+)|(%d+)|(%d+)|(%d+)(%+?)|'
+local IR_CHARS = 32
 
 -- field: one more field that is wanted, so that it comes with the same call.
 -- A key of another type is a halted run without a single field: pcall, so that it stops nobody else in this call.
@@ -21,9 +22,9 @@ local function open_run(id, field)
   else
     run.val[field] = found[2]
     if found[1] then
-      local st, n, seq, jn, retries, closing, ir = string.match(found[1], HEAD)
-      run.st, run.n, run.seq, run.jn = st, tonumber(n), tonumber(seq), tonumber(jn)
-      run.retries, run.closing, run.ir = tonumber(retries), closing, ir
+      local st, n, seq, jn, retries, closing = string.match(found[1], HEAD)
+      run.st, run.n, run.seq, run.jn = st, number_of(n), number_of(seq), number_of(jn)
+      run.retries, run.closing, run.ir = number_of(retries), closing, string.sub(found[1], -IR_CHARS)
     end
   end
   runs[id] = run
@@ -76,14 +77,23 @@ end
 -- A record is "fence|place|deliveries|entry|ready"; ready is "kind|stream|attempt|extra|reads|live". A stream may end
 -- in "~ms": how long the token may wait in it. The entry id is known only when the entry is added: flush completes the
 -- record.
+local READIES = {}
+
+-- {stream, how long it may wait there, reads} of a ready. The runs of a workflow say the very same ones.
+local function read_ready(ready)
+  local name, patience, reads = string.match(ready, '^[^|]*|([^|~]*)~?(%d*)|[^|]*|[^|]*|([^|]*)')
+  local found = { BASE .. 'q:' .. name, patience, reads }
+  check_type(found[1], 'stream')
+  READIES[ready] = found
+  return found
+end
+
 local function enqueue(run, token, fence, ready)
-  local name, patience = string.match(ready, '^[^|]*|([^|~]*)~?(%d*)')
-  local stream = BASE .. 'q:' .. name
-  check_type(stream, 'stream')
+  local parts = READIES[ready] or read_ready(ready)
   local record = fence .. '|q|0||' .. ready
   set_field(run, 't' .. token, record)
-  emissions[#emissions + 1] = { run, token, fence, ready, stream, record }
-  if patience ~= '' then set_timer(run, due_at('+' .. patience), '!queue/' .. token, fence) end
+  emissions[#emissions + 1] = { run, token, fence, ready, parts[1], record, parts[3] }
+  if parts[2] ~= '' then set_timer(run, due_at('+' .. parts[2]), '!queue/' .. token, fence) end
 end
 
 local function park(run, token, fence, ready, due, place)

@@ -37,7 +37,7 @@ local function park_logged(run, codes, token, fence, ready, due)
 end
 
 local function arrive_at(run, codes, i)
-  arrive(run, codes, ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], tonumber(ARGV[i + 4]), tonumber(ARGV[i + 5]),
+  arrive(run, codes, ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], number_of(ARGV[i + 4]), number_of(ARGV[i + 5]),
     ARGV[i + 6])
 end
 
@@ -199,7 +199,7 @@ local function close_transition(run, count, blob, codes)
   end
   local events = count + #codes
   if events > 0 then
-    outbox[#outbox + 1] = run.id .. '|' .. (run.seq + 1) .. '|' .. count .. '|' .. table.concat(codes, ';')
+    outbox[#outbox + 1] = run.id .. '|' .. text(run.seq + 1) .. '|' .. count .. '|' .. table.concat(codes, ';')
     outbox[#outbox + 1] = blob
     run.seq = run.seq + events
   end

@@ -7,10 +7,11 @@ from typing import Any
 
 import anyio.to_thread
 
+from ...sdk.context import Context
 from ...sdk.json_values import NotJson, encode_value
 from ...sdk.scopes import scope_text
 from ...sdk.step_context import StepError, decode_json, encode_json
-from ...sdk.steps import Context, Step, Steps
+from ...sdk.steps import Step, Steps
 from ..outcomes import GivenBack, Outcome, Succeeded
 from ..work import Work
 
@@ -46,7 +47,7 @@ def _selectable(work: Work) -> dict[str, Any]:
 
 
 async def _call(work: Work, step: Step, worker: str, given: Any) -> Any:
-    arguments = [given, _context(work, worker)][: step.arity]
+    arguments = [given, _context(work, worker)] if step.arity == 2 else [given][: step.arity]
     if step.is_async:
         return await step.function(*arguments)
     # A worker that is told to stop at once does not wait for a thread; nobody can stop one.
@@ -56,4 +57,5 @@ async def _call(work: Work, step: Step, worker: str, given: Any) -> Any:
 def _context(work: Work, worker: str) -> Context:
     scope = scope_text(work.plan.ir, work.number, work.scope)
     key = f"{work.run_id}/{work.node.id}" + (f"/{scope}" if scope else "")
-    return Context(work.run_id, work.plan.ir.workflow, work.node.id, scope, work.attempt, key, worker)
+    tries = 1 if work.node.retry is None else work.node.retry.max_attempts
+    return Context(work.run_id, work.plan.ir.workflow, work.node.id, scope, work.attempt, key, worker, tries, work.key)

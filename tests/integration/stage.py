@@ -14,11 +14,13 @@ import anyio
 from anyio.abc import TaskGroup
 from redis.asyncio import Redis
 
+from courante.runner.terms import Terms
 from courante.runner.worker import Worker
 from courante.sdk.client import Client, RunResult
 from courante.sdk.connections import connect_redis
 from courante.sdk.events import RecordedEvent
 from courante.sdk.scripts import DONE_GROUP, INTAKE_GROUP, QUEUE_GROUP
+from courante.sdk.settings import LEASE_MS
 from courante.sdk.steps import Steps
 from courante.sdk.stores.log import read_events, verify_chain
 from courante.supervisor.supervisor import Supervisor
@@ -51,19 +53,35 @@ class Stage:
     ends: list[anyio.Event] = field(default_factory=lambda: [])
     scopes: list[anyio.CancelScope] = field(default_factory=lambda: [])
 
-    def worker(self, steps: Mapping[str, Callable[..., Any]] | None = None, *, concurrency: int = 128) -> Worker:
-        """Start a worker that knows these steps."""
+    def worker(
+        self,
+        steps: Mapping[str, Callable[..., Any]] | None = None,
+        *,
+        concurrency: int = 128,
+        redis_url: str = "",
+        **terms: int,
+    ) -> Worker:
+        """Start a worker that knows these steps. redis_url: its own way to Redis. terms: see ``runner.terms``."""
         registry = Steps()
         for name, function in (steps or {}).items():
             registry.add(function, name)
-        worker = Worker(redis_url=self.place.redis_url, env=self.place.env, steps=registry, concurrency=concurrency)
+        worker = Worker(
+            redis_url=redis_url or self.place.redis_url,
+            env=self.place.env,
+            steps=registry,
+            concurrency=concurrency,
+            terms=Terms(**terms),
+        )
         self._call_up(worker.run)
         self.workers.append(worker)
         return worker
 
-    def supervisor(self) -> Supervisor:
+    def supervisor(self, *, lease_ms: int = LEASE_MS) -> Supervisor:
         supervisor = Supervisor(
-            redis_url=self.place.redis_url, database_url=self.place.database_url, env=self.place.env
+            redis_url=self.place.redis_url,
+            database_url=self.place.database_url,
+            env=self.place.env,
+            lease_ms=lease_ms,
         )
         self._call_up(supervisor.run)
         self.supervisors.append(supervisor)

@@ -11,7 +11,7 @@ import anyio.from_thread
 import anyio.lowlevel
 import pytest
 
-from courante.sdk.steps import Context
+from courante.sdk.context import Context
 from integration.heads import head_of
 from integration.stage import Stage, until
 
@@ -27,7 +27,9 @@ async def double(value: dict[str, int]) -> dict[str, int]:
 
 
 def describe(value: object, context: Context) -> dict[str, object]:
-    return {"input": value, "node": context.node, "key": context.idempotency_key, "attempt": context.attempt}
+    context.heartbeat({"seen": value})
+    attempts = [context.attempt, context.max_attempts]
+    return {"input": value, "key": context.idempotency_key, "attempts": attempts, "token": context.defer().token}
 
 
 OUTPUT = "{'b': steps.b.output, 'c': steps.c.output, 'd': steps.d.output}"
@@ -41,11 +43,13 @@ async def test_handlers_of_every_kind(stage: Stage) -> None:
     """Async and plain handlers with no, one or two arguments get the input and the context, and give the output."""
     stage.worker({"double": double, "shop.describe": describe, "nothing": nothing})
     stage.supervisor()
-    nodes = [step("a", "double"), step("b", "shop.describe", "a"), step("c", "nothing", "b"), step("d", "double", "a")]
+    described = step("b", "shop.describe", "a", retry={"max_attempts": 5})
+    nodes = [step("a", "double"), described, step("c", "nothing", "b"), step("d", "double", "a")]
     done = await stage.run(await stage.register(*nodes, output=OUTPUT), {"n": 4})
     assert done.output["d"] == {"n": 16}
     key = f"{done.run_id}/b"
-    assert done.output["b"] == {"input": {"n": 8}, "node": "b", "key": key, "attempt": 1}
+    token = f"{done.run_id}~1~1"
+    assert done.output["b"] == {"input": {"n": 8}, "key": key, "attempts": [1, 5], "token": token}
     assert done.output["c"] is None
 
 

@@ -5,7 +5,19 @@ from __future__ import annotations
 from typing import assert_type
 
 import courante
-from courante import Client, Context, Diagnostic, FatalError, RunResult, Workflow, normalize, step
+from courante import (
+    Client,
+    Context,
+    Deferred,
+    Diagnostic,
+    FatalError,
+    HttpError,
+    RetryableError,
+    RunResult,
+    Workflow,
+    normalize,
+    step,
+)
 
 
 @step
@@ -18,6 +30,24 @@ async def charge(amount: float, context: Context) -> dict[str, str]:
     if amount < 0:
         raise FatalError("nothing to charge")
     return {"key": context.idempotency_key}
+
+
+@step("shop.ship")
+async def ship(parcels: list[str], context: Context) -> Deferred | None:
+    done: int = context.last_heartbeat or 0
+    for number, parcel in enumerate(parcels[done:], done):
+        if context.is_cancelled:
+            raise RetryableError("stopped", retry_after_s=5)
+        if not parcel:
+            raise HttpError(503, "no carrier", retry_after="120")
+        context.heartbeat(number)
+    assert_type(str(await context.cancelled), str)
+    return context.defer() if context.attempt < context.max_attempts else None
+
+
+@step("shop.pack")
+def pack(context_free: int, context: Context) -> bool:
+    return context.cancelled.wait(0.1)
 
 
 async def use() -> None:

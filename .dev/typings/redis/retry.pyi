@@ -1,0 +1,4 @@
+from .backoff import AbstractBackoff
+
+class Retry:
+    def __init__(self, backoff: AbstractBackoff, retries: int) -> None: ...

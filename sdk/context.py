@@ -1,0 +1,100 @@
+"""Context: what a step may know about its attempt, and do with it.
+
+What it does goes to ``held_by``, the worker's side of the attempt. A context made without one works too, in tests of
+steps: only they cancel it, and its heartbeats go nowhere.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import msgspec
+
+from .cancellation import Cancellation
+from .deferral import Deferred, DeferToken
+from .json_values import encode_value
+
+HEARTBEAT_BYTES_MAX = 8 * 1024
+_decode = msgspec.json.Decoder().decode
+
+
+class Attempt(Protocol):
+    """What a worker plugs in: one attempt in its hands. All of it is called from any thread, and must not block."""
+
+    @property
+    def cancellation(self) -> Cancellation:
+        """Set by the worker when the step should stop."""
+        ...
+
+    @property
+    def last_report(self) -> bytes | None:
+        """Details of the last heartbeat of the attempt before, as JSON; None where there was none."""
+        ...
+
+    def report(self, details: bytes) -> None:
+        """Take a heartbeat with its details, JSON of at most ``HEARTBEAT_BYTES_MAX``. Only the newest counts."""
+        ...
+
+
+class Unheld:
+    """The attempt of no worker."""
+
+    __slots__ = ("cancellation", "last_report")
+
+    def __init__(self) -> None:
+        self.cancellation = Cancellation()
+        self.last_report: bytes | None = None
+
+    def report(self, details: bytes) -> None:
+        del details
+
+
+class Context(msgspec.Struct, frozen=True, eq=False):
+    """What a step may know about where it runs.
+
+    ``attempt`` counts from 1 to ``max_attempts``. ``idempotency_key`` is the same for every attempt of this step in
+    this run and scope: hand it to whatever must not happen twice. ``token_key`` and ``held_by`` are the worker's.
+    """
+
+    run_id: str
+    workflow: str
+    node: str
+    scope: str
+    attempt: int
+    idempotency_key: str
+    worker: str
+    max_attempts: int = 1
+    token_key: str = "0"  # noqa: S105 - a token of the engine is no password
+    held_by: Attempt = msgspec.field(default_factory=Unheld)
+
+    def heartbeat(self, details: object = None) -> None:
+        """Say that this attempt makes progress; the attempt after it finds ``details`` in ``last_heartbeat``.
+
+        details: a JSON value of at most 8 KiB. Never waits for anything: call it as often as there is progress.
+        Raises ValueError for what is no JSON value, or larger.
+        """
+        content = encode_value(details)
+        if len(content) > HEARTBEAT_BYTES_MAX:
+            message = f"the details of a heartbeat have {len(content):,} bytes as JSON, at most {HEARTBEAT_BYTES_MAX:,}"
+            raise ValueError(f"{message}: store what is large, and report where it is")
+        self.held_by.report(content)
+
+    @property
+    def last_heartbeat(self) -> Any:
+        """What the attempt before this one reported last; None if nothing."""
+        content = self.held_by.last_report
+        return None if content is None else _decode(content)
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether the step should stop: what it returns from now on may not count."""
+        return self.held_by.cancellation.reason is not None
+
+    @property
+    def cancelled(self) -> Cancellation:
+        """To be awaited, or waited for in a thread: ``await context.cancelled``, ``context.cancelled.wait(5)``."""
+        return self.held_by.cancellation
+
+    def defer(self) -> Deferred:
+        """Return what the step returns to end later: hand out its ``token`` first, then return it."""
+        return Deferred(DeferToken(self.run_id, self.token_key, self.attempt).text)

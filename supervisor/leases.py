@@ -1,0 +1,88 @@
+"""Leases: what a worker has held in silence for longer than the lease is queued again, for any other.
+
+The lease is the idle time of the pending entry, which Redis keeps; workers renew it. All that is decided is decided
+in one script, so several supervisors may look at once.
+"""
+
+from __future__ import annotations
+
+import anyio
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from ..sdk.fault_points import reach
+from ..sdk.keys import PartitionKeys
+from ..sdk.scripts import OUTBOX_HARD_MAX, BackPressure, Claims, Closed, Word, claim_tokens
+
+BATCH = 200
+LOOK_S = 0.25
+"""Together with the lease the time until a takeover."""
+FAILED_S = 0.5
+log = structlog.get_logger()
+
+
+class Leases:
+    """Takes over the stale tokens of one partition. ``claimed``: how many until now."""
+
+    def __init__(
+        self,
+        redis: Redis,
+        partition: PartitionKeys,
+        *,
+        lease_ms: int,
+        outbox_hard_max: int = OUTBOX_HARD_MAX,
+        batch: int = BATCH,
+    ) -> None:
+        self._redis = redis
+        self._partition = partition
+        self._lease_ms = lease_ms
+        self._outbox_hard_max = outbox_hard_max
+        self._batch = batch
+        self.claimed = 0
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        while True:
+            pause = LOOK_S
+            try:
+                await self.look()
+            except (Closed, BackPressure):
+                pause = FAILED_S
+            except (RedisError, OSError) as error:
+                log.warning("claims_failed", error=str(error), partition=self._partition.base)
+                pause = FAILED_S
+            await anyio.sleep(pause)
+
+    async def look(self) -> int:
+        """Take over everything that is stale now; return how many. Raises Closed, BackPressure."""
+        total = 0
+        start: list[Word] = []
+        while True:
+            reach("before_claims")
+            found = await claim_tokens(
+                self._redis,
+                self._partition,
+                lease_ms=self._lease_ms,
+                limit=self._batch,
+                start=start,
+                outbox_hard_max=self._outbox_hard_max,
+            )
+            self._tell(found)
+            total += found.claimed
+            self.claimed += found.claimed
+            start = found.following
+            if not start:
+                return total
+
+    def _tell(self, found: Claims) -> None:
+        if found.claimed:
+            reach("after_claims")
+            log.warning("tokens_claimed", count=found.claimed, partition=self._partition.base)
+        if found.lost:
+            log.error(
+                "entries_lost",
+                count=found.lost,
+                partition=self._partition.base,
+                hint="somebody has trimmed or deleted from a queue's stream; the audit makes new entries",
+            )
