@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
+
+from ..sdk.stores.connection import iso_text
 
 LINES_MAX = 12
 
@@ -39,7 +41,7 @@ def age_text(seconds: float) -> str:
 
 def iso(at: datetime | None) -> str | None:
     """ISO 8601 in UTC with milliseconds: ``2026-01-31T12:00:00.000Z``."""
-    return None if at is None else at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return None if at is None else iso_text(at)
 
 
 def count_text(number: int, word: str) -> str:

@@ -8,21 +8,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import msgspec
+
 from ..sdk.events import Facts, RecordedEvent
 
-OPEN = frozenset({"RUNNING", "WAITING", "RETRYING"})
+OPEN = frozenset({"READY", "RUNNING", "WAITING", "RETRYING"})
+PARKED = frozenset({"WAITING", "RETRYING"})
 STATUS = {
     "step.started": "RUNNING",
     "step.succeeded": "SUCCEEDED",
     "step.failed": "FAILED",
-    "step.retried": "RETRYING",
+    "step.retried": "FAILED",
     "step.skipped": "SKIPPED",
     "step.waiting": "WAITING",
     "path.died": "SKIPPED",
 }
 """What an event makes of its execution."""
-GONE = frozenset({"token.dropped", "token.withdrawn"})
+GONE = frozenset({"token.dropped", "token.withdrawn", "step.withdrawn"})
 """Events that end what is open at their place."""
+RELEASED = frozenset({"timer.released", "token.released", "token.forced", "mutex.granted"})
+"""Events that queue again what was parked at their place."""
 
 
 class StepKey(NamedTuple):
@@ -57,6 +62,11 @@ class StepStates:
             state = self._state(event.seq, facts, status)
             if facts.type == "step.succeeded":
                 state.output_seq = event.seq
+            if facts.type == "step.retried":
+                following = msgspec.structs.replace(facts, attempt=facts.attempt + 1)
+                self._state(event.seq, following, "RETRYING")
+        elif facts.type in RELEASED:
+            self._release(event.seq, facts)
         elif facts.type in GONE:
             self._end(event.seq, facts)
 
@@ -72,6 +82,11 @@ class StepStates:
         self._at[facts.node, facts.scope] = state
         state.status, state.seq, state.reason = status, seq, facts.reason
         return state
+
+    def _release(self, seq: int, facts: Facts) -> None:
+        state = self._at.get((facts.node, facts.scope))
+        if state is not None and state.status in PARKED:
+            state.status, state.seq, state.reason = "READY", seq, ""
 
     def _end(self, seq: int, facts: Facts) -> None:
         state = self._at.get((facts.node, facts.scope))

@@ -11,22 +11,13 @@ import msgspec
 
 from ..compiler.workflow import Approval, Signal
 from ..sdk.marking import APPROVED, EXPIRED, FORCED, HOLDS, OVERDUE, Place
+from ..sdk.signal_names import approval_name
 from ..sdk.step_context import StepError, encode_json
 from .outcomes import AsksMutex, Outcome, Skipped, Succeeded, Waits
 from .work import Work
 
 APPROVAL = "approval"
 OUTSIDE = "outside"
-
-
-def approval_name(key: str) -> str:
-    """Return the name of the signal that decides about a token."""
-    return f"!approval/{key}"
-
-
-def outside_name(key: str, attempt: int) -> str:
-    """Return the name of the signal that ends an attempt which was handed out."""
-    return f"!defer/{key}/{attempt}"
 
 
 def before_node(work: Work) -> Outcome | None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, NoReturn
+from typing import NamedTuple
 
-import jsonschema_rs
 import msgspec
 
 from ..compiler.document import to_document
@@ -13,16 +12,15 @@ from ..compiler.workflow import Workflow
 from .errors import InputInvalid, WorkflowNotFound
 from .keys import Keys
 from .plan import Plan
+from .schema_checks import SchemaChecks
 from .scripts import Connection
 from .stores import workflows
 from .stores.connection import Connection as Database
 from .stores.connection import Pool
 from .stores.errors import UnknownWorkflow
 
-PROBLEMS_MAX = 20
-PROBLEM_CHARS_MAX = 500
 CACHED_MAX = 1_000
-"""Plans, and validators, that are kept; the oldest go first."""
+"""Plans that are kept; the oldest go first."""
 
 
 class Registered(NamedTuple):
@@ -48,7 +46,7 @@ class Catalog:
         self._pool = pool
         self._keys = keys
         self._plans: dict[str, Plan] = {}
-        self._validators: dict[str, Any] = {}
+        self.schemas = SchemaChecks()
 
     async def register(self, workflow: Workflow, ir: Ir, source: str | None = None) -> Registered:
         """Keep a version; the same content is the same version. Postgres first, then Redis."""
@@ -91,7 +89,8 @@ class Catalog:
             raise WorkflowNotFound(f"there is no IR {address}")
         await self._redis.set(self._keys.ir(address), content)
         plan = self._plans[address] = Plan(IrHash(address), decode_ir(content))
-        _drop_oldest(self._plans)
+        while len(self._plans) > CACHED_MAX:
+            del self._plans[next(iter(self._plans))]
         return plan
 
     def check_input(self, plan: Plan, content: bytes) -> None:
@@ -99,27 +98,6 @@ class Catalog:
         schema = plan.ir.input_schema
         if schema is None:
             return
-        validator = self._validators.get(plan.hash)
-        if validator is None:
-            validator = self._validators[plan.hash] = jsonschema_rs.validator_for(schema, retriever=_refuse)
-            _drop_oldest(self._validators)
-        value = msgspec.json.decode(content)
-        if validator.is_valid(value):
-            return
-        problems: list[str] = []
-        for problem in validator.iter_errors(value):
-            place = ".".join(str(part) for part in problem.instance_path)
-            problems.append(f"input{f'.{place}' if place else ''}: {problem.message[:PROBLEM_CHARS_MAX]}")
-            if len(problems) >= PROBLEMS_MAX:
-                break
-        raise InputInvalid(f"the input does not fit {plan.ir.workflow!r}: {problems[0]}", problems)
-
-
-def _refuse(uri: str) -> NoReturn:
-    """A schema stands on its own: nothing is fetched (compiler/json_schema.py)."""
-    raise ValueError(f"{uri} is outside of the document")
-
-
-def _drop_oldest(cache: dict[str, Any]) -> None:
-    while len(cache) > CACHED_MAX:
-        del cache[next(iter(cache))]
+        problems = self.schemas.problems(plan.hash, schema, msgspec.json.decode(content), "input")
+        if problems:
+            raise InputInvalid(f"the input does not fit {plan.ir.workflow!r}: {problems[0]}", problems)

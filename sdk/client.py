@@ -21,7 +21,10 @@ from redis.exceptions import RedisError
 from ..compiler.ir import Ir
 from ..compiler.workflow import Workflow
 from .catalog import Catalog, Registered, Resolved
+from .commanding import Body
 from .connections import connect_postgres, connect_redis
+from .control import Commanded, Control
+from .deciding import Decision, Decisions, StepCommanded
 from .errors import CouranteError, ServiceUnavailable
 from .keys import Keys
 from .opening import open_partitions
@@ -75,6 +78,8 @@ class Client:
         self.pool: Pool
         self.catalog: Catalog
         self.schedules: Schedules
+        self._control: Control
+        self._decisions: Decisions
         self._results: Results
 
     @classmethod
@@ -88,6 +93,10 @@ class Client:
         self._stack.push_async_callback(self._close)
         self.catalog = Catalog(self._redis, self.pool, self.keys)
         self.schedules = Schedules(self, self._redis)
+        self._control = Control(
+            self._redis, self.pool, self.keys, self.catalog, outbox_hard_max=self._outbox_hard_max
+        )
+        self._decisions = Decisions(self._control, self.pool, self.catalog)
         self._results = await self._stack.enter_async_context(
             Results(self._redis, self.pool, self.keys, self._partitions)
         )
@@ -306,6 +315,75 @@ class Client:
         with AsUnavailable():
             return await self._results.read(run_id)
 
+    async def cancel(self, run_id: str, reason: str = "", *, by: str | None = None) -> Commanded:
+        """Cancel a run: what waits is taken away, what runs is told, what is done is undone where that is declared.
+
+        All of these raise RunNotFound, InputInvalid, ServiceUnavailable.
+        """
+        return await self._control.about_run(run_id, "cancel", Body(reason=reason), by)
+
+    async def pause(self, run_id: str, reason: str = "", *, by: str | None = None) -> Commanded:
+        """Hand out no more steps of a run; what is under way ends. Timers and signals are kept until it goes on."""
+        return await self._control.about_run(run_id, "pause", Body(reason=reason), by)
+
+    async def resume(self, run_id: str, reason: str = "", *, by: str | None = None) -> Commanded:
+        """Let a paused run go on."""
+        return await self._control.about_run(run_id, "resume", Body(reason=reason), by)
+
+    async def signal(self, run_id: str, name: str, data: Any = None, *, by: str | None = None) -> Commanded:
+        """Send a signal to the step that has waited longest for it, or keep it for the one that will."""
+        return await self._control.signal(run_id, name, data, by)
+
+    async def approve(
+        self,
+        run_id: str,
+        step: str | None = None,
+        *,
+        scope: str = "",
+        comment: str = "",
+        data: Any = None,
+        by: str | None = None,
+    ) -> StepCommanded:
+        """Let a step go on that asks for a decision, or will ask. step: may be left out where only one can be meant.
+
+        Raises StepNotFound, StepUnclear, NothingWaits, and AlreadyDecided with who was first.
+        """
+        decision = Decision(is_approval=True, step=step, scope=scope, comment=comment, data=data, by=by)
+        return await self._decisions.decide(run_id, decision)
+
+    async def reject(
+        self,
+        run_id: str,
+        step: str | None = None,
+        *,
+        scope: str = "",
+        reason: str = "",
+        data: Any = None,
+        by: str | None = None,
+    ) -> StepCommanded:
+        """Let a step fail that asks for a decision, as ``approve`` does the opposite."""
+        decision = Decision(is_approval=False, step=step, scope=scope, reason=reason, data=data, by=by)
+        return await self._decisions.decide(run_id, decision)
+
+    async def cancel_step(
+        self, run_id: str, step: str, *, scope: str = "", reason: str = "", by: str | None = None
+    ) -> Commanded:
+        """Withdraw a step that has not ended: the ways that lead on from it are dead. Raises StepNotFound."""
+        return await self._control.about_step(run_id, "cancel_step", step, scope, Body(reason=reason), by)
+
+    async def force_succeed(
+        self, run_id: str, step: str, output: Any = None, *, scope: str = "", reason: str = "", by: str | None = None
+    ) -> Commanded:
+        """Let a step that waits, retries or runs have succeeded with this output. Raises StepNotFound."""
+        body = Body(output=output, reason=reason)
+        return await self._control.about_step(run_id, "force_succeed", step, scope, body, by)
+
+    async def force_skip(
+        self, run_id: str, step: str, *, scope: str = "", reason: str = "", by: str | None = None
+    ) -> Commanded:
+        """Let a step that waits, retries or runs be skipped. Raises StepNotFound."""
+        return await self._control.about_step(run_id, "force_skip", step, scope, Body(reason=reason), by)
+
 
 def _no_conflict(
     verdicts: Sequence[Accepted | Duplicate | Conflict], commands: Sequence[StartCommand]
@@ -317,4 +395,4 @@ def _no_conflict(
     return verdicts
 
 
-__all__ = ["Client", "Durability", "RunResult", "Submission"]
+__all__ = ["Client", "Commanded", "Durability", "RunResult", "StepCommanded", "Submission"]

@@ -8,6 +8,10 @@ CouranteError (code, message, hint)
 ├── ScheduleNotFound      no such schedule
 ├── ScheduleExists        a schedule of this id asks for something else
 ├── IdempotencyConflict   the key belongs to another request
+├── StepNotFound          the run's workflow has no such step, or the step has no such scope
+├── StepUnclear           several steps are meant, or none (steps)
+├── NothingWaits          what should be decided or completed does not wait for it any more
+│   └── AlreadyDecided    somebody else was first (decision, by, at)
 ├── ServiceUnavailable    Redis or Postgres cannot be reached, or refuses work for now
 └── DocumentInvalid       a document that does not compile (diagnostics)
 """
@@ -15,6 +19,7 @@ CouranteError (code, message, hint)
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from ..compiler.diagnostics import Diagnostic
 
@@ -64,6 +69,36 @@ class ScheduleExists(CouranteError):
 
 class IdempotencyConflict(CouranteError):
     code = "idempotency_conflict"
+
+
+class StepNotFound(CouranteError):
+    code = "step_not_found"
+
+
+class StepUnclear(CouranteError):
+    """``steps``: those that could be meant."""
+
+    code = "step_unclear"
+
+    def __init__(self, message: str, steps: Sequence[str] = (), *, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.steps = tuple(steps)
+
+
+class NothingWaits(CouranteError):
+    code = "nothing_waits"
+
+
+class AlreadyDecided(NothingWaits):
+    """``decision``: approve, reject, complete or fail. ``by``: None where nobody said who it was."""
+
+    code = "already_decided"
+
+    def __init__(self, message: str, *, decision: str, by: str | None, at: datetime) -> None:
+        super().__init__(message)
+        self.decision = decision
+        self.by = by
+        self.at = at
 
 
 class ServiceUnavailable(CouranteError):

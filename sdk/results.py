@@ -20,7 +20,7 @@ from redis.exceptions import RedisError
 from .errors import RunNotFound
 from .keys import Keys
 from .payloads import PayloadMissing, is_reference, load_payload
-from .stores.connection import Pool
+from .stores.connection import Pool, iso_text
 from .stores.errors import UnknownRun
 from .stores.payloads import event_payload
 from .stores.runs import get_run
@@ -168,8 +168,8 @@ class Results:
             status=str(run.status),
             output=output,
             error=None if run.error is None else msgspec.to_builtins(run.error),
-            started_at=None if run.started_at is None else _text(run.started_at),
-            finished_at=None if run.finished_at is None else _text(run.finished_at),
+            started_at=None if run.started_at is None else iso_text(run.started_at),
+            finished_at=None if run.finished_at is None else iso_text(run.finished_at),
         )
 
     async def _listen(self) -> None:
@@ -202,8 +202,5 @@ class Results:
 
 
 def _iso(ms: str | None) -> str | None:
-    return None if ms is None else _text(datetime.fromtimestamp(int(ms) / 1000, UTC))
+    return None if ms is None else iso_text(datetime.fromtimestamp(int(ms) / 1000, UTC))
 
-
-def _text(at: datetime) -> str:
-    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

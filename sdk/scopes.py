@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TypeAlias
 
@@ -55,6 +56,24 @@ def scope_text(ir: Ir, node: int, scope: Scope) -> str:
         else:
             words.append(f"{name}[{index}]" if region.kind is RegionKind.MAP else f"{name}@{index}")
     return "/".join(words)
+
+
+_INDEX = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*(?:\[(\d{1,9})\]|[#@](\d{1,9}))", re.ASCII)
+_KEY = re.compile(r"\d{1,9}(?:\.\d{1,9})*", re.ASCII)
+
+
+def read_scope(ir: Ir, node: int, text: str) -> Scope:
+    """Return the scope that people have written, as ``scope_text`` shows it or as the log has it. Raises ValueError."""
+    if _KEY.fullmatch(text):
+        scope = parse_scope_key(text)
+    else:
+        found = [_INDEX.fullmatch(word) for word in text.split("/")] if text else []
+        scope = tuple(int(word[1] or word[2]) for word in found if word is not None)
+        if len(scope) == len(ir.nodes[node].levels) and scope_text(ir, node, scope) != text:
+            raise ValueError(text)
+    if len(scope) != len(ir.nodes[node].levels):
+        raise ValueError(text)
+    return scope
 
 
 def follow(edge: Edge, scope: Scope) -> Scope:

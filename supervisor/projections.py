@@ -24,7 +24,7 @@ REBUILD_EVENTS = 5_000
 
 RUN_COLUMNS = (
     "run_id env partition workflow version ir_hash status trigger base_run_id by tags input_digest output_seq error "
-    "drain_reason is_halted created_at started_at finished_at updated_at last_seq last_hash"
+    "drain_reason is_halted created_at started_at finished_at updated_at last_seq last_hash last_command"
 ).split()
 
 _sql = load_queries("projections")
@@ -32,6 +32,10 @@ _log_sql = load_queries("log")
 _encode = msgspec.json.Encoder().encode
 
 
+COMMAND_IGNORED = "command.ignored"
+GOES_ON = "GOES_ON"
+"""For a status: what it is without a pause, RUNNING or PENDING."""
+_COMMAND_STATUS = {"pause": "PAUSED", "resume": GOES_ON}
 EXECUTIONS_KEY = "node_executions_pkey"
 EXECUTION_COLUMNS = (
     "run_id node scope attempt status reason worker started_at finished_at due_at updated_at ms error output_seq env"
@@ -42,13 +46,17 @@ ExecutionKey = tuple[str, str, str, int]
 Execution = list[Any]
 """One row of ``upsert_executions``: run, node, scope, attempt, status, reason, worker, started, finished, due, updated,
 ms, error, output_seq, env."""
-OPEN = frozenset({"RUNNING", "WAITING", "RETRYING"})
+OPEN = frozenset({"READY", "RUNNING", "WAITING", "RETRYING"})
+PARKED = frozenset({"WAITING", "RETRYING"})
 STATUS, REASON, WORKER, STARTED, FINISHED, DUE, UPDATED, MS, ERROR, OUTPUT = range(4, 14)
 
 
 @dataclass(slots=True)
 class _Run:
-    """What a batch says of one run. ``is_new``: its first event is in the batch. None: as it was."""
+    """What a batch says of one run. ``is_new``: its first event is in the batch. None: as it was.
+
+    ``before_command``: its status before the last command, for the case that this had no effect.
+    """
 
     started: Mapping[str, object] = field(default_factory=dict[str, object])
     is_new: bool = False
@@ -63,6 +71,8 @@ class _Run:
     updated_at: datetime | None = None
     last_seq: int | None = None
     last_hash: bytes | None = None
+    last_command: int | None = None
+    before_command: str | None = None
 
 
 class OpenExecutions:
@@ -100,12 +110,14 @@ class Projection:
         self._waiting: dict[tuple[str, str, str], Execution] = {}
         self._due: list[tuple[str, str, str, datetime]] = []
         self._gone: list[tuple[str, str, str, str, datetime]] = []
+        self._released: list[tuple[str, str, str, datetime]] = []
+        self._escalated: list[tuple[str, str, str, datetime]] = []
         self._handlers: dict[str, Callable[[str, int, datetime, Facts, bool], None]] = {
             "run.started": self._run_started,
             "run.entered": self._run_entered,
             "run.draining": self._run_draining,
-            "run.paused": self._run_paused,
-            "run.resumed": self._run_resumed,
+            "command.applied": self._command_applied,
+            COMMAND_IGNORED: self._command_ignored,
             "run.halted": self._run_halted,
             QUARANTINED: self._run_halted,
             "step.started": self._step_started,
@@ -118,6 +130,12 @@ class Projection:
             "path.died": self._step_skipped,
             "token.dropped": self._token_gone,
             "token.withdrawn": self._token_gone,
+            "step.withdrawn": self._token_gone,
+            "timer.released": self._step_released,
+            "token.released": self._step_released,
+            "token.forced": self._step_released,
+            "mutex.granted": self._step_released,
+            "approval.escalated": self._approval_escalated,
         }
 
     def types(self) -> frozenset[str]:
@@ -139,7 +157,7 @@ class Projection:
             self._run(run_id, at).is_new = True
 
     async def write(self, conn: Connection, known: OpenExecutions | None) -> None:
-        """Bring everything to Postgres, in the caller's transaction. At most six statements.
+        """Bring everything to Postgres, in the caller's transaction. At most eight statements.
 
         known: what has a row already; None where that cannot be said, which is slower and always right. Raises
         asyncpg.UniqueViolationError where a run that begins here has a row, or an execution that ``known`` misses.
@@ -152,6 +170,8 @@ class Projection:
             await conn.execute(_sql["update_runs"], *map(list, zip(*changed, strict=True)))
         if self._due:  # of rows that an earlier batch left waiting, so before this one changes them
             await conn.execute(_sql["set_due"], *map(list, zip(*self._due, strict=True)))
+        if self._released:
+            await conn.execute(_sql["release_executions"], *map(list, zip(*self._released, strict=True)))
         fresh, old = list[Execution](), list[Execution]()
         for key, row in self.executions.items():
             (old if known is None or key in known else fresh).append(row)
@@ -159,6 +179,8 @@ class Projection:
             await conn.copy_records_to_table("node_executions", records=fresh, columns=EXECUTION_COLUMNS)
         if old:
             await conn.execute(_sql["upsert_executions"], *map(list, zip(*old, strict=True)))
+        if self._escalated:
+            await conn.execute(_sql["escalate_executions"], *map(list, zip(*self._escalated, strict=True)))
         if self._gone:
             await conn.execute(_sql["cancel_executions"], *map(list, zip(*self._gone, strict=True)))
 
@@ -201,14 +223,21 @@ class Projection:
         run.started_at = run.started_at or at
 
     def _run_draining(self, run_id: str, _seq: int, at: datetime, facts: Facts, _has_payload: bool) -> None:
+        """Also the end of a pause."""
         run = self._run(run_id, at)
         run.drain_reason = run.drain_reason or facts.reason or "unknown"
+        run.status = GOES_ON
 
-    def _run_paused(self, run_id: str, _seq: int, at: datetime, _facts: Facts, _has_payload: bool) -> None:
-        self._run(run_id, at).status = "PAUSED"
+    def _command_applied(self, run_id: str, _seq: int, at: datetime, facts: Facts, _has_payload: bool) -> None:
+        run = self._run(run_id, at)
+        run.last_command = _number(facts.data, "number")
+        run.before_command = run.status
+        run.status = _COMMAND_STATUS.get(_text(facts.data, "type"), run.status)
 
-    def _run_resumed(self, run_id: str, _seq: int, at: datetime, _facts: Facts, _has_payload: bool) -> None:
-        self._run(run_id, at).status = "RUNNING"
+    def _command_ignored(self, run_id: str, _seq: int, at: datetime, _facts: Facts, _has_payload: bool) -> None:
+        """It follows its command at once, in the same transition and so in the same batch."""
+        run = self._run(run_id, at)
+        run.status = run.before_command
 
     def _run_halted(self, run_id: str, seq: int, at: datetime, facts: Facts, _has_payload: bool) -> None:
         run = self._run(run_id, at)
@@ -277,19 +306,33 @@ class Projection:
         reason = facts.reason or facts.type.partition(".")[2]
         self._gone.append((run_id, facts.node, facts.scope, reason, at))
 
+    def _step_released(self, run_id: str, _seq: int, at: datetime, facts: Facts, _has_payload: bool) -> None:
+        """What waited is queued again."""
+        row = self._waiting.pop((run_id, facts.node, facts.scope), None)
+        if row is None:
+            self._released.append((run_id, facts.node, facts.scope, at))
+        elif row[STATUS] in PARKED:
+            row[STATUS], row[REASON], row[UPDATED] = "READY", None, at
+
+    def _approval_escalated(self, run_id: str, _seq: int, at: datetime, facts: Facts, _has_payload: bool) -> None:
+        self._escalated.append((run_id, facts.node, facts.scope, at))
+
     def _new_row(self, run_id: str, run: _Run) -> tuple[object, ...]:
         said = run.started
         created_at = run.created_at or run.updated_at
+        status = run.status or "RUNNING"
+        if status == GOES_ON:
+            status = "PENDING" if run.started_at is None else "RUNNING"
         created_ms = said.get("created_ms")
         if isinstance(created_ms, int):
             created_at = from_ms(created_ms)
         return (
             run_id, self.env, self._partitions[run_id], _text(said, "workflow"), _number(said, "version"),
-            _text(said, "ir"), run.status or "RUNNING", _text(said, "trigger") or "initial",
+            _text(said, "ir"), status, _text(said, "trigger") or "initial",
             _text(said, "base_run_id") or None, _text(said, "by") or None,
             _texts(said, "tags"), _text(said, "input") or None, run.output_seq, run.error,
             run.drain_reason, run.is_halted, created_at, run.started_at, run.finished_at, run.updated_at, run.last_seq,
-            run.last_hash,
+            run.last_hash, run.last_command or 1,
         )  # fmt: skip
 
 
@@ -298,7 +341,7 @@ async def rebuild_projections(conn: Connection, env: str) -> int:
 
     One transaction, during which the recorders of the environment wait. Linear in the log.
     """
-    count = 0
+    count = written = 0
     async with conn.transaction():
         await conn.execute(_sql["lock_cursors"], env)
         await conn.execute(_sql["clear_executions"], env)
@@ -307,12 +350,12 @@ async def rebuild_projections(conn: Connection, env: str) -> int:
         async for row in conn.cursor(_log_sql["read_facts_of_env"], env, prefetch=1_000):
             facts = _facts.decode(row["facts"])
             place = (row["partition"], row["run_id"], row["seq"], row["at"])
-            projection.add(*place, facts, row["has_payload"], row["hash"])
-            count += 1
-            if count % REBUILD_EVENTS == 0:
+            if count - written >= REBUILD_EVENTS and facts.type != COMMAND_IGNORED:
                 await projection.write(conn, known)
                 known.update(projection)
-                projection = Projection(env)
+                projection, written = Projection(env), count
+            projection.add(*place, facts, row["has_payload"], row["hash"])
+            count += 1
         await projection.write(conn, known)
     return count
 
@@ -323,7 +366,7 @@ _facts = msgspec.json.Decoder(Facts)
 def _changed_row(run_id: str, run: _Run) -> tuple[object, ...]:
     return (
         run_id, run.status, run.output_seq, run.error, run.drain_reason, run.is_halted, run.started_at, run.finished_at,
-        run.updated_at, run.last_seq, run.last_hash,
+        run.updated_at, run.last_seq, run.last_hash, run.last_command,
     )  # fmt: skip
 
 

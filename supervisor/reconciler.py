@@ -1,7 +1,9 @@
-"""The reconciler: starts that Postgres has committed and Redis has not heard of are applied again.
+"""The reconciler: starts and commands that Postgres has committed and Redis has not heard of are applied again.
 
-Safe while the log lags behind: a run that is in Redis is not started twice, its keys stay until its last event is in
-the log and a while longer, and who looked at Postgres too long ago is refused.
+Safe while the log lags behind. Starts: a run that is in Redis is not started twice, its keys stay until its last event
+is in the log and a while longer, and who looked at Postgres too long ago is refused. Commands: a script applies only
+the next number of a run that it knows and that has not ended, so what comes late, twice or out of order does nothing;
+of a run that a recovery writes back, the last number comes from the log, and what is missing follows.
 """
 
 from __future__ import annotations
@@ -15,14 +17,15 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from ..sdk.catalog import Catalog
+from ..sdk.commanding import apply_in_order, last_applied
 from ..sdk.errors import CouranteError
 from ..sdk.fault_points import reach
 from ..sdk.keys import Keys
 from ..sdk.plan import Plan
 from ..sdk.scripts import BackPressure, Closed, Late
 from ..sdk.starting import StartWindow, apply_starts
-from ..sdk.stores.commands import StartCommand, StartToApply, starts_to_apply
-from ..sdk.stores.connection import Pool
+from ..sdk.stores.commands import StartCommand, StartToApply, commands_after, commands_to_apply, starts_to_apply
+from ..sdk.stores.connection import Connection, Pool
 from ..sdk.unavailable import SERVER_ERRORS
 
 LOOK_S = 2.0
@@ -32,7 +35,7 @@ log = structlog.get_logger()
 
 
 class Reconciler:
-    """Applies the forgotten starts of one partition."""
+    """Applies the forgotten starts and commands of one partition."""
 
     def __init__(
         self, redis: Redis, pool: Pool, keys: Keys, partition: int, catalog: Catalog, outbox_hard_max: int
@@ -51,6 +54,7 @@ class Reconciler:
             await anyio.sleep(LOOK_S)
             try:
                 await self.apply()
+                await self.apply_commands()
             except (Closed, BackPressure, Late) as error:
                 log.warning("reconciler_refused", error=type(error).__name__, partition=self._number)
             except (*SERVER_ERRORS, CouranteError) as error:
@@ -84,6 +88,35 @@ class Reconciler:
             log.info("starts_applied_again", runs=applied, partition=self._number)
         self.applied += applied
         return applied
+
+    async def apply_commands(self) -> int:
+        """Apply the commands that are missing; return how many reached their runs."""
+        async with self._pool.acquire() as conn:
+            missing = await commands_to_apply(
+                conn, self._keys.env, self._number, older_than_ms=OLDER_THAN_MS, limit=BATCH
+            )
+            irs = {one.run_id: one.ir_hash for one in missing}
+            applied = 0
+            for run_id, ir_hash in irs.items():
+                try:
+                    applied += await self._apply_missing(conn, run_id, await self._catalog.plan(ir_hash, conn))
+                except (CouranteError, msgspec.MsgspecError, ValueError, ResponseError) as error:
+                    log.error("command_impossible", run_id=run_id, error=str(error))
+        if applied:
+            log.info("commands_applied_again", commands=applied, partition=self._number)
+        self.applied += applied
+        return applied
+
+    async def _apply_missing(self, conn: Connection, run_id: str, plan: Plan) -> int:
+        """Apply what a run misses, in order. A run that Redis does not know is left to the starts, or has ended."""
+        partition = self._keys.partition(self._number)
+        known = await last_applied(self._redis, partition, run_id)
+        if not known:
+            return 0
+        commands = [(run_id, plan, command) for command in await commands_after(conn, run_id, known)]
+        hard_max = self._outbox_hard_max
+        verdicts = await apply_in_order(self._redis, self._keys, partition, commands, outbox_hard_max=hard_max)
+        return sum(verdict in "AN" for verdict in verdicts)
 
     async def _apply_apart(self, starts: Sequence[tuple[StartCommand, Plan]], window: StartWindow) -> int:
         """One by one, so that a start that is refused stops no other."""

@@ -190,6 +190,68 @@ async def commands_after(conn: Connection, run_id: str, number: int) -> list[Com
     return [Command(**dict(row)) for row in await conn.fetch(_sql["commands_after"], run_id, number)]
 
 
+class CommandedRun(msgspec.Struct, frozen=True, kw_only=True):
+    """A run that commands are given to. ``status``: None where the log does not have it yet."""
+
+    partition: int
+    workflow: str
+    ir_hash: str
+    status: str | None
+    finished_at: datetime | None
+    is_halted: bool
+
+
+async def find_run(conn: Connection, env: str, run_id: str) -> CommandedRun:
+    """Raises UnknownRun."""
+    row = await conn.fetchrow(_sql["find_run"], run_id, env)
+    if row is None:
+        raise UnknownRun(run_id)
+    return CommandedRun(**dict(row))
+
+
+async def find_decision(conn: Connection, run_id: str, decides: str) -> Decided | None:
+    """Return who has decided something, None where nobody has."""
+    row = await conn.fetchrow(_sql["find_decision"], run_id, decides)
+    return None if row is None else Decided(**dict(row))
+
+
+async def find_decisions(conn: Connection, run_id: str, types: Sequence[str]) -> list[Decided]:
+    """Return the decisions of a run of some types, in order."""
+    return [Decided(**dict(row)) for row in await conn.fetch(_sql["find_decisions"], run_id, list(types))]
+
+
+class CommandToApply(msgspec.Struct, frozen=True, kw_only=True):
+    """A committed command that the log does not have, of a run that has not ended."""
+
+    run_id: str
+    ir_hash: str
+    command: Command
+
+
+async def commands_to_apply(
+    conn: Connection, env: str, partition: int, *, older_than_ms: int = 0, limit: int = 1_000
+) -> list[CommandToApply]:
+    """Return committed commands that the log does not have, those of a run in order. Writes a mark, as for starts.
+
+    Halted runs are left out: whoever repairs one gives it its commands. Cost: the commands committed since the last
+    call that found nothing older, not the history.
+    """
+    horizon: str = await conn.fetchval(_sql["snapshot_xmin"])
+    mark: str = await conn.fetchval(_sql["get_command_mark"], env, partition) or "0"
+    rows = await conn.fetch(_sql["commands_to_apply"], env, partition, mark, older_than_ms, limit)
+    oldest = min(int(rows[0]["xact"]), int(horizon)) if rows else int(horizon)
+    await conn.execute(_sql["move_command_mark"], env, partition, str(oldest))
+    return [
+        CommandToApply(
+            run_id=row["run_id"],
+            ir_hash=row["ir_hash"],
+            command=Command(**{name: row[name] for name in Command.__struct_fields__}),
+        )
+        for row in rows
+        if row["is_old"]
+    ]
+
+
 def _start_to_apply(row: dict[str, Any]) -> StartToApply:
     fields: dict[str, Any] = {name: row[name] for name in StartToApply.__struct_fields__}
     fields["tags"] = tuple(row["tags"])

@@ -27,3 +27,8 @@ def from_ms(at_ms: int) -> datetime:
 def to_ms(at: datetime) -> int:
     """Whole milliseconds since the epoch; exact for what ``from_ms`` made."""
     return (at - EPOCH) // _MS
+
+
+def iso_text(at: datetime) -> str:
+    """ISO 8601 in UTC with milliseconds, as all that people and programs are shown."""
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

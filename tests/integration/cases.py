@@ -8,9 +8,6 @@ from typing import Any
 from integration.floor import Command
 
 MAPS = "maps and aggregates do not run yet"
-SIGNALS = "signals do not run yet"
-CANCELS = "cancelling is not known yet"
-MILESTONES = "milestones are not known yet"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,4 +80,4 @@ def waits(id: str, *depends_on: str, name: str, **more: Any) -> dict[str, Any]:
 
 
 def signal(name: str, payload: Any = None) -> Command:
-    return Command("signal", {"name": name, "payload": payload})
+    return Command("signal", {"name": name, "data": payload})

@@ -37,7 +37,10 @@ RUN_S = 30.0
 
 
 class Command(NamedTuple):
-    """Something asked of a run while it goes on: the client's method of that name, after the run's id."""
+    """Something asked of a run while it goes on: the client's method of that name, after the run's id.
+
+    ``when_done`` asks for nothing: what follows waits until ``step`` has succeeded.
+    """
 
     name: str
     arguments: dict[str, Any]
@@ -105,7 +108,10 @@ class Floor:
         await self.client.register(workflow, ir)
         run_id = await self.client.submit(workflow.id, input)
         for command in commands:
-            await getattr(self.client, command.name)(run_id, **command.arguments)
+            if command.name == "when_done":
+                await self._see(run_id, "step.succeeded", command.arguments["step"])
+            else:
+                await getattr(self.client, command.name)(run_id, **command.arguments)
         result = await self.client.wait(run_id, timeout_s=RUN_S, is_recorded=True)
         async with self.client.pool.acquire() as conn:
             events = await read_events(conn, run_id)
@@ -117,11 +123,19 @@ class Floor:
         workflow, ir = compile_document(document)
         await self.client.register(workflow, ir)
         run_id = await self.client.submit(workflow.id)
+        await self._see(run_id, until)
+        async with self.client.pool.acquire() as conn:
+            return run_id, await verify_run(conn, self.env, run_id)
+
+    async def _see(self, run_id: str, kind: str, node: str | None = None) -> None:
+        """Wait until the log has an event of a type, of a node where one is given."""
         async with self.client.pool.acquire() as conn:
             with anyio.fail_after(RUN_S):
-                while not any(e.facts.type == until for e in await read_events(conn, run_id)):  # noqa: ASYNC110
+                while not any(  # noqa: ASYNC110 - the log rings no bell
+                    event.facts.type == kind and node in (None, event.facts.node)
+                    for event in await read_events(conn, run_id)
+                ):
                     await anyio.sleep(0.01)
-            return run_id, await verify_run(conn, self.env, run_id)
 
 
 @asynccontextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from integration.cases import CANCELS, MAPS, MILESTONES, SIGNALS, Case, chooses, node, says, signal, waits
+from integration.cases import MAPS, Case, chooses, node, says, signal, waits
 from integration.floor import Command
 
 PATTERNS = [
@@ -187,7 +187,6 @@ PATTERNS = [
         completed=["first", "go"],
         output={"go": "go"},
         commands=[signal("accepted")],
-        wait=SIGNALS,
     ),
     Case(
         name="interleaved-parallel-routing",
@@ -206,8 +205,7 @@ PATTERNS = [
         nodes=[says("a"), waits("w", "a", name="close"), says("order", "a", while_waiting="w"), node("end", "w")],
         completed=["a", "order", "w", "end"],
         before=[("order", "w")],
-        commands=[Command("when", {"step": "order"}), signal("close")],
-        wait=MILESTONES,
+        commands=[Command("when_done", {"step": "order"}), signal("close")],
     ),
     Case(
         name="cancel-activity",
@@ -226,6 +224,5 @@ PATTERNS = [
         completed=["a"],
         status="CANCELLED",
         commands=[Command("cancel", {})],
-        wait=CANCELS,
     ),
 ]

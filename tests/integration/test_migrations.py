@@ -25,7 +25,7 @@ TABLES = """
 """.split()
 VIEWS = """
     events run_list run_statistics workflow_statistics tasks dependencies run_steps task_runs artifacts applied_keys
-    loop_state
+    loop_state pending_approvals
 """.split()
 SCHEMA = """
     SELECT c.table_name || '.' || c.column_name || ' ' || c.data_type || ' ' || c.is_nullable || ' ' ||

@@ -70,7 +70,8 @@ async def write_everything(writer: Writer) -> None:
     await writer.put("run_stuck", succeeded("fetch"), codes=["Z2"])
     await writer.put("run_held", started(held=True))
     await writer.put("run_paused", started())
-    await writer.put("run_paused", event("run.paused"))
+    await writer.put("run_paused", event("command.applied", data={"number": 2, "type": "pause", "by": "ada"}))
+    await writer.put("run_paused", event("command.applied", data={"number": 3, "type": "resume"}), codes=["N"])
     await writer.put("run_waiting", started())
     await writer.put("run_waiting", event("step.waiting", "join", attempt=1, reason="signal"))
 

@@ -50,12 +50,12 @@ async def redis(redis_url: str) -> AsyncIterator[Redis]:
 async def fill(redis: Redis, pool: Pool, env: str) -> None:
     """Nine recorded runs of two workflows, and one that was only accepted."""
     writer = Writer(redis, env)
-    kinds = ["run.completed", "run.failed", "run.cancelled", "run.timed_out", "run.paused"]
+    kinds = ["run.completed", "run.failed", "run.cancelled", "run.timed_out", "command.applied"]
     for n in range(9):
         name = "orders" if n % 3 else "bills"
         await writer.put(f"run_{n}", started(workflow=name, created_ms=AT_MS + n, tags=["even"] if n % 2 == 0 else []))
         if n < len(kinds):
-            await writer.put(f"run_{n}", event(kinds[n]))
+            await writer.put(f"run_{n}", event(kinds[n], data={"number": 2, "type": "pause"} if n == 4 else {}))
     await writer.put("run_8", event("step.waiting", "a", attempt=1, reason="signal"))
     await record(redis, pool, writer, env)
     async with pool.acquire() as conn:

@@ -175,7 +175,7 @@ def test_executions_are_told_apart_by_attempt() -> None:
     ):
         states.add(one)
     assert {key: state.status for key, state in states.all.items()} == {
-        StepKey("a", "", 1): "RETRYING",
+        StepKey("a", "", 1): "FAILED",
         StepKey("a", "", 2): "CANCELLED",
         StepKey("b", "", 1): "SUCCEEDED",
     }

@@ -37,6 +37,11 @@ INSERT INTO reconciler_marks (env, partition, xact) VALUES ($1, $2, $3::text::xi
 ON CONFLICT ON CONSTRAINT reconciler_marks_pkey DO UPDATE SET xact = excluded.xact
  WHERE reconciler_marks.xact <> excluded.xact
 
+-- name: find_run
+SELECT c.partition, c.workflow, c.ir_hash, r.status, r.finished_at, coalesce(r.is_halted, false) AS is_halted
+  FROM commands c LEFT JOIN runs r ON r.run_id = c.run_id
+ WHERE c.run_id = $1 AND c.number = 1 AND c.env = $2
+
 -- name: lock_run
 SELECT env, partition FROM commands WHERE run_id = $1 AND number = 1 FOR UPDATE
 
@@ -50,3 +55,28 @@ RETURNING number, created_at
 
 -- name: commands_after
 SELECT number, type, by, body, decides, created_at FROM commands WHERE run_id = $1 AND number > $2 ORDER BY number
+
+-- name: find_decisions
+SELECT number, type, by, body, created_at FROM commands
+ WHERE run_id = $1 AND decides IS NOT NULL AND type = ANY($2::text[]) ORDER BY number
+
+-- name: commands_to_apply
+SELECT c.run_id, coalesce(r.ir_hash, s.ir_hash) AS ir_hash, c.number, c.type, c.by, c.body, c.decides, c.created_at,
+       c.xact::text AS xact,
+       c.created_at <= clock_timestamp() - make_interval(secs => $4::float8 / 1000) AS is_old
+  FROM commands c
+  JOIN commands s ON s.run_id = c.run_id AND s.number = 1
+  LEFT JOIN runs r ON r.run_id = c.run_id
+ WHERE c.type <> 'start' AND c.env = $1 AND c.partition = $2 AND c.xact >= $3::text::xid8
+   AND (r.run_id IS NULL OR (r.finished_at IS NULL AND NOT r.is_halted AND c.number > r.last_command))
+ ORDER BY c.xact, c.run_id, c.number
+ LIMIT $5
+
+-- name: get_command_mark
+SELECT command_xact::text FROM reconciler_marks
+ WHERE env = $1 AND partition = $2 AND command_xact <= pg_snapshot_xmax(pg_current_snapshot())
+
+-- name: move_command_mark
+INSERT INTO reconciler_marks (env, partition, xact, command_xact) VALUES ($1, $2, '0', $3::text::xid8)
+ON CONFLICT ON CONSTRAINT reconciler_marks_pkey DO UPDATE SET command_xact = excluded.command_xact
+ WHERE reconciler_marks.command_xact <> excluded.command_xact

@@ -1,6 +1,7 @@
 -- name: update_runs
 UPDATE runs SET
-  status = coalesce(g.status, runs.status),
+  status = CASE WHEN g.status <> 'GOES_ON' THEN g.status WHEN g.status IS NULL THEN runs.status
+                WHEN coalesce(runs.started_at, g.started_at) IS NULL THEN 'PENDING' ELSE 'RUNNING' END,
   output_seq = coalesce(g.output_seq, runs.output_seq),
   error = coalesce(g.error::jsonb, runs.error),
   drain_reason = coalesce(runs.drain_reason, g.drain_reason),
@@ -9,10 +10,12 @@ UPDATE runs SET
   finished_at = coalesce(runs.finished_at, g.finished_at),
   updated_at = g.updated_at,
   last_seq = coalesce(g.last_seq, runs.last_seq),
-  last_hash = coalesce(g.last_hash, runs.last_hash)
+  last_hash = coalesce(g.last_hash, runs.last_hash),
+  last_command = coalesce(g.last_command, runs.last_command)
   FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::boolean[], $7::timestamptz[],
-              $8::timestamptz[], $9::timestamptz[], $10::bigint[], $11::bytea[])
-    AS g (run_id, status, output_seq, error, drain_reason, is_halted, started_at, finished_at, updated_at, last_seq, last_hash)
+              $8::timestamptz[], $9::timestamptz[], $10::bigint[], $11::bytea[], $12::bigint[])
+    AS g (run_id, status, output_seq, error, drain_reason, is_halted, started_at, finished_at, updated_at, last_seq, last_hash,
+          last_command)
  WHERE runs.run_id = g.run_id
 
 -- name: upsert_executions
@@ -42,10 +45,20 @@ UPDATE node_executions AS n SET due_at = g.due_at
   FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[]) AS g (run_id, node, scope, due_at)
  WHERE n.run_id = g.run_id AND n.node = g.node AND n.scope = g.scope AND n.status IN ('WAITING', 'RETRYING')
 
+-- name: release_executions
+UPDATE node_executions AS n SET status = 'READY', reason = NULL, updated_at = g.at
+  FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[]) AS g (run_id, node, scope, at)
+ WHERE n.run_id = g.run_id AND n.node = g.node AND n.scope = g.scope AND n.status IN ('WAITING', 'RETRYING')
+
+-- name: escalate_executions
+UPDATE node_executions AS n SET escalated_at = g.at
+  FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[]) AS g (run_id, node, scope, at)
+ WHERE n.run_id = g.run_id AND n.node = g.node AND n.scope = g.scope AND n.attempt = 1
+
 -- name: cancel_executions
 UPDATE node_executions AS n SET status = 'CANCELLED', reason = g.reason, finished_at = g.at, updated_at = g.at
   FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::timestamptz[]) AS g (run_id, node, scope, reason, at)
- WHERE n.run_id = g.run_id AND n.node = g.node AND n.scope = g.scope AND n.status IN ('RUNNING', 'WAITING', 'RETRYING')
+ WHERE n.run_id = g.run_id AND n.node = g.node AND n.scope = g.scope AND n.status IN ('READY', 'RUNNING', 'WAITING', 'RETRYING')
 
 -- name: lock_cursors
 SELECT partition FROM recorder_cursors WHERE env = $1 ORDER BY partition FOR UPDATE

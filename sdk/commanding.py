@@ -1,0 +1,156 @@
+"""Commanding: what puts a numbered command into its run. Used by whoever applies one: client, reconciler.
+
+Everything follows from the command's row and the run's IR, so that it does not matter who applies it. A script applies
+only the next number of a run: what comes twice does nothing, and nothing is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from .events import Facts, encode_blob, encode_facts
+from .json_values import encode_value
+from .keys import Keys, PartitionKeys
+from .payloads import INLINE_BYTES_MAX, store_payload
+from .plan import WITHDRAWN_READY, Plan
+from .scopes import parse_scope_key, token_key
+from .scripts import Applied, Connection, apply_commands
+from .signal_names import approval_name, outside_name
+from .stores.commands import Command
+
+COMMANDS_MAX = 100
+"""Commands that one call applies."""
+GAP = "G"
+_KINDS = {
+    "cancel": "cancel",
+    "signal": "signal",
+    "approve": "signal",
+    "reject": "signal",
+    "complete": "signal",
+    "fail": "signal",
+    "force_succeed": "force",
+    "force_skip": "force",
+    "cancel_step": "withdraw",
+    "pause": "pause",
+    "resume": "resume",
+}
+"""What the script calls it (lua/apply_commands.lua), by the type of the command."""
+
+
+class Body(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a command says beyond its type and who gave it; each type has some of the fields.
+
+    ``step``, ``scope`` (a scope key): the step that it is about. ``attempt``: that was handed out. ``name``: of a
+    signal, ``data``: what it brings, or what was filled in with a decision.
+    """
+
+    step: str = ""
+    scope: str = ""
+    attempt: int = 0
+    name: str = ""
+    data: Any = None
+    output: Any = None
+    error: str = ""
+    reason: str = ""
+    comment: str = ""
+
+
+_decoder = msgspec.json.Decoder(Body)
+
+
+def encode_body(body: Body) -> bytes:
+    """Return canonical JSON bytes; what is empty is left out. Raises NotJson."""
+    said = {name: value for name, value in msgspec.structs.asdict(body).items() if value is not None and value != ""}
+    return encode_value(said, is_sorted=True)
+
+
+def token_of(plan: Plan, body: Body) -> str:
+    """Return the key of the token that a command is about. Raises ValueError where the IR has no such node."""
+    return token_key(plan.node_ids.index(body.step), parse_scope_key(body.scope))
+
+
+async def apply_in_order(
+    redis: Connection,
+    keys: Keys,
+    partition: PartitionKeys,
+    commands: Sequence[tuple[str, Plan, Command]],
+    *,
+    outbox_hard_max: int,
+) -> str:
+    """Apply (run, plan, command) of one partition, those of a run in order; return a letter per command.
+
+    Idempotent by run and number. Raises Closed, BackPressure.
+    """
+    verdicts = ""
+    for first in range(0, len(commands), COMMANDS_MAX):
+        applied: list[Applied] = []
+        for run_id, plan, command in commands[first : first + COMMANDS_MAX]:
+            value = _value(command)
+            if value is not None and len(value) > INLINE_BYTES_MAX:
+                value = await store_payload(redis, keys, value)
+            applied.append(_applied(run_id, plan, command, value))
+        verdicts += await apply_commands(redis, partition, applied, outbox_hard_max)
+    return verdicts
+
+
+async def last_applied(redis: Connection, partition: PartitionKeys, run_id: str) -> int:
+    """Return the number of the last command that the run has seen, 0 where Redis does not know the run."""
+    found: bytes | None = await redis.execute_command("HGET", partition.run(run_id), "cmd")
+    return int(found or 0)
+
+
+def _value(command: Command) -> bytes | None:
+    """Return what was said, as JSON bytes: of a signal its value, of others what a person may want to know of it."""
+    body, by = _decoder.decode(command.body), command.by
+    match command.type:
+        case "signal":
+            return encode_value(body.data, is_sorted=True)
+        case "approve" | "reject":
+            texts = {"decision": command.type, "by": by, "comment": body.comment, "reason": body.reason}
+            return _encode(texts, data=body.data)
+        case "complete" | "force_succeed":
+            return _encode({"outcome": "succeeded", "by": by, "reason": body.reason}, output=body.output)
+        case "fail":
+            return _encode({"outcome": "failed", "by": by, "error": body.error})
+        case "force_skip":
+            return _encode({"outcome": "skipped", "by": by, "reason": body.reason})
+        case _:
+            return _encode({"reason": body.reason}) if body.reason else None
+
+
+def _encode(texts: Mapping[str, str | None], **values: object) -> bytes:
+    """Texts that are empty are left out, values are not."""
+    return encode_value({name: text for name, text in texts.items() if text} | values, is_sorted=True)
+
+
+def _applied(run_id: str, plan: Plan, command: Command, value: bytes | None) -> Applied:
+    body = _decoder.decode(command.body)
+    token = token_of(plan, body) if body.step else ""
+    name = _signal_name(command.type, body, token)
+    data: dict[str, object] = {"number": command.number, "type": command.type}
+    data |= {key: text for key, text in (("by", command.by), ("name", name)) if text}
+    facts = encode_facts(Facts(type="command.applied", node=body.step, scope=body.scope, data=data))
+    kind = _KINDS[command.type]
+    return Applied(
+        run_id=run_id,
+        number=command.number,
+        kind=kind,
+        reason="cancelled" if kind == "cancel" else "",
+        token=token,
+        name=name,
+        value=WITHDRAWN_READY if kind == "withdraw" else value or b"",
+        closes=plan.closes,
+        events=1,
+        blob=encode_blob([(facts, value)]),
+    )
+
+
+def _signal_name(kind: str, body: Body, token: str) -> str:
+    if kind in ("approve", "reject"):
+        return approval_name(token)
+    if kind in ("complete", "fail"):
+        return outside_name(token, body.attempt)
+    return body.name

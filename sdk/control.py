@@ -1,0 +1,242 @@
+"""Control: what people and programs outside ask of a run that goes on.
+
+A command is checked at the door, committed and numbered in Postgres, and then applied to Redis by an idempotent script
+(``commanding``). What Postgres has committed is accepted: where Redis is away, the reconciler applies it later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import anyio
+import msgspec
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from ..compiler.diagnostics import did_you_mean
+from .catalog import Catalog
+from .commanding import GAP, Body, apply_in_order, encode_body, last_applied, token_of
+from .errors import InputInvalid, RunNotFound, StepNotFound
+from .json_values import NotJson
+from .keys import Keys
+from .payloads import PAYLOAD_BYTES_MAX
+from .plan import Plan
+from .scopes import read_scope, scope_key
+from .scripts import OUTBOX_HARD_MAX, BackPressure, Closed
+from .stores.commands import Command, CommandedRun, Decided, append_command, commands_after, find_run
+from .stores.connection import Connection, Pool
+from .stores.errors import UnknownRun
+from .unavailable import AsUnavailable
+
+State = Literal["applied", "no_effect", "accepted"]
+TEXT_CHARS_MAX = 10_000
+APPLY_S = 10.0
+CANCEL = "!cancel"
+"""What a cancel decides: a run is cancelled once, and who asks again is told so."""
+_STATES: dict[str, tuple[State, str]] = {
+    "A": ("applied", ""),
+    "D": ("applied", ""),
+    "N": ("no_effect", "there was nothing that it could act on"),
+    "E": ("no_effect", "the run has ended"),
+    "U": ("accepted", "the run has not begun yet"),
+    "C": ("accepted", "the run is halted and waits for repair"),
+    "G": ("accepted", "what was asked before comes first"),
+}
+log = structlog.get_logger()
+
+
+class Commanded(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a command. ``number``: in its run; 0 where it was not even written down, as nothing could change.
+
+    ``state``: applied; no_effect: applied, and there was nothing to act on; accepted: durable, and applied as soon as
+    Redis and the run are there. ``reason``: why it is not plainly applied.
+    """
+
+    run_id: str
+    number: int
+    state: State
+    reason: str = ""
+
+
+class Target(msgspec.Struct, frozen=True, kw_only=True):
+    """A run that is commanded, as Postgres knows it."""
+
+    run_id: str
+    run: CommandedRun
+    plan: Plan
+
+
+class Control:
+    """Gives commands to the runs of one environment. Safe for any number of tasks."""
+
+    def __init__(
+        self, redis: Redis, pool: Pool, keys: Keys, catalog: Catalog, *, outbox_hard_max: int = OUTBOX_HARD_MAX
+    ) -> None:
+        self._redis = redis
+        self._pool = pool
+        self._keys = keys
+        self._catalog = catalog
+        self._outbox_hard_max = outbox_hard_max
+
+    async def find(self, conn: Connection, run_id: str) -> Target:
+        """Raises RunNotFound."""
+        try:
+            run = await find_run(conn, self._keys.env, run_id)
+        except UnknownRun as error:
+            raise RunNotFound(str(error), hint="'courante runs' lists them") from error
+        return Target(run_id=run_id, run=run, plan=await self._catalog.plan(run.ir_hash, conn))
+
+    async def about_run(self, run_id: str, kind: str, body: Body, by: str | None) -> Commanded:
+        """Cancel, pause or resume. Raises RunNotFound, InputInvalid, ServiceUnavailable."""
+        with AsUnavailable():
+            async with self._pool.acquire() as conn:
+                target = await self.find(conn, run_id)
+                return await self.give(conn, target, kind, body, by, decides=CANCEL if kind == "cancel" else None)
+
+    async def about_step(self, run_id: str, kind: str, step: str, scope: str, body: Body, by: str | None) -> Commanded:
+        """Cancel a step, or force it to an end. Raises RunNotFound, StepNotFound, InputInvalid, ServiceUnavailable."""
+        with AsUnavailable():
+            async with self._pool.acquire() as conn:
+                target = await self.find(conn, run_id)
+                number, key = find_step(target.plan, step, scope)
+                said = msgspec.structs.replace(body, step=target.plan.node_ids[number], scope=key)
+                return await self.give(conn, target, kind, said, by)
+
+    async def signal(self, run_id: str, name: str, data: Any, by: str | None) -> Commanded:
+        """Raises RunNotFound, InputInvalid where no step of the run waits for such a name, ServiceUnavailable."""
+        with AsUnavailable():
+            async with self._pool.acquire() as conn:
+                target = await self.find(conn, run_id)
+                check_signal(target.plan, name)
+                return await self.give(conn, target, "signal", Body(name=name, data=data), by)
+
+    async def give(
+        self, conn: Connection, target: Target, kind: str, body: Body, by: str | None, *, decides: str | None = None
+    ) -> Commanded:
+        """Commit one command and apply it. Who cancels twice gets the first answer; raises DecidedBefore otherwise."""
+        content = _checked(body, by)
+        run_id = target.run_id
+        if target.run.finished_at is not None:
+            return Commanded(run_id=run_id, number=0, state="no_effect", reason=f"the run is {target.run.status}")
+        command = await append_command(conn, run_id, kind, content, by=by, decides=decides)
+        if isinstance(command, Decided):
+            if decides != CANCEL:
+                raise DecidedBefore(command)
+            command = Command(**msgspec.structs.asdict(command), decides=decides)
+        state, reason = await self._apply(conn, target, command)
+        return Commanded(run_id=run_id, number=command.number, state=state, reason=reason)
+
+    async def _apply(self, conn: Connection, target: Target, command: Command) -> tuple[State, str]:
+        try:
+            with anyio.fail_after(APPLY_S):
+                return _STATES[await self._apply_up_to(conn, target, command)]
+        except Closed:
+            reason = "Redis has lost its state and is being recovered"
+        except BackPressure:
+            reason = "the outbox is full: is the recorder running?"
+        except (RedisError, OSError) as error:
+            reason = f"Redis: {error or type(error).__name__}"
+        log.warning("command_left_to_reconciler", run_id=target.run_id, number=command.number, error=reason)
+        return "accepted", reason
+
+    async def _apply_up_to(self, conn: Connection, target: Target, command: Command) -> str:
+        """Apply a command, and what is missing before it. Returns its letter."""
+        verdict = await self._send(target, [command])
+        if verdict == GAP:
+            known = await last_applied(self._redis, self._keys.partition(target.run.partition), target.run_id)
+            missing = [one for one in await commands_after(conn, target.run_id, known) if one.number <= command.number]
+            verdict = (await self._send(target, missing))[-1]
+        return verdict
+
+    async def _send(self, target: Target, commands: Sequence[Command]) -> str:
+        return await apply_in_order(
+            self._redis,
+            self._keys,
+            self._keys.partition(target.run.partition),
+            [(target.run_id, target.plan, command) for command in commands],
+            outbox_hard_max=self._outbox_hard_max,
+        )
+
+    async def token_record(self, target: Target, body: Body) -> TokenRecord | None:
+        """Return what Redis says of a token now; None where it cannot be asked."""
+        keys = self._keys.partition(target.run.partition)
+        try:
+            found: list[bytes | None] = await self._redis.execute_command(
+                "HMGET", keys.run(target.run_id), "h", f"t{token_of(target.plan, body)}"
+            )
+        except (RedisError, OSError):
+            return None
+        if found[0] is None:
+            return None
+        if found[1] is None:
+            return TokenRecord(lives=False)
+        _, place, _, _, kind, _, attempt, extra, *_ = found[1].decode().split("|")
+        return TokenRecord(lives=kind == "n", place=place, attempt=int(attempt), word=extra.rpartition("+")[2])
+
+
+class TokenRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A token of a run that Redis knows. ``word``: the last thing that happened to it (``marking.Token.extra``)."""
+
+    lives: bool
+    place: str = ""
+    attempt: int = 0
+    word: str = ""
+
+
+class DecidedBefore(Exception):
+    """Somebody else was first; whoever knows what it was about says so."""
+
+    def __init__(self, decided: Decided) -> None:
+        super().__init__(decided.type)
+        self.decided = decided
+
+
+def find_step(plan: Plan, step: str, scope: str) -> tuple[int, str]:
+    """Return the number of a node and the scope key. scope: as people read it, or as the log has it.
+
+    Raises StepNotFound.
+    """
+    workflow = plan.ir.workflow
+    if step not in plan.node_ids or plan.ir.nodes[plan.node_ids.index(step)].is_gate:
+        names = [node.id for node in plan.ir.nodes if not node.is_gate]
+        raise StepNotFound(f"{workflow!r} has no step {step!r:.200}", hint=did_you_mean(step, names))
+    number = plan.node_ids.index(step)
+    try:
+        return number, scope_key(read_scope(plan.ir, number, scope))
+    except ValueError as error:
+        if not plan.ir.nodes[number].levels:
+            raise StepNotFound(f"step {step!r} has no scope: it stands in no loop and no map") from error
+        hint = "'courante status RUN' shows the scope beside each step, like items[4]/poll#2"
+        told = f"step {step!r} has no scope {scope!r:.200}" if scope else f"which {step!r}? It exists once per scope"
+        raise StepNotFound(told, hint=hint) from error
+
+
+def check_signal(plan: Plan, name: str) -> None:
+    """Raises InputInvalid where nothing in the workflow ever waits for this signal."""
+    known = sorted({each for node in plan.ir.nodes if node.signal is not None for each in node.signal.names})
+    if name in known:
+        return
+    told = f"no step of {plan.ir.workflow!r} waits for a signal {name!r:.200}"
+    hint = f"it waits for: {', '.join(known)}" if known else "it waits for no signal at all"
+    raise InputInvalid(told, [told], hint=hint)
+
+
+def _checked(body: Body, by: str | None) -> bytes:
+    """Raises InputInvalid, naming the field."""
+    for name, text in (("by", by), ("reason", body.reason), ("comment", body.comment), ("error", body.error)):
+        if text is None:
+            continue
+        if len(text) > TEXT_CHARS_MAX:
+            raise InputInvalid(f"{name}: it has {len(text):,} characters; at most {TEXT_CHARS_MAX:,} are allowed")
+        if "\x00" in text:
+            raise InputInvalid(f"{name}: it holds a NUL character")
+    try:
+        content = encode_body(body)
+        (by or "").encode()
+    except (NotJson, UnicodeEncodeError) as error:
+        raise InputInvalid(f"it is no JSON value: {error}") from error
+    if len(content) > PAYLOAD_BYTES_MAX:
+        raise InputInvalid(f"it has {len(content):,} bytes; at most {PAYLOAD_BYTES_MAX:,} are allowed")
+    return content
