@@ -93,9 +93,7 @@ class Client:
         self._stack.push_async_callback(self._close)
         self.catalog = Catalog(self._redis, self.pool, self.keys)
         self.schedules = Schedules(self, self._redis)
-        self._control = Control(
-            self._redis, self.pool, self.keys, self.catalog, outbox_hard_max=self._outbox_hard_max
-        )
+        self._control = Control(self._redis, self.pool, self.keys, self.catalog, outbox_hard_max=self._outbox_hard_max)
         self._decisions = Decisions(self._control, self.pool, self.catalog)
         self._results = await self._stack.enter_async_context(
             Results(self._redis, self.pool, self.keys, self._partitions)

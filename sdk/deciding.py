@@ -74,10 +74,12 @@ class Decisions:
                 body = self._body(target.plan, number, scope, decision)
                 name = approval_name(token_of(target.plan, body))
                 shown = step_name(target.plan, number, scope)
-                first = await find_decision(conn, run_id, name)
+                problem = await self._too_late(target, steps, body, shown)
+                first = await find_decision(conn, run_id, name)  # after the look: who was first may be why it is late
                 if first is not None:
                     raise already_decided(first, shown)
-                await self._check_waits(target, steps, body, shown)
+                if problem is not None:
+                    raise problem
                 try:
                     done = await self._control.give(conn, target, decision.type, body, decision.by, decides=name)
                 except DecidedBefore as error:
@@ -136,24 +138,23 @@ class Decisions:
             problems = self._catalog.schemas.problems((plan.hash, number), form, decision.data, "data")
             if problems:
                 raise InputInvalid(f"the data do not fit the form of {node.id!r}: {problems[0]}", problems)
-        return Body(
-            step=node.id, scope=scope, reason=decision.reason, comment=decision.comment, data=decision.data
-        )
+        return Body(step=node.id, scope=scope, reason=decision.reason, comment=decision.comment, data=decision.data)
 
-    async def _check_waits(self, target: Target, steps: Sequence[StepRow], body: Body, shown: str) -> None:
-        """Raises NothingWaits for a step that has asked and asks no more; one that will ask may be decided now."""
+    async def _too_late(self, target: Target, steps: Sequence[StepRow], body: Body, shown: str) -> NothingWaits | None:
+        """Return what is wrong with a step that has asked and asks no more; one that will ask may be decided now."""
         rows = [row for row in steps if (row.node, row.scope) == (body.step, body.scope)]
         last = max(rows, key=lambda row: row.attempt, default=None)
         if last is not None and last.status in _ENDED:
             why = f" ({last.error.type})" if last.error is not None else ""
-            raise NothingWaits(f"{shown} waits for no decision any more: it is {last.status}{why}")
+            return NothingWaits(f"{shown} waits for no decision any more: it is {last.status}{why}")
         token = await self._control.token_record(target, body)
         if token is None:
-            return
+            return None
         is_asking = token.lives and token.place == Place.SIGNAL
         has_asked = last is not None and last.status is StepStatus.WAITING and last.reason == "approval"
         if not is_asking and (token.word == EXPIRED or (has_asked and not token.lives)):
-            raise NothingWaits(f"{shown} waits for no decision any more: its time is over")
+            return NothingWaits(f"{shown} waits for no decision any more: its time is over")
+        return None
 
 
 def already_decided(first: Decided, shown: str) -> AlreadyDecided:
@@ -170,4 +171,3 @@ def step_name(plan: Plan, number: int, scope: str) -> str:
 
 def _levels(plan: Plan, step: str) -> bool:
     return step in plan.node_ids and bool(plan.ir.nodes[plan.node_ids.index(step)].levels)
-

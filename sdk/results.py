@@ -203,4 +203,3 @@ class Results:
 
 def _iso(ms: str | None) -> str | None:
     return None if ms is None else iso_text(datetime.fromtimestamp(int(ms) / 1000, UTC))
-
