@@ -13,7 +13,7 @@ import msgspec
 from .cadence import Cadence
 from .schedule import CatchUp, Schedule
 
-TOLD_MAX = 100
+TOLD_MAX = 20
 """Ticks passed over that are kept as skipped: the latest; older ones leave no trace."""
 _JUST = timedelta(microseconds=1)
 

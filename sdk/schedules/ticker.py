@@ -120,12 +120,12 @@ class Ticker:
             due = _by_lane(await rows.due_ticks(conn, self._env, mine, now, TICKS_MAX))
             decisions = [decide(running[lane], ticks) for lane, ticks in due.items()]
             moves = [move for decision in decisions for move in self._moves(decision)]
-            if moves:
-                await rows.move_ticks(conn, self._env, moves, now, since=TickState.WAITING)
-        begun = [(schedules[tick.schedule], tick) for decision in decisions for tick in decision.start]
+            moved = await rows.move_ticks(conn, self._env, moves, now, since=TickState.WAITING) if moves else set()
+        chosen = [tick for decision in decisions for tick in decision.start if (tick.schedule, tick.at) in moved]
+        begun = [(schedules[tick.schedule], tick) for tick in chosen]
         await self.start(begun, now)
         await self._end([tick for decision in decisions for tick in decision.cancel], now)
-        return len(moves)
+        return len(moved)
 
     def _moves(self, decision: Decision) -> list[Move]:
         for tick, reason in decision.skip:

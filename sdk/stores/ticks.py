@@ -98,8 +98,10 @@ async def due_ticks(conn: Connection, env: str, schedules: Sequence[str], now: d
     return [_tick(row) for row in await conn.fetch(_sql["due_ticks"], env, schedules, now, limit)]
 
 
-async def move_ticks(conn: Connection, env: str, moves: Sequence[Move], now: datetime, *, since: TickState) -> None:
-    """Move ticks on that are in the state ``since``; others stay as they are."""
+async def move_ticks(
+    conn: Connection, env: str, moves: Sequence[Move], now: datetime, *, since: TickState
+) -> set[tuple[str, datetime]]:
+    """Move ticks on that are in the state ``since``, and return them, as (schedule, at); others stay as they are."""
     columns = (
         [move.tick.schedule for move in moves],
         [move.tick.at for move in moves],
@@ -107,7 +109,8 @@ async def move_ticks(conn: Connection, env: str, moves: Sequence[Move], now: dat
         [move.run_id for move in moves],
         [move.reason for move in moves],
     )
-    await conn.execute(_sql["move_ticks"], env, *columns, now, since)
+    rows = await conn.fetch(_sql["move_ticks"], env, *columns, now, since)
+    return {(row["schedule"], row["at"]) for row in rows}
 
 
 async def take_starting(

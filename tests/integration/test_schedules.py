@@ -130,6 +130,30 @@ async def test_three_supervisors_start_each_tick_once(floor: Floor) -> None:
     assert max(Counter(run["idempotency_key"] for run in runs).values()) == 1
 
 
+async def test_what_another_supervisor_works_on_is_left_to_it(floor: Floor) -> None:
+    """A schedule that somebody has locked is passed by at once, and nothing of it is planned or decided."""
+    for id in ("mine", "theirs"):
+        await floor.create(id, overlap=Overlap.BUFFER_ALL)
+    for expected in ([], [("01:00", "started")]):
+        floor.clock.now += MINUTE
+        async with floor.stage.client.pool.acquire() as conn, conn.transaction():
+            sql = "SELECT FROM schedules WHERE env = $1 AND id = 'theirs' FOR NO KEY UPDATE"
+            await conn.execute(sql, floor.stage.place.env)
+            with anyio.fail_after(10):
+                await floor.look()
+            assert await floor.told("theirs") == expected
+        assert len(await floor.told("mine")) == len(expected) + 1
+        await floor.look()
+    async with floor.stage.client.pool.acquire() as conn, conn.transaction():
+        await conn.execute(sql, floor.stage.place.env)
+        await floor.end(str((await floor.face.ticks("theirs"))[-1].run_id))
+        with anyio.fail_after(10):
+            await floor.look()
+        assert await floor.told("theirs") == [("01:00", "started"), ("02:00", "waiting")]
+    await floor.look()
+    assert await floor.told("theirs") == [("01:00", "ended"), ("02:00", "started")]
+
+
 async def test_supervisors_with_their_own_clock_run_schedules(stage: Stage) -> None:
     """Three whole supervisors on the time of Redis: every second has one run, and all runs end."""
     stage.worker()

@@ -71,6 +71,7 @@ UPDATE schedule_ticks t SET state = g.state, run_id = g.run_id, reason = g.reaso
   FROM unnest($2::text[], $3::timestamptz[], $4::text[], $5::text[], $6::text[])
     AS g (schedule, at, state, run_id, reason)
  WHERE t.env = $1 AND t.schedule = g.schedule AND t.at = g.at AND t.state = $8
+RETURNING t.schedule, t.at
 
 -- name: take_starting
 UPDATE schedule_ticks t SET updated_at = $3
