@@ -17,20 +17,24 @@ if TYPE_CHECKING:
     from .sdk.client import Client, RunResult
     from .sdk.context import Context
     from .sdk.deferral import Deferred
+    from .sdk.schedules.schedule import CatchUp, Overlap, Schedule
     from .sdk.steps import step
     from .sdk.user_errors import FatalError, HttpError, RetryableError
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "CatchUp",
     "Client",
     "Context",
     "Deferred",
     "Diagnostic",
     "FatalError",
     "HttpError",
+    "Overlap",
     "RetryableError",
     "RunResult",
+    "Schedule",
     "Workflow",
     "__version__",
     "compile_workflow",
@@ -39,14 +43,17 @@ __all__ = [
 ]
 
 _PLACES = {
+    "CatchUp": ".sdk.schedules.schedule",
     "Client": ".sdk.client",
     "Context": ".sdk.context",
     "Deferred": ".sdk.deferral",
     "Diagnostic": ".compiler.diagnostics",
     "FatalError": ".sdk.user_errors",
     "HttpError": ".sdk.user_errors",
+    "Overlap": ".sdk.schedules.schedule",
     "RetryableError": ".sdk.user_errors",
     "RunResult": ".sdk.client",
+    "Schedule": ".sdk.schedules.schedule",
     "Workflow": ".compiler.workflow",
     "compile_workflow": ".compiler.analysis.build",
     "normalize": ".compiler.normalize",

@@ -120,7 +120,7 @@ class Ticker:
             due = _by_lane(await rows.due_ticks(conn, self._env, mine, now, TICKS_MAX))
             decisions = [decide(running[lane], ticks) for lane, ticks in due.items()]
             moves = [move for decision in decisions for move in self._moves(decision)]
-            moved = await rows.move_ticks(conn, self._env, moves, now, since=TickState.WAITING) if moves else set()
+            moved = await rows.move_ticks(conn, self._env, moves, now, since=TickState.WAITING)
         chosen = [tick for decision in decisions for tick in decision.start if (tick.schedule, tick.at) in moved]
         begun = [(schedules[tick.schedule], tick) for tick in chosen]
         await self.start(begun, now)
@@ -160,9 +160,8 @@ class Ticker:
             for schedule, tick in begun:
                 group.start_soon(submit, schedule, tick)
         reach("after_tick")
-        if moves:
-            async with self._pool.acquire() as conn:
-                await rows.move_ticks(conn, self._env, moves, now, since=TickState.STARTING)
+        async with self._pool.acquire() as conn:
+            await rows.move_ticks(conn, self._env, moves, now, since=TickState.STARTING)
 
     async def _submit(self, schedule: Schedule, tick: Tick) -> Move | None:
         """None where nothing is known: the tick stays ``starting``, and is submitted again."""

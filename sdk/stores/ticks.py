@@ -102,6 +102,8 @@ async def move_ticks(
     conn: Connection, env: str, moves: Sequence[Move], now: datetime, *, since: TickState
 ) -> set[tuple[str, datetime]]:
     """Move ticks on that are in the state ``since``, and return them, as (schedule, at); others stay as they are."""
+    if not moves:
+        return set()
     columns = (
         [move.tick.schedule for move in moves],
         [move.tick.at for move in moves],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import anyio
@@ -11,84 +11,23 @@ import pytest
 
 from courante.sdk.client import Client
 from courante.sdk.errors import ServiceUnavailable
-from courante.sdk.schedules.schedule import CatchUp, KeptSchedule, Overlap, Schedule
+from courante.sdk.schedules.schedule import CatchUp, Overlap, Schedule
 from courante.sdk.schedules.tick import Tick, run_of
 from courante.sdk.schedules.ticker import FORSAKEN, Ticker
 from courante.sdk.submissions import Submission
 from courante.supervisor.schedules import Schedules
+from integration.clocked import MINUTE, NOON, NOOP, Clocked, clocked
 from integration.stage import Place, Stage, open_stage, until
 
 pytestmark = pytest.mark.anyio
-NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
-MINUTE = timedelta(minutes=1)
-NOOP = {"id": "a", "type": "noop"}
-
-
-class Clock:
-    """A clock that a test moves."""
-
-    def __init__(self, now: datetime = NOON) -> None:
-        self.now = now
-
-    async def __call__(self) -> datetime:
-        return self.now
-
-
-class Floor:
-    """A stage with a clock that a test moves, and a workflow to start."""
-
-    def __init__(self, stage: Stage, clock: Clock, workflow: str) -> None:
-        self.stage = stage
-        self.clock = clock
-        self.workflow = workflow
-        self.face = stage.client.schedules
-        self.loop = Schedules(stage.client)
-
-    async def create(self, id: str = "s", **fields: Any) -> KeptSchedule:
-        if "every_ms" not in fields:
-            fields.setdefault("cron", "* * * * *")
-        return await self.face.create(Schedule(id=id, workflow=fields.pop("workflow", self.workflow), **fields))
-
-    async def pass_by(self, span: timedelta) -> None:
-        """Let time pass and look once, as a supervisor does that has just come."""
-        self.clock.now += span
-        await self.look()
-
-    async def look(self) -> None:
-        """Look until there is nothing more to do."""
-        while await self.loop.look() == 0.0:
-            pass
-
-    async def told(self, id: str = "s") -> list[tuple[str, str]]:
-        """What became of the ticks, in order: minutes and seconds since noon, and the state."""
-        ticks = reversed(await self.face.ticks(id, limit=1000))
-        return [(str(tick.at - NOON)[2:], str(tick.state)) for tick in ticks]
-
-    async def runs(self) -> list[dict[str, Any]]:
-        async with self.stage.client.pool.acquire() as conn:
-            sql = "SELECT * FROM commands WHERE env = $1 AND type = 'start' ORDER BY idempotency_key"
-            return [dict(row) for row in await conn.fetch(sql, self.stage.place.env)]
-
-    async def end(self, run_id: str) -> None:
-        """Let the log say that a run has ended; how it is recorded is the recorder's business."""
-        async with self.stage.client.pool.acquire() as conn:
-            await conn.execute(
-                """INSERT INTO runs (run_id, env, partition, workflow, version, ir_hash, status, trigger, tags,
-                                     is_halted, created_at, finished_at, updated_at)
-                   SELECT run_id, env, partition, workflow, version, ir_hash, 'COMPLETED', trigger, tags,
-                          false, created_at, now(), now() FROM commands WHERE run_id = $1 AND number = 1""",
-                run_id,
-            )
 
 
 @pytest.fixture
-async def floor(stage: Stage) -> Floor:
-    clock = Clock()
-    stage.client.schedules.clock = clock
-    return Floor(stage, clock, await stage.register(NOOP))
+async def floor(stage: Stage) -> Clocked:
+    return await clocked(stage)
 
 
-async def test_a_run_is_started_at_each_tick(floor: Floor) -> None:
+async def test_a_run_is_started_at_each_tick(floor: Clocked) -> None:
     """Each minute brings a run, whose id, key, tags and trigger say where it comes from."""
     kept = await floor.create(input={"day": 7}, tags=("nightly",), by="ada")
     assert kept.next_tick == NOON + MINUTE
@@ -105,7 +44,7 @@ async def test_a_run_is_started_at_each_tick(floor: Floor) -> None:
     assert run["body"] == b'{"day":7}'
 
 
-async def test_three_supervisors_start_each_tick_once(floor: Floor) -> None:
+async def test_three_supervisors_start_each_tick_once(floor: Clocked) -> None:
     """However many look at the clock at the same time, a tick has one row and one run."""
     for number in range(10):
         await floor.create(f"s{number}", cron=None, every_ms=1_000, overlap=Overlap.ALLOW)
@@ -130,7 +69,7 @@ async def test_three_supervisors_start_each_tick_once(floor: Floor) -> None:
     assert max(Counter(run["idempotency_key"] for run in runs).values()) == 1
 
 
-async def test_what_another_supervisor_works_on_is_left_to_it(floor: Floor) -> None:
+async def test_what_another_supervisor_works_on_is_left_to_it(floor: Clocked) -> None:
     """A schedule that somebody has locked is passed by at once, and nothing of it is planned or decided."""
     for id in ("mine", "theirs"):
         await floor.create(id, overlap=Overlap.BUFFER_ALL)
@@ -190,7 +129,7 @@ async def test_supervisors_with_their_own_clock_run_schedules(stage: Stage) -> N
     ],
 )
 async def test_what_was_missed_is_made_up_for_by_the_rule(
-    floor: Floor, rule: CatchUp, more: dict[str, Any], expected: dict[str, str]
+    floor: Clocked, rule: CatchUp, more: dict[str, Any], expected: dict[str, str]
 ) -> None:
     """After five minutes without a supervisor the rule says which ticks are started; the others are seen as skipped."""
     await floor.create(catch_up=rule, overlap=Overlap.ALLOW, **more)
@@ -201,7 +140,7 @@ async def test_what_was_missed_is_made_up_for_by_the_rule(
     assert len(await floor.runs()) == len(expected)
 
 
-async def test_a_pause_holds_and_is_not_made_up_for(floor: Floor) -> None:
+async def test_a_pause_holds_and_is_not_made_up_for(floor: Clocked) -> None:
     """Nothing is started while a schedule is paused, nothing of that time afterwards, and a backfill does it all."""
     await floor.create(overlap=Overlap.ALLOW, catch_up=CatchUp.ALL)
     paused = await floor.face.pause("s", by="bob", note="holidays")
@@ -222,7 +161,7 @@ async def test_a_pause_holds_and_is_not_made_up_for(floor: Floor) -> None:
     assert len(await floor.runs()) == 7
 
 
-async def test_a_pause_drops_what_waits(floor: Floor) -> None:
+async def test_a_pause_drops_what_waits(floor: Clocked) -> None:
     """A tick that waits for its jitter or for an earlier run is not started after the pause."""
     await floor.create(overlap=Overlap.BUFFER_ONE)
     await floor.pass_by(MINUTE)
@@ -232,82 +171,7 @@ async def test_a_pause_drops_what_waits(floor: Floor) -> None:
     assert await floor.told() == [("01:00", "started"), ("02:00", "skipped")]
 
 
-async def test_the_second_of_two_is_skipped(floor: Floor) -> None:
-    """Under ``skip`` a tick that comes while a run goes on has no run, and says which run that was."""
-    await floor.create()
-    await floor.pass_by(MINUTE)
-    await floor.pass_by(MINUTE)
-    (second, first) = await floor.face.ticks("s")
-    assert (first.state, second.state) == ("started", "skipped")
-    assert first.run_id is not None and first.run_id in str(second.reason)
-    await floor.end(first.run_id)
-    await floor.pass_by(MINUTE)
-    assert await floor.told() == [("01:00", "ended"), ("02:00", "skipped"), ("03:00", "started")]
-
-
-async def test_one_waits_for_the_run_before(floor: Floor) -> None:
-    """Under ``buffer_one`` the first that comes waits, and is started as soon as the run before has ended."""
-    await floor.create(overlap=Overlap.BUFFER_ONE)
-    for _ in range(3):
-        await floor.pass_by(MINUTE)
-    assert await floor.told() == [("01:00", "started"), ("02:00", "waiting"), ("03:00", "skipped")]
-    (run,) = await floor.runs()
-    await floor.end(run["run_id"])
-    await floor.pass_by(timedelta(seconds=1))
-    assert await floor.told() == [("01:00", "ended"), ("02:00", "started"), ("03:00", "skipped")]
-
-
-async def test_all_wait_for_the_run_before(floor: Floor) -> None:
-    """Under ``buffer_all`` none is lost, and there is never more than one run."""
-    await floor.create(overlap=Overlap.BUFFER_ALL, catch_up=CatchUp.ALL)
-    await floor.pass_by(4 * MINUTE)
-    for count in range(1, 5):
-        runs = await floor.runs()
-        assert len(runs) == count
-        await floor.end(runs[-1]["run_id"])
-        await floor.look()
-        await floor.pass_by(timedelta(seconds=1))
-    assert await floor.told() == [(f"0{n}:00", "ended") for n in range(1, 4)] + [("04:00", "started")]
-
-
-async def test_the_run_before_is_told_to_end(floor: Floor) -> None:
-    """Under ``cancel_previous`` the earlier run is cancelled once, and the latest tick is started when it has ended."""
-    told: list[tuple[str, str]] = []
-
-    async def cancel(run_id: str, reason: str) -> None:
-        told.append((run_id, reason))
-
-    ticker = Ticker(floor.stage.client.pool, floor.stage.place.env, floor.stage.client.start, cancel)
-    floor.face.ticker = ticker
-    floor.loop = Schedules(floor.stage.client)
-    await floor.create(overlap=Overlap.CANCEL_PREVIOUS)
-    await floor.pass_by(MINUTE)
-    assert told == []
-    await floor.pass_by(MINUTE)
-    await floor.pass_by(MINUTE)
-    (run,) = await floor.runs()
-    assert [run_id for run_id, _ in told] == [run["run_id"]]
-    assert await floor.told() == [("01:00", "started"), ("02:00", "skipped"), ("03:00", "waiting")]
-    await floor.end(run["run_id"])
-    await floor.pass_by(timedelta(seconds=1))
-    assert await floor.told() == [("01:00", "ended"), ("02:00", "skipped"), ("03:00", "started")]
-
-
-async def test_a_backfill_goes_one_by_one_and_holds_up_nothing(floor: Floor) -> None:
-    """Runs that are filled in follow each other; what the clock brings is started beside them."""
-    await floor.create(overlap=Overlap.SKIP)
-    await floor.face.backfill("s", NOON - 2 * MINUTE, NOON)
-    await floor.pass_by(MINUTE)
-    states = [state for _, state in await floor.told()]
-    assert states == ["started", "waiting", "waiting", "started"]
-    (first, _) = await floor.runs()
-    await floor.end(first["run_id"])
-    await floor.pass_by(timedelta(seconds=1))
-    states = [state for _, state in await floor.told()]
-    assert states == ["ended", "started", "waiting", "started"]
-
-
-async def test_a_trigger_starts_a_run_at_once(floor: Floor) -> None:
+async def test_a_trigger_starts_a_run_at_once(floor: Clocked) -> None:
     """Also of a paused schedule, also while a run goes on, and as often as one asks."""
     await floor.create(input={"at": "{{ schedule.tick }}", "why": "{{ schedule.origin }}"})
     await floor.face.pause("s")
@@ -322,7 +186,7 @@ async def test_a_trigger_starts_a_run_at_once(floor: Floor) -> None:
     assert third.state == "skipped"
 
 
-async def test_a_crash_between_row_and_start_starts_it_once(floor: Floor) -> None:
+async def test_a_crash_between_row_and_start_starts_it_once(floor: Clocked) -> None:
     """A supervisor that dies before it has submitted, or before it has noted that, leaves work for the next one."""
     await floor.create(overlap=Overlap.ALLOW)
 
@@ -345,7 +209,7 @@ async def test_a_crash_between_row_and_start_starts_it_once(floor: Floor) -> Non
     assert len(await floor.runs()) == 2
 
 
-async def test_a_changed_schedule_does_not_start_a_tick_again(floor: Floor) -> None:
+async def test_a_changed_schedule_does_not_start_a_tick_again(floor: Clocked) -> None:
     """A run was accepted, nobody noted it, and the schedule asks for something else now: the tick has had its run."""
     await floor.create(overlap=Overlap.ALLOW, input=1)
 
@@ -362,7 +226,7 @@ async def test_a_changed_schedule_does_not_start_a_tick_again(floor: Floor) -> N
     assert [run["body"] for run in await floor.runs()] == [b"1"]
 
 
-async def test_what_cannot_be_started_is_said(floor: Floor) -> None:
+async def test_what_cannot_be_started_is_said(floor: Clocked) -> None:
     """A tick whose input no longer fits the workflow has failed, with the reason; a backfill tries it again."""
     await floor.create(input={"n": 1})
     strict = {"type": "object", "properties": {"n": {"type": "string"}}}
@@ -378,7 +242,7 @@ async def test_what_cannot_be_started_is_said(floor: Floor) -> None:
     assert ("01:00", "failed") not in await floor.told()
 
 
-async def test_jitter_delays_each_tick_by_its_own_time(floor: Floor) -> None:
+async def test_jitter_delays_each_tick_by_its_own_time(floor: Clocked) -> None:
     """A tick waits for up to its jitter, and keeps its time."""
     await floor.create(jitter_ms=600_000, overlap=Overlap.ALLOW)
     for _ in range(10):
@@ -390,7 +254,7 @@ async def test_jitter_delays_each_tick_by_its_own_time(floor: Floor) -> None:
     assert len(await floor.runs()) == sum(tick.state == "started" for tick in ticks)
 
 
-async def test_old_ticks_are_forgotten_and_yet_not_started_again(floor: Floor) -> None:
+async def test_old_ticks_are_forgotten_and_yet_not_started_again(floor: Clocked) -> None:
     """What became of a tick is known for three months; that it had its run, for ever."""
     await floor.create(cron="0 12 * * *", overlap=Overlap.ALLOW)
     await floor.pass_by(timedelta(days=1))
@@ -406,7 +270,7 @@ async def test_old_ticks_are_forgotten_and_yet_not_started_again(floor: Floor) -
     assert len(await floor.runs()) == 1
 
 
-async def test_schedules_of_another_environment_are_left_alone(floor: Floor, place: Place) -> None:
+async def test_schedules_of_another_environment_are_left_alone(floor: Clocked, place: Place) -> None:
     """A supervisor starts what its own environment asks for."""
     await floor.create()
     async with open_stage(Place(place.redis_url, place.database_url, place.env + "x")) as other:

@@ -12,8 +12,10 @@ from courante import (
     Diagnostic,
     FatalError,
     HttpError,
+    Overlap,
     RetryableError,
     RunResult,
+    Schedule,
     Workflow,
     normalize,
     step,
@@ -55,6 +57,8 @@ async def use() -> None:
         run_id = await client.submit("shop", {"amount": 3}, key="order-7")
         assert_type(run_id, str)
         assert_type(await client.wait(run_id, timeout_s=10), RunResult)
+        nightly = Schedule(id="nightly", workflow="shop", cron="0 2 * * *", overlap=Overlap.ALLOW)
+        assert_type((await client.schedules.create(nightly)).schedule, Schedule)
 
 
 assert_type(double(2), int)
