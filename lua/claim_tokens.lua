@@ -26,6 +26,7 @@ if not EPOCH then return { 'CLOSED', 0, 0, 0, {} } end
 if redis.call('XLEN', OUTBOX) > tonumber(ARGV[3]) then return { 'BACKPRESSURE', 0, 0, 0, {} } end
 check_type(DONE, 'stream')
 local claimed, dropped, lost = 0, 0, 0
+local RECORD = '^(%d+)|(%a)|%d+|([^|]*)|%a|[^|]*|%d+|[^|]*|[^|]*|[^|]*$'
 
 -- Returns whether the entry is done with.
 local function claim(id, entry)
@@ -39,11 +40,11 @@ local function claim(id, entry)
   local run = run_id and open_run(run_id, 't' .. token)
   if run and (run.is_broken or run.st == 'H') then return false end
   local record = run and run.st and run.st ~= 'E' and get_field(run, 't' .. token)
-  local held, kept = string.match(record or '', '^(%d+)|q|%d+|([^|]*)|')
-  if held ~= fence or kept ~= id then
+  local held, place, kept = string.match(record or '', RECORD)
+  if not record or (held and (held ~= fence or place ~= 'q' or kept ~= id)) then
     dropped = dropped + 1
-  elseif run.n < 1 then
-    -- A token lives and the counter says none: nothing in this run can be trusted, so it goes no further.
+  elseif not held or run.n < 1 then
+    -- What nobody has written, or a token that lives where the counter says none: this run goes no further.
     run.st, run.touched = 'H', true
     return false
   else
@@ -81,6 +82,5 @@ for i = 1, #wanted, 2 do
     left = left - #page
   end
 end
-write_requeued()
 flush()
 return { 'OK', claimed, dropped, lost, following }

@@ -58,7 +58,7 @@ local function release_token(run, codes, token, fence, record)
   end
   if place ~= 't' and place ~= 'g' then return false end
   if place == 't' then codes[1] = 'T' .. place_of(token) end
-  enqueue(run, token, raise(fence), ready)
+  enqueue(run, token, raise(fence), ready, place == 'g' and deliveries_of(record))
   return true
 end
 

@@ -6,85 +6,152 @@ All times are of this process' monotonic clock: only durations are measured with
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import Enum
+from typing import TYPE_CHECKING
 
-from .work import Work
+from ..sdk.cancellation import Cancellation, CancelReason
+
+if TYPE_CHECKING:
+    from anyio import CancelScope
+
+    from .work import Work
 
 STARTED_AFTER_S = 0.1
 """An attempt that runs longer says so with an event of its own."""
 
 
 class Ending(Enum):
-    """Why an attempt was ended from outside."""
+    """Why an attempt was ended from outside, and what its handler is told."""
 
-    LOST = "lost"
+    LOST = CancelReason.LEASE_LOST
     """Its token is another worker's, or gone: nothing of it counts."""
-    DRAINED = "drained"
+    DRAINED = CancelReason.CANCELLED
     """Its run drains."""
-    OVERDUE = "overdue"
+    OVERDUE = CancelReason.TIMED_OUT
     SILENT = "silent"
     """It has not shown a sign of life for too long."""
-    GIVEN_BACK = "given back"
+    GIVEN_BACK = CancelReason.STOPPING
     """This worker stops."""
+
+
+class HeldAttempt:
+    """One attempt under way: ``Context.held_by``. ``report`` is called from any thread, all else on the loop.
+
+    ``started_at``, ``ends_at`` (never: infinite), ``beaten_at``: its last heartbeat; ``told_at``: when its handler was
+    asked to end. ``details``: of its last heartbeat, JSON that was not sent yet. ``last_report``: those of the attempt
+    before. ``has_report``: the run may have details of this attempt.
+    """
+
+    __slots__ = (
+        "beaten_at",
+        "cancel_scope",
+        "cancellation",
+        "details",
+        "ending",
+        "ends_at",
+        "has_report",
+        "is_announced",
+        "last_report",
+        "send",
+        "started_at",
+        "told_at",
+    )
+
+    def __init__(self, send: Callable[[], None], last_report: bytes | None) -> None:
+        self.cancellation = Cancellation()
+        self.last_report = last_report
+        self.has_report = last_report is not None
+        self.details = b""
+        self.send = send
+        self.started_at = self.beaten_at = time.monotonic()
+        self.ends_at = self.told_at = math.inf
+        self.is_announced = False
+        self.ending: Ending | None = None
+        self.cancel_scope: CancelScope | None = None
+
+    def report(self, details: bytes) -> None:
+        """Take a heartbeat. Its details travel with the next renewal, within about a second; null is none."""
+        self.beaten_at = time.monotonic()
+        if details != b"null":
+            self.has_report = True
+            self.details = details
+            self.send()
+
+    def end(self, ending: Ending) -> None:
+        """Cancel it. The first reason counts, but that a lost one is lost."""
+        if self.ending is None or ending is Ending.LOST:
+            self.ending = ending
+        reason = CancelReason.TIMED_OUT if ending is Ending.SILENT else CancelReason(ending.value)
+        self.cancellation.set(reason)
+        if self.cancel_scope is not None:
+            self.cancel_scope.cancel()
+
+    def tell(self, reason: CancelReason) -> None:
+        """Ask its handler to end by itself."""
+        if not self.cancellation.is_set():
+            self.told_at = time.monotonic()
+            self.cancellation.set(reason)
 
 
 class Attempts:
     """The attempts of one lane. Touched by the loop alone, but for ``find``, which may be called from any thread."""
 
-    def __init__(self, *, cancel_grace_s: float) -> None:
+    def __init__(self, *, cancel_grace_s: float, send: Callable[[], None]) -> None:
         self._cancel_grace_s = cancel_grace_s
+        self._send = send
         self._running: dict[tuple[str, str], Work] = {}
+        self._is_stopping = self._gives_back = False
 
-    def __len__(self) -> int:
-        return len(self._running)
-
-    def begin(self, work: Work) -> None:
-        """Note an attempt, and when its time is up."""
-        work.started_at = time.monotonic()
-        node = work.node
-        if node.timeout_ms is not None:
-            work.ends_at = (work.received_at or work.started_at) + node.timeout_ms / 1000
-        if node.heartbeat_timeout_ms is not None:
-            work.beaten_at = work.started_at
+    def begin(self, work: Work) -> HeldAttempt:
+        """Note an attempt, and when its time is up. In a worker that stops it is told so, or ends at once."""
+        held = work.held = HeldAttempt(self._send, work.last_report)
+        if work.node.timeout_ms is not None:
+            held.ends_at = (work.received_at or held.started_at) + work.node.timeout_ms / 1000
         self._running[work.run_id, work.key] = work
+        if self._gives_back:
+            held.end(Ending.GIVEN_BACK)
+        elif self._is_stopping:
+            held.tell(CancelReason.STOPPING)
+        return held
 
     def finish(self, work: Work) -> None:
         self._running.pop((work.run_id, work.key), None)
 
     def find(self, run_id: str, key: str, fence: str) -> Work | None:
-        """Return the attempt at a token, if it is this token and not a later one of its place."""
+        """Return the work at a token, if it is this token and not a later one of its place."""
         work = self._running.get((run_id, key))
         return work if work is not None and work.fence == fence else None
 
-    def end(self, work: Work, ending: Ending) -> None:
-        """Cancel an attempt. The first reason counts, but that a lost one is lost."""
-        if work.ending is None or ending is Ending.LOST:
-            work.ending = ending
-        if work.cancel_scope is not None:
-            work.cancel_scope.cancel()
-
-    def tell_to_end(self, work: Work) -> None:
-        """Ask a handler to end by itself: it is cancelled after the grace time."""
-        if not work.is_told:
-            work.is_told = True
-            work.told_at = time.monotonic()
+    def tell_stopping(self) -> None:
+        """Say to all handlers that this worker stops: who can end early is given to another."""
+        self._is_stopping = True
+        for _, held in self._held():
+            held.tell(CancelReason.STOPPING)
 
     def give_back(self) -> None:
-        """End all: this worker stops."""
-        for work in list(self._running.values()):
-            self.end(work, Ending.GIVEN_BACK)
+        """End all, also those that begin from now on."""
+        self._gives_back = True
+        for _, held in self._held():
+            held.end(Ending.GIVEN_BACK)
 
     def tend(self) -> Iterator[Work]:
         """End what is overdue by now; return what runs for so long that the log shall know."""
         now = time.monotonic()
-        for work in list(self._running.values()):
-            if work.is_told and now > work.told_at + self._cancel_grace_s:
-                self.end(work, Ending.DRAINED)
+        for work, held in self._held():
+            is_drained = held.cancellation.reason is CancelReason.CANCELLED
+            if is_drained and now > held.told_at + self._cancel_grace_s:
+                held.end(Ending.DRAINED)
+            if now > held.ends_at:
+                held.end(Ending.OVERDUE)
             silent_ms = work.node.heartbeat_timeout_ms
-            if silent_ms is not None and now > work.beaten_at + silent_ms / 1000:
-                self.end(work, Ending.SILENT)
-            if not work.is_announced and work.started_at < now - STARTED_AFTER_S:
-                work.is_announced = True
+            if silent_ms is not None and now > held.beaten_at + silent_ms / 1000:
+                held.end(Ending.SILENT)
+            if not held.is_announced and held.started_at < now - STARTED_AFTER_S:
+                held.is_announced = True
                 yield work
+
+    def _held(self) -> list[tuple[Work, HeldAttempt]]:
+        return [(work, work.held) for work in self._running.values() if work.held is not None]

@@ -16,6 +16,7 @@ from anyio.abc import TaskGroup, TaskStatus
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from ..sdk.cancellation import CancelReason
 from ..sdk.fault_points import reach
 from ..sdk.keys import Keys, PartitionKeys
 from ..sdk.marking import RunPhase, TokenKind
@@ -23,10 +24,10 @@ from ..sdk.payloads import INLINE_BYTES_MAX, PayloadMissing, PayloadTooLarge, is
 from ..sdk.plan import READS_MAX, Plan, value_field
 from ..sdk.retry_after import RETRY_AFTER_MS_MAX
 from ..sdk.scopes import parse_token_key
-from ..sdk.scripts import Word, look_at_runs
+from ..sdk.scripts import Word, halt_runs, look_at_runs
 from ..sdk.step_context import StepError
 from ..sdk.steps import Steps
-from .attempts import STARTED_AFTER_S, Attempts, Ending
+from .attempts import STARTED_AFTER_S, Attempts, Ending, HeldAttempt
 from .gates import before_node
 from .leases import Lease
 from .nodes import AWAITED, INLINE
@@ -59,6 +60,7 @@ class Executor:
         steps: Steps,
         retry_after_ms_max: int = RETRY_AFTER_MS_MAX,
         terms: Terms | None = None,
+        send_reports: Callable[[], None] = lambda: None,
     ) -> None:
         self._redis = redis
         self._keys = keys
@@ -69,7 +71,7 @@ class Executor:
         self._retry_after_ms_max = retry_after_ms_max
         self._settler = Settler(consumer)
         self._terms = terms or Terms()
-        self._attempts = Attempts(cancel_grace_s=self._terms.cancel_grace_ms / 1000)
+        self._attempts = Attempts(cancel_grace_s=self._terms.cancel_grace_ms / 1000, send=send_reports)
         self._awaiting: dict[str, list[tuple[list[bytes], int]]] = {}
         self._stopped = anyio.Event()
         self._group: TaskGroup | None = None
@@ -101,23 +103,31 @@ class Executor:
         work = self._attempts.find(run_id, key, fence)
         timeout_ms = work.node.timeout_ms if work is not None else None
         due_ms = work.now_ms + timeout_ms if work is not None and timeout_ms is not None else 0
-        details = work.details if work is not None else b""
+        details = work.held.details if work is not None and work.held is not None else b""
         return Lease(run_id, key, fence, int(token[0]), token[1].decode(), due_ms, details)
 
     def hear(self, lease: Lease, verdict: str) -> None:
         """Do what a renewal says (lua/renew_leases.lua). Where no attempt is under way, the transition will tell."""
         work = self._attempts.find(lease.run_id, lease.key, lease.fence)
-        if work is None:
+        if work is None or work.held is None:
             return
-        if verdict in "AD" and work.details == lease.details:
-            work.details = b""
+        if verdict in "AD" and work.held.details is lease.details:
+            work.held.details = b""
         if verdict == "D":
-            self._attempts.tell_to_end(work)
+            work.held.tell(CancelReason.CANCELLED)
         elif verdict == "O":
-            self._attempts.end(work, Ending.OVERDUE)
+            work.held.end(Ending.OVERDUE)
         elif verdict in "SE":
             log.warning("lease_lost", run_id=work.run_id, token=work.key, verdict=verdict)
-            self._attempts.end(work, Ending.LOST)
+            work.held.end(Ending.LOST)
+
+    def tell_stopping(self) -> None:
+        """Say to handlers that this worker stops."""
+        self._attempts.tell_stopping()
+
+    def give_back(self) -> None:
+        """Give back what is not finished."""
+        self._attempts.give_back()
 
     def receive(self, token: list[bytes], now_ms: int) -> None:
         """Run an inline token now; start a task for any other."""
@@ -138,10 +148,38 @@ class Executor:
         if node.timeout_ms is not None:
             work.received_at = time.monotonic()
         wide = len(node.reads) > READS_MAX
-        if wide or any(value is not None and is_reference(value) for value in work.values):
+        is_again = (work.deliveries or work.attempt > 1) and node.type in AWAITED
+        if wide or is_again or any(value is not None and is_reference(value) for value in work.values):
             self._spawn(self._fetch_then_start, work, wide)
         else:
             self._start(work)
+
+    def give_up(self, token: list[bytes], now_ms: int) -> bool:
+        """Return whether a token that nobody could read, as often as it may be tried, ends here.
+
+        Its node fails, where run and node can be told; else the run is halted, and the token stays where it is.
+        """
+        fence, _, deliveries, *_ = (*token[6].split(b"|"), b"", b"")
+        if not deliveries.isdigit() or int(deliveries) < self._terms.deliveries_max:
+            return False
+        plan = self._plans.known(token[5].decode())
+        try:
+            number, scope = parse_token_key(token[3].decode())
+            if plan is None or not 0 <= number < len(plan.ir.nodes) or len(scope) != len(plan.ir.nodes[number].levels):
+                raise ValueError("it names no node of its workflow")
+            record = b"|".join((fence, b"q", deliveries, token[1], b"n", b"", b"1", b"", b"", b""))
+            work = read_token([*token[:6], record], plan)
+            work.now_ms = now_ms
+            self._finish(self._settler.settle(work, self._poisoned(work)))
+        except Exception as error:
+            log.exception("run_to_be_halted", run_id=token[2], token=token[3], error=str(error))
+            self._spawn(self._halt, token[2].decode())
+            return False
+        return True
+
+    async def _halt(self, run_id: str) -> None:
+        verdict = await self._retry(lambda: halt_runs(self._redis, self._partition, [run_id]))
+        log.error("run_halted", run_id=run_id, verdict=verdict)
 
     def _await_plan(self, token: list[bytes], now_ms: int) -> None:
         """Load an IR once for all tokens that wait for it."""
@@ -173,8 +211,7 @@ class Executor:
                 return
             run = INLINE.get(work.node.type)
             if run is None:
-                self._attempts.begin(work)
-                self._spawn(self._run_awaited, work)
+                self._spawn(self._run_awaited, work, self._attempts.begin(work))
                 return
             outcome = run(work)
         except StepError as error:
@@ -189,16 +226,13 @@ class Executor:
         else:
             self._finish(self._settler.settle(work, outcome))
 
-    async def _run_awaited(self, work: Work) -> None:
+    async def _run_awaited(self, work: Work, held: HeldAttempt) -> None:
         """Run one attempt to its end, by itself or by what ends it. ``outcome`` stays None where it was ended."""
         outcome: Outcome | None = None
         try:
             reach("before_handler")
-            with anyio.CancelScope(deadline=work.ends_at) as scope:
-                work.cancel_scope = scope
+            with anyio.CancelScope() as held.cancel_scope:
                 outcome = await self._call(work)
-            if scope.cancelled_caught and work.ending is None:
-                work.ending = Ending.OVERDUE
         except anyio.get_cancelled_exc_class() as error:
             if anyio.current_effective_deadline() == -math.inf:
                 raise
@@ -206,9 +240,12 @@ class Executor:
         except (Exception, SystemExit, GeneratorExit) as error:  # noqa: BLE001 - user code raises anything, also sys.exit()
             outcome = self._failure(work, error)
         self._attempts.finish(work)
-        ms = int((time.monotonic() - work.started_at) * 1000)
-        if work.ending is not None:
-            outcome = self._ended(work, work.ending, outcome)
+        now = time.monotonic()
+        ms = int((now - held.started_at) * 1000)
+        if now > held.ends_at:
+            held.end(Ending.OVERDUE)
+        if held.ending is not None or held.cancellation.reason is not None:
+            outcome = self._ended(work, held, outcome)
         if outcome is None:
             return
         if isinstance(outcome, Succeeded) and len(outcome.output) > INLINE_BYTES_MAX:
@@ -227,33 +264,30 @@ class Executor:
             log.warning("handler_unknown", handler=work.node.config.get("handler"), run_id=work.run_id)
         return outcome
 
-    def _ended(self, work: Work, ending: Ending, outcome: Outcome | None) -> Outcome | None:
-        """Return what becomes of an attempt that was ended from outside, or None where all is done.
+    def _ended(self, work: Work, held: HeldAttempt, outcome: Outcome | None) -> Outcome | None:
+        """Return what becomes of an attempt that was ended from outside or told to end, None where all is done.
 
-        outcome: what it came to all the same. After its time it is void; a handler that ends well while its worker
-        stops or its run drains has ended well.
+        outcome: what it came to all the same. After its time it is void. A handler that ends well while its worker
+        stops or its run drains has ended well; one that fails then has done as it was told.
         """
-        node = work.node
-        match ending:
-            case Ending.LOST:
-                self._drop(work.stream, work.entry)
-                return None
-            case Ending.OVERDUE:
-                late = StepError("TIMEOUT", f"the attempt took longer than {node.timeout_ms} ms")
-                return self._failure(work, late)
-            case Ending.SILENT:
-                silent = StepError("HEARTBEAT_TIMEOUT", f"no heartbeat for {node.heartbeat_timeout_ms} ms")
-                return self._failure(work, silent)
-            case Ending.DRAINED | Ending.GIVEN_BACK if isinstance(outcome, Succeeded):
-                return outcome
-            case Ending.GIVEN_BACK:
-                return GivenBack(0)
-            case Ending.DRAINED:
-                work.phase = RunPhase.DRAINING
-                transition = self._settler.settle_engine_token(work)
-                assert transition is not None
-                self._finish(transition)
-                return None
+        node, ending = work.node, held.ending
+        if ending is Ending.LOST:
+            self._drop(work.stream, work.entry)
+            return None
+        if ending is Ending.OVERDUE:
+            return self._failure(work, StepError("TIMEOUT", f"the attempt took longer than {node.timeout_ms} ms"))
+        if ending is Ending.SILENT:
+            text = f"no heartbeat for {node.heartbeat_timeout_ms} ms"
+            return self._failure(work, StepError("HEARTBEAT_TIMEOUT", text))
+        if outcome is not None and not isinstance(outcome, Failed):
+            return outcome
+        if held.cancellation.reason is CancelReason.STOPPING:
+            return GivenBack(0)
+        work.phase = RunPhase.DRAINING
+        transition = self._settler.settle_engine_token(work)
+        assert transition is not None
+        self._finish(transition)
+        return None
 
     async def _store_then_finish(self, work: Work, outcome: Succeeded, ms: int) -> None:
         """A payload is stored before the script that refers to it."""
@@ -273,6 +307,8 @@ class Executor:
                 if work.has_value:
                     fields.append(value_field(work.number, work.scope))
                 work.values = await self._retry(lambda: self._read_fields(work.run_id, fields))
+            if work.deliveries or work.attempt > 1:
+                (work.last_report,) = await self._retry(lambda: self._read_fields(work.run_id, [f"d{work.key}"]))
             work.values = [await self._resolve(value) for value in work.values]
         except PayloadMissing as error:
             missing = StepError("PAYLOAD_MISSING", str(error))

@@ -108,6 +108,14 @@ class Lane:
         self._stopping.set()
         self._wake.set()
 
+    def tell_stopping(self) -> None:
+        """Say to handlers that this worker stops."""
+        self._executor.tell_stopping()
+
+    def give_back(self) -> None:
+        """Give back what is not finished: others take it at once."""
+        self._executor.give_back()
+
     def _finish(self, transition: Transition) -> None:
         """A token is settled: its slot is free, its transition goes with the next call."""
         self._finished.append(transition)
@@ -189,7 +197,8 @@ class Lane:
             self._executor.receive(token, now_ms)
         except Exception as error:
             log.exception("token_unreadable", run_id=token[2], token=token[3], error=str(error))
-            self._drop(*place)
+            if not self._executor.give_up(token, now_ms):
+                self._drop(*place)
 
     async def _find_given(self) -> None:
         """Open the entries that a broken read was given: pending for this worker, and not in its hands.

@@ -110,7 +110,7 @@ class Settler:
         return Transition([work.run_id, work.key, work.fence, 0, "", 1, blob, 1, "n"], 3)
 
     def give_back(self, work: Work, outcome: GivenBack) -> Transition:
-        return _transition(work, [], ["r", str(outcome.delay_ms)])
+        return _transition(work, [], ["r", str(outcome.delay_ms), *_reported(work)])
 
     def _event(
         self,
@@ -208,7 +208,14 @@ class Settler:
         facts = self._event(work, "step.retried", attempt=work.attempt, worker=self._worker, ms=ms, error=outcome.error)
         ready = self._parked_ready(work, attempt=work.attempt + 1)
         budget = work.plan.ir.retry_budget
-        words: list[Word] = ["y", "" if budget is None else budget, f"+{decision.delay_ms}", ready, *_spent(work)]
+        words: list[Word] = [
+            "y",
+            "" if budget is None else budget,
+            f"+{decision.delay_ms}",
+            ready,
+            *_spent(work),
+            *_reported(work),
+        ]
         return _transition(work, [*self._before(work), (facts, None)], words)._replace(otherwise=final)
 
     def _failed_for_good(self, work: Work, error: ErrorInfo, ms: int) -> Transition:
@@ -285,7 +292,7 @@ class Settler:
         words, following = self._effects(work, decision, position)
         if following >= 0:
             words = [*words, "c", cursor_ready(following, decision)]
-        if work.node.mutex or work.extra:
+        if work.node.mutex or work.extra or work.has_report:
             keep = [*keep, *_freed(work)]
         return _transition(work, [*self._before(work), (facts, payload)], [*keep, *words] if keep else words)
 
@@ -331,11 +338,17 @@ def _spent(work: Work) -> list[Word]:
     return ["-", value_field(work.number, work.scope)]
 
 
+def _reported(work: Work) -> list[Word]:
+    """The details of the last heartbeat, where they were not sent yet: the next attempt is given them."""
+    return ["o", f"d{work.key}", work.held.details] if work.held is not None and work.held.details else []
+
+
 def _freed(work: Work) -> list[Word]:
-    """What a token that goes leaves behind: its value, and its slot to the next."""
+    """What a token that goes leaves behind: its value, its slot to the next, and details of heartbeats."""
     if work.number < 0:
         return []
-    return [*_spent(work), *(("u", work.node.mutex) if work.node.mutex else ())]
+    words: list[Word] = [*_spent(work), *(("u", work.node.mutex) if work.node.mutex else ())]
+    return [*words, "-", f"d{work.key}"] if work.has_report else words
 
 
 def _transition(work: Work, events: list[tuple[bytes, bytes | None]], words: Sequence[Word]) -> Transition:

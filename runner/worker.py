@@ -21,7 +21,7 @@ from ..sdk.clock import read_clock
 from ..sdk.connections import connect_alone, connect_redis
 from ..sdk.keys import Keys
 from ..sdk.retry_after import RETRY_AFTER_MS_MAX
-from ..sdk.scripts import OUTBOX_HARD_MAX, OUTBOX_SOFT_MAX, QUEUE_GROUP
+from ..sdk.scripts import OUTBOX_HARD_MAX, OUTBOX_SOFT_MAX, Closed, forget_consumers
 from ..sdk.steps import Steps
 from .execution import Executor
 from .lane import Lane
@@ -75,10 +75,13 @@ class Worker:
         self._alone: list[Redis] = []
         self._renewer = Renewer(redis_url, self._terms.lease_ms, self._lanes)
         self._scope = anyio.CancelScope()
-        self._is_stopping = False
+        self._stopping = anyio.Event()
 
     async def run(self) -> None:
-        """Work until ``stop``; then leave nothing behind: neither an entry nor a consumer."""
+        """Work until ``stop``; then leave nothing behind: neither an entry nor a consumer.
+
+        What is not finished within the grace time is given back.
+        """
         plans = Plans(self._redis, self._keys)
         anyio.to_thread.current_default_thread_limiter().total_tokens = self._concurrency + THREADS_EXTRA
         for number in self._partitions:
@@ -86,13 +89,14 @@ class Worker:
                 self._lanes.append(
                     self._make_lane(number, self.name if pair == 0 else f"{self.name}.{pair}", slots, plans)
                 )
-        if self._is_stopping:
+        if self._stopping.is_set():
             self.stop()
         self._renewer.start(asyncio.get_running_loop())
         try:
             with self._scope:
                 async with anyio.create_task_group() as group:
                     group.start_soon(self._heartbeat)
+                    group.start_soon(self._give_back_in_time)
                     async with anyio.create_task_group() as lanes:
                         for lane in self._lanes:
                             lanes.start_soon(lane.run)
@@ -117,6 +121,7 @@ class Worker:
             steps=self._steps,
             retry_after_ms_max=self._retry_after_ms_max,
             terms=self._terms,
+            send_reports=self._renewer.send_details,
         )
         return Lane(
             redis=self._redis,
@@ -134,9 +139,17 @@ class Worker:
     def stop(self) -> None:
         """Take no more; finish what is held."""
         log.info("worker_stopping", worker=self.name)
-        self._is_stopping = True
+        self._stopping.set()
         for lane in self._lanes:
             lane.stop()
+            lane.tell_stopping()
+
+    async def _give_back_in_time(self) -> None:
+        await self._stopping.wait()
+        await anyio.sleep(self._terms.stop_grace_ms / 1000)
+        log.warning("grace_over", worker=self.name, grace_ms=self._terms.stop_grace_ms)
+        for lane in self._lanes:
+            lane.give_back()
 
     def kill(self) -> None:
         """Stop at once. What is held is taken over by others when its lease has passed."""
@@ -189,14 +202,9 @@ class Worker:
         """Drop the lanes' consumers from the groups, where nothing of theirs is pending, and their keys."""
         try:
             for lane in self._lanes:
-                is_free = True
-                for stream in lane.streams:
-                    if await self._redis.xpending_range(stream, QUEUE_GROUP, "-", "+", 1, consumername=lane.consumer):
-                        is_free = False
-                    else:
-                        await self._redis.xgroup_delconsumer(stream, QUEUE_GROUP, lane.consumer)
-                if is_free:
+                verdict = await forget_consumers(self._redis, lane.keys, lane.streams, [lane.consumer])
+                if verdict == "A":
                     await self._redis.delete(lane.keys.worker(lane.consumer))
                     await self._redis.zrem(lane.keys.workers, lane.consumer)
-        except (RedisError, OSError) as error:
+        except (RedisError, OSError, Closed) as error:
             log.warning("worker_left_uncleanly", error=str(error))

@@ -38,6 +38,7 @@ def step_waiting(ir: Ir, marking: Marking, at: At, token: Token, event: Recorded
     """A node parks its own token, for a time, signals or a mutex."""
     facts, node = event.facts, ir.nodes[at[0]]
     marking.values.pop(at, None)
+    token.deliveries = 0
     if facts.reason == "mutex":
         return waiting.ask_mutex(marking, at, node.mutex)
     codes: list[str] = []
@@ -99,7 +100,7 @@ def compensation_started(ir: Ir, marking: Marking, at: At) -> None:
         raise Corrupt(f"it is not the turn of {token_key(*at)} to be undone")
     marking.completed.pop()
     marking.put(ir.nodes[at[0]].compensate, at[1], Token())
-    closing.place = Place.HELD
+    closing.place, closing.deliveries = Place.HELD, 0
 
 
 def run_compensated(marking: Marking) -> None:

@@ -80,8 +80,8 @@ class Token:
     ``s<k>`` the k-th of the names that it waited for, EXPIRED, OVERDUE, FORCED).
 
     ``due``: ms since the epoch while a timer is set for it, else 0. ``waits``: names of signals, or of one mutex.
-    ``deliveries``: how often it was taken over from a silent worker; giving it back begins anew without an
-    event, so it counts for no comparison. ``escalates``: ms since the epoch, 0 never; the run's hash does not say it.
+    ``deliveries``: how often it was taken over from a silent worker since it was put out or parked. ``escalates``: ms
+    since the epoch, 0 never; the run's hash does not say it.
     """
 
     kind: TokenKind = TokenKind.NORMAL
@@ -91,7 +91,7 @@ class Token:
     place: Place = Place.FLOOR
     due: int = 0
     waits: tuple[str, ...] = ()
-    deliveries: int = field(default=0, compare=False)
+    deliveries: int = 0
     escalates: int = field(default=0, compare=False)
 
 

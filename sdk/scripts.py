@@ -278,6 +278,18 @@ async def claim_tokens(
     return Claims(int(answer[1]), int(answer[2]), int(answer[3]), answer[4])
 
 
+async def forget_consumers(
+    redis: Connection, keys: PartitionKeys, streams: Sequence[str], consumers: Sequence[str]
+) -> str:
+    """Take consumers out of the groups where nothing of theirs is pending; return a letter per consumer.
+
+    See lua/forget_consumers.lua. Raises Closed.
+    """
+    answer = await run_script(redis, load_script("forget_consumers"), [keys.meta, *streams], consumers)
+    check_word(answer[0])
+    return str(answer[1], "ascii")
+
+
 async def expire_runs(redis: Connection, keys: PartitionKeys, ttl_s: int, run_ids: Sequence[str]) -> None:
     """Give the keys of recorded runs a time-to-live, and say so. ``run_ids``: at most 500. Idempotent."""
     await run_script(redis, load_script("expire_runs"), [keys.meta], [ttl_s, *run_ids])

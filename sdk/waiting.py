@@ -116,7 +116,7 @@ def force(marking: Marking, at: At, value: bytes) -> list[str]:
     if token is None or token.kind is not TokenKind.NORMAL:
         return ["N"]
     marking.forget_wait(at, token)
-    token.extra = FORCED
+    token.extra, token.deliveries = FORCED, 0
     marking.values[at] = value
     return [f"J{at[0]}:{scope_key(at[1])}"]
 
@@ -126,7 +126,7 @@ def overdue(marking: Marking, at: At) -> None:
     token = marking.tokens.get(at)
     if token is None or token.kind is not TokenKind.NORMAL or token.place is not Place.FLOOR:
         raise Corrupt(f"token {token_key(*at)} is in no queue")
-    token.extra = with_word(lasting(token.extra), OVERDUE)
+    token.extra, token.deliveries = with_word(lasting(token.extra), OVERDUE), 0
 
 
 def pause(marking: Marking) -> list[str]:

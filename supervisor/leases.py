@@ -13,12 +13,24 @@ from redis.exceptions import RedisError
 
 from ..sdk.fault_points import reach
 from ..sdk.keys import PartitionKeys
-from ..sdk.scripts import OUTBOX_HARD_MAX, BackPressure, Claims, Closed, Word, claim_tokens
+from ..sdk.scripts import (
+    OUTBOX_HARD_MAX,
+    QUEUE_GROUP,
+    BackPressure,
+    Claims,
+    Closed,
+    Word,
+    claim_tokens,
+    forget_consumers,
+)
 
 BATCH = 200
 LOOK_S = 0.25
 """Together with the lease the time until a takeover."""
 FAILED_S = 0.5
+FORGET_EVERY_S = 60.0
+FORGET_AFTER_S = 600.0
+"""A consumer that has not even tried to read for so long, and has nothing pending, is taken out of its groups."""
 log = structlog.get_logger()
 
 
@@ -33,20 +45,26 @@ class Leases:
         lease_ms: int,
         outbox_hard_max: int = OUTBOX_HARD_MAX,
         batch: int = BATCH,
+        forget_after_s: float = FORGET_AFTER_S,
     ) -> None:
         self._redis = redis
         self._partition = partition
         self._lease_ms = lease_ms
         self._outbox_hard_max = outbox_hard_max
         self._batch = batch
+        self._forget_after_ms = max(forget_after_s * 1000, 2 * lease_ms)
         self.claimed = 0
 
     async def run(self) -> None:
         """Look until cancelled."""
+        forgets_at = 0.0
         while True:
             pause = LOOK_S
             try:
                 await self.look()
+                if anyio.current_time() >= forgets_at:
+                    forgets_at = anyio.current_time() + FORGET_EVERY_S
+                    await self.forget()
             except (Closed, BackPressure):
                 pause = FAILED_S
             except (RedisError, OSError) as error:
@@ -74,6 +92,25 @@ class Leases:
             start = found.following
             if not start:
                 return total
+
+    async def forget(self) -> int:
+        """Take out consumers of workers that are gone for long; return how many. Raises Closed."""
+        names = sorted(name.decode() for name in await self._redis.smembers(self._partition.queues))
+        streams = [self._partition.queue(name) for name in names]
+        silent: set[str] = set()
+        heard: set[str] = set()
+        for stream in streams:
+            if not await self._redis.exists(stream):
+                continue
+            for consumer in await self._redis.xinfo_consumers(stream, QUEUE_GROUP):
+                is_silent = consumer["idle"] > self._forget_after_ms
+                (silent if is_silent else heard).add(consumer["name"].decode())
+        gone = sorted(silent - heard)
+        for first in range(0, len(gone), self._batch):
+            batch = gone[first : first + self._batch]
+            verdicts = await forget_consumers(self._redis, self._partition, streams, batch)
+            log.info("consumers_forgotten", count=verdicts.count("A"), partition=self._partition.base)
+        return len(gone)
 
     def _tell(self, found: Claims) -> None:
         if found.claimed:

@@ -29,7 +29,7 @@ local function flush()
       id = redis.call('XADD', e[5], '*', 't', e[1].id .. '|' .. token .. '|' .. e[3], 'r', reads)
     end
     -- An entry of a token that was queued again since, in this very call, is a stale one.
-    if e[1].val['t' .. token] == e[6] then e[1].val['t' .. token] = e[3] .. '|q|0|' .. id .. '|' .. ready end
+    if e[1].val['t' .. token] == e[6] then e[1].val['t' .. token] = e[3] .. '|q|' .. e[8] .. '|' .. id .. '|' .. ready end
   end
   for i = 1, #run_order do
     local run = run_order[i]

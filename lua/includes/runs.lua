@@ -88,16 +88,18 @@ local function read_ready(ready)
   return found
 end
 
-local function enqueue(run, token, fence, ready)
+-- deliveries: how often the token was taken over until now, where that is still to be counted.
+local function enqueue(run, token, fence, ready, deliveries)
   local parts = READIES[ready] or read_ready(ready)
-  local record = fence .. '|q|0||' .. ready
+  deliveries = deliveries or '0'
+  local record = fence .. '|q|' .. deliveries .. '||' .. ready
   set_field(run, 't' .. token, record)
-  emissions[#emissions + 1] = { run, token, fence, ready, parts[1], record, parts[3] }
+  emissions[#emissions + 1] = { run, token, fence, ready, parts[1], record, parts[3], deliveries }
   if parts[2] ~= '' then set_timer(run, due_at('+' .. parts[2]), '!queue/' .. token, fence) end
 end
 
-local function park(run, token, fence, ready, due, place)
-  set_field(run, 't' .. token, fence .. '|' .. place .. '|0|' .. due .. '|' .. ready)
+local function park(run, token, fence, ready, due, place, deliveries)
+  set_field(run, 't' .. token, fence .. '|' .. place .. '|' .. (deliveries or '0') .. '|' .. due .. '|' .. ready)
   if due ~= '' then set_timer(run, due, token, fence) end
 end
 

@@ -13,6 +13,10 @@ local function ready_of(record)
   return string.match(record, '^[^|]*|[^|]*|[^|]*|[^|]*|(.*)$')
 end
 
+local function deliveries_of(record)
+  return string.match(record, '^[^|]*|[^|]*|(%d+)')
+end
+
 local function place_of(token)
   local node, scope = string.match(token, '^(%-?%d+):?(.*)$')
   return node .. ':' .. scope

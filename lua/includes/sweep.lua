@@ -31,7 +31,9 @@ local function wake(run, cursor)
     local record = run.val[fields[i]]
     if record == nil then record = fields[i + 1] end
     local fence = record and string.match(record, '^(%d+)|p|')
-    if fence then enqueue(run, string.sub(fields[i], 2), raise(fence), ready_of(record)) end
+    if fence then
+      enqueue(run, string.sub(fields[i], 2), raise(fence), ready_of(record), deliveries_of(record))
+    end
   end
   return page[1]
 end

@@ -129,7 +129,8 @@ function OPERATIONS.c(run, _, token, fence, _, i)
 end
 
 function OPERATIONS.r(run, _, token, fence, record, i)
-  park(run, token, raise(fence), ready_of(record), text(NOW + tonumber(ARGV[i + 1])), 'g')
+  park(run, token, raise(fence), ready_of(record), text(NOW + tonumber(ARGV[i + 1])), 'g',
+    deliveries_of(record))
   return true
 end
 
@@ -140,7 +141,7 @@ function OPERATIONS.s(run, codes, token, fence, record)
     codes[#codes + 1] = 'S'
     return false
   end
-  enqueue(run, token, raise(fence), 'w|system:high|1|' .. following .. '||')
+  enqueue(run, token, raise(fence), 'w|system:high|1|' .. following .. '||', deliveries_of(record))
   return true
 end
 
@@ -151,7 +152,7 @@ function OPERATIONS.j(run, codes, token, fence, record)
     codes[#codes + 1] = 'U'
     return false
   end
-  enqueue(run, token, raise(fence), 'u|system:high|1|' .. following .. '||')
+  enqueue(run, token, raise(fence), 'u|system:high|1|' .. following .. '||', deliveries_of(record))
   return true
 end
 

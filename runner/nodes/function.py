@@ -57,5 +57,8 @@ async def _call(work: Work, step: Step, worker: str, given: Any) -> Any:
 def _context(work: Work, worker: str) -> Context:
     scope = scope_text(work.plan.ir, work.number, work.scope)
     key = f"{work.run_id}/{work.node.id}" + (f"/{scope}" if scope else "")
+    assert work.held is not None
     tries = 1 if work.node.retry is None else work.node.retry.max_attempts
-    return Context(work.run_id, work.plan.ir.workflow, work.node.id, scope, work.attempt, key, worker, tries, work.key)
+    return Context(
+        work.run_id, work.plan.ir.workflow, work.node.id, scope, work.attempt, key, worker, tries, work.key, work.held
+    )

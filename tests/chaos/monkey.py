@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import anyio
 
-from chaos.features import HAS_RECOVERY, HAS_TAKEOVER
+from chaos.features import HAS_RECOVERY
 from chaos.processes import Process
 from chaos.proxy import Proxy
 from chaos.shapes import draw_orders
@@ -244,9 +244,10 @@ def tricks() -> dict[str, Trick]:
         restart_redis,
         kill_postgres,
         restart_postgres,
+        kill_worker,
+        freeze_worker,
+        cut_worker,
     ]
-    if HAS_TAKEOVER:
-        known += [kill_worker, freeze_worker, cut_worker]
     if HAS_RECOVERY:
         known += [kill_redis, empty_redis, set_redis_back]
     return {trick.__name__: trick for trick in known}

@@ -10,9 +10,12 @@ CHUNK = 65_536
 
 
 class Proxy:
-    """Listens on a loopback port of its own and passes on to ``target``. Made by ``open_proxy``."""
+    """Listens on a loopback port of its own and passes on to ``target``, a port or the path of a socket.
 
-    def __init__(self, target: int) -> None:
+    Made by ``open_proxy``.
+    """
+
+    def __init__(self, target: int | str) -> None:
         self._target = target
         self._links: set[_Link] = set()
         self._is_cut = False
@@ -77,7 +80,10 @@ class Proxy:
             writer.transport.abort()
             return
         try:
-            there, back = await asyncio.open_connection("127.0.0.1", self._target)
+            if isinstance(self._target, str):
+                there, back = await asyncio.open_unix_connection(self._target)
+            else:
+                there, back = await asyncio.open_connection("127.0.0.1", self._target)
         except OSError:
             writer.transport.abort()
             return
@@ -142,8 +148,8 @@ class _Link:
 
 
 @asynccontextmanager
-async def open_proxy(target: int) -> AsyncGenerator[Proxy]:
-    """A proxy to a port of this machine, in the event loop of the caller."""
+async def open_proxy(target: int | str) -> AsyncGenerator[Proxy]:
+    """A proxy to a port or socket of this machine, in the event loop of the caller."""
     proxy = Proxy(target)
     server = await asyncio.start_server(proxy.accept, "127.0.0.1", 0)
     proxy.port = int(server.sockets[0].getsockname()[1])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from chaos.features import TAKEOVER
 from chaos.journal import count_executions
 from chaos.shapes import document, draw_orders, order, step
 from chaos.site import LEASE_MS, Site
@@ -18,7 +17,6 @@ FROZEN_S = 1.7 * LEASE_MS / 1000
 """Longer than a lease and the supervisor's look for those that have run out."""
 
 
-@TAKEOVER
 @pytest.mark.parametrize(
     "point",
     ["before_handler:3", "after_handler:3", "before_advance:8", "after_advance:8"],
@@ -35,7 +33,6 @@ async def test_a_worker_is_killed(site: Site, point: str) -> None:
     await site.check(excess=CONCURRENCY)
 
 
-@TAKEOVER
 async def test_a_worker_dies_in_its_handler(site: Site) -> None:
     """F02: the handler runs again elsewhere, with the same key, and its transition is made once."""
     await site.register(document("dying", step("a"), step("b", "a", handler="chaos.poison", input={"times": "1"})))
@@ -76,7 +73,6 @@ async def test_the_network_loses_answers(site: Site) -> None:
     await site.check()
 
 
-@TAKEOVER
 async def test_a_zombie_wakes_up(site: Site) -> None:
     """F07, F08: frozen for longer than its lease with work in hand; others do it; woken, it changes nothing."""
     site.supervisor()
@@ -94,7 +90,6 @@ async def test_a_zombie_wakes_up(site: Site) -> None:
     await site.check(excess=2 * CONCURRENCY)
 
 
-@TAKEOVER
 async def test_a_worker_loses_redis_for_longer_than_its_lease(site: Site) -> None:
     """F10: its handlers go on and come to an end; back again, it hears that they are no longer its own."""
     site.supervisor()
@@ -152,7 +147,6 @@ async def test_workers_are_replaced_under_load(site: Site) -> None:
     await site.check(excess=0)
 
 
-@TAKEOVER
 async def test_a_step_kills_whoever_touches_it(site: Site) -> None:
     """F13: after as many deliveries as are allowed its run fails, and others were not held up."""
     await site.register(document("deadly", step("a"), step("b", "a", handler="chaos.poison", input={"n": "1"})))

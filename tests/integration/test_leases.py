@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import Any
+from urllib.parse import urlsplit
 
 import anyio
 import pytest
 
+from chaos.proxy import open_proxy
+from courante.sdk.context import Context
 from courante.sdk.events import RecordedEvent
 from courante.sdk.live_marking import read_marking
 from courante.sdk.scripts import QUEUE_GROUP, open_partition
@@ -91,3 +95,151 @@ async def test_a_claimed_token_says_so_in_redis_and_in_the_log(stage: Stage) -> 
     assert live.tokens[0, ()].deliveries == 1
     assert await stage.redis.xlen(stream) == 0
     assert claims(await until(lambda: stage.events(run_id), lambda events: bool(claims(events)))) == [("a", 1)]
+
+
+async def test_a_busy_loop_keeps_its_lease(stage: Stage) -> None:
+    """F12: a handler that blocks the event loop for several leases keeps its token, and others that were held too."""
+    ran: list[str] = []
+
+    async def blocks(value: int) -> int:
+        ran.append("blocks")
+        until_s = time.monotonic() + 4 * LEASE_MS / 1000
+        while time.monotonic() < until_s:
+            pass
+        return value
+
+    async def waits(value: int) -> int:
+        ran.append("waits")
+        await anyio.sleep(0.01)
+        return value
+
+    stage.supervisor(lease_ms=LEASE_MS)
+    stage.worker({"blocks": blocks, "waits": waits}, lease_ms=LEASE_MS)
+    run_id = await stage.client.submit(await stage.register(step("a", "waits"), step("b", "blocks")), 7)
+    with anyio.CancelScope(shield=True):
+        assert (await stage.result(run_id)).status == "COMPLETED"
+    assert sorted(ran) == ["blocks", "waits"]
+    assert claims(await stage.events(run_id)) == []
+
+
+async def test_an_attempt_has_its_time(stage: Stage) -> None:
+    """F11: on the loop it is cancelled, in a thread abandoned; both are retried, and the last one fails the step."""
+    tries: list[str] = []
+    cancelled: list[str] = []
+    leave = threading.Event()
+
+    async def hangs(value: int, context: Context) -> int:
+        tries.append(f"loop {context.attempt}")
+        try:
+            await anyio.sleep_forever()
+        finally:
+            cancelled.append(str(context.cancelled.reason))
+        return value
+
+    def blocks(value: int, context: Context) -> int:
+        tries.append(f"thread {context.attempt}")
+        leave.wait(30)
+        return value
+
+    stage.supervisor()
+    stage.worker({"hangs": hangs, "blocks": blocks})
+    fields: dict[str, Any] = {"timeout": "200ms", "retry": {"max_attempts": 2, "base": "10ms"}}
+    workflow = await stage.register(
+        step("a", "hangs", **fields), step("b", "blocks", **fields), policy={"on_failure": "continue"}
+    )
+    result = await stage.run(workflow, 7)
+    leave.set()
+    assert result.status == "FAILED"
+    assert sorted(tries) == ["loop 1", "loop 2", "thread 1", "thread 2"]
+    assert cancelled == ["timed_out", "timed_out"]
+    failures = [event.facts for event in await stage.events(result.run_id) if event.facts.type == "step.failed"]
+    assert {(facts.node, facts.attempt, facts.error.type) for facts in failures if facts.error} == {
+        ("a", 2, "TIMEOUT"),
+        ("b", 2, "TIMEOUT"),
+    }
+
+
+async def test_a_handler_without_a_heartbeat_in_time_fails(stage: Stage) -> None:
+    """One that beats runs as long as it likes; one that stops doing so fails with HEARTBEAT_TIMEOUT."""
+
+    async def beats(value: int, context: Context) -> int:
+        for _ in range(20):
+            await anyio.sleep(0.04)
+            context.heartbeat()
+        return value
+
+    async def stops(value: int, context: Context) -> int:
+        context.heartbeat({"done": 1})
+        await anyio.sleep_forever()
+        return value
+
+    stage.supervisor()
+    stage.worker({"beats": beats, "stops": stops})
+    fields: dict[str, Any] = {"heartbeat_timeout": "300ms", "retry": {"max_attempts": 1}}
+    assert (await stage.run(await stage.register(step("a", "beats", **fields)), 7)).output == {"a": 7}
+    result = await stage.run(await stage.register(step("a", "stops", **fields), id="stops"), 7)
+    assert result.error is not None
+    assert result.error["type"] == "HEARTBEAT_TIMEOUT"
+
+
+async def test_details_of_heartbeats_are_for_the_next_attempt(stage: Stage) -> None:
+    """They survive a failure that comes right after them, and are gone when the step has ended."""
+    seen: list[object] = []
+
+    async def climbs(value: int, context: Context) -> int:
+        seen.append(context.last_heartbeat)
+        if context.attempt < 3:
+            context.heartbeat({"reached": context.attempt})
+            raise ConnectionError("fell")
+        await held.wait()
+        return value
+
+    held = anyio.Event()
+    stage.supervisor()
+    stage.worker({"climbs": climbs})
+    fields = {"retry": {"max_attempts": 3, "base": "10ms"}}
+    run_id = await stage.client.submit(await stage.register(step("a", "climbs", **fields)), 7)
+    key = stage.client.keys.partition(0).run(run_id)
+    await until(anyio.lowlevel.checkpoint, lambda _: len(seen) == 3)
+    assert seen == [None, {"reached": 1}, {"reached": 2}]
+    assert await stage.redis.hget(key, "d0") == b'{"reached":2}'
+    held.set()
+    assert (await stage.result(run_id)).output == {"a": 7}
+    assert not await stage.redis.hexists(key, "d0")
+
+
+async def test_a_worker_that_was_cut_off_changes_nothing_when_it_is_back(stage: Stage) -> None:
+    """F10: it lost Redis for longer than the lease. Its handler is told, and what it returned is refused."""
+    told: list[str] = []
+    ran: list[str] = []
+    entered, leave = anyio.Event(), anyio.Event()
+
+    async def first(value: int, context: Context) -> str:
+        ran.append("first")
+        entered.set()
+        try:
+            await context.cancelled
+        finally:
+            told.append(str(context.cancelled.reason))
+        return "first"
+
+    async def second(value: int) -> str:
+        ran.append("second")
+        await leave.wait()
+        return "second"
+
+    stage.supervisor(lease_ms=LEASE_MS)
+    run_id = await stage.client.submit(await stage.register(step("a", "hold")), 7)
+    async with open_proxy(urlsplit(stage.place.redis_url).path) as proxy:
+        stage.worker({"hold": first}, redis_url=f"redis://127.0.0.1:{proxy.port}", lease_ms=LEASE_MS)
+        await entered.wait()
+        proxy.cut()
+        stage.worker({"hold": second}, lease_ms=LEASE_MS)
+        await until(anyio.lowlevel.checkpoint, lambda _: ran == ["first", "second"])
+        proxy.mend()
+        await until(anyio.lowlevel.checkpoint, lambda _: bool(told))
+        assert told == ["lease_lost"]
+        leave.set()
+        assert (await stage.result(run_id)).output == {"a": "second"}
+        assert claims(await stage.events(run_id)) == [("a", 1)]
+        await stage.dismiss()
