@@ -30,13 +30,19 @@ local function drain_in_time(run, codes, name, closes)
   return true
 end
 
+-- Whether an entry is in somebody's hands. A stream that nobody has ever read has no group.
+local function is_taken(stream, entry)
+  local groups = redis.call('EXISTS', stream) == 1 and redis.call('XINFO', 'GROUPS', stream) or {}
+  return #groups > 0 and #redis.call('XPENDING', stream, 'workers', entry, entry, 1) > 0
+end
+
 -- A token that nobody has taken within its time goes to any worker, which fails its node.
 local function overdue(run, codes, token, fence, record)
   local place, entry, ready = string.match(record, '^%d+|(%a)|[^|]*|([^|]*)|(.*)$')
   if place ~= 'q' then return false end
   local kind, name, attempt, extra, rest = string.match(ready, '^(%a)|([^|~]*)[^|]*|([^|]*)|([^|]*)|(.*)$')
   local stream = BASE .. 'q:' .. name
-  if kind ~= 'n' or #redis.call('XPENDING', stream, 'workers', entry, entry, 1) > 0 then return false end
+  if kind ~= 'n' or is_taken(stream, entry) then return false end
   local words = {}
   for word in string.gmatch(extra, '[^+]+') do
     if word == 'ok' or word == 'held' then words[#words + 1] = word end
