@@ -46,6 +46,8 @@ def before_node(work: Work) -> Outcome | None:
         return _hear(work, node.signal, word)
     if node.mutex and HOLDS not in work.extra.split("+"):
         return AsksMutex()
+    if word == EXPIRED:
+        raise StepError("TIMEOUT", f"nobody has completed it within {node.timeout_ms} ms")
     return _said(work) if word == "s0" else None
 
 

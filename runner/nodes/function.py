@@ -8,11 +8,14 @@ from typing import Any
 import anyio.to_thread
 
 from ...sdk.context import Context
+from ...sdk.deferral import Deferred, DeferToken
 from ...sdk.json_values import NotJson, encode_value
 from ...sdk.scopes import scope_text
+from ...sdk.signal_names import outside_name
 from ...sdk.step_context import StepError, decode_json, encode_json
 from ...sdk.steps import Step, Steps
-from ..outcomes import GivenBack, Outcome, Succeeded
+from ..gates import OUTSIDE
+from ..outcomes import GivenBack, Outcome, Succeeded, Waits
 from ..work import Work
 
 UNKNOWN_DELAY_MS = 1_000
@@ -30,7 +33,15 @@ async def run_function(work: Work, steps: Steps, worker: str) -> Outcome:
             return GivenBack(UNKNOWN_DELAY_MS)
         work.input_json = _as_input(selector, await _call(work, selector, worker, _selectable(work)))
     given = decode_json(work.input_bytes()) if step.arity else None
-    return Succeeded(encode_json(await _call(work, step, worker, given)))
+    output = await _call(work, step, worker, given)
+    return _deferred(work, output) if isinstance(output, Deferred) else Succeeded(encode_json(output))
+
+
+def _deferred(work: Work, deferred: Deferred) -> Outcome:
+    """The attempt ends elsewhere: its token waits for a word about it, at most as long as an attempt may take."""
+    if deferred.token != DeferToken(work.run_id, work.key, work.attempt).text:
+        raise StepError("OUTPUT_INVALID", "the step returns the token of another attempt: return ctx.defer() itself")
+    return Waits(OUTSIDE, (outside_name(work.key, work.attempt),), work.node.timeout_ms)
 
 
 def _as_input(selector: Step, value: Any) -> bytes:
