@@ -66,7 +66,6 @@ def _explain_ours(error: BaseException) -> CliError | None:
     from ..sdk.embedded.errors import EmbeddedError
     from ..sdk.settings import SettingsError
     from ..sdk.stores import errors as stores
-    from ..supervisor.entries import LogDiverged
 
     if isinstance(error, SettingsError):
         hint = error.hint or "'courante config' shows every setting and where it comes from"
@@ -81,9 +80,6 @@ def _explain_ours(error: BaseException) -> CliError | None:
         return CliError(
             exit_code, error.code, "\n".join((error.message, *problems)), error.hint or _HINTS.get(error.code, "")
         )
-    if isinstance(error, LogDiverged):
-        message = f"what Redis holds does not continue the log in Postgres: {error}"
-        return CliError(ExitCode.SERVICE, "log_diverged", message, _HINTS["log_diverged"])
     if isinstance(error, stores.UnknownRun):
         return CliError(ExitCode.NOT_FOUND, "run_not_found", str(error), _HINTS["run_not_found"])
     if isinstance(error, stores.UnknownWorkflow):
@@ -114,8 +110,6 @@ _HINTS = {
     "workflow_not_found": "'courante workflows list' shows what is registered; 'courante init FILE' registers a file",
     "input_invalid": "the workflow's 'input:' says what it takes; give it with --input NAME=VALUE or --input-file FILE",
     "service_unavailable": "'courante doctor' looks at Redis and Postgres",
-    "log_diverged": "nothing was skipped and nothing overwritten; is this Redis the one that belongs to this database,"
-    " and has it lost data?",
 }
 
 

@@ -3,12 +3,13 @@
   Queue streams are noted in the set `queues`, where takeovers look.
   KEYS[1] meta (hash)   KEYS[2..] streams
   ARGV[1] epoch to open with where there is none ('' : do not open)   ARGV[2..] the group of each stream
-  Returns {epoch or false}         Cost: O(streams)
+  Returns {epoch or false}: false too where a recovery has closed it         Cost: O(streams)
 ]]
 -- @include groups
 local BASE = string.sub(KEYS[1], 1, -5)
-local epoch = redis.call('HGET', KEYS[1], 'epoch')
-if not epoch and ARGV[1] ~= '' then
+local found = redis.call('HMGET', KEYS[1], 'epoch', 'next')
+local epoch = found[1]
+if not epoch and not found[2] and ARGV[1] ~= '' then
   redis.call('HSET', KEYS[1], 'epoch', ARGV[1], 'pseq', '0')
   epoch = ARGV[1]
 end

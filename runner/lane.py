@@ -217,6 +217,7 @@ class Lane:
                 self._opened += found
                 break
             except (RedisError, OSError) as error:
+                self._listener.is_group_missing = "NOGROUP" in str(error)
                 log.warning("redis_unreachable", error=str(error))
             if self._stopping.is_set():
                 break
@@ -266,7 +267,7 @@ class Lane:
             except BackPressure:
                 log.warning("outbox_full", partition=self.keys.base)
             except Closed:
-                log.warning("partition_closed", partition=self.keys.base)
+                await self._open()  # a recovery goes on; it leaves no group behind
             except ResponseError as error:
                 if not is_passing(error):
                     raise

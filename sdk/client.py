@@ -243,7 +243,7 @@ class Client:
         starts: dict[int, tuple[StartCommand, Plan]] = {}
         known: dict[tuple[str, int | None], Resolved] = {}
         with AsUnavailable():
-            window = await StartWindow.now(self._redis)
+            window = await StartWindow.now(self._redis, *map(self.keys.partition, range(self._partitions)))
             async with self.pool.acquire() as conn:
                 for place, submission in enumerate(submissions):
                     try:

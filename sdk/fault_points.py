@@ -36,6 +36,16 @@ POINTS = frozenset(
         "after_intake",  # they are committed, their entries still pending
         "before_reconcile",  # commands were found that Redis misses, not yet applied
         "after_reconcile",
+        "before_epoch",  # a recovery is about to begin a new epoch in Postgres
+        "after_epoch",  # it is given out, Redis is still open in the old one
+        "after_close",
+        "after_drain",  # what continued the log is recorded
+        "after_set_aside",  # the outbox begins anew, the cursor not yet
+        "after_clear",  # no run is left in Redis
+        "before_restore",  # once for each batch of runs
+        "after_restore",
+        "before_open",
+        "after_open",
         "before_timers",  # timers are about to be released
         "after_timers",
         "before_tick",  # ticks of schedules are to be started, nothing is submitted

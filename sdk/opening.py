@@ -2,37 +2,44 @@
 
 from __future__ import annotations
 
-from .errors import ServiceUnavailable
-from .keys import Keys
-from .scripts import DONE_GROUP, INTAKE_GROUP, QUEUE_GROUP, Closed, Connection, open_partition
+import structlog
+from redis.asyncio import Redis
+
+from .keys import Keys, PartitionKeys
+from .scripts import DONE_GROUP, INTAKE_GROUP, QUEUE_GROUP, Closed, open_partition
+from .standing import judge, look, refuse_behind
 from .stores.connection import Pool
-from .stores.cursors import open_cursor
+from .stores.cursors import make_cursor
+
+log = structlog.get_logger()
 
 
-async def open_partitions(redis: Connection, pool: Pool, keys: Keys, partitions: int) -> None:
-    """Open what is new and check what is open. Idempotent.
+async def open_partitions(redis: Redis, pool: Pool, keys: Keys, partitions: int) -> None:
+    """Open what is new, and check what is not. Idempotent.
 
-    Raises ServiceUnavailable where Redis has forgotten a partition that the log knows: going on would fork history.
+    A partition that Redis has forgotten, or has in an older epoch, is left closed: a supervisor rebuilds it from the
+    log, and until then starts are only accepted. Raises ServiceUnavailable where Postgres is behind Redis.
     """
     for number in range(partitions):
         partition = keys.partition(number)
         async with pool.acquire() as conn:
-            cursor = await open_cursor(conn, keys.env, number)
-        streams = [
-            (partition.done, DONE_GROUP),
-            (partition.submit, INTAKE_GROUP),
-            (partition.queue("system:normal"), QUEUE_GROUP),
-        ]
-        is_new = cursor.partition_seq == 0
+            cursor, is_new = await make_cursor(conn, keys.env, number)
+            standing = judge(await look(redis, conn, keys.env, partition, number), number)
+        refuse_behind(standing)
         try:
-            epoch = await open_partition(redis, partition, streams, epoch=cursor.epoch if is_new else None)
-        except Closed as error:
-            raise ServiceUnavailable(
-                f"Redis has lost partition {number} of environment {keys.env!r}, which the log knows",
-                hint="restore Redis from its append-only file; the log itself is complete",
-            ) from error
-        if epoch != cursor.epoch:
-            raise ServiceUnavailable(
-                f"partition {number} of {keys.env!r} is in epoch {epoch} in Redis and {cursor.epoch} in Postgres",
-                hint="are the Redis and Postgres URLs of the same installation?",
-            )
+            await make_groups(redis, partition, epoch=cursor.epoch if is_new else None)
+        except Closed:
+            log.warning("partition_left_to_supervisor", partition=number, env=keys.env, reason=standing.reason)
+
+
+async def make_groups(redis: Redis, partition: PartitionKeys, *, epoch: int | None = None) -> None:
+    """Make the groups that everybody takes for granted; other queues get theirs from who reads them.
+
+    Opens the partition with ``epoch``, where one is given and there is none. Raises Closed.
+    """
+    streams = [
+        (partition.done, DONE_GROUP),
+        (partition.submit, INTAKE_GROUP),
+        (partition.queue("system:normal"), QUEUE_GROUP),
+    ]
+    await open_partition(redis, partition, streams, epoch=epoch)

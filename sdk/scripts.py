@@ -116,10 +116,16 @@ class Late(Exception):
     """A start came after its window: somebody else may have applied it, and the run may have ended since."""
 
 
+class Fenced(Exception):
+    """Somebody else recovers the partition in a later epoch, or Redis lost a call of this recovery."""
+
+
 def check_word(word: bytes) -> None:
     """Raise what a script's first word says."""
     if word == b"CLOSED":
         raise Closed
+    if word == b"FENCED":
+        raise Fenced
     if word == b"BACKPRESSURE":
         raise BackPressure
     if word == b"LATE":
@@ -308,3 +314,38 @@ async def open_partition(
     if answer[0] is None:
         raise Closed
     return int(answer[0])
+
+
+async def close_partition(redis: Connection, keys: PartitionKeys, epoch: int) -> int:
+    """Let nothing happen any more, before a recovery; return the sequence of the outbox. Raises Fenced."""
+    answer = await run_script(redis, load_script("close_partition"), [keys.meta], [epoch])
+    check_word(answer[0])
+    return int(answer[1])
+
+
+async def clear_partition(
+    redis: Connection,
+    keys: PartitionKeys,
+    epoch: int,
+    doomed: Sequence[str],
+    *,
+    partition_seq: int | None = None,
+    kept_s: int = 0,
+) -> None:
+    """Remove keys of a closed partition. With ``partition_seq`` the outbox begins anew after that. Raises Fenced."""
+    words: list[Word] = [epoch, "" if partition_seq is None else partition_seq, kept_s]
+    answer = await run_script(redis, load_script("clear_partition"), [keys.meta, *doomed], words)
+    check_word(answer[0])
+
+
+async def restore_runs(redis: Connection, keys: PartitionKeys, epoch: int, calls: int, words: Sequence[Word]) -> int:
+    """Write runs into a closed partition (``restoring``); return how many calls there were. Raises Fenced."""
+    answer = await run_script(redis, load_script("restore_runs"), [keys.meta], [epoch, calls, *words])
+    check_word(answer[0])
+    return int(answer[1])
+
+
+async def reopen_partition(redis: Connection, keys: PartitionKeys, epoch: int, calls: int) -> None:
+    """Open a partition after its recovery. Raises Fenced."""
+    answer = await run_script(redis, load_script("reopen_partition"), [keys.meta], [epoch, calls])
+    check_word(answer[0])

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from .events import Facts, encode_blob, encode_facts
@@ -22,22 +23,30 @@ WINDOW_MS = 20_000
 
 
 class StartWindow(NamedTuple):
-    """Until when, by Redis' clock, a start may be applied that was looked at in Postgres after ``now`` was called.
+    """Until when, by Redis' clock, a start may be applied that was looked at in Postgres after ``now`` was called, and
+    in which epochs: by the base of the partition's keys.
 
     Who sleeps in between must not start again what others have started, ended and forgotten: a run's keys stay for a
-    minute after its last event is in the log (``RecorderSettings.ended_ttl_s``), three times the window.
+    minute after its last event is in the log (``RecorderSettings.ended_ttl_s``), three times the window, or until the
+    partition is recovered, which begins a new epoch.
     """
 
     until_ms: int
+    epochs: Mapping[str, str]
 
     @classmethod
-    async def now(cls, redis: Connection) -> StartWindow | None:
+    async def now(cls, redis: Redis, *partitions: PartitionKeys) -> StartWindow | None:
         """Call it before Postgres is asked. None where Redis cannot be reached."""
+        pipe = redis.pipeline(transaction=False)
+        pipe.time()  # pyright: ignore[reportUnusedCoroutine]
+        for keys in partitions:
+            pipe.hget(keys.meta, "epoch")  # pyright: ignore[reportUnusedCoroutine]
         try:
-            seconds, microseconds = await redis.time()
+            (seconds, microseconds), *epochs = await pipe.execute()
         except (RedisError, OSError):
             return None
-        return cls(seconds * 1000 + microseconds // 1000 + WINDOW_MS)
+        known = {keys.base: (epoch or b"0").decode() for keys, epoch in zip(partitions, epochs, strict=True)}
+        return cls(seconds * 1000 + microseconds // 1000 + WINDOW_MS, known)
 
 
 async def apply_starts(
@@ -51,7 +60,9 @@ async def apply_starts(
 ) -> list[bool]:
     """Start runs of one partition; per start whether it was new. Idempotent. Raises Closed, BackPressure, Late."""
     verdicts = ""
-    head: list[Word] = [outbox_hard_max, 0 if window is None else window.until_ms]
+    head: list[Word] = [outbox_hard_max, 0, ""]
+    if window is not None:
+        head = [outbox_hard_max, window.until_ms, window.epochs[partition.base]]
     words = list(head)
     writes = count = 0
     for command, plan in starts:

@@ -6,7 +6,6 @@ The format is written down in ``sdk/events.py``. Pure: no I/O.
 from __future__ import annotations
 
 import base64
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -72,16 +71,6 @@ def read_entry(partition: int, entry_id: bytes, fields: Mapping[bytes, bytes]) -
     except (KeyError, ValueError, OverflowError) as cause:
         raise LogDiverged("malformed", partition, name, f"not an outbox entry: {cause!r}") from cause
     return Entry(name, epoch, seq, at_ms, at, transitions, fields)
-
-
-def entry_digest(fields: Mapping[bytes, bytes]) -> bytes:
-    """Return the digest of an entry as it stands in the stream, 16 bytes."""
-    found = hashlib.blake2b(digest_size=16)
-    for field, value in fields.items():
-        found.update(b"%d %d " % (len(field), len(value)))
-        found.update(field)
-        found.update(value)
-    return found.digest()
 
 
 def read_code(code: str, node_ids: Sequence[str]) -> Facts:

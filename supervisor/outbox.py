@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, cast
 from ..sdk.fault_points import reach
 from ..sdk.keys import PartitionKeys
 from ..sdk.scripts import expire_runs
-from ..sdk.stores.cursors import START, Cursor
-from .entries import Entry, LogDiverged, entry_digest, read_entry
+from ..sdk.stores.cursors import START, Cursor, entry_digest
+from .entries import Entry, LogDiverged, read_entry
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -39,7 +39,7 @@ class Outbox:
         self._partition = partition
         self._trim_delay_s = trim_delay_ms / 1000
         self._clock = clock
-        self._trimmable: deque[tuple[float, str]] = deque()
+        self._trimmable: deque[tuple[float, Cursor]] = deque()
 
     async def read_after(self, cursor: Cursor, count: int, *, takes_older_epochs: bool) -> list[Entry]:
         """Return up to ``count`` entries after the cursor's, as far as they continue it.
@@ -93,20 +93,26 @@ class Outbox:
 
     def note_recorded(self, cursor: Cursor) -> None:
         """From the delay on, everything before the cursor's entry may go."""
-        self._trimmable.append((self._clock() + self._trim_delay_s, cursor.entry_id))
+        self._trimmable.append((self._clock() + self._trim_delay_s, cursor))
 
     async def trim(self) -> int:
-        """Remove what may go, never the entry of a cursor that was noted last; return how many."""
-        last = ""
+        """Remove what may go, never the entry of a cursor that was noted last; return how many.
+
+        Up to where is noted in Redis: what is missing there was recorded, should Postgres ever not know of it.
+        """
+        last: Cursor | None = None
         now = self._clock()
         while self._trimmable and now >= self._trimmable[0][0]:
             last = self._trimmable.popleft()[1]
-        if not last:
+        if last is None:
             return 0
         reach("before_trim")
-        trimmed = int(await self._redis.xtrim(self._keys.outbox, minid=last, approximate=False))
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.hset(self._keys.meta, "recorded", last.partition_seq)  # pyright: ignore[reportUnusedCoroutine]
+        pipe.xtrim(self._keys.outbox, minid=last.entry_id, approximate=False)  # pyright: ignore[reportUnusedCoroutine]
+        _, trimmed = await pipe.execute()
         reach("after_trim")
-        return trimmed
+        return int(trimmed)
 
     async def _range(self, first: str, last: str, count: int | None) -> list[tuple[bytes, Mapping[bytes, bytes]]]:
         limit = () if count is None else ("COUNT", count)

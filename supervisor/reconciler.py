@@ -60,14 +60,21 @@ class Reconciler:
             except (*SERVER_ERRORS, CouranteError) as error:
                 log.warning("reconciler_failed", error=str(error), partition=self._number)
 
-    async def apply(self) -> int:
-        """Apply what is missing; return how many runs were started."""
-        window = await StartWindow.now(self._redis)
+    async def apply(self, *, older_than_ms: int | None = None) -> int:
+        """Apply what is missing; return how many runs were started.
+
+        older_than_ms: younger starts are left to who has committed them; 0 after a recovery, where nobody will come.
+        """
+        window = await StartWindow.now(self._redis, self._keys.partition(self._number))
         if window is None:
             return 0
         async with self._pool.acquire() as conn:
             missing = await starts_to_apply(
-                conn, self._keys.env, self._number, older_than_ms=OLDER_THAN_MS, limit=BATCH
+                conn,
+                self._keys.env,
+                self._number,
+                older_than_ms=OLDER_THAN_MS if older_than_ms is None else older_than_ms,
+                limit=BATCH,
             )
         if not missing:
             return 0

@@ -24,12 +24,12 @@ from ..sdk.fault_points import reach
 from ..sdk.keys import Keys
 from ..sdk.stores.connection import Connection, Pool
 from ..sdk.stores.copy_format import copy_rows
-from ..sdk.stores.cursors import Cursor, move_cursor, open_cursor
+from ..sdk.stores.cursors import Cursor, entry_digest, move_cursor, open_cursor
 from ..sdk.stores.queries import load_queries
 from ..sdk.unavailable import SERVER_ERRORS
 from .blobs import copy_blobs
 from .chain import LOG_COLUMNS, PAYLOAD_COLUMNS, Batch, Chains
-from .entries import Entry, LogDiverged, entry_digest
+from .entries import Entry, LogDiverged
 from .outbox import Outbox
 from .projections import EXECUTIONS_KEY, OpenExecutions
 

@@ -1,9 +1,9 @@
 """The supervisor: a daemon of small loops, each safe in parallel with itself. Several may run.
 
 intake (submissions -> commands -> runs), schedules (what the clock starts), completion (counter zero -> end), timers,
-leases (what silent workers held), reconciler (committed starts that Redis has not heard of), recorder (outbox -> log
-and projections), registry (workers -> Postgres), watch (runs in which nothing happens any more), upkeep (partitions of
-the log for the months to come).
+leases (what silent workers held), reconciler (committed starts that Redis has not heard of), guard (recorder: outbox ->
+log and projections; recovery: log -> Redis), registry (workers -> Postgres), watch (runs in which nothing happens any
+more), upkeep (partitions of the log for the months to come).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from functools import partial
 
 import anyio
 import structlog
+from anyio.abc import TaskGroup
 from redis.asyncio import Redis
 
 from ..sdk.client import Client
@@ -23,10 +24,13 @@ from ..sdk.keys import PartitionKeys
 from ..sdk.scripts import OUTBOX_HARD_MAX, halt_runs
 from ..sdk.settings import LEASE_MS
 from .completion import Completion
+from .entries import LogDiverged
+from .guard import Guard
 from .intake import Intake
 from .leases import Leases
 from .reconciler import Reconciler
 from .recorder import TRANSIENT, Recorder
+from .recovery import Recovery
 from .registry import Registry
 from .schedules import Schedules
 from .timers import Timers
@@ -57,7 +61,7 @@ class Supervisor:
         self._stopping = anyio.Event()
 
     async def run(self) -> None:
-        """Watch until ``stop``. The schema must be up to date. Raises ServiceUnavailable, LogDiverged."""
+        """Watch until ``stop``. The schema must be up to date. Raises ServiceUnavailable."""
         redis = connect_redis(self._redis_url)
         readers = 4 * self._partitions + 4
         blocking = connect_redis(self._redis_url, is_blocking=True, connections_max=readers)
@@ -65,34 +69,11 @@ class Supervisor:
             async with self._client as client:
                 await client.prepare()
                 log.info("supervisor_started", supervisor=self.name, env=client.keys.env)
+                turn = anyio.Lock()
                 recorders: list[Recorder] = []
                 async with anyio.create_task_group() as group:
-                    for number in range(self._partitions):
-                        partition = client.keys.partition(number)
-                        completion = Completion(redis, blocking, client.keys, partition, client.catalog, self.name)
-                        intake = Intake(redis, blocking, client.keys, number, client, self.name)
-                        reconciler = Reconciler(
-                            redis, client.pool, client.keys, number, client.catalog, OUTBOX_HARD_MAX
-                        )
-                        recorder = Recorder(
-                            redis,
-                            client.pool,
-                            client.keys.env,
-                            number,
-                            self._node_ids,
-                            blocking=blocking,
-                            on_quarantine=partial(_halt, redis, partition),
-                        )
-                        recorders.append(recorder)
-                        group.start_soon(completion.run)
-                        group.start_soon(completion.sweep)
-                        group.start_soon(intake.run)
-                        group.start_soon(intake.sweep)
-                        group.start_soon(reconciler.run)
-                        group.start_soon(recorder.run)
-                        group.start_soon(Timers(redis, partition).run)
-                        group.start_soon(Leases(redis, partition, lease_ms=self._lease_ms).run)
-                        group.start_soon(Registry(redis, client.pool, client.keys, partition).run)
+                    partitions = range(self._partitions)
+                    recorders += [self._watch(group, redis, blocking, number, turn) for number in partitions]
                     group.start_soon(Schedules(client).run)
                     group.start_soon(Watch(redis, client.pool, client.keys.env).run)
                     group.start_soon(Upkeep(client.pool).run)
@@ -104,6 +85,33 @@ class Supervisor:
                 await blocking.aclose()
                 await redis.aclose()
         log.info("supervisor_stopped", supervisor=self.name)
+
+    def _watch(self, group: TaskGroup, redis: Redis, blocking: Redis, number: int, turn: anyio.Lock) -> Recorder:
+        """Start the loops of one partition; return its recorder."""
+        client = self._client
+        keys, pool, catalog = client.keys, client.pool, client.catalog
+        partition = keys.partition(number)
+        completion = Completion(redis, blocking, keys, partition, catalog, self.name)
+        intake = Intake(redis, blocking, keys, number, client, self.name)
+        reconciler = Reconciler(redis, pool, keys, number, catalog, OUTBOX_HARD_MAX)
+        halt = partial(_halt, redis, partition)
+        recorder = Recorder(redis, pool, keys.env, number, self._node_ids, blocking=blocking, on_quarantine=halt)
+        recovery = Recovery(redis, pool, keys, number, catalog, self._node_ids)
+        guard = Guard(redis, pool, keys, number, recorder=recorder, recovery=recovery, reconciler=reconciler, turn=turn)
+        loops = (
+            completion.run,
+            completion.sweep,
+            intake.run,
+            intake.sweep,
+            reconciler.run,
+            guard.run,
+            Timers(redis, partition).run,
+            Leases(redis, partition, lease_ms=self._lease_ms).run,
+            Registry(redis, pool, keys, partition).run,
+        )
+        for loop in loops:
+            group.start_soon(loop)
+        return recorder
 
     def stop(self) -> None:
         """End all loops. Nothing is lost: every one of them goes on where the next supervisor finds it."""
@@ -126,7 +134,7 @@ async def _record_the_rest(recorders: list[Recorder]) -> None:
             try:
                 while await recorder.record_batch():
                     pass
-            except TRANSIENT as error:
+            except (*TRANSIENT, LogDiverged) as error:
                 log.warning("recording_failed", error=repr(error))
             finally:
                 with anyio.CancelScope(shield=True):

@@ -5,6 +5,8 @@ A cursor is moved only by comparing it: who read it before someone else moved it
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from .connection import Connection
@@ -24,14 +26,30 @@ class Cursor(NamedTuple):
     entry_digest: bytes
 
 
+def entry_digest(fields: Mapping[bytes, bytes]) -> bytes:
+    """Return the digest of an outbox entry as it stands in the stream, 16 bytes."""
+    found = hashlib.blake2b(digest_size=16)
+    for field, value in fields.items():
+        found.update(b"%d %d " % (len(field), len(value)))
+        found.update(field)
+        found.update(value)
+    return found.digest()
+
+
 async def open_cursor(conn: Connection, env: str, partition: int) -> Cursor:
     """Return the cursor of a partition, made with epoch 1 where there is none. Idempotent."""
+    return (await make_cursor(conn, env, partition))[0]
+
+
+async def make_cursor(conn: Connection, env: str, partition: int) -> tuple[Cursor, bool]:
+    """As ``open_cursor``, and whether there was none: of several who ask at once, one is told so."""
     cursor = await read_cursor(conn, env, partition)
+    is_new = False
     if cursor is None:
-        await conn.execute(_sql["open_cursor"], env, partition)
+        is_new = await conn.execute(_sql["open_cursor"], env, partition) == "INSERT 0 1"
         cursor = await read_cursor(conn, env, partition)
         assert cursor is not None
-    return cursor
+    return cursor, is_new
 
 
 async def read_cursor(conn: Connection, env: str, partition: int) -> Cursor | None:
@@ -48,10 +66,13 @@ async def move_cursor(conn: Connection, env: str, partition: int, old: Cursor, n
     return await conn.execute(_sql["move_cursor"], env, partition, *values) == "UPDATE 1"
 
 
-async def raise_epoch(conn: Connection, env: str, partition: int) -> int:
-    """Begin a new epoch and return it: from its commit on, no recorder of the older one records anything."""
+async def raise_epoch(conn: Connection, env: str, partition: int, *, above: int = 0) -> int:
+    """Begin a new epoch and return it: from its commit on, no recorder of an older one records anything.
+
+    above: another epoch, in Redis, that it must be later than.
+    """
     await open_cursor(conn, env, partition)
-    return int(await conn.fetchval(_sql["raise_epoch"], env, partition))
+    return int(await conn.fetchval(_sql["raise_epoch"], env, partition, above))
 
 
 async def restart_cursor(conn: Connection, env: str, partition: int, epoch: int) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import asyncpg
 import msgspec
@@ -32,16 +32,23 @@ async def read_events(conn: Connection, run_id: str, upto: int | None = None, *,
     written by newer code.
     """
     rows = await conn.fetch(_sql["read_events"], run_id, after, SEQ_MAX if upto is None else upto)
-    return [
-        RecordedEvent(
-            run_id=run_id,
-            seq=row["seq"],
-            at_ms=to_ms(row["at"]),
-            facts=decode_facts(row["facts"]),
-            payload=row["payload"],
-        )
-        for row in rows
-    ]
+    return [_event(run_id, row) for row in rows]
+
+
+async def read_events_of_runs(conn: Connection, run_ids: Sequence[str]) -> dict[str, list[RecordedEvent]]:
+    """Return all events of some runs, in order, by run; the caller sees to it that they fit into memory.
+
+    Raises msgspec.ValidationError as ``read_events`` does.
+    """
+    found: dict[str, list[RecordedEvent]] = {run_id: [] for run_id in run_ids}
+    for row in await conn.fetch(_sql["read_events_of_runs"], list(run_ids)):
+        found[row["run_id"]].append(_event(row["run_id"], row))
+    return found
+
+
+async def last_events(conn: Connection, run_ids: Sequence[str]) -> dict[str, int]:
+    """Return the number of the last event of each run; those that the log does not have are left out."""
+    return {row["run_id"]: row["seq"] for row in await conn.fetch(_sql["heads"], list(run_ids))}
 
 
 async def stream_events(conn: Connection, run_id: str) -> AsyncIterator[RecordedEvent]:
@@ -77,6 +84,12 @@ async def verify_chain(conn: Connection, run_id: str) -> ChainBreak | None:
                 run_id=run_id, seq=seq + 1, reason=f"the run is known to end with event {end['last_seq']}"
             )
         return None
+
+
+def _event(run_id: str, row: asyncpg.Record) -> RecordedEvent:
+    return RecordedEvent(
+        run_id=run_id, seq=row["seq"], at_ms=to_ms(row["at"]), facts=decode_facts(row["facts"]), payload=row["payload"]
+    )
 
 
 def _fault(run_id: str, row: asyncpg.Record, previous: bytes) -> str:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import AsyncIterator
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import asyncpg
 import msgspec
@@ -170,6 +171,31 @@ class StuckRun(msgspec.Struct, frozen=True, kw_only=True):
 async def stuck_runs(conn: Connection, env: str, *, since: datetime, limit: int = 100) -> list[StuckRun]:
     """Return runs whose last event is older than ``since``, newest first; runs that only wait are not among them."""
     return [StuckRun(**dict(row)) for row in await conn.fetch(_sql["stuck_runs"], env, since, limit)]
+
+
+class UnfinishedRun(NamedTuple):
+    """A run whose final event is not in the log."""
+
+    run_id: str
+    ir_hash: str
+
+
+async def unfinished_runs(
+    conn: Connection, env: str, partition: int, page: int = 1_000
+) -> AsyncIterator[list[UnfinishedRun]]:
+    """Yield the recorded runs of a partition that have not ended, a page at a time. Cost: theirs, not the history's."""
+    for status in RunStatus:
+        if status.is_final or status is RunStatus.WAITING:  # which the log calls RUNNING
+            continue
+        at: datetime | None = None
+        run_id = ""
+        while True:
+            rows = await conn.fetch(_sql["unfinished_runs"], env, partition, str(status), at, run_id, page)
+            if rows:
+                yield [UnfinishedRun(row["run_id"], row["ir_hash"]) for row in rows]
+                at, run_id = rows[-1]["created_at"], rows[-1]["run_id"]
+            if len(rows) < page:
+                break
 
 
 async def open_runs_by_status(conn: Connection, env: str) -> dict[str, int]:

@@ -6,6 +6,7 @@ again; other content is a new version. Nothing here compiles or checks a documen
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from datetime import datetime
 
 import asyncpg
@@ -83,6 +84,14 @@ async def get_ir(conn: Connection, env: str, ir_hash: str) -> bytes | None:
     """Return the bytes of an IR, None where it is not known."""
     content: bytes | None = await conn.fetchval(_sql["get_ir"], env, ir_hash)
     return content
+
+
+async def read_irs(conn: Connection, env: str, page: int = 50) -> AsyncIterator[list[tuple[str, bytes]]]:
+    """Yield all IRs of an environment, (hash, bytes), a page at a time."""
+    after = ""
+    while rows := await conn.fetch(_sql["read_irs"], env, after, page):
+        yield [(row["hash"], row["content"]) for row in rows]
+        after = rows[-1]["hash"]
 
 
 async def list_workflows(conn: Connection, env: str, *, limit: int = 100, after: str = "") -> list[WorkflowSummary]:

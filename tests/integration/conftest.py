@@ -19,6 +19,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 import pytest
+import structlog
 from redis.asyncio import Redis
 
 from courante.sdk.connections import connect_redis
@@ -39,6 +40,12 @@ CLUSTER_UP_S = 30.0
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture(autouse=True)
+def _own_log() -> None:
+    """A command that a test has run in this process left its log where nobody can write any more."""
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

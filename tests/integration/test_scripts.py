@@ -165,7 +165,7 @@ async def test_a_full_outbox_refuses_before_any_write(hands: Hands, redis: Redis
     calls: list[Callable[[], Awaitable[object]]] = [
         lambda: hands.advance([transition], want=5),
         lambda: release_timers(redis, hands.at, 10, outbox_hard_max=0),
-        lambda: start_runs(redis, hands.at, [0, 0, "r2", CHAIN.hash, b"{}", 0, b"", 0]),
+        lambda: start_runs(redis, hands.at, [0, 0, "", "r2", CHAIN.hash, b"{}", 0, b"", 0]),
     ]
     for call in calls:
         with pytest.raises(BackPressure):

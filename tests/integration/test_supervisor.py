@@ -184,7 +184,10 @@ async def test_a_start_that_comes_too_late_is_refused(stage: Stage) -> None:
     command = await command_of(stage, workflow, 1)
     plan = await stage.client.catalog.plan(command.ir_hash)
     keys = stage.client.keys
-    for window, refusal in ((StartWindow(1), Late), (await StartWindow.now(stage.redis), None)):
+    now = await StartWindow.now(stage.redis, keys.partition(0))
+    assert now is not None
+    earlier = now._replace(epochs={keys.partition(0).base: "0"})
+    for window, refusal in ((now._replace(until_ms=1), Late), (earlier, Late), (now, None)):
         call = partial(
             apply_starts, stage.redis, keys, keys.partition(0), [(command, plan)], outbox_hard_max=1_000, window=window
         )

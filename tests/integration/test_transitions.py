@@ -27,9 +27,10 @@ from model.token_machine import TokenMachine
 EXAMPLES = int(os.environ.get("COURANTE_LIVE_EXAMPLES", "0"))
 
 
-def drive(floor: LiveFloor, drawn: Document, seed: int, partition: int = 0) -> None:
+def drive(floor: LiveFloor, drawn: Document, seed: int, partition: int = 0, *, losses: float = 0.0) -> None:
     """Walk one run to its end, by the seed; raises at the first thing that is wrong."""
-    floor.walk(with_delays(drawn, seed), Seeded.varied(from_document(drawn), seed), seed, partition)
+    oracle = Seeded.varied(from_document(drawn), seed)
+    floor.walk(with_delays(drawn, seed), oracle, seed, partition, losses=losses)
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +49,15 @@ def test_random_orders_agree_with_rules_log_and_reading(floor: LiveFloor) -> Non
         except Exception as error:
             raise AssertionError(f"seed {seed}: {error}") from error
     print(f"{floor.transitions} transitions")
+
+
+def test_runs_that_lose_everything_come_to_the_same_end(floor: LiveFloor) -> None:
+    """Now and then nothing is left but the log (F24): what is restored from it is what was there, field by field."""
+    for seed in range(EXAMPLES or 30):
+        try:
+            drive(floor, accepted(seed, LARGE if seed % 5 == 0 else SMALL), seed, losses=0.25)
+        except Exception as error:
+            raise AssertionError(f"seed {seed}: {error}") from error
 
 
 def test_whatever_happens_rules_log_and_reading_agree(floor: LiveFloor) -> None:

@@ -66,11 +66,14 @@ class LiveFloor:
             faults=faults,
         )
 
-    def walk(self, document: Document, oracle: Speaks, seed: int, partition: int = 0) -> LiveRun:
+    def walk(
+        self, document: Document, oracle: Speaks, seed: int, partition: int = 0, *, losses: float = 0.0
+    ) -> LiveRun:
         """Walk one run to its end in an order drawn from the seed; raises at the first thing that is wrong."""
         with chunks_of(seed):
             run = self.begin(document, oracle, seed, partition)
             run.hands.twice = seed % 2 == 0
+            run.losses = losses
             engine = LiveEngine(self.runner, run)
             driven = drive_at_random(engine, seed)
             compare(engine, driven, run.graph, run.reading)

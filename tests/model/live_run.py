@@ -26,6 +26,7 @@ from courante.sdk.step_context import encode_json
 from courante.sdk.stores.commands import StartCommand
 from model.agreement import agree, agree_with_rules, expected_sources
 from model.hands import ALL, CONSUMER, Found, Hands
+from model.losing import lose_and_restore
 from model.pure_engine import PureEngine
 from model.reading.oracle import Oracle
 
@@ -65,7 +66,8 @@ class LiveRun:
 
     ``reads_all``: tokens come by a read of all streams and are opened when chosen; else a call hands them out.
 
-    ``faults``: the share of deliveries at which something is sent twice, late, or with another's fence.
+    ``faults``: the share of deliveries at which something is sent twice, late, or with another's fence. ``losses``: of
+    those before which Redis loses everything.
     """
 
     hands: Hands
@@ -78,6 +80,7 @@ class LiveRun:
     random: Random
     reads_all: bool = True
     faults: float = 0.3
+    losses: float = 0.0
     ran: set[Place] = field(default_factory=set["Place"])
     transitions: int = 0
     marking: Marking = field(default_factory=Marking)
@@ -115,6 +118,8 @@ class LiveRun:
 
     async def deliver(self, key: str) -> None:
         """Deliver one token and settle it, or release it where it is parked."""
+        if self.losses and self.random.random() < self.losses:
+            await self.lose_all()
         if self.is_parked(key):
             await self.release(key)
             return
@@ -220,6 +225,14 @@ class LiveRun:
         words[2] = str(int(str(words[2])) + self.random.choice((-1, 1)))
         assert (await held.by.advance([Transition(words, transition.writes)])).verdicts == "S"
         assert await self.hands.state(self.run_id) == before, "a stale transition changed something"
+
+    async def lose_all(self) -> None:
+        """Nothing is left but the log: what was handed out is void, and what was given back is queued."""
+        await lose_and_restore(self.hands, self.run_id, self.plan, self.folder.marking)
+        self._entries.clear()
+        self._held.clear()
+        self.away.clear()
+        await self.check()
 
     async def is_current(self, held: Held) -> bool:
         """Whether the token would still take what its holder makes of it."""

@@ -154,6 +154,12 @@ class TokenMachine(RuleBasedStateMachine):
         """A worker is gone with what it had."""
         self.live.forget(self._held.pop(at % len(self._held)))
 
+    @precondition(lambda self: self._living())
+    @rule()
+    def lose_everything(self) -> None:
+        """Redis is emptied, and rebuilt from the log; whoever holds a token holds one of the epoch before."""
+        self._await(self.live.lose_all())
+
     @precondition(lambda self: self._consumed and self._living())
     @rule(at=PLACES)
     def redeliver(self, at: int) -> None:

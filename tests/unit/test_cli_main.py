@@ -23,9 +23,7 @@ from courante.sdk.embedded import EmbeddedError
 from courante.sdk.errors import IdempotencyConflict, InputInvalid, RunNotFound, ServiceUnavailable, WorkflowNotFound
 from courante.sdk.settings import SettingsError
 from courante.sdk.stores.errors import BadFilter, SchemaTooNew, UnknownRun, UnknownWorkflow
-from courante.supervisor.entries import LogDiverged
 
-DIVERGED = LogDiverged("cursor", 0, "5-0", "it is gone")
 HEAVY = ("asyncpg", "redis", "structlog", "msgspec", "anyio", "yaml", "rich")
 
 
@@ -128,7 +126,6 @@ def test_no_command_shows_the_help_and_exits_with_64(capsys: pytest.CaptureFixtu
         (asyncpg.CannotConnectNowError("no"), ExitCode.SERVICE, "postgres_unavailable"),
         (ConnectionRefusedError("no"), ExitCode.SERVICE, "service_unavailable"),
         (ExceptionGroup("tasks", [ExceptionGroup("tasks", [RunNotFound("no")])]), ExitCode.NOT_FOUND, "run_not_found"),
-        (ExceptionGroup("tasks", [DIVERGED, DIVERGED]), ExitCode.SERVICE, "log_diverged"),
     ],
     ids=lambda value: type(value).__name__,
 )

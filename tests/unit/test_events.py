@@ -23,8 +23,9 @@ from courante.sdk.events import (
     join_codes,
 )
 from courante.sdk.fold import FINAL
+from courante.sdk.stores.cursors import entry_digest
 from courante.sdk.stores.payloads import read_reference
-from courante.supervisor.entries import LogDiverged, entry_digest, quarantine, read_code, read_entry
+from courante.supervisor.entries import LogDiverged, quarantine, read_code, read_entry
 from courante.supervisor.projections import Projection
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)

@@ -30,3 +30,9 @@ SELECT r.run_id, r.workflow, e.at AS last_event_at
  WHERE r.env = $1 AND r.status = 'RUNNING' AND NOT r.is_waiting AND r.created_at < $2 AND e.at < $2
  ORDER BY r.created_at DESC
  LIMIT $3
+
+-- name: unfinished_runs
+SELECT run_id, ir_hash, created_at FROM runs
+ WHERE env = $1 AND partition = $2 AND status = $3 AND ($4::timestamptz IS NULL OR (created_at, run_id) < ($4, $5))
+ ORDER BY created_at DESC, run_id DESC
+ LIMIT $6

@@ -49,3 +49,6 @@ SELECT v.workflow, w.name, v.version, v.ir_hash, v.document, v.source, v.created
   FROM workflow_versions v JOIN workflows w ON w.env = v.env AND w.id = v.workflow
  WHERE v.env = $1 AND v.workflow = $2
  ORDER BY v.version
+
+-- name: read_irs
+SELECT hash, content FROM irs WHERE env = $1 AND hash > $2 ORDER BY hash LIMIT $3

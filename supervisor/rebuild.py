@@ -1,0 +1,204 @@
+"""Rebuilding: the unfinished runs of a closed partition are folded from the log and written back into Redis.
+
+Before a run its payloads are written, and before all of them the IRs; what stands in Redis under their addresses
+already is not read again. A run whose log cannot be folded is written back halted, so that nobody starts it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from itertools import islice
+
+import msgspec
+import structlog
+from redis.asyncio import Redis
+
+from ..sdk.catalog import Catalog
+from ..sdk.errors import WorkflowNotFound
+from ..sdk.events import RecordedEvent
+from ..sdk.fault_points import reach
+from ..sdk.fold import Folder
+from ..sdk.keys import Keys
+from ..sdk.marking import Corrupt, Marking, RunPhase
+from ..sdk.plan import Plan
+from ..sdk.restoring import RestoredRun, halted, restore, restore_calls
+from ..sdk.scripts import Word, restore_runs
+from ..sdk.stores.connection import Connection
+from ..sdk.stores.log import last_events, read_events_of_runs, stream_events
+from ..sdk.stores.payloads import Reference, get_payloads, read_reference
+from ..sdk.stores.runs import UnfinishedRun, unfinished_runs
+from ..sdk.stores.workflows import read_irs
+from .entries import QUARANTINED
+
+EVENTS_MAX = 5_000
+"""Events that are in memory at once; a run that has more is folded from a stream of its own."""
+BLOBS_AT_ONCE = 16
+log = structlog.get_logger()
+_Recorded = tuple[UnfinishedRun, int]
+"""A run, and how many events it has."""
+
+
+class Rebuilt(msgspec.Struct):
+    """What was written. ``halted``: runs whose log cannot be folded, or that were halted before."""
+
+    runs: int = 0
+    tokens: int = 0
+    events: int = 0
+    irs: int = 0
+    blobs: int = 0
+    blobs_missing: int = 0
+    halted: int = 0
+    calls: int = 0
+
+
+class Rebuild:
+    """Writes runs of one partition, which is closed for ``epoch``. For one use."""
+
+    def __init__(
+        self, redis: Redis, conn: Connection, keys: Keys, partition: int, catalog: Catalog, epoch: int
+    ) -> None:
+        self._redis = redis
+        self._conn = conn
+        self._keys = keys
+        self._number = partition
+        self._catalog = catalog
+        self._epoch = epoch
+        self.done = Rebuilt()
+
+    async def write_irs(self) -> None:
+        """Write all IRs of the environment: whoever starts runs takes it for granted that they are there."""
+        async for page in read_irs(self._conn, self._keys.env):
+            pipe = self._redis.pipeline(transaction=False)
+            for ir_hash, content in page:
+                pipe.set(self._keys.ir(ir_hash), content)  # pyright: ignore[reportUnusedCoroutine]
+            await pipe.execute()
+            self.done.irs += len(page)
+
+    async def write_unfinished(self) -> None:
+        """Write every run that has not ended. Raises Fenced, and what the clients raise."""
+        async for page in unfinished_runs(self._conn, self._keys.env, self._number):
+            await self.write(page)
+
+    async def write(self, runs: Sequence[UnfinishedRun]) -> None:
+        """Write some runs. Raises Fenced, and what the clients raise."""
+        lengths = await last_events(self._conn, [run.run_id for run in runs])
+        async for batch in self._folded([(run, lengths.get(run.run_id, 0)) for run in runs]):
+            await self._write_blobs(batch)
+            for words in restore_calls(batch):
+                reach("before_restore")
+                await self._call(words)
+            self.done.runs += len(batch)
+            self.done.tokens += sum(len(run.tokens) for run in batch)
+
+    async def _call(self, words: list[Word]) -> None:
+        partition = self._keys.partition(self._number)
+        self.done.calls = await restore_runs(self._redis, partition, self._epoch, self.done.calls, words)
+
+    async def _folded(self, runs: Sequence[_Recorded]) -> AsyncGenerator[list[RestoredRun]]:
+        """Yield the restored runs, as many at a time as fit into memory."""
+        some: list[_Recorded] = []
+        count = 0
+        for run, length in runs:
+            if some and count + length > EVENTS_MAX:
+                yield await self._fold_some(some)
+                some, count = [], 0
+            if length > EVENTS_MAX:
+                yield [await self._fold_long(run, length)]
+            elif length:
+                some.append((run, length))
+                count += length
+        if some:
+            yield await self._fold_some(some)
+
+    async def _fold_some(self, runs: Sequence[_Recorded]) -> list[RestoredRun]:
+        try:
+            events = await read_events_of_runs(self._conn, [run.run_id for run, _ in runs])
+        except msgspec.MsgspecError:  # one of them was written by newer code: find out which
+            return [await self._fold_long(run, length) for run, length in runs]
+        restored: list[RestoredRun] = []
+        for run, length in runs:
+            plan = await self._plan(run)
+            fold = _Fold(plan)
+            fold.follow(events[run.run_id])
+            restored.append(self._restore(run, length, fold))
+        return restored
+
+    async def _fold_long(self, run: UnfinishedRun, length: int) -> RestoredRun:
+        fold = _Fold(await self._plan(run))
+        try:
+            async for event in stream_events(self._conn, run.run_id):
+                fold.follow([event])
+        except msgspec.MsgspecError as error:
+            fold.error = fold.error or str(error)
+        return self._restore(run, length, fold)
+
+    def _restore(self, run: UnfinishedRun, length: int, fold: _Fold) -> RestoredRun:
+        self.done.events += length
+        if fold.error or fold.plan is None:
+            log.error("run_not_rebuilt", run_id=run.run_id, seq=length, error=fold.error)
+            self.done.halted += 1
+            return halted(run.run_id, run.ir_hash, length)
+        marking = fold.marking
+        marking.seq = length
+        if fold.is_quarantined:
+            marking.phase = RunPhase.HALTED
+        if marking.phase is RunPhase.HALTED:
+            self.done.halted += 1
+        return restore(run.run_id, fold.plan, marking)
+
+    async def _plan(self, run: UnfinishedRun) -> Plan | None:
+        try:
+            return await self._catalog.plan(run.ir_hash, self._conn)
+        except (WorkflowNotFound, msgspec.MsgspecError):
+            return None
+
+    async def _write_blobs(self, runs: Iterable[RestoredRun]) -> None:
+        """Write the payloads that the runs refer to and Redis does not have."""
+        wanted: dict[bytes, Reference] = {}
+        for run in runs:
+            for _, value in run.fields:
+                reference = read_reference(value) if isinstance(value, bytes) else None
+                if reference is not None:
+                    wanted[reference.digest] = reference
+        left = iter(wanted)
+        while some := list(islice(left, BLOBS_AT_ONCE)):
+            names = [self._keys.blob(found.hex()) for found in some]
+            pipe = self._redis.pipeline(transaction=False)
+            for name in names:
+                pipe.exists(name)  # pyright: ignore[reportUnusedCoroutine]
+            missing = [found for found, is_there in zip(some, await pipe.execute(), strict=True) if not is_there]
+            contents = await get_payloads(self._conn, self._keys.env, missing)
+            for found in missing:
+                content = contents.get(found)
+                if content is None:
+                    self.done.blobs_missing += 1
+                    log.error("blob_lost", env=self._keys.env, digest=found.hex(), is_damaged=False)
+                else:
+                    await self._redis.set(self._keys.blob(found.hex()), content)
+                    self.done.blobs += 1
+
+
+class _Fold:
+    """A run on its way from events to a marking. ``error``: why it cannot be folded."""
+
+    def __init__(self, plan: Plan | None) -> None:
+        self.plan = plan
+        self.error = "" if plan is not None else "its IR is not known, or not readable"
+        self.is_quarantined = False
+        self._folder = None if plan is None else Folder(plan.ir)
+
+    @property
+    def marking(self) -> Marking:
+        return Marking() if self._folder is None else self._folder.marking
+
+    def follow(self, events: Iterable[RecordedEvent]) -> None:
+        """Fold some more. An event that could not be stored is where the run has halted."""
+        for event in events:
+            if self.error or self.is_quarantined or self._folder is None:
+                return
+            self.is_quarantined = event.facts.type == QUARANTINED
+            if not self.is_quarantined:
+                try:
+                    self._folder.add(event)
+                except Corrupt as error:
+                    self.error = str(error)
