@@ -26,7 +26,6 @@ if not EPOCH then return { 'CLOSED', 0, 0, 0, {} } end
 if redis.call('XLEN', OUTBOX) > tonumber(ARGV[3]) then return { 'BACKPRESSURE', 0, 0, 0, {} } end
 check_type(DONE, 'stream')
 local claimed, dropped, lost = 0, 0, 0
-local RECORD = '^(%d+)|(%a)|%d+|([^|]*)|%a|[^|]*|%d+|[^|]*|[^|]*|[^|]*$'
 
 -- Returns whether the entry is done with.
 local function claim(id, entry)

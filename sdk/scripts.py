@@ -284,6 +284,33 @@ async def claim_tokens(
     return Claims(int(answer[1]), int(answer[2]), int(answer[3]), answer[4])
 
 
+class Audited(NamedTuple):
+    """What ``audit_runs`` found. ``seen``: runs that are done with; ``cursor``: where to go on in the next one."""
+
+    seen: int
+    cursor: str
+    requeued: int
+    timed: int
+    halted: list[str]
+
+
+async def audit_runs(
+    redis: Connection,
+    keys: PartitionKeys,
+    run_ids: Sequence[str],
+    *,
+    cursor: str = "0",
+    fields: int = 5_000,
+    outbox_hard_max: int = OUTBOX_HARD_MAX,
+) -> Audited:
+    """Mend what would wake the tokens of runs (lua/audit_runs.lua). Raises Closed, BackPressure."""
+    words: list[Word] = [outbox_hard_max, fields, cursor, *run_ids]
+    answer = await run_script(redis, load_script("audit_runs"), [keys.meta], words)
+    check_word(answer[0])
+    halted = [run_id.decode() for run_id in answer[5:]]
+    return Audited(int(answer[1]), answer[2].decode(), int(answer[3]), int(answer[4]), halted)
+
+
 async def forget_consumers(
     redis: Connection, keys: PartitionKeys, streams: Sequence[str], consumers: Sequence[str]
 ) -> str:

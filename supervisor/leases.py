@@ -6,6 +6,8 @@ in one script, so several supervisors may look at once.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import anyio
 import structlog
 from redis.asyncio import Redis
@@ -35,7 +37,10 @@ log = structlog.get_logger()
 
 
 class Leases:
-    """Takes over the stale tokens of one partition. ``claimed``: how many until now."""
+    """Takes over the stale tokens of one partition. ``claimed``: how many until now.
+
+    on_lost: called where entries are gone that were pending.
+    """
 
     def __init__(
         self,
@@ -46,6 +51,7 @@ class Leases:
         outbox_hard_max: int = OUTBOX_HARD_MAX,
         batch: int = BATCH,
         forget_after_s: float = FORGET_AFTER_S,
+        on_lost: Callable[[], None] = lambda: None,
     ) -> None:
         self._redis = redis
         self._partition = partition
@@ -53,6 +59,7 @@ class Leases:
         self._outbox_hard_max = outbox_hard_max
         self._batch = batch
         self._forget_after_ms = max(forget_after_s * 1000, 2 * lease_ms)
+        self._on_lost = on_lost
         self.claimed = 0
 
     async def run(self) -> None:
@@ -117,6 +124,7 @@ class Leases:
             reach("after_claims")
             log.warning("tokens_claimed", count=found.claimed, partition=self._partition.base)
         if found.lost:
+            self._on_lost()
             log.error(
                 "entries_lost",
                 count=found.lost,

@@ -1,9 +1,9 @@
 """The supervisor: a daemon of small loops, each safe in parallel with itself. Several may run.
 
 intake (submissions -> commands -> runs), schedules (what the clock starts), completion (counter zero -> end), timers,
-leases (what silent workers held), reconciler (committed starts that Redis has not heard of), guard (recorder: outbox ->
-log and projections; recovery: log -> Redis), registry (workers -> Postgres), watch (runs in which nothing happens any
-more), upkeep (partitions of the log for the months to come).
+leases (what silent workers held), audit (what nobody would wake), reconciler (committed starts that Redis has not heard
+of), guard (recorder: outbox -> log and projections; recovery: log -> Redis), registry (workers -> Postgres), watch
+(runs in which nothing happens any more), upkeep (partitions of the log for the months to come).
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from ..sdk.connections import connect_redis
 from ..sdk.keys import PartitionKeys
 from ..sdk.scripts import OUTBOX_HARD_MAX, halt_runs
 from ..sdk.settings import LEASE_MS
+from .audit import Audit
 from .completion import Completion
 from .entries import LogDiverged
 from .guard import Guard
@@ -98,6 +99,7 @@ class Supervisor:
         recorder = Recorder(redis, pool, keys.env, number, self._node_ids, blocking=blocking, on_quarantine=halt)
         recovery = Recovery(redis, pool, keys, number, catalog, self._node_ids)
         guard = Guard(redis, pool, keys, number, recorder=recorder, recovery=recovery, reconciler=reconciler, turn=turn)
+        audit = Audit(redis, partition)
         loops = (
             completion.run,
             completion.sweep,
@@ -106,7 +108,8 @@ class Supervisor:
             reconciler.run,
             guard.run,
             Timers(redis, partition).run,
-            Leases(redis, partition, lease_ms=self._lease_ms).run,
+            Leases(redis, partition, lease_ms=self._lease_ms, on_lost=audit.hurry).run,
+            audit.run,
             Registry(redis, pool, keys, partition).run,
         )
         for loop in loops:

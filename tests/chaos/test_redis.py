@@ -173,7 +173,6 @@ async def test_a_run_is_deleted_by_hand(site: Site) -> None:
     await site.check("--lost", excess=50)
 
 
-@RECOVERY
 async def test_somebody_trims_the_streams(site: Site) -> None:
     """F33, F34: wake-ups and a consumer's pending list are gone; the audit finds the tokens and wakes them again."""
     await crew(site)

@@ -1,0 +1,128 @@
+#!lua
+--[[ audit_runs: hold what runs say of themselves against what would wake their tokens, and mend it.
+  KEYS[1] meta (hash)
+  ARGV[1] outbox hard limit   ARGV[2] about how many fields to look at   ARGV[3] cursor in the first run ('0': begin)
+    then runs
+  Returns {word, seen, cursor, requeued, timed, halted run...}: word OK | CLOSED | BACKPRESSURE; seen: how many runs are
+    done with; cursor: where to go on in the next one; requeued: tokens that got a new entry, because theirs is gone or
+    is in nobody's hands and will not be delivered; timed: tokens that got their timer back; halted: runs whose counters
+    are wrong or whose records nobody has written
+  Idempotent. Writes: entries, records, timers, status, the outbox. Cost: O(fields)
+]]
+-- @include partition
+-- @include runs
+-- @include joins
+-- @include signals
+-- @include slots
+-- @include redirects
+-- @include ending
+-- @include sweep
+-- @include transitions
+-- @include flush
+-- @include requeue
+-- @include groups
+local WHOLE_MAX = 2000
+if not EPOCH then return { 'CLOSED', 0, '0', 0, 0 } end
+if redis.call('XLEN', OUTBOX) > tonumber(ARGV[1]) then return { 'BACKPRESSURE', 0, '0', 0, 0 } end
+check_type(DONE, 'stream')
+check_type(TIMERS, 'zset')
+local left, cursor, requeues, timed = tonumber(ARGV[2]), ARGV[3], 0, 0
+local halted, delivered = {}, {}
+
+local function is_later(one, other)
+  local ms, number = string.match(one, '^(%d+)-(%d+)$')
+  local other_ms, other_number = string.match(other, '^(%d+)-(%d+)$')
+  ms, other_ms = tonumber(ms), tonumber(other_ms)
+  return ms > other_ms or (ms == other_ms and tonumber(number) > tonumber(other_number))
+end
+
+-- The last entry that the group of a stream has delivered; false where there is no group.
+local function last_delivered(stream)
+  if delivered[stream] == nil then
+    delivered[stream] = false
+    if has_group(stream, 'workers') then
+      for _, group in ipairs(redis.call('XINFO', 'GROUPS', stream)) do
+        for k = 1, #group, 2 do
+          if group[2] == 'workers' and group[k] == 'last-delivered-id' then delivered[stream] = group[k + 1] end
+        end
+      end
+    end
+  end
+  return delivered[stream]
+end
+
+-- Whether the entry is there, and is in somebody's hands or will be.
+local function will_wake(run, token, fence, entry, stream)
+  if redis.call('TYPE', stream).ok ~= 'stream' then return false end
+  local found = redis.call('XRANGE', stream, entry, entry)[1]
+  if not found or found[2][2] ~= run.id .. '|' .. token .. '|' .. fence then return false end
+  local last = last_delivered(stream)
+  if not last or is_later(entry, last) then return true end
+  return #redis.call('XPENDING', stream, 'workers', entry, entry, 1) > 0
+end
+
+local function audit(run, token, record)
+  local fence, place, entry, name = string.match(record, RECORD)
+  if not fence then return false end
+  if place == 'q' then
+    local stream = BASE .. 'q:' .. name
+    if not will_wake(run, token, fence, entry, stream) then
+      requeue(run, token, record)
+      if last_delivered(stream) then
+        acked[stream] = acked[stream] or {}
+        table.insert(acked[stream], entry)
+      end
+      requeues = requeues + 1
+    end
+  elseif (place == 't' or place == 'g' or place == 'w') and entry ~= '' then
+    if not redis.call('ZSCORE', TIMERS, run.id .. '|' .. token .. '|' .. fence) then
+      set_timer(run, entry, token, fence)
+      timed = timed + 1
+    end
+  end
+  return true
+end
+
+-- Returns fields and values of the run's tokens, and where to go on.
+local function look(run)
+  if cursor ~= '0' or redis.call('HLEN', run.key) > WHOLE_MAX then
+    local page = redis.call('HSCAN', run.key, cursor, 'MATCH', 't*', 'COUNT', 500)
+    return page[2], page[1]
+  end
+  local tokens, joins = {}, 0
+  for _, field in ipairs(redis.call('HKEYS', run.key)) do
+    local kind = string.sub(field, 1, 1)
+    if kind == 't' then tokens[#tokens + 1] = field end
+    if kind == 'j' then joins = joins + 1 end
+  end
+  if #tokens ~= run.n or joins ~= run.jn then return nil, '0' end
+  local found = {}
+  for k = 1, #tokens do
+    found[2 * k - 1], found[2 * k] = tokens[k], redis.call('HGET', run.key, tokens[k])
+  end
+  return found, '0'
+end
+
+local i = 4
+while i <= #ARGV and left > 0 do
+  local run = open_run(ARGV[i], 'why')
+  local fields, is_sound = {}, true
+  if run.st and run.st ~= 'E' and run.st ~= 'H' then
+    fields, cursor = look(run)
+    is_sound = fields ~= nil
+    for k = 1, fields and #fields or 0, 2 do
+      is_sound = audit(run, string.sub(fields[k], 2), fields[k + 1]) and is_sound
+    end
+    left = left - (fields and #fields or 0)
+  else
+    cursor = '0'
+  end
+  if not is_sound then
+    run.st, run.touched, cursor = 'H', true, '0'
+    halted[#halted + 1] = run.id
+  end
+  left = left - 1
+  if cursor == '0' then i = i + 1 end
+end
+flush()
+return { 'OK', i - 4, cursor, requeues, timed, unpack(halted) }

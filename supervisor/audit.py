@@ -1,0 +1,90 @@
+"""The audit: walks over the runs, slowly and always, and mends what would have woken their tokens and is gone.
+
+The records of a run are the truth, stream entries and timers only wake-ups: somebody may have trimmed a stream, deleted
+a consumer with what was pending for it, or a timer. A token in a queue whose entry is gone, or is neither in somebody's
+hands nor still to be delivered, gets a new one. A run whose counters are wrong goes no further.
+"""
+
+from __future__ import annotations
+
+import anyio
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from ..sdk.keys import PartitionKeys
+from ..sdk.scripts import OUTBOX_HARD_MAX, BackPressure, Closed, audit_runs
+
+EVERY_S = 10.0
+"""From the end of a walk to the next one: with it, the time until an orphaned token is found."""
+PAGE = 100
+PAUSE_S = 0.05
+"""After each page: some 2,000 runs a second."""
+log = structlog.get_logger()
+
+
+class Audit:
+    """Walks over the runs of one partition. ``requeued``: tokens that got a new entry until now."""
+
+    def __init__(
+        self,
+        redis: Redis,
+        partition: PartitionKeys,
+        *,
+        every_s: float = EVERY_S,
+        outbox_hard_max: int = OUTBOX_HARD_MAX,
+    ) -> None:
+        self._redis = redis
+        self._partition = partition
+        self._every_s = every_s
+        self._outbox_hard_max = outbox_hard_max
+        self._hurry = anyio.Event()
+        self.requeued = 0
+
+    def hurry(self) -> None:
+        """Somebody has seen that entries are gone: look now."""
+        self._hurry.set()
+
+    async def run(self) -> None:
+        """Walk until cancelled."""
+        while True:
+            with anyio.move_on_after(self._every_s):
+                await self._hurry.wait()
+            self._hurry = anyio.Event()
+            try:
+                await self.walk()
+            except (Closed, BackPressure):
+                pass
+            except (RedisError, OSError) as error:
+                log.warning("audit_failed", error=str(error), partition=self._partition.base)
+
+    async def walk(self) -> int:
+        """Look at every run once; return how many tokens got a new entry. Raises Closed, BackPressure."""
+        before = self.requeued
+        prefix = self._partition.run("")
+        cursor = 0
+        while True:
+            cursor, found = await self._redis.scan(cursor, match=f"{prefix}*", count=PAGE)
+            await self._look([key.decode().removeprefix(prefix) for key in found])
+            if not cursor:
+                return self.requeued - before
+            await anyio.sleep(PAUSE_S)
+
+    async def _look(self, run_ids: list[str]) -> None:
+        cursor = "0"
+        while run_ids:
+            found = await audit_runs(
+                self._redis, self._partition, run_ids, cursor=cursor, outbox_hard_max=self._outbox_hard_max
+            )
+            self.requeued += found.requeued
+            if found.requeued or found.timed:
+                log.error(
+                    "orphans_found",
+                    requeued=found.requeued,
+                    timed=found.timed,
+                    partition=self._partition.base,
+                    hint="somebody has deleted from Redis what Courante has put there",
+                )
+            for run_id in found.halted:
+                log.error("run_corrupt", run_id=run_id, hint="its state contradicts itself; it goes no further")
+            run_ids, cursor = run_ids[found.seen :], found.cursor
