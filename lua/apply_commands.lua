@@ -53,11 +53,12 @@ end
 function COMMANDS.resume(run)
   if run.st ~= 'P' then return false end
   run.st = 'R'
+  -- A waker that is under way begins again: what this pause has put aside may lie behind it.
   local waker = get_field(run, 't-4')
-  if not waker then
-    emit(run, '-4', 'u|system:high|1|0||')
-  elseif string.find(waker, '^%d+|p|') then
-    enqueue(run, '-4', raise(string.match(waker, '^%d+')), ready_of(waker))
+  if waker then
+    enqueue(run, '-4', raise(string.match(waker, '^%d+')), WAKER_READY)
+  else
+    emit(run, '-4', WAKER_READY)
   end
   return true
 end

@@ -50,6 +50,7 @@ local function overdue(run, codes, token, fence, record)
   words[#words + 1] = 'overdue'
   acked[stream] = acked[stream] or {}
   table.insert(acked[stream], entry)
+  set_field(run, 'v' .. token, false)
   enqueue(run, token, raise(fence), 'n|system:normal|' .. attempt .. '|' .. table.concat(words, '+') .. '|' .. rest)
   codes[#codes + 1] = 'O' .. place_of(token)
   return true

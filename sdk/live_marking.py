@@ -127,7 +127,8 @@ def read_waits(marking: Marking, fields: dict[str, bytes]) -> None:
 def _read_mutex(marking: Marking, name: str, holder: str, waiters: str) -> None:
     asked = [parse_token_key(each) for each in waiters.split()]
     living = [at for at in asked if at in marking.tokens and marking.tokens[at].place is Place.MUTEX]
-    marking.mutexes[name] = Mutex(parse_token_key(holder), living)
+    if parse_token_key(holder) in marking.tokens:  # one that a drain has taken away holds nothing
+        marking.mutexes[name] = Mutex(parse_token_key(holder), living)
     for at in living:
         marking.tokens[at].waits = (name,)
 

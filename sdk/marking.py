@@ -249,6 +249,8 @@ class Marking:
     def _reach(self, ir: Ir, edge: int, scope: Scope, status: str, codes: list[str]) -> None:
         """A milestone is decided once: live when its source parks, else dead when that settles."""
         if status == "l":
+            if (edge, scope) in self.marks:
+                return
             self.marks.add((edge, scope))
         elif (edge, scope) in self.marks:
             self.marks.remove((edge, scope))

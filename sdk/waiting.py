@@ -126,6 +126,7 @@ def overdue(marking: Marking, at: At) -> None:
     token = marking.tokens.get(at)
     if token is None or token.kind is not TokenKind.NORMAL or token.place is not Place.FLOOR:
         raise Corrupt(f"token {token_key(*at)} is in no queue")
+    marking.values.pop(at, None)
     token.extra, token.deliveries = with_word(lasting(token.extra), OVERDUE), 0
 
 

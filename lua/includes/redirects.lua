@@ -12,6 +12,7 @@ local function withdraw(run, codes, token, ready)
   local record, fence, place = living(run, token)
   if not record then return false end
   stop_waiting(run, token, place)
+  set_field(run, 'v' .. token, false)
   enqueue(run, token, raise(fence), ready)
   codes[#codes + 1] = 'V' .. place_of(token)
   return true

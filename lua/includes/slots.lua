@@ -5,8 +5,10 @@ local function grant(run, codes, token, fence, ready)
   codes[#codes + 1] = 'G' .. place_of(token)
 end
 
+-- A holder that a drain has taken away has freed nothing: what is gone holds nothing.
 local function ask_mutex(run, codes, token, fence, name, ready)
-  if not get_field(run, 'm:' .. name) then
+  local holder = get_field(run, 'm:' .. name)
+  if not holder or not get_field(run, 't' .. holder) then
     set_field(run, 'm:' .. name, token)
     grant(run, codes, token, fence, ready)
     return

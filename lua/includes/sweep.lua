@@ -13,6 +13,8 @@ local function sweep(run, codes, cursor)
       local fence, place = string.match(record, '^(%d+)|(%a)')
       if place ~= 'q' and place ~= 'g' and place ~= 'c' then
         set_field(run, fields[i], false)
+        stop_waiting(run, token, place)
+        if place == 'p' then set_field(run, 'v' .. token, false) end
         run.n = run.n - 1
         timers_gone[#timers_gone + 1] = run.id .. '|' .. token .. '|' .. fence
         codes[#codes + 1] = 'W' .. place_of(token)
@@ -21,6 +23,8 @@ local function sweep(run, codes, cursor)
   end
   return page[1]
 end
+
+local WAKER_READY = 'u|system:high|1|0||'
 
 -- wake: queue again what a pause has put aside, about 250 fields of the run a call.
 -- Returns the cursor where to continue, "0" when all has been seen.

@@ -58,6 +58,7 @@ function OPERATIONS.i(run, codes, _, _, _, i)
   if not goes_on(run) then return end
   local mark = ARGV[i + 1]
   if ARGV[i + 4] == 'l' then
+    if get_field(run, mark) then return end
     set_field(run, mark, '1')
   elseif get_field(run, mark) then
     set_field(run, mark, false)

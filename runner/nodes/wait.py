@@ -14,7 +14,7 @@ SECONDS_MAX = 253_402_300_799
 
 
 def run_wait(work: Work) -> Outcome:
-    if work.extra == WOKEN:
+    if work.word == WOKEN:
         return Succeeded(work.input_bytes())
     assert work.code is not None
     until = work.code.config.get("until")

@@ -135,7 +135,7 @@ async def test_a_step_between_two_tries_is_in_the_log_as_it_is_in_redis(stage: S
     run_id = await stage.client.submit(workflow, "x")
     keys = stage.client.keys.partition(0)
     await until(lambda: stage.redis.zcard(keys.timers), lambda timers: timers == 1)
-    await until(lambda: stage.events(run_id), lambda events: events[-1].facts.type == "timer.set")
+    await until(lambda: stage.events(run_id), lambda events: bool(events) and events[-1].facts.type == "timer.set")
     ir = (await stage.client.catalog.plan((await stage.events(run_id))[0].facts.data["ir"])).ir  # type: ignore[arg-type]  # a hash
     marking = fold(ir, await stage.events(run_id))
     (token,) = marking.tokens.values()
