@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 --[[ renew_leases: keep what a worker holds, tell it what it has lost.
   KEYS[1] meta (hash)   KEYS[2..] queue streams, in the worker's order
   ARGV[1] consumer, then per token: run, token, fence, number of the stream, entry id, when the attempt's time is up
@@ -6,6 +6,7 @@
   Returns {word, verdicts}: word OK | CLOSED; verdicts: a letter per token, A kept, D kept and its run drains,
     S stale: the token is gone or another's, E its run has ended or is halted, O overdue: not kept
   Writes: idle times of entries, details (field d<token> of the run). Cost: O(tokens)
+  Also where the server is full: it needs no memory, and whoever cannot renew loses what it has.
   XCLAIM knows no fence and would steal an entry from who has taken it over: the record's fence and entry, and the
   entry's owner, are compared first.
 ]]

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 
 import anyio
 
-from chaos.features import HAS_RECOVERY
 from chaos.processes import Process
 from chaos.proxy import Proxy
 from chaos.shapes import draw_orders
@@ -247,7 +246,8 @@ def tricks() -> dict[str, Trick]:
         kill_worker,
         freeze_worker,
         cut_worker,
+        kill_redis,
+        empty_redis,
+        set_redis_back,
     ]
-    if HAS_RECOVERY:
-        known += [kill_redis, empty_redis, set_redis_back]
     return {trick.__name__: trick for trick in known}

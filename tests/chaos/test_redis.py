@@ -5,7 +5,7 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from chaos.features import RECOVERY
+from chaos.features import REBUILD
 from chaos.journal import count_executions
 from chaos.shapes import draw_orders
 from chaos.site import ENV, Site
@@ -74,7 +74,7 @@ async def _flush_scripts(site: Site) -> None:
 async def test_redis_is_slow(site: Site) -> None:
     """F31: half a second for each answer, and a server that stands still for a while: nobody is started twice."""
     way = await site.proxy(site.redis.port)
-    site.supervisor()
+    site.supervisor(lease_ms=5_000)
     site.worker(redis=way, lease_ms=5_000)
     site.worker(lease_ms=5_000)
     await site.until_ready()
@@ -103,7 +103,6 @@ async def test_redis_is_full(site: Site) -> None:
     await site.check(excess=0)
 
 
-@RECOVERY
 async def test_redis_is_emptied(site: Site) -> None:
     """F24: FLUSHALL; every unfinished run is rebuilt from the log, every acknowledged start is started."""
     await crew(site, supervisors=2)
@@ -115,7 +114,6 @@ async def test_redis_is_emptied(site: Site) -> None:
     await site.check("--lost", excess=200)
 
 
-@RECOVERY
 async def test_redis_comes_back_empty(site: Site) -> None:
     """F24: its disk is lost."""
     await crew(site)
@@ -131,7 +129,6 @@ async def test_redis_comes_back_empty(site: Site) -> None:
     await site.check("--lost", excess=200)
 
 
-@RECOVERY
 async def test_redis_is_set_back(site: Site) -> None:
     """F25: an older copy of its file, as an older replica has it; the log wins and nothing of the fork is recorded."""
     await crew(site)
@@ -147,7 +144,6 @@ async def test_redis_is_set_back(site: Site) -> None:
     await site.check("--lost", excess=200)
 
 
-@RECOVERY
 async def test_the_end_of_the_file_is_lost(site: Site) -> None:
     """F23: the last part of the append-only file was never synced."""
     await crew(site)
@@ -162,7 +158,7 @@ async def test_the_end_of_the_file_is_lost(site: Site) -> None:
     await site.check("--lost", excess=200)
 
 
-@RECOVERY
+@REBUILD
 async def test_a_run_is_deleted_by_hand(site: Site) -> None:
     """F29: one run's keys are gone; it is rebuilt from the log, not continued from nothing."""
     await crew(site)

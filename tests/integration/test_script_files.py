@@ -26,7 +26,7 @@ def header_and_body(name: str) -> tuple[str, str]:
 @pytest.mark.parametrize("name", NAMES)
 def test_every_script_has_a_header_that_names_what_it_uses(name: str) -> None:
     head, body = header_and_body(name)
-    assert head.startswith(f"#!lua\n--[[ {name}: ")
+    assert head.startswith((f"#!lua\n--[[ {name}: ", f"#!lua flags=allow-oom\n--[[ {name}: "))
     assert "Returns" in head
     for table in ("KEYS", "ARGV"):
         used = {int(index) for index in re.findall(rf"\b{table}\[(\d+)\]", body)}
