@@ -44,9 +44,9 @@ def iso(at: datetime | None) -> str | None:
     return None if at is None else iso_text(at)
 
 
-def count_text(number: int, word: str) -> str:
-    """``1 node``, ``3 nodes``."""
-    return f"{number:,} {word}{'' if number == 1 else 's'}"
+def count_text(number: int, word: str, words: str = "") -> str:
+    """``1 node``, ``3 nodes``. words: of several, where that is not the word and an s."""
+    return f"{number:,} {word if number == 1 else words or f'{word}s'}"
 
 
 def list_text(words: Sequence[str], limit: int = 8) -> str:

@@ -95,7 +95,7 @@ class Recovery:
         set_aside = 0
         rebuilt = Rebuilt()
         if not is_whole:
-            set_aside = await self._count_left(cursor)
+            set_aside = await self.count_left(cursor)
             rebuilt = await self._rebuild(conn, cursor)
         await self._own_cursor(conn, epoch)
         reach("before_open")
@@ -137,7 +137,7 @@ class Recovery:
             await recorder.aclose()
         return drained, None
 
-    async def _count_left(self, cursor: Cursor) -> int:
+    async def count_left(self, cursor: Cursor) -> int:
         """How many entries of the outbox are not in the log: all but those up to the cursor's, where that is there."""
         length = await self._redis.xlen(self._partition.outbox)
         if cursor.entry_id == START or not length:

@@ -180,6 +180,11 @@ class UnfinishedRun(NamedTuple):
     ir_hash: str
 
 
+async def count_unfinished(conn: Connection, env: str, partition: int) -> int:
+    """Return how many recorded runs of a partition have not ended."""
+    return int(await conn.fetchval(_sql["count_unfinished"], env, partition))
+
+
 async def unfinished_runs(
     conn: Connection, env: str, partition: int, page: int = 1_000
 ) -> AsyncIterator[list[UnfinishedRun]]:

@@ -52,7 +52,9 @@ async def _names(redis: Redis, env: str) -> list[bytes]:
     return [key async for key in redis.scan_iter(match=f"courante:{env}:*", count=1_000)]
 
 
-TABLES = ("event_log", "event_payloads", "payloads", "runs", "node_executions", "recorder_cursors", "partition_homes")
+TABLES = """
+    event_log event_payloads payloads runs node_executions recorder_cursors partition_homes reconciler_marks
+""".split()
 
 
 class PostgresCopy:

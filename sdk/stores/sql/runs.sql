@@ -31,6 +31,9 @@ SELECT r.run_id, r.workflow, e.at AS last_event_at
  ORDER BY r.created_at DESC
  LIMIT $3
 
+-- name: count_unfinished
+SELECT count(*) FROM runs WHERE env = $1 AND partition = $2 AND status IN ('PENDING', 'RUNNING', 'PAUSED')
+
 -- name: unfinished_runs
 SELECT run_id, ir_hash, created_at FROM runs
  WHERE env = $1 AND partition = $2 AND status = $3 AND ($4::timestamptz IS NULL OR (created_at, run_id) < ($4, $5))
