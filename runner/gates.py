@@ -17,7 +17,6 @@ from .outcomes import AsksMutex, Outcome, Skipped, Succeeded, Waits
 from .work import Work
 
 APPROVAL = "approval"
-OUTSIDE = "outside"
 
 
 def before_node(work: Work) -> Outcome | None:

@@ -12,6 +12,8 @@ from ..sdk.redaction import REDACTOR
 from ..sdk.retry_after import RETRY_AFTER_MS_MAX
 from ..sdk.step_context import StepError
 
+OUTSIDE = "outside"
+"""Why a step waits that was handed out."""
 TYPE_MAX = 200
 MESSAGE_MAX = 2_000
 TRACEBACK_MAX = 8_000

@@ -6,59 +6,32 @@ Redis by an idempotent script; a supervisor's reconciler applies again what a cr
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, Self
 
 import anyio
-import msgspec
-import structlog
-from redis.exceptions import RedisError
 
 from ..compiler.ir import Ir
 from ..compiler.workflow import Workflow
-from .catalog import Catalog, Registered, Resolved
+from .catalog import Catalog, Registered
 from .commanding import Body
 from .connections import connect_postgres, connect_redis
 from .control import Commanded, Control
 from .deciding import Decision, Decisions, StepCommanded
-from .errors import CouranteError, ServiceUnavailable
 from .keys import Keys
 from .opening import open_partitions
-from .plan import Plan
 from .results import Results, RunResult
 from .schedules.face import Schedules
-from .scripts import OUTBOX_HARD_MAX, BackPressure, Closed, Late
-from .starting import StartWindow, apply_starts
-from .stores.commands import Accepted, Conflict, Duplicate, StartCommand, insert_starts
-from .stores.connection import Connection, Pool
-from .submissions import Submission, check_texts, conflict, start_command
+from .scripts import OUTBOX_HARD_MAX
+from .stores.connection import Pool
+from .submissions import Submission
+from .submitting import Durability, Submitter
 from .unavailable import AsUnavailable
 
-Durability = Literal["postgres", "redis"]
-BATCH_MAX = 1_000
-COMMIT_S = 60.0
 CLOSE_S = 5.0
-log = structlog.get_logger()
-
-
-class _Pending:
-    """A submission in a group commit."""
-
-    def __init__(self, submission: Submission) -> None:
-        self.submission = submission
-        self.answer: str | Exception | None = None
-
-
-class _Committed(NamedTuple):
-    """What Postgres has of a batch. ``new``: what is to be applied to Redis, within ``window``."""
-
-    answers: list[str | Exception]
-    new: list[tuple[StartCommand, Plan]]
-    window: StartWindow | None
 
 
 class Client:
@@ -71,13 +44,12 @@ class Client:
         self._database_url = database_url
         self._partitions = partitions
         self._outbox_hard_max = outbox_hard_max
-        self._pending: list[_Pending] = []
-        self._committing = anyio.Lock()
         self._stack = AsyncExitStack()
         self.keys = Keys(env)
         self.pool: Pool
         self.catalog: Catalog
         self.schedules: Schedules
+        self._submitter: Submitter
         self._control: Control
         self._decisions: Decisions
         self._results: Results
@@ -93,7 +65,10 @@ class Client:
         self._stack.push_async_callback(self._close)
         self.catalog = Catalog(self._redis, self.pool, self.keys)
         self.schedules = Schedules(self, self._redis)
-        self._control = Control(self._redis, self.pool, self.keys, self.catalog, outbox_hard_max=self._outbox_hard_max)
+        places = (self._redis, self.pool, self.keys, self.catalog)
+        hard_max = self._outbox_hard_max
+        self._submitter = Submitter(*places, partitions=self._partitions, outbox_hard_max=hard_max)
+        self._control = Control(*places, outbox_hard_max=hard_max)
         self._decisions = Decisions(self._control, self.pool, self.catalog)
         self._results = await self._stack.enter_async_context(
             Results(self._redis, self.pool, self.keys, self._partitions)
@@ -157,148 +132,14 @@ class Client:
 
     async def start(self, submission: Submission) -> str:
         """Start a run and return its id, as ``submit`` does."""
-        mine = _Pending(submission)
-        self._pending.append(mine)
-        try:
-            async with self._committing:
-                while mine.answer is None:
-                    # Not to be cut short: a caller that gives up must not take the others of its group with it.
-                    with anyio.CancelScope(shield=True):
-                        await self._commit_group()
-        finally:
-            if mine in self._pending:
-                self._pending.remove(mine)
-        if isinstance(mine.answer, Exception):
-            raise mine.answer
-        return mine.answer
-
-    async def _commit_group(self) -> None:
-        group, self._pending = self._pending[:BATCH_MAX], self._pending[BATCH_MAX:]
-        answers: Sequence[str | Exception] = [ServiceUnavailable("the submission was interrupted")] * len(group)
-        try:
-            with anyio.move_on_after(COMMIT_S):
-                answers = await self._submit([one.submission for one in group], "postgres")
-        except CouranteError as error:
-            answers = [error] * len(group)
-        finally:
-            for one, answer in zip(group, answers, strict=True):
-                one.answer = answer
+        return await self._submitter.start(submission)
 
     async def submit_many(self, submissions: Sequence[Submission], *, durability: Durability = "postgres") -> list[str]:
         """Start runs and return their ids, in order. All or, per batch of 1,000, none: the first refusal is raised.
 
         durability: with ``redis`` a run is acknowledged when Redis has it, while Postgres still writes to its disk.
         """
-        batches = [submissions[first : first + BATCH_MAX] for first in range(0, len(submissions), BATCH_MAX)]
-        ids: list[str] = []
-        before = _Committed([], [], None)
-        for batch in batches:
-            before = await self._commit_while(before, batch, durability)
-            ids += [str(answer) for answer in before.answers]
-        with AsUnavailable():
-            await self._apply(before, durability)
-        return ids
-
-    async def _commit_while(
-        self, before: _Committed, batch: Sequence[Submission], durability: Durability
-    ) -> _Committed:
-        """Commit a batch in Postgres while the one before it is applied to Redis, whatever becomes of this one."""
-        outcomes: list[_Committed | CouranteError] = []
-
-        async def apply() -> None:
-            try:
-                with anyio.CancelScope(shield=True), anyio.move_on_after(COMMIT_S), AsUnavailable():
-                    await self._apply(before, durability)
-            except CouranteError as error:
-                outcomes.append(error)
-
-        async def commit() -> None:
-            try:
-                outcomes.append(await self._commit(batch, durability, is_all=True))
-            except CouranteError as error:
-                outcomes.append(error)
-
-        async with anyio.create_task_group() as group:
-            group.start_soon(apply)
-            group.start_soon(commit)
-        failed = [outcome for outcome in outcomes if isinstance(outcome, CouranteError)]
-        if failed:
-            raise failed[0]
-        (committed,) = outcomes
-        assert isinstance(committed, _Committed)
-        return committed
-
-    async def _submit(self, submissions: Sequence[Submission], durability: Durability) -> list[str | Exception]:
-        """Commit, then apply."""
-        committed = await self._commit(submissions, durability)
-        with AsUnavailable():
-            await self._apply(committed, durability)
-        return committed.answers
-
-    async def _commit(
-        self, submissions: Sequence[Submission], durability: Durability, *, is_all: bool = False
-    ) -> _Committed:
-        """Let Postgres have them. What it knew before is not to be applied again: it may have ended long ago."""
-        answers: dict[int, str | Exception] = {}
-        starts: dict[int, tuple[StartCommand, Plan]] = {}
-        known: dict[tuple[str, int | None], Resolved] = {}
-        with AsUnavailable():
-            window = await StartWindow.now(self._redis, *map(self.keys.partition, range(self._partitions)))
-            async with self.pool.acquire() as conn:
-                for place, submission in enumerate(submissions):
-                    try:
-                        starts[place] = await self._resolve(conn, submission, known)
-                    except CouranteError as error:
-                        if is_all:
-                            raise
-                        answers[place] = error
-                commands = [command for command, _ in starts.values()]
-                if is_all:
-                    async with conn.transaction():
-                        if durability == "redis":
-                            await conn.execute("SET LOCAL synchronous_commit TO off")
-                        verdicts = _no_conflict(await insert_starts(conn, commands), commands)
-                else:
-                    verdicts = await insert_starts(conn, commands)
-            new: list[tuple[StartCommand, Plan]] = []
-            for (place, start), verdict in zip(starts.items(), verdicts, strict=True):
-                answers[place] = conflict(start[0]) if isinstance(verdict, Conflict) else verdict.run_id
-                if isinstance(verdict, Accepted):
-                    command, plan = start
-                    new.append((msgspec.structs.replace(command, created_at=verdict.created_at), plan))
-        return _Committed([answers[place] for place in range(len(submissions))], new, window)
-
-    async def _resolve(
-        self, conn: Connection, submission: Submission, known: dict[tuple[str, int | None], Resolved]
-    ) -> tuple[StartCommand, Plan]:
-        """known: what this batch has looked up, so that each version is looked up once."""
-        check_texts(submission)
-        asked = (submission.workflow, submission.version)
-        resolved = known.get(asked)
-        if resolved is None:
-            resolved = known[asked] = await self.catalog.resolve(conn, *asked)
-        command = start_command(self.keys.env, self._partitions, submission, resolved)
-        self.catalog.check_input(resolved.plan, command.input)
-        return command, resolved.plan
-
-    async def _apply(self, committed: _Committed, durability: Durability) -> None:
-        """Apply to Redis. What Postgres has committed is accepted, whatever happens here: the reconciler goes on."""
-        window = committed.window
-        by_partition: dict[int, list[tuple[StartCommand, Plan]]] = defaultdict(list)
-        for start in committed.new:
-            by_partition[start[0].partition].append(start)
-        for number, some in by_partition.items():
-            partition = self.keys.partition(number)
-            try:
-                if window is None:
-                    raise RedisError("it could not be reached")
-                await apply_starts(
-                    self._redis, self.keys, partition, some, outbox_hard_max=self._outbox_hard_max, window=window
-                )
-            except (Closed, BackPressure, Late, RedisError, OSError) as error:
-                if durability == "redis":
-                    raise
-                log.warning("starts_left_to_reconciler", runs=len(some), error=str(error) or type(error).__name__)
+        return await self._submitter.submit_many(submissions, durability=durability)
 
     async def wait(self, run_id: str, *, timeout_s: float | None = None, is_recorded: bool = False) -> RunResult:
         """Return the result when the run has ended. ``is_recorded``: and its last event is in Postgres.
@@ -363,6 +204,17 @@ class Client:
         decision = Decision(is_approval=False, step=step, scope=scope, reason=reason, data=data, by=by)
         return await self._decisions.decide(run_id, decision)
 
+    async def complete(self, token: str, output: Any = None, *, by: str | None = None) -> StepCommanded:
+        """Let a step succeed that has handed out this token (``Context.defer``).
+
+        Raises NothingWaits, and AlreadyDecided with who was first.
+        """
+        return await self._decisions.end(token, output, None, by)
+
+    async def fail(self, token: str, error: str, *, by: str | None = None) -> StepCommanded:
+        """Let a step fail that has handed out this token, as ``complete`` does the opposite."""
+        return await self._decisions.end(token, None, error, by)
+
     async def cancel_step(
         self, run_id: str, step: str, *, scope: str = "", reason: str = "", by: str | None = None
     ) -> Commanded:
@@ -381,16 +233,6 @@ class Client:
     ) -> Commanded:
         """Let a step that waits, retries or runs be skipped. Raises StepNotFound."""
         return await self._control.about_step(run_id, "force_skip", step, scope, Body(reason=reason), by)
-
-
-def _no_conflict(
-    verdicts: Sequence[Accepted | Duplicate | Conflict], commands: Sequence[StartCommand]
-) -> Sequence[Accepted | Duplicate | Conflict]:
-    """Raise IdempotencyConflict for the first conflict, so that the transaction around takes everything back."""
-    for verdict, command in zip(verdicts, commands, strict=True):
-        if isinstance(verdict, Conflict):
-            raise conflict(command)
-    return verdicts
 
 
 __all__ = ["Client", "Commanded", "Durability", "RunResult", "StepCommanded", "Submission"]

@@ -129,7 +129,7 @@ def _encode(texts: Mapping[str, str | None], **values: object) -> bytes:
 def _applied(run_id: str, plan: Plan, command: Command, value: bytes | None) -> Applied:
     body = _decoder.decode(command.body)
     token = token_of(plan, body) if body.step else ""
-    name = _signal_name(command.type, body, token)
+    name = signal_name(command.type, body, token)
     data: dict[str, object] = {"number": command.number, "type": command.type}
     data |= {key: text for key, text in (("by", command.by), ("name", name)) if text}
     facts = encode_facts(Facts(type="command.applied", node=body.step, scope=body.scope, data=data))
@@ -148,7 +148,8 @@ def _applied(run_id: str, plan: Plan, command: Command, value: bytes | None) -> 
     )
 
 
-def _signal_name(kind: str, body: Body, token: str) -> str:
+def signal_name(kind: str, body: Body, token: str) -> str:
+    """Return the name of the signal that a command is, or nothing."""
     if kind in ("approve", "reject"):
         return approval_name(token)
     if kind in ("complete", "fail"):

@@ -12,13 +12,13 @@ from typing import Any
 import msgspec
 
 from .catalog import Catalog
-from .commanding import Body, token_of
+from .commanding import Body, signal_name, token_of
 from .control import Commanded, Control, DecidedBefore, Target, find_step
+from .deferral import parse_defer_token
 from .errors import AlreadyDecided, InputInvalid, NothingWaits, StepUnclear
 from .marking import EXPIRED, Place
 from .plan import Plan
-from .scopes import parse_scope_key, scope_text
-from .signal_names import approval_name
+from .scopes import parse_scope_key, parse_token_key, scope_key, scope_text
 from .stores.commands import Decided, find_decision, find_decisions
 from .stores.connection import Connection, Pool, iso_text
 from .stores.runs import StepRow, list_steps
@@ -61,6 +61,31 @@ class Decisions:
         self._pool = pool
         self._catalog = catalog
 
+    async def end(self, token: str, output: Any, error: str | None, by: str | None) -> StepCommanded:
+        """End a step that was handed out. error: None where it has succeeded.
+
+        Raises InputInvalid, RunNotFound, NothingWaits, AlreadyDecided, ServiceUnavailable.
+        """
+        try:
+            handed = parse_defer_token(token)
+        except ValueError as cause:
+            raise InputInvalid(str(cause)) from cause
+        with AsUnavailable():
+            async with self._pool.acquire() as conn:
+                target = await self._control.find(conn, handed.run_id)
+                number, scope = parse_token_key(handed.token_key)
+                if number >= len(target.plan.ir.nodes) or len(target.plan.ir.nodes[number].levels) != len(scope):
+                    raise InputInvalid(f"{token!r} is no token of this run: its workflow has no such step")
+                body = Body(
+                    step=target.plan.node_ids[number],
+                    scope=scope_key(scope),
+                    attempt=handed.attempt,
+                    output=output,
+                    error=error or "",
+                )
+                kind = "complete" if error is None else "fail"
+                return await self._give_first(conn, target, kind, body, by, await list_steps(conn, handed.run_id))
+
     async def decide(self, run_id: str, decision: Decision) -> StepCommanded:
         """Raises RunNotFound, StepNotFound, StepUnclear, InputInvalid, NothingWaits, AlreadyDecided.
 
@@ -72,19 +97,26 @@ class Decisions:
                 steps = await list_steps(conn, run_id)
                 number, scope = await self._which(conn, target, steps, decision)
                 body = self._body(target.plan, number, scope, decision)
-                name = approval_name(token_of(target.plan, body))
-                shown = step_name(target.plan, number, scope)
-                problem = await self._too_late(target, steps, body, shown)
-                first = await find_decision(conn, run_id, name)  # after the look: who was first may be why it is late
-                if first is not None:
-                    raise already_decided(first, shown)
-                if problem is not None:
-                    raise problem
-                try:
-                    done = await self._control.give(conn, target, decision.type, body, decision.by, decides=name)
-                except DecidedBefore as error:
-                    raise already_decided(error.decided, shown) from error
-        where = scope_text(target.plan.ir, number, parse_scope_key(scope))
+                return await self._give_first(conn, target, decision.type, body, decision.by, steps)
+
+    async def _give_first(
+        self, conn: Connection, target: Target, kind: str, body: Body, by: str | None, steps: Sequence[StepRow]
+    ) -> StepCommanded:
+        """Give what only the first may give. Raises NothingWaits, AlreadyDecided."""
+        name = signal_name(kind, body, token_of(target.plan, body))
+        scope = parse_scope_key(body.scope)
+        where = scope_text(target.plan.ir, target.plan.node_ids.index(body.step), scope)
+        shown = f"{body.step} {where}".strip()
+        problem = await self._too_late(target, steps, body, shown)
+        first = await find_decision(conn, target.run_id, name)  # after the look: who was first may be why it is late
+        if first is not None:
+            raise already_decided(first, shown)
+        if problem is not None:
+            raise problem
+        try:
+            done = await self._control.give(conn, target, kind, body, by, decides=name)
+        except DecidedBefore as error:
+            raise already_decided(error.decided, shown) from error
         return StepCommanded(**msgspec.structs.asdict(done), step=body.step, scope=where)
 
     async def _which(
@@ -141,19 +173,21 @@ class Decisions:
         return Body(step=node.id, scope=scope, reason=decision.reason, comment=decision.comment, data=decision.data)
 
     async def _too_late(self, target: Target, steps: Sequence[StepRow], body: Body, shown: str) -> NothingWaits | None:
-        """Return what is wrong with a step that has asked and asks no more; one that will ask may be decided now."""
+        """Return what is wrong with a step that has asked and asks no more; one that will ask may be told now."""
         rows = [row for row in steps if (row.node, row.scope) == (body.step, body.scope)]
         last = max(rows, key=lambda row: row.attempt, default=None)
-        if last is not None and last.status in _ENDED:
+        what = (
+            f"attempt {body.attempt} of {shown} waits for nobody" if body.attempt else f"{shown} waits for no decision"
+        )
+        if last is not None and (last.status in _ENDED or last.attempt > body.attempt > 0):
             why = f" ({last.error.type})" if last.error is not None else ""
-            return NothingWaits(f"{shown} waits for no decision any more: it is {last.status}{why}")
+            return NothingWaits(f"{what} any more: it is {last.status}{why}")
         token = await self._control.token_record(target, body)
-        if token is None:
+        if token is None or (token.lives and token.place == Place.SIGNAL):
             return None
-        is_asking = token.lives and token.place == Place.SIGNAL
-        has_asked = last is not None and last.status is StepStatus.WAITING and last.reason == "approval"
-        if not is_asking and (token.word == EXPIRED or (has_asked and not token.lives)):
-            return NothingWaits(f"{shown} waits for no decision any more: its time is over")
+        has_asked = last is not None and last.status is StepStatus.WAITING and last.reason in ("approval", "outside")
+        if token.attempt > body.attempt > 0 or token.word == EXPIRED or (has_asked and not token.lives):
+            return NothingWaits(f"{what} any more")
         return None
 
 

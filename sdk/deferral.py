@@ -12,6 +12,7 @@ from typing import NamedTuple
 import msgspec
 
 from .ids import RUN_ID
+from .signal_names import outside_name
 
 _TOKEN = re.compile(
     rf"({RUN_ID.pattern})~(0|[1-9][0-9]{{0,9}})(?:-([0-9]+(?:\.[0-9]+)*))?~([1-9][0-9]{{0,8}})", re.ASCII
@@ -39,7 +40,7 @@ class DeferToken(NamedTuple):
     @property
     def signal(self) -> str:
         """The name of the signal that the step waits for."""
-        return f"!defer/{self.token_key}/{self.attempt}"
+        return outside_name(self.token_key, self.attempt)
 
 
 def parse_defer_token(text: str) -> DeferToken:

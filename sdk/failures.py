@@ -31,6 +31,7 @@ _CODES: dict[str, str] = {
     "HEARTBEAT_TIMEOUT": FailureClass.TIMEOUT,
     "LEASE_LOST": FailureClass.ERROR,
     "PAYLOAD_MISSING": FailureClass.ERROR,
+    "FAILED_OUTSIDE": FailureClass.ERROR,
 }
 """The engine's codes that another try may mend, and their classes."""
 _FATAL_CODES = frozenset({"QUEUE_TIMEOUT"})

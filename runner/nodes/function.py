@@ -14,8 +14,7 @@ from ...sdk.scopes import scope_text
 from ...sdk.signal_names import outside_name
 from ...sdk.step_context import StepError, decode_json, encode_json
 from ...sdk.steps import Step, Steps
-from ..gates import OUTSIDE
-from ..outcomes import GivenBack, Outcome, Succeeded, Waits
+from ..outcomes import OUTSIDE, GivenBack, Outcome, Succeeded, Waits
 from ..work import Work
 
 UNKNOWN_DELAY_MS = 1_000

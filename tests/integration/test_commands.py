@@ -8,6 +8,8 @@ import anyio
 import pytest
 
 from courante.replay import Verification, verify_run
+from courante.sdk.context import Context
+from courante.sdk.deferral import Deferred
 from courante.sdk.errors import AlreadyDecided, InputInvalid, NothingWaits, RunNotFound, StepNotFound, StepUnclear
 from courante.sdk.fold import fold
 from courante.sdk.live_marking import read_marking
@@ -257,4 +259,45 @@ async def test_steps_are_forced_and_withdrawn(stage: Stage) -> None:
     assert result.output == {"d": "d"}
     assert [await status_of(stage, run_id, step) for step in "bcd"] == ["SKIPPED", "SUCCEEDED", "SUCCEEDED"]
     assert (await stage.client.force_skip(run_id, "b")).state == "no_effect"
+    await agrees(stage, run_id)
+
+
+async def test_a_step_that_is_handed_out(stage: Stage) -> None:
+    """Who was handed its token ends a step; only the first, and only the attempt that the token is of."""
+    tokens: list[str] = []
+
+    def hand_out(_value: object, context: Context) -> Deferred:
+        deferred = context.defer()
+        tokens.append(deferred.token)
+        return deferred
+
+    async def handed() -> int:
+        return len(tokens)
+
+    stage.supervisor()
+    stage.worker({"hand_out": hand_out})
+    call = {"type": "function", "config": {"handler": "hand_out"}}
+    await stage.register(
+        {"id": "a", **call},
+        {"id": "b", "depends_on": "a", "on_error": "c", "retry": {"max_attempts": 2, "base": "1ms"}, **call},
+        says("c"),
+    )
+    run_id = await stage.client.submit("w")
+    await waiting(stage, run_id, "a")
+    assert (await stage.client.complete(tokens[0], {"n": 1}, by="ada")).state == "applied"
+    with pytest.raises(AlreadyDecided, match="a was completed by ada"):
+        await stage.client.fail(tokens[0], "late", by="bob")
+    await waiting(stage, run_id, "b")
+    assert (await stage.client.fail(tokens[1], "no ink", by="bob")).step == "b"
+    await until(handed, lambda count: count == 3)
+    await waiting(stage, run_id, "b")
+    with pytest.raises(AlreadyDecided, match="b was failed by bob"):
+        await stage.client.complete(tokens[1])
+    await stage.client.fail(tokens[2], "", by="bob")
+    assert (await stage.result(run_id)).output == {"c": "c"}
+    (failed,) = [event.facts for event in await stage.events(run_id) if event.facts.type == "step.failed"]
+    assert failed.error is not None
+    assert (failed.error.type, failed.error.message) == ("FAILED_OUTSIDE", "someone outside says that it has failed")
+    with pytest.raises(InputInvalid, match="no token of a deferred step"):
+        await stage.client.complete("run_x~1")
     await agrees(stage, run_id)

@@ -1,0 +1,222 @@
+"""Submitting: runs are accepted by Postgres, many with one commit, and then applied to Redis.
+
+What Postgres has committed is accepted, whatever becomes of it in Redis: the reconciler goes on.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import anyio
+import msgspec
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from .catalog import Catalog, Resolved
+from .errors import CouranteError, ServiceUnavailable
+from .keys import Keys
+from .plan import Plan
+from .scripts import BackPressure, Closed, Late
+from .starting import StartWindow, apply_starts
+from .stores.commands import Accepted, Conflict, Duplicate, StartCommand, insert_starts
+from .stores.connection import Connection, Pool
+from .submissions import Submission, check_texts, conflict, start_command
+from .unavailable import AsUnavailable
+
+Durability = Literal["postgres", "redis"]
+BATCH_MAX = 1_000
+COMMIT_S = 60.0
+log = structlog.get_logger()
+
+
+class _Pending:
+    """A submission in a group commit."""
+
+    def __init__(self, submission: Submission) -> None:
+        self.submission = submission
+        self.answer: str | Exception | None = None
+
+
+class _Committed(NamedTuple):
+    """What Postgres has of a batch. ``new``: what is to be applied to Redis, within ``window``."""
+
+    answers: list[str | Exception]
+    new: list[tuple[StartCommand, Plan]]
+    window: StartWindow | None
+
+
+class Submitter:
+    """Starts runs of one environment. Safe for any number of tasks."""
+
+    def __init__(
+        self, redis: Redis, pool: Pool, keys: Keys, catalog: Catalog, *, partitions: int, outbox_hard_max: int
+    ) -> None:
+        self._redis = redis
+        self._pool = pool
+        self._keys = keys
+        self._catalog = catalog
+        self._partitions = partitions
+        self._outbox_hard_max = outbox_hard_max
+        self._pending: list[_Pending] = []
+        self._committing = anyio.Lock()
+
+    async def start(self, submission: Submission) -> str:
+        """Start a run and return its id. Submissions made at the same time share a commit.
+
+        Raises WorkflowNotFound, InputInvalid, IdempotencyConflict, ServiceUnavailable.
+        """
+        mine = _Pending(submission)
+        self._pending.append(mine)
+        try:
+            async with self._committing:
+                while mine.answer is None:
+                    # Not to be cut short: a caller that gives up must not take the others of its group with it.
+                    with anyio.CancelScope(shield=True):
+                        await self._commit_group()
+        finally:
+            if mine in self._pending:
+                self._pending.remove(mine)
+        if isinstance(mine.answer, Exception):
+            raise mine.answer
+        return mine.answer
+
+    async def _commit_group(self) -> None:
+        group, self._pending = self._pending[:BATCH_MAX], self._pending[BATCH_MAX:]
+        answers: Sequence[str | Exception] = [ServiceUnavailable("the submission was interrupted")] * len(group)
+        try:
+            with anyio.move_on_after(COMMIT_S):
+                answers = await self._submit([one.submission for one in group], "postgres")
+        except CouranteError as error:
+            answers = [error] * len(group)
+        finally:
+            for one, answer in zip(group, answers, strict=True):
+                one.answer = answer
+
+    async def submit_many(self, submissions: Sequence[Submission], *, durability: Durability = "postgres") -> list[str]:
+        """Start runs and return their ids, in order. All or, per batch of 1,000, none: the first refusal is raised.
+
+        durability: with ``redis`` a run is acknowledged when Redis has it, while Postgres still writes to its disk.
+        """
+        batches = [submissions[first : first + BATCH_MAX] for first in range(0, len(submissions), BATCH_MAX)]
+        ids: list[str] = []
+        before = _Committed([], [], None)
+        for batch in batches:
+            before = await self._commit_while(before, batch, durability)
+            ids += [str(answer) for answer in before.answers]
+        with AsUnavailable():
+            await self._apply(before, durability)
+        return ids
+
+    async def _commit_while(
+        self, before: _Committed, batch: Sequence[Submission], durability: Durability
+    ) -> _Committed:
+        """Commit a batch in Postgres while the one before it is applied to Redis, whatever becomes of this one."""
+        outcomes: list[_Committed | CouranteError] = []
+
+        async def apply() -> None:
+            try:
+                with anyio.CancelScope(shield=True), anyio.move_on_after(COMMIT_S), AsUnavailable():
+                    await self._apply(before, durability)
+            except CouranteError as error:
+                outcomes.append(error)
+
+        async def commit() -> None:
+            try:
+                outcomes.append(await self._commit(batch, durability, is_all=True))
+            except CouranteError as error:
+                outcomes.append(error)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(apply)
+            group.start_soon(commit)
+        failed = [outcome for outcome in outcomes if isinstance(outcome, CouranteError)]
+        if failed:
+            raise failed[0]
+        (committed,) = outcomes
+        assert isinstance(committed, _Committed)
+        return committed
+
+    async def _submit(self, submissions: Sequence[Submission], durability: Durability) -> list[str | Exception]:
+        """Commit, then apply."""
+        committed = await self._commit(submissions, durability)
+        with AsUnavailable():
+            await self._apply(committed, durability)
+        return committed.answers
+
+    async def _commit(
+        self, submissions: Sequence[Submission], durability: Durability, *, is_all: bool = False
+    ) -> _Committed:
+        """Let Postgres have them. What it knew before is not to be applied again: it may have ended long ago."""
+        answers: dict[int, str | Exception] = {}
+        starts: dict[int, tuple[StartCommand, Plan]] = {}
+        known: dict[tuple[str, int | None], Resolved] = {}
+        with AsUnavailable():
+            window = await StartWindow.now(self._redis, *map(self._keys.partition, range(self._partitions)))
+            async with self._pool.acquire() as conn:
+                for place, submission in enumerate(submissions):
+                    try:
+                        starts[place] = await self._resolve(conn, submission, known)
+                    except CouranteError as error:
+                        if is_all:
+                            raise
+                        answers[place] = error
+                commands = [command for command, _ in starts.values()]
+                if is_all:
+                    async with conn.transaction():
+                        if durability == "redis":
+                            await conn.execute("SET LOCAL synchronous_commit TO off")
+                        verdicts = _no_conflict(await insert_starts(conn, commands), commands)
+                else:
+                    verdicts = await insert_starts(conn, commands)
+            new: list[tuple[StartCommand, Plan]] = []
+            for (place, start), verdict in zip(starts.items(), verdicts, strict=True):
+                answers[place] = conflict(start[0]) if isinstance(verdict, Conflict) else verdict.run_id
+                if isinstance(verdict, Accepted):
+                    command, plan = start
+                    new.append((msgspec.structs.replace(command, created_at=verdict.created_at), plan))
+        return _Committed([answers[place] for place in range(len(submissions))], new, window)
+
+    async def _resolve(
+        self, conn: Connection, submission: Submission, known: dict[tuple[str, int | None], Resolved]
+    ) -> tuple[StartCommand, Plan]:
+        """known: what this batch has looked up, so that each version is looked up once."""
+        check_texts(submission)
+        asked = (submission.workflow, submission.version)
+        resolved = known.get(asked)
+        if resolved is None:
+            resolved = known[asked] = await self._catalog.resolve(conn, *asked)
+        command = start_command(self._keys.env, self._partitions, submission, resolved)
+        self._catalog.check_input(resolved.plan, command.input)
+        return command, resolved.plan
+
+    async def _apply(self, committed: _Committed, durability: Durability) -> None:
+        """Apply to Redis. What Postgres has committed is accepted, whatever happens here: the reconciler goes on."""
+        window = committed.window
+        by_partition: dict[int, list[tuple[StartCommand, Plan]]] = defaultdict(list)
+        for start in committed.new:
+            by_partition[start[0].partition].append(start)
+        for number, some in by_partition.items():
+            partition = self._keys.partition(number)
+            try:
+                if window is None:
+                    raise RedisError("it could not be reached")
+                await apply_starts(
+                    self._redis, self._keys, partition, some, outbox_hard_max=self._outbox_hard_max, window=window
+                )
+            except (Closed, BackPressure, Late, RedisError, OSError) as error:
+                if durability == "redis":
+                    raise
+                log.warning("starts_left_to_reconciler", runs=len(some), error=str(error) or type(error).__name__)
+
+
+def _no_conflict(
+    verdicts: Sequence[Accepted | Duplicate | Conflict], commands: Sequence[StartCommand]
+) -> Sequence[Accepted | Duplicate | Conflict]:
+    """Raise IdempotencyConflict for the first conflict, so that the transaction around takes everything back."""
+    for verdict, command in zip(verdicts, commands, strict=True):
+        if isinstance(verdict, Conflict):
+            raise conflict(command)
+    return verdicts
