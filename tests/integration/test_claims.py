@@ -222,6 +222,20 @@ async def test_entries_that_mean_nothing_are_dropped(hands: Hands) -> None:
     assert await hands.lengths() == [0, 1, 0, 0, 0, 0]
 
 
+async def test_a_stale_duplicate_takes_nothing_from_the_owner(hands: Hands, blocking: BlockingRedis) -> None:
+    """F06: the entry that the record names is renewed, the other one is dropped, and no fence is raised."""
+    await start(hands, "r1")
+    token = await take(hands)
+    stream = hands.streams[NORMAL - 1]
+    await hands.redis.xadd(stream, {"t": b"|".join((*token[2:4], token[6].split(b"|")[0]))})
+    await hands.redis.xreadgroup(QUEUE_GROUP, CONSUMER, {stream: ">"})
+    await anyio.sleep(0.05)
+    assert renew(blocking, hands, token) == "A"
+    assert await claim(hands, lease_ms=50) == (0, 1, 0, [])
+    assert await hands.lengths() == [0, 0, 0, 1, 0, 0]
+    assert (await hands.advance([settled(token)])).verdicts == "A"
+
+
 async def test_a_look_is_bounded_and_goes_past_what_it_leaves(hands: Hands) -> None:
     """Entries of halted runs stay where they are, and hide nobody else's."""
     await start(hands, *(f"r{number}" for number in range(9)))

@@ -15,9 +15,10 @@ from hypothesis.stateful import run_state_machine_as_test
 from redis.asyncio import RedisCluster
 from redis.asyncio.cluster import ClusterNode
 
-from courante.sdk.connections import connect_redis
+from courante.sdk.connections import connect_blocking, connect_redis
 from model.compiled import with_delays
 from model.first_tests import FIRST_TESTS, FirstTest, Spoken
+from model.lease_machine import LeaseMachine
 from model.live_floor import LiveFloor
 from model.reading.draw import LARGE, SMALL, accepted
 from model.reading.graph import Document, from_document
@@ -74,6 +75,24 @@ def test_whatever_happens_rules_log_and_reading_agree(floor: LiveFloor) -> None:
         floor = here
 
     run_state_machine_as_test(Machine, settings=limits)
+
+
+def test_a_token_has_one_owner_whatever_happens(floor: LiveFloor, redis_url: str) -> None:
+    """Random deliveries, takeovers, renewals, ends and meddling: see the rules of ``LeaseMachine``."""
+    limits = settings(
+        max_examples=EXAMPLES or 25,
+        stateful_step_count=100 if EXAMPLES else 40,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow],
+    )
+    here = floor
+
+    class Machine(LeaseMachine):
+        floor = here
+        blocking = connect_blocking(redis_url, timeout_s=5)
+
+    run_state_machine_as_test(Machine, settings=limits)
+    Machine.blocking.close()
 
 
 @pytest.mark.parametrize("test", FIRST_TESTS, ids=lambda test: test.name)
