@@ -101,11 +101,15 @@ async def open_stage(settings: Settings) -> AsyncGenerator[Stage]:
 
 
 @asynccontextmanager
-async def open_crew(stage: Stage) -> AsyncGenerator[None]:
-    """One worker and one supervisor, as processes of their own, for as long as the context lasts."""
+async def open_crew(stage: Stage, *, concurrency: int | None = None) -> AsyncGenerator[None]:
+    """One worker and one supervisor, as processes of their own, for as long as the context lasts.
+
+    concurrency: slots of the worker, where the settings do not say.
+    """
     services = stage.services
     environment = environment_of(services.settings, redis_url=services.redis_url, database_url=services.database_url)
-    children = [Child(["worker"], environment), Child(["supervisor"], environment)]
+    slots = [] if concurrency is None else ["--concurrency", str(concurrency)]
+    children = [Child(["worker", *slots], environment), Child(["supervisor"], environment)]
     async with anyio.create_task_group() as group:
         for child in children:
             group.start_soon(child.run)

@@ -85,7 +85,8 @@ class Lane:
         self._opened: list[tuple[int, str]] = []
         self._tokens: dict[tuple[int, str], list[bytes]] = {}
         self._wake = anyio.Event()
-        self._call = 0
+        self._rest = anyio.Event()
+        self.calls = 0
         self._held = 0
         self._stopping = anyio.Event()
         self._is_listening = True
@@ -106,7 +107,7 @@ class Lane:
     def stop(self) -> None:
         """Take no more. What is held goes on."""
         self._stopping.set()
-        self._wake.set()
+        self._rouse()
 
     def tell_stopping(self) -> None:
         """Say to handlers that this worker stops."""
@@ -121,7 +122,13 @@ class Lane:
         self._finished.append(transition)
         self._held -= 1
         self._slots.give()
+        self._rouse()
+
+    def _rouse(self) -> None:
+        """The pump has something to do; from now on, not only when it gets to it, the listener leaves slots to it."""
         self._wake.set()
+        if self._rest.is_set():
+            self._rest = anyio.Event()
 
     def _drop(self, number: int, entry: str) -> None:
         """A token is another's by now: its slot is free, and nothing is handed in."""
@@ -140,7 +147,7 @@ class Lane:
 
     def _note(self, transition: Transition) -> None:
         self._finished.append(transition)
-        self._wake.set()
+        self._rouse()
 
     async def _open(self) -> None:
         """Make the groups of the streams; wait while the partition is closed, unless told to stop."""
@@ -166,6 +173,7 @@ class Lane:
                 if not self._is_listening and self._held == 0:
                     return
                 self._wake = anyio.Event()
+                self._rest.set()
                 await self._wake.wait()
                 continue
             is_first = False
@@ -251,8 +259,8 @@ class Lane:
 
     async def _send(self, batch: list[Transition], opened: list[tuple[int, str]], want: int) -> Advanced:
         """One call, repeated under the same number until it is answered. Raises ResponseError for a refusal."""
-        self._call += 1
-        words: list[Word] = [self.consumer, self._call, want, *self._limits, len(opened)]
+        self.calls += 1
+        words: list[Word] = [self.consumer, self.calls, want, *self._limits, len(opened)]
         for number, entry in opened:
             words += (number, entry)
         for transition in batch:
@@ -296,9 +304,15 @@ class Lane:
                 )
 
     async def _listen(self) -> None:
-        """Wait in a blocking read whenever slots are free."""
+        """Wait in a blocking read whenever slots are free and there is nothing to send.
+
+        While there is, the next call brings what the slots can take; a read beside it would need a call of its own.
+        """
         while not self._stopping.is_set():
+            await self._rest.wait()
             await self._slots.wait()
+            if not self._rest.is_set():
+                continue
             reserved = min(RESERVED_MAX, max(0, self._slots.free))
             if not reserved or self._stopping.is_set():
                 continue
@@ -307,13 +321,13 @@ class Lane:
             self._slots.give(reserved - len(found or []))
             if found:
                 self._opened += found
-                self._wake.set()
+                self._rouse()
             elif found is None:
                 broken = self._broken = anyio.Event()
-                self._wake.set()
+                self._rouse()
                 await broken.wait()
         self._is_listening = False
-        self._wake.set()
+        self._rouse()
 
     async def _unblock_when_stopped(self) -> None:
         """End the blocking read at once, without losing what it may have been given."""

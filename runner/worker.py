@@ -166,6 +166,11 @@ class Worker:
         return sum(lane.applied for lane in self._lanes)
 
     @property
+    def calls(self) -> int:
+        """How many round trips took transitions or asked for tokens."""
+        return sum(lane.calls for lane in self._lanes)
+
+    @property
     def refused(self) -> int:
         return sum(lane.refused for lane in self._lanes)
 

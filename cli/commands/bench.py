@@ -16,7 +16,9 @@ HEAD = ("name", "question", "unit", "median", "p99", "min", "max", "samples", "r
 @click.command()
 @click.argument("name", metavar="NAME")
 @click.option("--repetitions", type=click.IntRange(1, 1000), metavar="N", help="How often it is measured.")
-@click.option("--runs", type=click.IntRange(min=1), metavar="N", help="Runs (of 'limit': tokens) per repetition.")
+@click.option(
+    "--runs", type=click.IntRange(min=1), metavar="N", help="Runs per repetition (limit: tokens, makespan: steps)."
+)
 @service_options
 @with_call
 def bench(call: Call, name: str, repetitions: int | None, runs: int | None) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from random import Random
 
 import anyio
 import pytest
 
+from courante.bench import makespan
 from courante.bench.main import NAMES, BenchUnknown, run_bench
 from courante.bench.measured import figure, percentile
 from courante.sdk.connections import connect_redis
@@ -17,13 +19,16 @@ from courante.sdk.settings import Settings
 pytestmark = pytest.mark.anyio
 
 BENCH_S = 120
-RUNS = {"limit": 400, "chain": 2, "fanout": 2, "throughput": 50, "growth": 50, "memory": 50}
+RUNS = {"limit": 400, "chain": 2, "fanout": 2, "throughput": 50, "growth": 50, "memory": 50, "makespan": 30}
 RATES = {"limit", "throughput"}
 
 
 @pytest.mark.parametrize("name", NAMES)
-async def test_a_benchmark_measures(embedded_servers: Servers, database: str, tmp_path: Path, name: str) -> None:
+async def test_a_benchmark_measures(
+    embedded_servers: Servers, database: str, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each one returns its figures as JSON, a ratio with every rate, and leaves no key behind on servers of others."""
+    monkeypatch.setattr(makespan, "SLOTS", (4, 64))
     settings = Settings(home=tmp_path, redis_url=embedded_servers.redis_url, database_url=database)
     said: list[str] = []
     with anyio.fail_after(BENCH_S):
@@ -54,6 +59,23 @@ async def test_an_unknown_benchmark_names_those_there_are(tmp_path: Path) -> Non
         await run_bench("recovery", Settings(home=tmp_path))
     assert "recovery" in caught.value.message
     assert all(name in caught.value.hint for name in NAMES)
+
+
+def test_the_bound_of_a_graph_is_grahams() -> None:
+    """Work over slots, and the path for all slots but the one that walks it; a chain of one slot is its own length."""
+    chain = [makespan.Step(10, ()), makespan.Step(20, (0,)), makespan.Step(30, (1,))]
+    assert (makespan.work_ms(chain), makespan.path_ms(chain)) == (60, 60)
+    assert [makespan.bound_ms(chain, slots) for slots in (1, 3)] == pytest.approx([60, 60])
+    wide = [makespan.Step(10, ()) for _ in range(6)]
+    assert [makespan.bound_ms(wide, slots) for slots in (1, 2, 4)] == [60, 35, 22.5]
+    assert makespan.limit_ms(wide, 4) == 22.5 + 3
+
+
+def test_drawn_graphs_are_the_same_for_the_same_seed() -> None:
+    steps = makespan.draw(500, Random(3))
+    assert steps == makespan.draw(500, Random(3))
+    assert all(number < at for at, step in enumerate(steps) for number in step.after)
+    assert {len(step.after) for step in steps} == {0, 1, 2, 3}
 
 
 def test_figures_have_the_digits_that_mean_something() -> None:
