@@ -14,7 +14,20 @@ from pathlib import Path
 FILE_LINES_MAX = 400
 FUNCTION_LINES_MAX = 70
 SUFFIXES = (".py", ".lua", ".sql")
-PLACES = ("bench", "cli", "compiler", "lua", "migrations", "replay", "runner", "scripts", "sdk", "supervisor", "tests")
+PLACES = (
+    "bench",
+    "cli",
+    "compiler",
+    "lua",
+    "migrations",
+    "replay",
+    "runner",
+    "scripts",
+    "sdk",
+    "supervisor",
+    "testing",
+    "tests",
+)
 
 EXCEPTIONS: dict[str, str] = {}
 """Path, or path and function as ``path::function``, and why it may be longer."""

@@ -143,6 +143,9 @@ def resume(marking: Marking) -> list[str]:
     if marking.phase is not RunPhase.PAUSED:
         return ["N"]
     marking.phase = RunPhase.RUNNING
-    if (WAKER_NODE, ()) not in marking.tokens:
+    waker = marking.tokens.get((WAKER_NODE, ()))
+    if waker is None:
         marking.put(WAKER_NODE, (), Token(kind=TokenKind.WAKER))
+    else:
+        waker.deliveries = 0  # one that is under way begins again
     return []

@@ -1,0 +1,119 @@
+"""Handlers: what stands in for steps during a rehearsal."""
+
+from __future__ import annotations
+
+from asyncio import Runner
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Self
+
+import anyio
+
+from ..compiler.durations import parse_duration
+from ..runner.gates import OUTSIDE
+from ..runner.nodes.config import render_config
+from ..runner.outcomes import Outcome, Succeeded, Waits
+from ..runner.work import Work
+from ..sdk.context import Context, Unheld
+from ..sdk.deferral import Deferred
+from ..sdk.marking import TokenKind
+from ..sdk.scopes import scope_text
+from ..sdk.signal_names import outside_name
+from ..sdk.step_context import StepError, decode_json, encode_json
+from ..sdk.steps import Steps
+from .script import Attempts, Mock
+
+WORKER = "rehearsal"
+
+
+class NotMocked(AssertionError):
+    """A step was reached for which the test has no stand-in."""
+
+
+class Handlers:
+    """``mocks``: by the id of the node, else by the name of the handler, else by the node's type.
+
+    ``async`` functions run on a loop of their own, one after the other; what they wait for with ``anyio.sleep`` takes
+    real time. ``missing``: a step that was reached and has no stand-in.
+    """
+
+    def __init__(self, mocks: Mapping[str, Mock], registered: Steps | None) -> None:
+        self._mocks = mocks
+        self._registered = registered
+        self._runner = Runner()
+        self.missing: NotMocked | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._runner.close()
+
+    def __call__(self, work: Work) -> Outcome:
+        """Run one attempt. Raises what it raises."""
+        node = work.node
+        handler = str(node.config.get("handler", ""))
+        for name in (node.id, handler, node.type):
+            if name and name in self._mocks:
+                return self._play(work, self._mocks[name])
+        if node.type == "sleep":
+            return Succeeded(work.input_bytes())
+        step = None if self._registered is None else self._registered.get(handler)
+        if step is not None:
+            return self._play(work, step.function)
+        what = f"handler {handler!r}" if handler else f"type {node.type!r}"
+        self.missing = NotMocked(f"step {node.id!r} ({what}) has no stand-in: add one for {handler or node.id!r}")
+        raise self.missing
+
+    @staticmethod
+    def lasts_ms(work: Work) -> int:
+        """How long the attempt holds its slot, by the simulated clock. ``work.code`` is set."""
+        if work.kind is not TokenKind.NORMAL or work.number < 0 or work.node.type != "sleep":
+            return 0
+        try:
+            return parse_duration(render_config(work).get("for", 0)) or 0
+        except StepError:
+            return 0  # it fails when it runs
+
+    def _play(self, work: Work, mock: Mock) -> Outcome:
+        if isinstance(mock, Attempts):
+            mock = mock(work.attempt)
+        if isinstance(mock, BaseException):
+            raise mock
+        value = self._call(work, mock) if callable(mock) else mock
+        if isinstance(value, Deferred):
+            return Waits(OUTSIDE, (outside_name(work.key, work.attempt),), work.node.timeout_ms)
+        return Succeeded(encode_json(value))
+
+    def _call(self, work: Work, function: Any) -> Any:
+        steps = Steps()
+        steps.add(function, work.node.id)
+        step = steps.get(work.node.id)
+        assert step is not None
+        given = decode_json(work.input_bytes()) if step.arity else None
+        arguments = [given, _context(work)] if step.arity == 2 else [given][: step.arity]
+        if not step.is_async:
+            return function(*arguments)
+
+        async def call() -> Any:
+            timeout_ms = work.node.timeout_ms
+            try:
+                with anyio.fail_after(None if timeout_ms is None else timeout_ms / 1000):
+                    return await function(*arguments)
+            except TimeoutError as error:
+                if timeout_ms is None:
+                    raise
+                raise StepError("TIMEOUT", f"it has not ended within {timeout_ms} ms") from error
+
+        return self._runner.run(call())
+
+
+def _context(work: Work) -> Context:
+    scope = scope_text(work.plan.ir, work.number, work.scope)
+    key = f"{work.run_id}/{work.node.id}" + (f"/{scope}" if scope else "")
+    tries = 1 if work.node.retry is None else work.node.retry.max_attempts
+    return Context(
+        work.run_id, work.plan.ir.workflow, work.node.id, scope, work.attempt, key, WORKER, tries, work.key, Unheld()
+    )

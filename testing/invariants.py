@@ -1,0 +1,66 @@
+"""What is always true of a run, whatever happens to it."""
+
+from __future__ import annotations
+
+from ..sdk.events import RecordedEvent
+from ..sdk.marking import HOLDS, Marking, RunPhase
+from ..sdk.plan import Plan
+
+FIELDS = """phase seq command input reason error tokens joins last inputs statuses errors waiting signals values mutexes
+    completed marks retries""".split()
+ENDS = frozenset(
+    """step.succeeded step.skipped step.failed path.died gate.passed token.withdrawn token.dropped
+    run.compensated""".split()
+)
+ONCE = ENDS | {"join.fired", "join.died", "compensation.started"}
+JOINS = frozenset({"join.fired", "join.died"})
+
+
+class Violation(AssertionError):
+    """Something that is always true was not."""
+
+
+class Invariants:
+    """Follows one run."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._seen: set[tuple[str, str, str]] = set()
+
+    def add(self, event: RecordedEvent) -> None:
+        """A token is consumed once, a join decides once, a step is undone once."""
+        facts = event.facts
+        if facts.type not in ONCE:
+            return
+        what = "join" if facts.type in JOINS else "undo" if facts.type == "compensation.started" else "token"
+        key = what, facts.node, facts.scope
+        if key in self._seen:
+            raise Violation(f"{facts.type} of {facts.node} {facts.scope}: a second end")
+        self._seen.add(key)
+
+    def check(self, live: Marking, folded: Marking) -> None:
+        """The floor says what the log says; nobody holds what another holds."""
+        for name in FIELDS:
+            one, other = getattr(live, name), getattr(folded, name)
+            if one != other:
+                raise Violation(f"{name}: on the floor {one}, by the log {other}")
+        read = {at: output for at, output in folded.outputs.items() if self._plan.is_read[at[0]]}
+        if live.outputs != read:
+            raise Violation(f"outputs: on the floor {live.outputs}, by the log {read}")
+        holders = [
+            self._plan.ir.nodes[at[0]].mutex
+            for at, token in live.tokens.items()
+            if at[0] >= 0 and HOLDS in token.extra.split("+")
+        ]
+        if len(holders) != len(set(holders)):
+            raise Violation(f"two tokens hold one mutex: {holders}")
+
+    def end(self, marking: Marking, zeros: int) -> None:
+        """The counter came to zero once, and nothing is left of what tokens leave behind."""
+        if zeros != 1:
+            raise Violation(f"the counter came to zero {zeros} times")
+        if marking.phase is not RunPhase.ENDED or marking.tokens:
+            raise Violation("the run has not ended")
+        left = {name: getattr(marking, name) for name in ("waiting", "values", "completed")}
+        if any(left.values()) and not (marking.reason == "" and left["completed"]):
+            raise Violation(f"something is left: {left}")

@@ -1,0 +1,176 @@
+"""One run in memory, as the scripts keep it in Redis: a marking, and the fences, places, entries and timers around it.
+
+The twin of the hash ``run:<id>`` with its streams and timers (lua/KEYS.md). What changes the marking are the rules
+themselves; here is only what a marking does not know. Deterministic: no clock but ``now_ms``, no randomness.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from ..sdk.marking import FORCED, OVERDUE, Marking, Place, Token, TokenKind
+from ..sdk.plan import Plan, value_field
+from ..sdk.scopes import CLOSING_NODE, Scope, parse_token_key, scope_key, token_key
+
+At = tuple[int, Scope]
+
+EPOCH_FENCES = 2**32
+ASIDE, BACK = "p", "g"
+"""Places of the scripts that a marking does not know: put aside by a pause, given back."""
+
+
+class Entry(NamedTuple):
+    """A wake-up for a token, with its fence at that time."""
+
+    number: int
+    at: At
+    fence: int
+
+
+class Logged(NamedTuple):
+    """The events of one transition, as they stand in the outbox."""
+
+    first_seq: int
+    facts: int
+    codes: str
+    blob: bytes
+    at_ms: int
+
+
+class FloorMarking(Marking):
+    """A marking that remembers which tokens came into being."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.born: list[At] = []
+
+    def put(self, node: int, scope: Scope, token: Token) -> None:
+        super().put(node, scope, token)
+        self.born.append((node, scope))
+
+
+@dataclass(kw_only=True)
+class MemoryRun:
+    """``queue``: entries that nobody has; ``pending``: delivered, and not yet acknowledged. ``zeros``: how often the
+    counter came to zero. ``timers``: due times in ms by ``<token>|<fence>`` and as lua/KEYS.md says.
+    """
+
+    run_id: str
+    plan: Plan
+    now_ms: int = 1_000_000
+    epoch: int = 1
+    marking: FloorMarking = field(default_factory=FloorMarking)
+    fences: dict[At, int] = field(default_factory=dict[At, int])
+    places: dict[At, str] = field(default_factory=dict[At, str])
+    entries: dict[At, int] = field(default_factory=dict[At, int])
+    queue: dict[int, Entry] = field(default_factory=dict[int, Entry])
+    pending: dict[int, Entry] = field(default_factory=dict[int, Entry])
+    timers: dict[str, int] = field(default_factory=dict[str, int])
+    outbox: list[Logged] = field(default_factory=list[Logged])
+    zeros: int = 0
+    last_entry: int = 0
+
+    @property
+    def first_fence(self) -> int:
+        return self.epoch * EPOCH_FENCES + 1
+
+    def enqueue(self, at: At, fence: int) -> None:
+        """A new entry for a token; whatever else points to it is stale."""
+        self.last_entry += 1
+        self.fences[at], self.entries[at] = fence, self.last_entry
+        self.places.pop(at, None)
+        self.queue[self.last_entry] = Entry(self.last_entry, at, fence)
+        patience_ms = self._patience_ms(at)
+        if patience_ms is not None:
+            self.timers[f"!queue/{token_key(*at)}|{fence}"] = self.now_ms + patience_ms
+
+    def _patience_ms(self, at: At) -> int | None:
+        token = self.marking.tokens[at]
+        if token.kind is not TokenKind.NORMAL or token.extra.rpartition("+")[2] in (FORCED, OVERDUE):
+            return None
+        return self.plan.ir.nodes[at[0]].queue_timeout_ms
+
+    def again(self, at: At) -> None:
+        """The token is queued again, under a higher fence."""
+        self.enqueue(at, self.fences[at] + 1)
+
+    def park(self, at: At, due_ms: int, place: str = "") -> None:
+        """``due_ms``: 0 without a timer. ``place``: BACK, or nothing where the marking knows."""
+        self.fences[at] += 1
+        self.entries.pop(at, None)
+        self.places.pop(at, None)
+        if place:
+            self.places[at] = place
+        if due_ms:
+            self.timers[f"{token_key(*at)}|{self.fences[at]}"] = due_ms
+
+    def welcome(self, due_ms: int = 0) -> None:
+        """Queue or park the tokens that came into being."""
+        for at in self.marking.born:
+            token = self.marking.tokens.get(at)
+            if token is None:
+                continue
+            if token.place is Place.TIMER:
+                token.due = due_ms
+                self.fences[at] = self.first_fence
+                self.timers[f"{token_key(*at)}|{self.fences[at]}"] = due_ms
+            elif token.place is Place.HELD:
+                self.fences[at] = self.first_fence
+            else:
+                self.enqueue(at, self.first_fence)
+        self.marking.born.clear()
+
+    def redirect(self, codes: list[str]) -> None:
+        """Queue again the tokens that codes say were released, granted, withdrawn or forced."""
+        for code in codes:
+            if code[0] in "LGVJ":
+                node, scope = code[1:].split(":")[:2]
+                self.again(parse_token_key(f"{node}:{scope}" if scope else node))
+
+    def take(self, at: At) -> None:
+        """The token is gone."""
+        del self.marking.tokens[at]
+        for known in (self.fences, self.places, self.entries):
+            known.pop(at, None)
+
+    def place_of(self, at: At) -> str:
+        token = self.marking.tokens[at]
+        return token.place.value or self.places.get(at, "q")
+
+    def record(self, at: At) -> bytes:
+        """The token's record, as in Redis but for its stream and its reads."""
+        token = self.marking.tokens[at]
+        entry = str(token.due) if token.due else str(self.entries.get(at, 0) or "")
+        head = f"{self.fences[at]}|{self.place_of(at)}|{token.deliveries}|{entry}"
+        return f"{head}|{token.kind}||{token.attempt}|{token.extra}||{token.live}".encode()
+
+    def values(self, at: At) -> list[bytes | None]:
+        """The context values that come with a token: what its node reads, the loop's, and what its release brought."""
+        number, scope = at
+        token = self.marking.tokens[at]
+        if number == CLOSING_NODE:
+            return [token_key(*self.marking.completed[-1]).encode() if self.marking.completed else None]
+        if number < 0 or token.kind is not TokenKind.NORMAL:
+            return []
+        fields = [*self.plan.reads(number, scope, token.live), value_field(number, scope)]
+        return [self.value(field) for field in fields]
+
+    def value(self, field: str) -> bytes | None:
+        if field == "in":
+            return self.marking.input
+        if field.startswith("?"):
+            name, *parts = field[1:].split("~")
+            scope: Scope = ()
+            for part in parts:
+                index = self.marking.last.get((int(part[1:]), scope)) if part.startswith("L") else int(part)
+                if index is None:
+                    return None
+                scope = (*scope, index)
+            return self.value(f"{name}:{scope_key(scope)}")
+        kind, place = field[:1], parse_token_key(field[1:])
+        if kind == "t":
+            return self.record(place) if place in self.marking.tokens else None
+        marking = self.marking
+        kept = {"o": marking.outputs, "i": marking.inputs, "s": marking.statuses, "e": marking.errors}
+        return kept.get(kind, marking.values).get(place)

@@ -1,0 +1,212 @@
+"""The operations of a transition, applied to a run in memory: the twin of lua/includes/transitions.lua.
+
+They are the same words that a worker sends to Redis. What they change is changed by the rules that fold a log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from ..sdk import waiting
+from ..sdk.marking import GOES_ON, PARKS, Place, Token, TokenKind
+from ..sdk.rules import Arrive, Complete, Drain, Effect, Emit, Last, Milestone, Skip, Taint, Tell, Withdraw
+from ..sdk.scopes import CLOSING_NODE, SWEEP_NODE, parse_token_key, scope_key, token_key
+from ..sdk.scripts import Word
+from .memory_run import ASIDE, BACK, At, MemoryRun
+
+Words = Sequence[str]
+
+# fmt: off
+WIDTHS = {"o": 3, "-": 2, "e": 3, "P": 4, "a": 8, "i": 9, "l": 3, "d": 4, "x": 3, "k": 2, "b": 3, "v": 3, "u": 2,
+          "p": 3, "y": 4, "w": 5, "m": 3, "c": 2, "r": 2, "s": 1, "j": 1, "n": 1, "t": 4, "z": 2}
+# fmt: on
+"""How many words an operation has, its letter included."""
+PREPARED = {"s": "statuses", "i": "inputs", "e": "errors", "o": "outputs"}
+
+
+def code_at(letter: str, at: At, rest: str = "") -> str:
+    return f"{letter}{at[0]}:{scope_key(at[1])}{rest}"
+
+
+class Operations:
+    """Applies the words of one transition. ``at``: the token's place. The codes are those that the script would log."""
+
+    def __init__(self, run: MemoryRun, at: At | None, codes: list[str]) -> None:
+        self.run = run
+        self.at: At = at if at is not None else (SWEEP_NODE, ())
+        self.codes = codes
+        self.stays = False
+        self._parks: dict[str, Callable[[Words], None]] = {
+            "p": self._park,
+            "y": self._retry,
+            "w": self._wait,
+            "m": self._ask_mutex,
+        }
+
+    def apply(self, words: Sequence[Word]) -> bool:
+        """Return whether the token stays."""
+        at = 0
+        while at < len(words):
+            width = WIDTHS[str(words[at])]
+            self._apply(words[at : at + width])
+            at += width
+        return self.stays
+
+    def _apply(self, op: Sequence[Word]) -> None:
+        letter = str(op[0])
+        if letter in ("o", "d", "x"):
+            self._keep(letter, op)
+            return
+        words = [word.decode() if isinstance(word, bytes) else str(word) for word in op]
+        if letter in self._parks:
+            if self.run.marking.phase in PARKS:
+                self.stays = True
+                self._parks[letter](words)
+        elif letter in "cnrsjb":
+            self._stay(letter, words)
+        elif letter == "u":
+            self._redirect(waiting.free_mutex(self.run.marking, self.at, words[1]))
+        elif letter == "-":
+            self.run.marking.values.pop(parse_token_key(words[1][1:]), None)
+        elif letter == "t":
+            self.run.timers[f"{words[1]}|{words[3]}"] = self.due_ms(words[2])
+        elif letter != "z":
+            self._effect(words)
+
+    def _effect(self, words: Words) -> None:
+        due_ms = self.due_ms(words[2]) if words[0] == "P" else 0
+        codes = self.run.marking.apply(self.run.plan.ir, [self._effect_of(words)])
+        self.run.redirect(codes)
+        self.run.welcome(due_ms)
+        self.codes += [f"{code}{due_ms}" if code[0] == "P" else code for code in codes]
+
+    def _effect_of(self, words: Words) -> Effect:
+        letter, ir = words[0], self.run.plan.ir
+        if letter in "eP":
+            kind, _, _, extra, _, live = words[-1].split("|")
+            at = parse_token_key(words[1])
+            if kind == TokenKind.SKIP:
+                return Skip(*at, extra)
+            return Emit(*at, live, int(letter == "P"))
+        if letter == "l":
+            return Last(*parse_token_key(words[1][1:]), int(words[2]))
+        if letter in "kv":
+            return (Complete if letter == "k" else Withdraw)(*parse_token_key(words[1]))
+        slot, status = (2, 3) if letter == "a" else (3, 4)
+        join, scope = parse_token_key(words[slot - 1])
+        if status and words[status] in "bx":
+            return Tell(join, scope, words[status])
+        edge = ir.nodes[join].ins[int(words[slot])]
+        return Arrive(edge, scope, words[status]) if letter == "a" else Milestone(edge, scope, words[status])
+
+    def _keep(self, letter: str, op: Sequence[Word]) -> None:
+        marking, ir = self.run.marking, self.run.plan.ir
+        if letter == "o":
+            field, value = str(op[1]), op[2]
+            kept = value if isinstance(value, bytes) else str(value).encode()
+            getattr(marking, PREPARED[field[0]])[parse_token_key(field[1:])] = kept
+            return
+        if marking.phase not in GOES_ON:
+            return
+        error = op[2] if letter == "d" else op[1]
+        if not marking.reason and error:
+            marking.error = error if isinstance(error, bytes) else str(error).encode()
+        marking.apply(ir, [Drain(str(op[1])) if letter == "d" else Taint()])
+        self.run.welcome()
+
+    def _stay(self, letter: str, words: Words) -> None:
+        run, marking = self.run, self.run.marking
+        if letter == "b":
+            at = parse_token_key(words[1])
+            marking.completed.pop()
+            marking.put(*at, Token())
+            closing = marking.tokens[CLOSING_NODE, ()]
+            closing.place, closing.deliveries = Place.HELD, 0
+            run.park((CLOSING_NODE, ()), 0)
+            run.welcome()
+        elif letter == "c":
+            if marking.phase not in GOES_ON:
+                return
+            token = marking.tokens[self.at]
+            token.kind, token.extra, token.live, token.deliveries = TokenKind.CURSOR, words[1].split("|")[3], "", 0
+            run.again(self.at)
+        elif letter == "r":
+            run.park(self.at, run.now_ms + int(words[1]), BACK)
+        elif letter in "sj":
+            self._sweep() if letter == "s" else self._wake()
+            return
+        self.stays = True
+
+    def _sweep(self) -> None:
+        run = self.run
+        for at, token in list(run.marking.tokens.items()):
+            if run.place_of(at) not in ("q", BACK, Place.HELD):
+                run.timers.pop(f"{token_key(*at)}|{run.fences[at]}", None)
+                run.marking.forget_wait(at, token)
+                run.marking.values.pop(at, None)
+                run.take(at)
+                self._free(at)
+                self.codes.append(code_at("W", at))
+        self.codes.append("S")
+
+    def _free(self, at: At) -> None:
+        mutex = self.run.plan.ir.nodes[at[0]].mutex if at[0] >= 0 else ""
+        if mutex:
+            waiting.free_mutex(self.run.marking, at, mutex)
+
+    def _wake(self) -> None:
+        for at, place in list(self.run.places.items()):
+            if place == ASIDE:
+                self.run.again(at)
+        self.codes.append("U")
+
+    def _park(self, words: Words) -> None:
+        token = self._set_down(words[2])
+        token.attempt = int(words[2].split("|")[2])
+        self._into_timers(words[1])
+
+    def _set_down(self, ready: str) -> Token:
+        """Its own node parks it: what was counted against whoever had it in hand is forgotten."""
+        token = self.run.marking.tokens[self.at]
+        token.extra, token.deliveries = ready.split("|")[3], 0
+        return token
+
+    def _retry(self, words: Words) -> None:
+        self.run.marking.retries += 1
+        self._park(words[1:])
+
+    def _into_timers(self, due: str) -> None:
+        token, due_ms = self.run.marking.tokens[self.at], self.due_ms(due)
+        token.place, token.due = Place.TIMER, due_ms
+        self.run.park(self.at, due_ms)
+        self.codes.append(code_at("P", self.at, f":{due_ms}"))
+
+    def _wait(self, words: Words) -> None:
+        run, names = self.run, tuple(words[1].split())
+        self._set_down(words[4])
+        codes = waiting.wait_for_signals(run.marking, self.at, names)
+        self._redirect(codes)
+        if codes:
+            return
+        token, due_ms = run.marking.tokens[self.at], self.due_ms(words[2]) if words[2] else 0
+        token.due = due_ms
+        run.park(self.at, due_ms)
+        if due_ms:
+            self.codes.append(code_at("P", self.at, f":{due_ms}"))
+        if words[3]:
+            run.timers[f"!escalate/{token_key(*self.at)}|{run.fences[self.at]}"] = self.due_ms(words[3])
+
+    def _ask_mutex(self, words: Words) -> None:
+        self._set_down(words[2])
+        codes = waiting.ask_mutex(self.run.marking, self.at, words[1])
+        self._redirect(codes)
+        if not codes:
+            self.run.park(self.at, 0)
+
+    def _redirect(self, codes: list[str]) -> None:
+        self.run.redirect(codes)
+        self.codes += codes
+
+    def due_ms(self, due: str) -> int:
+        """``+ms`` from now, or a time in ms."""
+        return self.run.now_ms + int(due[1:]) if due.startswith("+") else int(due)

@@ -1,0 +1,321 @@
+"""A simulation: one run, driven by a seed through whatever may happen to it, and checked after every step.
+
+Who acts is drawn: workers take, work off, crash, come back late and hand in twice; timers ring; people answer, cancel,
+withdraw, force, pause and go on. The same seed on the same floor gives the same trace, byte for byte. The floor is one
+in memory, or anything that answers as it does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import Protocol
+
+from ..runner.gates import APPROVAL
+from ..runner.outcomes import GivenBack
+from ..runner.settling import Transition
+from ..runner.work import Work
+from ..sdk.events import Facts, RecordedEvent, encode_blob, encode_facts
+from ..sdk.fold import FINAL, Folder
+from ..sdk.marking import Marking, Place, RunPhase, TokenKind
+from ..sdk.plan import Plan
+from ..sdk.scopes import parse_token_key, token_key
+from ..sdk.scripts import Applied, Word
+from .commands import command_of, start_words
+from .crew import Crew, Handler
+from .invariants import Invariants, Violation
+
+STEPS_MAX = 20_000
+ALL = 10_000
+KINDS = {status: kind for kind, status in FINAL.items()}
+STATUSES = {"": "COMPLETED", "cancelled": "CANCELLED", "timed_out": "TIMED_OUT", "expired": "TIMED_OUT"}
+
+
+class Floor(Protocol):
+    """What a simulation asks of a floor. Timers by name: ``<token>|<fence>``, and as lua/KEYS.md says."""
+
+    def start(self, words: Sequence[Word]) -> bool: ...
+    def take(self, want: int) -> list[list[bytes]]: ...
+    def reopen(self, entry: str) -> list[bytes] | None: ...
+    def claim(self, entry: str) -> None: ...
+    def hand_in(self, transition: Transition) -> str: ...
+    def command(self, command: Applied) -> str: ...
+    def due(self) -> list[str]: ...
+    def ring(self, name: str) -> bool: ...
+    def finish(self, kind: str, blob: bytes, output: bytes) -> bool: ...
+    def events(self) -> list[RecordedEvent]: ...
+    def marking(self) -> Marking: ...
+    def now_ms(self) -> int: ...
+    def zeros(self) -> int: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chances:
+    """How often things happen, as shares of all steps; ``meddling``: commands, each of ``commands`` alike."""
+
+    taking: float = 0.5
+    ringing: float = 0.15
+    meddling: float = 0.1
+    crashing: float = 0.05
+    twice: float = 0.1
+    stale: float = 0.05
+    giving_back: float = 0.05
+    commands: tuple[str, ...] = ("pause", "resume", "cancel_step", "force_skip", "force_succeed", "signal", "answer")
+    cancelling: float = 0.0
+
+
+CALM = Chances(meddling=0.0, crashing=0.0, twice=0.0, stale=0.0, giving_back=0.0)
+
+
+@dataclass(kw_only=True)
+class Simulation:
+    """``compares_every``: after how many changes floor and log are held against each other; of large runs that is slow.
+
+    ``held``: what workers have in hand, with its entry; ``lost``: entries of workers that are gone.
+    """
+
+    plan: Plan
+    handler: Handler
+    floor: Floor
+    seed: int
+    input: bytes = b"{}"
+    chances: Chances = field(default_factory=Chances)
+    run_id: str = "run"
+    trace: list[str] = field(default_factory=list[str])
+    held: list[tuple[Work, str]] = field(default_factory=list[tuple[Work, str]])
+    lost: list[str] = field(default_factory=list[str])
+    commands: int = 1
+    steps: int = 0
+    compares_every: int = 1
+    _checks: int = 0
+
+    def __post_init__(self) -> None:
+        self.random = Random(self.seed)  # noqa: S311 - it is there to be repeated
+        self.crew = Crew(self.plan, self.handler)
+        self.folder = Folder(self.plan.ir)
+        self.invariants = Invariants(self.plan)
+        self._names = sorted({name for node in self.plan.ir.nodes if node.signal for name in node.signal.names})
+
+    def run(self) -> str:
+        """Drive the run to its end; return its status. Raises Violation, with the seed and the trace."""
+        try:
+            self.begin()
+            return self.drive()
+        except Exception as error:
+            last = "\n  ".join(self.trace[-60:])
+            raise Violation(f"seed {self.seed}, step {self.steps}: {error!r}\n  {last}") from error
+
+    def begin(self) -> None:
+        """Start the run, twice as all that may be lost on the way."""
+        words = start_words(self.plan, self.run_id, self.input)
+        if not self.floor.start(words) or self.floor.start(words):
+            raise Violation("a run starts once")
+        self._check()
+
+    def drive(self) -> str:
+        """Go on to the end; return the run's status."""
+        while self.floor.marking().counter:
+            self.steps += 1
+            if self.steps > STEPS_MAX:
+                raise Violation("the run does not end")
+            self._step()
+        self._settle_lost()
+        return self._finish()
+
+    def _step(self) -> None:
+        chances = self.chances
+        if self._happens(chances.meddling):
+            self._meddle()
+        elif self.held and not self._happens(chances.taking):
+            self.work_off()
+        elif self._happens(chances.ringing) and self._ring():
+            pass
+        elif not self._take() and not self.held and not self._revive() and not self._ring():
+            self._answer()
+
+    def _take(self) -> bool:
+        return bool(self.take(ALL))
+
+    def take(self, want: int) -> list[list[bytes]]:
+        """Take up to ``want`` tokens into somebody's hands."""
+        tokens = self.floor.take(want)
+        for token in tokens:
+            self._hold(token)
+        if tokens:
+            self.trace.append(f"take {' '.join(sorted(token[3].decode() for token in tokens))}")
+        return tokens
+
+    def _hold(self, token: list[bytes]) -> None:
+        self.held.append((self.crew.open(token, self.floor.now_ms()), token[1].decode()))
+        self.held.sort(key=lambda each: (parse_token_key(each[0].key), int(each[0].fence), each[0].phase))
+
+    def work_off(self) -> None:
+        """Work one token off, with whatever may happen to who has it."""
+        chances = self.chances
+        work, entry = self.held.pop(self.random.randrange(len(self.held)))
+        if self._happens(chances.crashing):
+            self.lost.append(entry)
+            self.trace.append(f"crash {work.key}")
+            if self.random.random() < 0.5:
+                return  # else it is only slow, and comes late
+        if self._happens(chances.crashing):
+            self._claim(entry, work)
+            if self.random.random() < 0.5:
+                return
+        if work.kind is TokenKind.NORMAL and work.number >= 0 and self._happens(chances.giving_back):
+            self._hand_in(self.crew.give_back(work, GivenBack(1_000)), "back")
+            return
+        transition = self.crew.settle(work)
+        if self._happens(chances.stale):
+            words = list(transition.words)
+            words[2] = str(int(str(words[2])) + 1_000)
+            self._hand_in(Transition(words, 0), "stale", "SD")
+        verdict = self._hand_in(transition, "settle")
+        if verdict == "B":
+            assert transition.otherwise is not None
+            verdict = self._hand_in(transition.otherwise, "spent")
+        if self._happens(chances.twice):
+            self._hand_in(transition, "again", "SD")
+
+    def _hand_in(self, transition: Transition, what: str, allowed: str = "ADSB") -> str:
+        verdict = self.floor.hand_in(transition)
+        self.trace.append(f"{what} {transition.words[1]!s} {verdict}")
+        if verdict not in allowed:
+            raise Violation(f"verdict {verdict} for what {transition.words[1]!r} came to")
+        self._check()
+        return verdict
+
+    def _claim(self, entry: str, work: Work) -> None:
+        """Another takes over what somebody has held for too long."""
+        self.trace.append(f"claim {work.key}")
+        self.floor.claim(entry)
+        self._check()
+
+    def _revive(self) -> bool:
+        """What a worker has left behind comes to another one."""
+        if not self.lost:
+            return False
+        entry = self.lost.pop(self.random.randrange(len(self.lost)))
+        token = self.floor.reopen(entry)
+        self.trace.append(f"revive {'-' if token is None else token[3].decode()}")
+        if token is not None:
+            self._hold(token)
+        return True
+
+    def _settle_lost(self) -> None:
+        for entry in self.lost:
+            if self.floor.reopen(entry) is not None:
+                raise Violation("a token is handed out after the end")
+
+    def _ring(self) -> bool:
+        names = sorted(self.floor.due())
+        if not names:
+            return False
+        name = names[self.random.randrange(len(names))]
+        came = self.floor.ring(name)
+        self.trace.append(f"ring {name} {came}")
+        self._check()
+        return True
+
+    def _meddle(self) -> None:
+        if self._happens(self.chances.cancelling):
+            self.send("cancel")
+            return
+        kind = self.random.choice(self.chances.commands)
+        living = sorted(self.floor.marking().tokens)
+        key = token_key(*self.random.choice(living))
+        if kind == "answer":
+            self._answer_one()
+        elif kind == "signal":
+            if self._names:
+                self.send("signal", name=self.random.choice(self._names))
+        elif kind in ("pause", "resume"):
+            self.send(kind)
+        else:
+            self.send(kind, key=key)
+
+    def _answer(self) -> None:
+        """Nothing moves any more: somebody must do something."""
+        if self.floor.marking().phase is RunPhase.PAUSED:
+            self.send("resume")
+        elif not self._answer_one():
+            raise Violation("nothing moves, and nothing is waited for: the run hangs")
+
+    def _answer_one(self) -> bool:
+        waiting = sorted(at for at, token in self.floor.marking().tokens.items() if token.place is Place.SIGNAL)
+        if not waiting:
+            return False
+        at = self.random.choice(waiting)
+        name = self.random.choice(self.floor.marking().tokens[at].waits)
+        kind = "signal"
+        if name.startswith(f"!{APPROVAL}"):
+            kind = self.random.choice(("approve", "approve", "reject"))
+        elif name.startswith("!"):
+            kind = self.random.choice(("complete", "fail"))
+        self.send(kind, key=token_key(*at), name=name)
+        return True
+
+    def send(self, kind: str, *, key: str = "", name: str = "") -> str:
+        """Send a command; return its verdict."""
+        value = self._value(kind, key)
+        command = command_of(self.plan, self.run_id, self.commands + 1, kind, key=key, name=name, value=value)
+        self.commands += 1
+        if self._happens(self.chances.twice):
+            late = command._replace(number=command.number + 1)
+            assert self.floor.command(late) == "G"
+        verdict = self.floor.command(command)
+        self.trace.append(f"{kind} {key} {name} {verdict}")
+        if verdict not in "AN":
+            raise Violation(f"verdict {verdict} for a command {kind}")
+        self._check()
+        if self._happens(self.chances.twice):
+            assert self.floor.command(command) == "D"
+            self._check()
+        return verdict
+
+    def _value(self, kind: str, key: str) -> object:
+        match kind:
+            case "approve" | "reject":
+                return {"decision": kind, "by": "sim"}
+            case "complete" | "force_succeed":
+                return {"outcome": "succeeded", "output": {"ok": True}, "by": "sim"}
+            case "fail":
+                return {"outcome": "failed", "error": "it says so", "by": "sim"}
+            case "force_skip":
+                return {"outcome": "skipped", "by": "sim"}
+            case "signal":
+                return {"ok": True, "key": key}
+            case _:
+                return None
+
+    def _finish(self) -> str:
+        marking = self.floor.marking()
+        status = STATUSES.get(marking.reason, "FAILED")
+        if marking.phase is RunPhase.HALTED:
+            raise Violation("the run is halted")
+        blob = encode_blob([(encode_facts(Facts(type=KINDS[status])), b"null")])
+        assert self.floor.finish(status, blob, b"")
+        assert not self.floor.finish(status, blob, b"")
+        self._check()
+        self.invariants.end(self.floor.marking(), self.floor.zeros())
+        assert self.folder.status == status
+        return status
+
+    def _check(self) -> None:
+        for event in self.floor.events():
+            self.trace.append(f"  {_shown(event)}")
+            self.folder.add(event)
+            self.invariants.add(event)
+        self._checks += 1
+        if self._checks % self.compares_every == 0:
+            self.invariants.check(self.floor.marking(), self.folder.marking)
+
+    def _happens(self, share: float) -> bool:
+        return share > 0 and self.random.random() < share
+
+
+def _shown(event: RecordedEvent) -> str:
+    facts = event.facts
+    words = [str(event.seq), facts.type, facts.node, facts.scope, facts.reason, facts.edges]
+    return " ".join(word for word in words if word)
