@@ -88,7 +88,7 @@ class Crew:
         self._watch.cancel()
         if self._worker is not None:
             self._worker.stop()
-            with anyio.move_on_after(STOP_S):
+            with anyio.move_on_after(self._settings.stop_grace_ms / 1000 + STOP_S):
                 await self._worker_gone.wait()
             self._worker.kill()
         if self._supervisor is not None:

@@ -35,7 +35,7 @@ from .outcomes import Failed, GivenBack, Outcome, Succeeded, failed
 from .plans import Plans
 from .settling import Settler, Transition
 from .terms import Terms
-from .work import Work
+from .work import Work, deliveries_of, read_roughly
 
 MISSING_DELAY_MS = 2_000
 """An IR or node type that this worker does not have: another may."""
@@ -130,7 +130,19 @@ class Executor:
         self._attempts.give_back()
 
     def receive(self, token: list[bytes], now_ms: int) -> None:
-        """Run an inline token now; start a task for any other."""
+        """Run an inline token now; start a task for any other.
+
+        One that cannot be read is dropped and not renewed: after the lease another worker, perhaps of another build,
+        tries it.
+        """
+        try:
+            self._receive(token, now_ms)
+        except Exception as error:
+            log.exception("token_unreadable", run_id=token[2], token=token[3], error=str(error))
+            if not self._give_up(token, now_ms):
+                self._drop(int(token[0]), token[1].decode())
+
+    def _receive(self, token: list[bytes], now_ms: int) -> None:
         plan = self._plans.known(token[5].decode())
         if plan is None:
             self._await_plan(token, now_ms)
@@ -154,21 +166,15 @@ class Executor:
         else:
             self._start(work)
 
-    def give_up(self, token: list[bytes], now_ms: int) -> bool:
+    def _give_up(self, token: list[bytes], now_ms: int) -> bool:
         """Return whether a token that nobody could read, as often as it may be tried, ends here.
 
         Its node fails, where run and node can be told; else the run is halted, and the token stays where it is.
         """
-        fence, _, deliveries, *_ = (*token[6].split(b"|"), b"", b"")
-        if not deliveries.isdigit() or int(deliveries) < self._terms.deliveries_max:
+        if deliveries_of(token) < self._terms.deliveries_max:
             return False
-        plan = self._plans.known(token[5].decode())
         try:
-            number, scope = parse_token_key(token[3].decode())
-            if plan is None or not 0 <= number < len(plan.ir.nodes) or len(scope) != len(plan.ir.nodes[number].levels):
-                raise ValueError("it names no node of its workflow")
-            record = b"|".join((fence, b"q", deliveries, token[1], b"n", b"", b"1", b"", b"", b""))
-            work = read_token([*token[:6], record], plan)
+            work = read_roughly(token, self._plans.known(token[5].decode()))
             work.now_ms = now_ms
             self._finish(self._settler.settle(work, self._poisoned(work)))
         except Exception as error:
@@ -307,7 +313,7 @@ class Executor:
                 if work.has_value:
                     fields.append(value_field(work.number, work.scope))
                 work.values = await self._retry(lambda: self._read_fields(work.run_id, fields))
-            if work.deliveries or work.attempt > 1:
+            if work.last_report is None and (work.deliveries or work.attempt > 1):
                 (work.last_report,) = await self._retry(lambda: self._read_fields(work.run_id, [f"d{work.key}"]))
             work.values = [await self._resolve(value) for value in work.values]
         except PayloadMissing as error:
@@ -367,8 +373,11 @@ def _no_lane(*what: object) -> None:
 def read_token(token: list[bytes], plan: Plan) -> Work:
     """Return the work that ``advance`` handed out: see lua/includes/deliver.lua for the order."""
     number, entry, run_id, key, phase, _, record, *values = token
-    fence, _, deliveries, _, kind, _, attempt, extra, _, live = record.decode().split("|")
+    fence, _, deliveries, _, kind, _, attempt, extra, reads, live = record.decode().split("|")
     node, scope = parse_token_key(key.decode())
+    last_report: bytes | None = None
+    if "d" in reads:  # its handler has reported something before it was given back
+        last_report = values.pop(reads.split().index(f"d{key.decode()}"))
     return Work(
         run_id=run_id.decode(),
         key=key.decode(),
@@ -384,5 +393,6 @@ def read_token(token: list[bytes], plan: Plan) -> Work:
         extra=extra,
         live=live,
         deliveries=int(deliveries),
+        last_report=last_report,
         values=list(values),
     )

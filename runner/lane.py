@@ -193,20 +193,8 @@ class Lane:
             self._slots.give(want + len(opened) - len(tokens))
             self._held += len(tokens)
             for token in tokens:
-                self._receive(token, answer.now_ms)
-
-    def _receive(self, token: list[bytes], now_ms: int) -> None:
-        """Hand a token to the executor. One that it cannot read costs no slot and is not renewed: after the lease
-        another worker, perhaps of another build, tries it.
-        """
-        place = _entry_of(token[0], token[1])
-        self._tokens[place] = token
-        try:
-            self._executor.receive(token, now_ms)
-        except Exception as error:
-            log.exception("token_unreadable", run_id=token[2], token=token[3], error=str(error))
-            if not self._executor.give_up(token, now_ms):
-                self._drop(*place)
+                self._tokens[_entry_of(token[0], token[1])] = token
+                self._executor.receive(token, answer.now_ms)
 
     async def _find_given(self) -> None:
         """Open the entries that a broken read was given: pending for this worker, and not in its hands.

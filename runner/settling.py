@@ -110,7 +110,7 @@ class Settler:
         return Transition([work.run_id, work.key, work.fence, 0, "", 1, blob, 1, "n"], 3)
 
     def give_back(self, work: Work, outcome: GivenBack) -> Transition:
-        return _transition(work, [], ["r", str(outcome.delay_ms), *_reported(work)])
+        return _transition(work, [], [*_reported(work), "r", str(outcome.delay_ms)])
 
     def _event(
         self,

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..sdk.marking import EXPIRED, FORCED, LASTING, TokenKind
+from ..sdk.plan import Plan
+from ..sdk.scopes import parse_token_key
 from ..sdk.step_context import StepContext, decode_json
 
 if TYPE_CHECKING:
@@ -58,3 +60,34 @@ class Work(StepContext):
         """The value that came with the release; it stands behind all that the node reads."""
         place = len(self.node.reads) + self.live.startswith("b")
         return decode_json(self.values[place] or b"null") if len(self.values) > place else None
+
+
+def deliveries_of(token: list[bytes]) -> int:
+    """Return how often a token was taken over, as far as its record can be read at all."""
+    _, _, deliveries, *_ = (*token[6].split(b"|"), b"", b"", b"")
+    return int(deliveries) if deliveries.isdigit() else 0
+
+
+def read_roughly(token: list[bytes], plan: Plan | None) -> Work:
+    """Return the work of a token whose record cannot be read: enough to fail its node. Raises ValueError."""
+    key = token[3].decode()
+    number, scope = parse_token_key(key)
+    if plan is None or not 0 <= number < len(plan.ir.nodes) or len(scope) != len(plan.ir.nodes[number].levels):
+        raise ValueError(f"the token {key!r} names no node of its workflow")
+    return Work(
+        run_id=token[2].decode(),
+        key=key,
+        fence=token[6].split(b"|", 1)[0].decode(),
+        stream=int(token[0]),
+        entry=token[1].decode(),
+        phase=token[4].decode(),
+        plan=plan,
+        number=number,
+        scope=scope,
+        kind=TokenKind.NORMAL,
+        attempt=1,
+        extra="",
+        live="",
+        deliveries=deliveries_of(token),
+        values=[],
+    )

@@ -30,8 +30,10 @@ DEFAULT = "default"
 LEASE_MS = 30_000
 """How long a worker may be silent before others take over what it holds."""
 DELIVERIES_MAX = 5
+"""A step that ends so many workers one after the other is given to no other."""
 CANCEL_GRACE_MS = 10_000
-STOP_GRACE_MS = 30_000
+STOP_GRACE_MS = 20_000
+"""Less than what Kubernetes and others wait for between SIGTERM and SIGKILL, half a minute."""
 
 _ENV_ALLOWED = "1 to 64 of a-z, 0-9, - and _, the first a letter or digit"
 _KIB = 1024

@@ -25,10 +25,8 @@ local function force(run, codes, token, value)
   stop_waiting(run, token, place)
   local attempt, reads, live = string.match(record, '|([^|]*)|[^|]*|([^|]*)|([^|]*)$')
   local field = 'v' .. token
-  if not string.find(' ' .. reads .. ' ', ' ' .. field .. ' ', 1, true) then
-    reads = reads == '' and field or reads .. ' ' .. field
-  end
   set_field(run, field, value)
+  reads = with_read(reads, field)
   enqueue(run, token, raise(fence), 'n|system:high|' .. attempt .. '|forced|' .. reads .. '|' .. live)
   codes[#codes + 1] = 'J' .. place_of(token)
   return true

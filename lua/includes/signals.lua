@@ -9,6 +9,12 @@ local function with_word(ready, word)
   return head .. (extra == '' and word or extra .. '+' .. word) .. tail
 end
 
+-- Add a field to the reads of a ready, once.
+local function with_read(reads, field)
+  if string.find(' ' .. reads .. ' ', ' ' .. field .. ' ', 1, true) then return reads end
+  return reads == '' and field or reads .. ' ' .. field
+end
+
 local function ready_of(record)
   return string.match(record, '^[^|]*|[^|]*|[^|]*|[^|]*|(.*)$')
 end

@@ -130,8 +130,13 @@ function OPERATIONS.c(run, _, token, fence, _, i)
 end
 
 function OPERATIONS.r(run, _, token, fence, record, i)
-  park(run, token, raise(fence), ready_of(record), text(NOW + tonumber(ARGV[i + 1])), 'g',
-    deliveries_of(record))
+  local ready, field = ready_of(record), 'd' .. token
+  if run.kept[field] or get_field(run, field) then
+    -- Its handler has reported how far it got: the next one shall know.
+    local head, reads, live = string.match(ready, '^(.*|)([^|]*)|([^|]*)$')
+    ready = head .. with_read(reads, field) .. '|' .. live
+  end
+  park(run, token, raise(fence), ready, text(NOW + tonumber(ARGV[i + 1])), 'g', deliveries_of(record))
   return true
 end
 

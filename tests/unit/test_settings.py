@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from courante.sdk.settings import (
@@ -223,3 +225,14 @@ def test_limits_fit_together(tmp_path: Path) -> None:
         refusal(tmp_path, environ={"COURANTE_INLINE_BYTES_MAX": "2048", "COURANTE_PAYLOAD_BYTES_MAX": "1024"}).field
         == "inline_bytes_max"
     )
+
+
+def test_every_setting_is_in_the_reference_with_its_default() -> None:
+    """docs/reference/settings.md has a row for each, in order."""
+    text = (Path(__file__).resolve().parents[2] / "docs" / "reference" / "settings.md").read_text("utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| ([^|]+) \|", text, re.MULTILINE)
+    assert [name for name, _ in rows] == list(FIELDS)
+    for field in msgspec.structs.fields(Settings):
+        shown = dict(rows)[field.name].strip("` ")
+        if field.default is not None and field.name != "home":
+            assert shown == (str(field.default).lower() if isinstance(field.default, bool) else str(field.default))
