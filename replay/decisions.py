@@ -1,7 +1,7 @@
-"""Decisions, made again: every ``when``, rule, edge condition and loop condition, from the logged inputs and outputs.
+"""Decisions, made again: every ``when``, gate, rule, edge condition and loop condition, from what was logged before.
 
-A step's event claims that it ran or was skipped, and where its edges went. ``claim_of`` collects what that was decided
-on, ``check_claim`` decides again with the functions that the worker uses. No handler is called.
+A step's event claims that it ran, waited or was skipped, and where its edges went. ``claim_of`` collects what that was
+decided on, ``check_claim`` decides again with the functions that the worker uses. No handler is called.
 """
 
 from __future__ import annotations
@@ -9,24 +9,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ..compiler.ir import Node
+from ..compiler.ir import Node, ReadKind
 from ..sdk.events import Facts, RecordedEvent
 from ..sdk.marking import TokenKind
 from ..sdk.node_code import NodeCode, compile_node
 from ..sdk.plan import Plan
 from ..sdk.routing import iteration, loop_word, route
 from ..sdk.rules import taken
-from ..sdk.scopes import Scope
+from ..sdk.scopes import Scope, token_key
 from ..sdk.step_context import StepContext, StepError, decode_json
-from .history import Emptied, History
+from .gate_checks import DECIDED, UNDECIDED, WAITING_RECORD, check_decided, check_gate, gate_extra
+from .history import Emptied, History, Place
 
-CLAIMS = frozenset({"step.succeeded", "step.skipped", "step.waiting", "step.failed"})
-UNDECIDED = frozenset({"EXPRESSION_ERROR", "PAYLOAD_MISSING"})
-"""A step that failed so may have failed in its ``when``: nothing was decided."""
+CLAIMS = DECIDED | {"step.succeeded", "step.skipped", "step.waiting", "step.failed", "step.retried"}
 
 
 class Disagreement(NamedTuple):
-    """``what``: when, edges or loop. ``expected``: by re-evaluation; ``found``: in the log."""
+    """``what``: when, gate, approval, edges or loop. ``expected``: by re-evaluation; ``found``: in the log."""
 
     what: str
     expected: str
@@ -35,12 +34,15 @@ class Disagreement(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """What one event says was decided. ``moments``: the context values as they may have been read, likeliest first."""
+    """What one event says was decided. ``moments``: the context values as they may have been read, likeliest first,
+    each with what its release has brought behind them. ``extra``: of its token.
+    """
 
     run_id: str
     number: int
     scope: Scope
     live: str
+    extra: str
     facts: Facts
     moments: list[list[bytes | None]]
     output: bytes | None
@@ -67,23 +69,38 @@ def claim_of(history: History, codes: Codes, event: RecordedEvent) -> Claim | No
     token = None if place is None else history.marking.tokens.get(place)
     if place is None or token is None or token.kind is not TokenKind.NORMAL:
         return None
-    code = codes.of(place[0])
-    loop = history.plan.ir.nodes[place[0]].loop
-    if code.when is None and loop is None and not (code.routes or facts.edges or facts.loop):
+    code, node = codes.of(place[0]), history.plan.ir.nodes[place[0]]
+    extra = gate_extra(node, token.extra, place in history.marking.values)
+    is_open = code.when is None and not code.is_gated and not extra
+    if is_open and node.loop is None and not (code.routes or facts.edges or facts.loop):
         return None
     if facts.type == "step.succeeded" and code.routes and event.payload is None:
         raise Emptied(f"the output of event {event.seq}")
     fields = history.plan.reads(*place, token.live)
-    moments = [history.values(fields, upto) for upto in history.moments(place, fields)]
+    moments = [_seen(history, node, place, fields, upto) for upto in history.moments(place, fields)]
     return Claim(
         run_id=event.run_id,
         number=place[0],
         scope=place[1],
         live=token.live,
+        extra=extra,
         facts=facts,
         moments=moments,
         output=event.payload,
     )
+
+
+def _seen(history: History, node: Node, place: Place, fields: list[str], upto: int) -> list[bytes | None]:
+    """The values that a token was given. Raises Emptied.
+
+    Where another token was at that time the log cannot tell: it counts as waiting (``gate_checks`` allows either).
+    """
+    values = history.values(fields, upto)
+    for number, read in enumerate(node.reads):
+        if read.kind is ReadKind.TOKEN:
+            values[number] = WAITING_RECORD
+    released = history.released(place)
+    return values if released is None else [*values, released]
 
 
 def check_claim(codes: Codes, claim: Claim) -> Disagreement | None:
@@ -110,14 +127,23 @@ def _check(codes: Codes, claim: Claim, values: list[bytes | None]) -> Disagreeme
         live=claim.live,
         values=values,
         code=code,
+        key=token_key(claim.number, claim.scope),
+        extra=claim.extra,
     )
     facts = claim.facts
+    if facts.type in DECIDED:
+        told = check_decided(step, facts)
+        return None if told is None else Disagreement("approval", *told)
     error = facts.error.type if facts.error is not None else ""
-    if code.when is not None and error not in UNDECIDED and facts.reason in ("", "timer", "condition_false"):
+    if code.when is not None and not claim.extra and error not in UNDECIDED:
         ran = _runs(step, code)
-        said = "skipped" if facts.type == "step.skipped" else "run"
+        said = "skipped" if (facts.type, facts.reason) == ("step.skipped", "condition_false") else "run"
         if ran != said:
             return Disagreement("when", ran, said)
+    if code.is_gated or claim.extra:
+        told = check_gate(step, facts, claim.output)
+        if told is not None:
+            return Disagreement("gate", *told)
     if facts.type == "step.succeeded":
         return _check_route(step, code, claim)
     if error == "LOOP_EXHAUSTED" and step.node.loop is not None and iteration(step) < step.node.loop.max_iterations:

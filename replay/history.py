@@ -59,6 +59,7 @@ class History:
         self._numbers = {node.id: number for number, node in enumerate(plan.ir.nodes)}
         self._values: dict[str, Value] = {}
         self._lasts = 0
+        self._is_emptied = False
 
     @property
     def marking(self) -> Marking:
@@ -90,6 +91,8 @@ class History:
     def _keep(self, event: RecordedEvent) -> None:
         """The values that a transition puts into the run's context (see ``runner.settling``)."""
         kind = event.facts.type
+        if kind == "command.applied" and event.payload is None and event.facts.data.get("name"):
+            self._is_emptied = True
         if kind == "run.started":
             self._values["in"] = Value(event.seq, event.payload)
         place = self.place(event.facts)
@@ -112,6 +115,13 @@ class History:
         for region, scope in islice(reversed(last), len(last) - self._lasts):
             self._values[context_field("l", region, scope)] = Value(seq, str(last[region, scope]).encode())
         self._lasts = len(last)
+
+    def released(self, place: Place) -> bytes | None:
+        """Return what the release of a token has brought, or None. Raises Emptied where that cannot be said."""
+        value = self._marking.values.get(place)
+        if value is not None and self._is_emptied:
+            raise Emptied("the value of a signal")
+        return value
 
     def moments(self, place: Place, fields: Sequence[str]) -> list[int]:
         """Return the numbers of the last event that the token at ``place`` can have seen, the latest first.

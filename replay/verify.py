@@ -12,10 +12,12 @@ import dataclasses
 import msgspec
 
 from ..compiler.ir import IrHash, ir_hash
-from ..sdk.events import RecordedEvent
+from ..sdk.commanding import facts_of, value_of
+from ..sdk.events import RecordedEvent, encode_facts
 from ..sdk.marking import Corrupt
 from ..sdk.plan import Plan
 from ..sdk.run_output import OutputError, run_output
+from ..sdk.stores.commands import get_command
 from ..sdk.stores.connection import Connection
 from ..sdk.stores.log import stream_events, verify_chain
 from ..sdk.stores.runs import get_run, list_steps
@@ -31,8 +33,8 @@ QUARANTINED = "event.quarantined"
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
     """The first place where something says otherwise.
 
-    ``what``: chain, ir, event, rules, when, edges, loop, output, run.<field> or step.<field> <node>. ``expected``: by
-    replaying; ``found``: in the log, or in the projections.
+    ``what``: chain, ir, event, command, rules, when, gate, approval, edges, loop, output, run.<field> or
+    step.<field> <node>. ``expected``: by replaying; ``found``: in the log, or in the projections.
     """
 
     seq: int
@@ -126,6 +128,8 @@ class _Verifier:
         if self._history is None or self._codes is None:
             self._history = History(await self._load_plan(event))
             self._codes = Codes(self._history.plan)
+        if kind == "command.applied":
+            await self._check_command(self._history, event)
         await self._decide(self._history, self._codes, event)
         if kind in ("run.completed", "run.failed"):
             await self._check_output(self._history, event)
@@ -141,6 +145,30 @@ class _Verifier:
             found = "nothing" if content is None else f"the IR {ir_hash(content)}"
             raise _Differs(event.seq, event.facts.type, "ir", f"the IR {address}", found)
         return Plan.load(IrHash(address), content)
+
+    async def _check_command(self, history: History, event: RecordedEvent) -> None:
+        """Somebody has asked for it: the row stands in ``commands``, and says the same."""
+        number = event.facts.data.get("number")
+        command = await get_command(self._conn, self._run_id, number) if isinstance(number, int) else None
+        if command is None:
+            raise _Differs(
+                event.seq, event.facts.type, "command", "no such command", encode_facts(event.facts).decode()
+            )
+        expected = facts_of(history.plan, command)
+        if expected != event.facts:
+            asked, told = (encode_facts(facts).decode() for facts in (expected, event.facts))
+            raise _Differs(event.seq, event.facts.type, "command", asked, told)
+        said = value_of(command) or b""
+        found = None if event.payload is None else await self._content(event.payload)
+        if found is not None and found != said:
+            raise _Differs(event.seq, event.facts.type, "command", _shown(said), _shown(found))
+
+    async def _content(self, value: bytes) -> bytes | None:
+        try:
+            return await self._contents.load(value)
+        except Emptied:
+            self.unchecked += 1
+            return None
 
     async def _decide(self, history: History, codes: Codes, event: RecordedEvent) -> None:
         try:

@@ -18,8 +18,10 @@ from redis.exceptions import RedisError
 
 from ..sdk.cancellation import CancelReason
 from ..sdk.fault_points import reach
+from ..sdk.gates import before_node
 from ..sdk.keys import Keys, PartitionKeys
 from ..sdk.marking import RunPhase, TokenKind
+from ..sdk.outcomes import Failed, GivenBack, Outcome, Succeeded, failed
 from ..sdk.payloads import INLINE_BYTES_MAX, PayloadMissing, PayloadTooLarge, is_reference, load_payload, store_payload
 from ..sdk.plan import READS_MAX, Plan, value_field
 from ..sdk.retry_after import RETRY_AFTER_MS_MAX
@@ -28,10 +30,8 @@ from ..sdk.scripts import Word, halt_runs, look_at_runs
 from ..sdk.step_context import StepError
 from ..sdk.steps import Steps
 from .attempts import STARTED_AFTER_S, Attempts, Ending, HeldAttempt
-from .gates import before_node
 from .leases import Lease
 from .nodes import AWAITED, INLINE
-from .outcomes import Failed, GivenBack, Outcome, Succeeded, failed
 from .plans import Plans
 from .settling import Settler, Transition
 from .terms import Terms

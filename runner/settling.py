@@ -14,13 +14,13 @@ from ..compiler.workflow import Retry
 from ..sdk import rules
 from ..sdk.events import ErrorInfo, Facts, encode_blob, encode_facts
 from ..sdk.marking import APPROVED, WOKEN, RunPhase, TokenKind, lasting, with_word
+from ..sdk.outcomes import AsksMutex, Failed, GivenBack, Outcome, Parked, Skipped, Succeeded, Waits, failed
 from ..sdk.plan import context_field, cursor_ready, start_ready, value_field
 from ..sdk.retrying import GivesUp, draw_of, next_attempt
 from ..sdk.routing import loop_word, route
 from ..sdk.scopes import NODE_NAMES, START_NODE, parse_token_key, scope_key, token_key
 from ..sdk.scripts import Word
 from ..sdk.step_context import StepError, decode_json
-from .outcomes import AsksMutex, Failed, GivenBack, Outcome, Parked, Skipped, Succeeded, Waits, failed
 from .work import Work
 
 NO_RETRY = Retry(max_attempts=1)

@@ -88,7 +88,7 @@ async def apply_in_order(
     for first in range(0, len(commands), COMMANDS_MAX):
         applied: list[Applied] = []
         for run_id, plan, command in commands[first : first + COMMANDS_MAX]:
-            value = _value(command)
+            value = value_of(command)
             if value is not None and len(value) > INLINE_BYTES_MAX:
                 value = await store_payload(redis, keys, value)
             applied.append(_applied(run_id, plan, command, value))
@@ -102,7 +102,7 @@ async def last_applied(redis: Connection, partition: PartitionKeys, run_id: str)
     return int(found or 0)
 
 
-def _value(command: Command) -> bytes | None:
+def value_of(command: Command) -> bytes | None:
     """Return what was said, as JSON bytes: of a signal its value, of others what a person may want to know of it."""
     body, by = _decoder.decode(command.body), command.by
     match command.type:
@@ -126,25 +126,29 @@ def _encode(texts: Mapping[str, str | None], **values: object) -> bytes:
     return encode_value({name: text for name, text in texts.items() if text} | values, is_sorted=True)
 
 
-def _applied(run_id: str, plan: Plan, command: Command, value: bytes | None) -> Applied:
+def facts_of(plan: Plan, command: Command) -> Facts:
+    """Return what the log says of a command; ``value_of`` is its payload."""
     body = _decoder.decode(command.body)
-    token = token_of(plan, body) if body.step else ""
-    name = signal_name(command.type, body, token)
+    name = signal_name(command.type, body, token_of(plan, body) if body.step else "")
     data: dict[str, object] = {"number": command.number, "type": command.type}
     data |= {key: text for key, text in (("by", command.by), ("name", name)) if text}
-    facts = encode_facts(Facts(type="command.applied", node=body.step, scope=body.scope, data=data))
+    return Facts(type="command.applied", node=body.step, scope=body.scope, data=data)
+
+
+def _applied(run_id: str, plan: Plan, command: Command, value: bytes | None) -> Applied:
+    body, facts = _decoder.decode(command.body), facts_of(plan, command)
     kind = _KINDS[command.type]
     return Applied(
         run_id=run_id,
         number=command.number,
         kind=kind,
         reason="cancelled" if kind == "cancel" else "",
-        token=token,
-        name=name,
+        token=token_of(plan, body) if body.step else "",
+        name=str(facts.data.get("name", "")),
         value=WITHDRAWN_READY if kind == "withdraw" else value or b"",
         closes=plan.closes,
         events=1,
-        blob=encode_blob([(facts, value)]),
+        blob=encode_blob([(encode_facts(facts), value)]),
     )
 
 

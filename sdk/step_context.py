@@ -14,6 +14,7 @@ import msgspec
 from ..compiler.cel import EvaluationError, Expression
 from ..compiler.ir import Node, ReadKind, RegionKind
 from .json_values import NotJson, encode_value
+from .marking import EXPIRED, FORCED, LASTING
 from .node_code import NodeCode
 from .plan import Plan
 from .scopes import Scope
@@ -36,7 +37,9 @@ class StepError(Exception):
 class StepContext:
     """``number``: of the node in the IR (negative: a token of the engine's own). ``live``: see ``Emit``.
 
-    ``values``: JSON bytes as ``Plan.reads`` orders them. ``code``: set before anything is evaluated.
+    ``values``: JSON bytes as ``Plan.reads`` orders them; behind them what a release has brought. ``code``: set before
+    anything is evaluated. ``key``: of its token; ``extra``: what happened to that (``marking.Token``). ``decision``: of
+    who was asked whether it may run, where that came with this delivery.
     """
 
     run_id: str
@@ -48,10 +51,31 @@ class StepContext:
     code: NodeCode | None = None
     roots: Roots | None = None
     input_json: bytes | None = None
+    key: str = ""
+    extra: str = ""
+    decision: dict[str, object] | None = None
 
     @property
     def node(self) -> Node:
         return self.plan.ir.nodes[self.number]
+
+    @property
+    def word(self) -> str:
+        """Why the token came back after it was parked: its last word that is not a lasting one, or nothing."""
+        word = self.extra.rpartition("+")[2]
+        return "" if word in LASTING else word
+
+    @property
+    def has_value(self) -> bool:
+        """Whether its release has brought a value."""
+        word = self.word
+        return word == FORCED or (word.startswith("s") and word != EXPIRED)
+
+    @property
+    def released_value(self) -> object:
+        """The value that came with the release; it stands behind all that the node reads."""
+        place = len(self.node.reads) + self.live.startswith("b")
+        return decode_json(self.values[place] or b"null") if len(self.values) > place else None
 
     def default_input(self) -> bytes:
         """Return the input where the document says none, as JSON bytes: nothing is decoded on the way."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..runner.execution import read_token
-from ..runner.gates import before_node
 from ..runner.nodes import INLINE
-from ..runner.outcomes import Outcome, failed
 from ..runner.settling import Settler, Transition
 from ..runner.work import Work
+from ..sdk.gates import before_node
 from ..sdk.node_code import NodeCode, compile_node
+from ..sdk.outcomes import Outcome, failed
 from ..sdk.plan import Plan
 
 Handler = Callable[[Work], Outcome]

@@ -10,13 +10,12 @@ from typing import Any, Self
 import anyio
 
 from ..compiler.durations import parse_duration
-from ..runner.gates import OUTSIDE
 from ..runner.nodes.config import render_config
-from ..runner.outcomes import Outcome, Succeeded, Waits
 from ..runner.work import Work
 from ..sdk.context import Context, Unheld
 from ..sdk.deferral import Deferred
 from ..sdk.marking import TokenKind
+from ..sdk.outcomes import OUTSIDE, Outcome, Succeeded, Waits
 from ..sdk.scopes import scope_text
 from ..sdk.signal_names import outside_name
 from ..sdk.step_context import StepError, decode_json, encode_json

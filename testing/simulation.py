@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Protocol
 
-from ..runner.gates import APPROVAL
-from ..runner.outcomes import GivenBack
 from ..runner.settling import Transition
 from ..runner.work import Work
 from ..sdk.events import Facts, RecordedEvent, encode_blob, encode_facts
 from ..sdk.fold import FINAL, Folder
+from ..sdk.gates import APPROVAL
 from ..sdk.marking import Marking, Place, RunPhase, TokenKind
+from ..sdk.outcomes import GivenBack
 from ..sdk.plan import Plan
 from ..sdk.scopes import parse_token_key, token_key
 from ..sdk.scripts import Applied, Word

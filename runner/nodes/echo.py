@@ -1,7 +1,7 @@
 """``echo``: returns its config's ``value``; without one, its input."""
 
+from ...sdk.outcomes import Outcome, Succeeded
 from ...sdk.step_context import encode_json
-from ..outcomes import Outcome, Succeeded
 from ..work import Work
 from .config import render_config
 

@@ -5,8 +5,8 @@
 
 from typing import cast
 
+from ...sdk.outcomes import Outcome, Succeeded
 from ...sdk.step_context import StepError, decode_json, encode_json
-from ..outcomes import Outcome, Succeeded
 from ..work import Work
 
 

@@ -10,11 +10,11 @@ import anyio.to_thread
 from ...sdk.context import Context
 from ...sdk.deferral import Deferred, DeferToken
 from ...sdk.json_values import NotJson, encode_value
+from ...sdk.outcomes import OUTSIDE, GivenBack, Outcome, Succeeded, Waits
 from ...sdk.scopes import scope_text
 from ...sdk.signal_names import outside_name
 from ...sdk.step_context import StepError, decode_json, encode_json
 from ...sdk.steps import Step, Steps
-from ..outcomes import OUTSIDE, GivenBack, Outcome, Succeeded, Waits
 from ..work import Work
 
 UNKNOWN_DELAY_MS = 1_000

@@ -3,9 +3,9 @@
 import anyio
 
 from ...compiler.durations import parse_duration
+from ...sdk.outcomes import Outcome, Succeeded
 from ...sdk.step_context import StepError
 from ...sdk.steps import Steps
-from ..outcomes import Outcome, Succeeded
 from ..work import Work
 from .config import render_config
 

@@ -4,8 +4,8 @@ from datetime import datetime
 
 from ...compiler.durations import parse_duration
 from ...sdk.marking import WOKEN
+from ...sdk.outcomes import Outcome, Parked, Succeeded
 from ...sdk.step_context import StepError
-from ..outcomes import Outcome, Parked, Succeeded
 from ..work import Work
 from .config import render_config
 

@@ -185,6 +185,11 @@ async def append_command(
         return Command(number=row["number"], type=type, by=by, body=body, created_at=created_at, decides=decides)
 
 
+async def get_command(conn: Connection, run_id: str, number: int) -> Command | None:
+    row = await conn.fetchrow(_sql["get_command"], run_id, number)
+    return None if row is None else Command(**dict(row))
+
+
 async def commands_after(conn: Connection, run_id: str, number: int) -> list[Command]:
     """Return the commands of a run that come after ``number``, in order."""
     return [Command(**dict(row)) for row in await conn.fetch(_sql["commands_after"], run_id, number)]

@@ -11,7 +11,6 @@ from redis.asyncio import Redis
 
 from courante.runner.execution import read_token
 from courante.runner.nodes import INLINE
-from courante.runner.outcomes import Succeeded
 from courante.runner.settling import Settler, Transition
 from courante.sdk.connections import connect_blocking
 from courante.sdk.fold import fold
@@ -19,6 +18,7 @@ from courante.sdk.keys import Keys
 from courante.sdk.live_marking import read_marking
 from courante.sdk.marking import RunPhase
 from courante.sdk.node_code import compile_node
+from courante.sdk.outcomes import Succeeded
 from courante.sdk.plan import Plan
 from courante.sdk.scripts import (
     QUEUE_GROUP,

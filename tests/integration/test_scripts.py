@@ -11,7 +11,6 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from courante.runner.execution import read_token
-from courante.runner.outcomes import Failed, Outcome, Parked, Succeeded
 from courante.runner.settling import Settler, Transition
 from courante.sdk.connections import connect_redis
 from courante.sdk.events import ErrorInfo
@@ -20,6 +19,7 @@ from courante.sdk.keys import Keys
 from courante.sdk.live_marking import read_marking
 from courante.sdk.marking import Corrupt, Marking, RunPhase
 from courante.sdk.node_code import compile_node
+from courante.sdk.outcomes import Failed, Outcome, Parked, Succeeded
 from courante.sdk.plan import READS_MAX, Plan
 from courante.sdk.rules import EFFECTS_MAX
 from courante.sdk.scripts import BackPressure, Closed, finish_runs, release_timers, start_runs

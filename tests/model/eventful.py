@@ -16,8 +16,7 @@ import msgspec
 from courante.compiler.analysis import compile_workflow
 from courante.compiler.diagnostics import Severity
 from courante.compiler.normalize import normalize
-from courante.runner.gates import OUTSIDE
-from courante.runner.outcomes import Outcome, Succeeded, Waits
+from courante.sdk.outcomes import OUTSIDE, Outcome, Succeeded, Waits
 from courante.sdk.scopes import scope_text
 from courante.sdk.signal_names import outside_name
 from courante.sdk.step_context import encode_json

@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from courante.runner.execution import read_token
-from courante.runner.outcomes import GivenBack, Succeeded
 from courante.runner.settling import Settler
 from courante.sdk.fold import fold
 from courante.sdk.keys import Keys
 from courante.sdk.live_marking import read_marking
 from courante.sdk.node_code import compile_node
+from courante.sdk.outcomes import GivenBack, Succeeded
 from courante.sdk.scripts import (
     QUEUE_GROUP,
     Word,

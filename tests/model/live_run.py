@@ -11,7 +11,6 @@ from random import Random
 from typing import TYPE_CHECKING, Protocol
 
 from courante.runner.execution import read_token
-from courante.runner.outcomes import Failed, GivenBack, Outcome, Parked, Skipped, Succeeded
 from courante.runner.settling import Settler, Transition
 from courante.runner.work import Work
 from courante.sdk.events import ErrorInfo, Facts, encode_blob, encode_facts
@@ -19,6 +18,7 @@ from courante.sdk.fold import FINAL, Folder
 from courante.sdk.live_marking import read_marking
 from courante.sdk.marking import WOKEN, Marking, RunPhase, TokenKind
 from courante.sdk.node_code import NodeCode, compile_node
+from courante.sdk.outcomes import Failed, GivenBack, Outcome, Parked, Skipped, Succeeded
 from courante.sdk.scopes import parse_token_key, scope_text
 from courante.sdk.scripts import DONE_GROUP, Word, finish_runs, release_timers
 from courante.sdk.starting import apply_starts

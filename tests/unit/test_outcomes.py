@@ -9,9 +9,9 @@ import msgspec
 import pytest
 
 from courante.compiler.workflow import FailureClass
-from courante.runner.outcomes import MESSAGE_MAX, TRACEBACK_MAX, failed
 from courante.sdk.events import ErrorInfo, Facts, decode_facts, encode_facts
 from courante.sdk.failures import CODES
+from courante.sdk.outcomes import MESSAGE_MAX, TRACEBACK_MAX, failed
 from courante.sdk.step_context import StepError
 from courante.sdk.user_errors import HttpError
 

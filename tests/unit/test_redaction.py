@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from courante.cli.log_output import configure_logs
 from courante.cli.main import run_cli
-from courante.runner.outcomes import MESSAGE_MAX, TRACEBACK_MAX, failed
+from courante.sdk.outcomes import MESSAGE_MAX, TRACEBACK_MAX, failed
 from courante.sdk.redaction import MASK, REDACTOR, TEXT_CHARS_MAX, VALUES_MAX, Redactor
 from courante.sdk.secret_shapes import find_shapes
 

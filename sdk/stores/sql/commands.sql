@@ -80,3 +80,6 @@ SELECT command_xact::text FROM reconciler_marks
 INSERT INTO reconciler_marks (env, partition, xact, command_xact) VALUES ($1, $2, '0', $3::text::xid8)
 ON CONFLICT ON CONSTRAINT reconciler_marks_pkey DO UPDATE SET command_xact = excluded.command_xact
  WHERE reconciler_marks.command_xact <> excluded.command_xact
+
+-- name: get_command
+SELECT number, type, by, body, decides, created_at FROM commands WHERE run_id = $1 AND number = $2

@@ -1,6 +1,7 @@
 """Gates: what must be there before a node runs: a true ``when``, a milestone, a person's word, a signal, a mutex.
 
-Also what outsiders have said about a token: that it is done, or failed. Pure: looks at the work, never waits.
+Also what outsiders have said about a token: that it is done, or failed. Pure: looks at the step, never waits. The
+replay asks the same of what the log says.
 """
 
 from __future__ import annotations
@@ -10,85 +11,84 @@ from typing import Any, cast
 import msgspec
 
 from ..compiler.workflow import Approval, Signal
-from ..sdk.marking import APPROVED, EXPIRED, FORCED, HOLDS, OVERDUE, Place
-from ..sdk.signal_names import approval_name
-from ..sdk.step_context import StepError, encode_json
+from .marking import APPROVED, EXPIRED, FORCED, HOLDS, OVERDUE, Place
 from .outcomes import AsksMutex, Outcome, Skipped, Succeeded, Waits
-from .work import Work
+from .signal_names import approval_name
+from .step_context import StepContext, StepError, encode_json
 
 APPROVAL = "approval"
 
 
-def before_node(work: Work) -> Outcome | None:
+def before_node(step: StepContext) -> Outcome | None:
     """Return what becomes of the token without running its node, None where it may run. Raises StepError."""
-    code, node = work.code, work.node
+    code, node = step.code, step.node
     assert code is not None
-    if not work.extra:
-        if code.when is not None and not _holds(work):
+    if not step.extra:
+        if code.when is not None and not _holds(step):
             return Skipped()
         if not code.is_gated:
             return None
-    word = work.word
+    word = step.word
     if word == FORCED:
-        return _said(work)
+        return _said(step)
     if word == OVERDUE:
         raise StepError("QUEUE_TIMEOUT", f"no worker has taken it within {node.queue_timeout_ms} ms")
-    if node.waits_while >= 0 and not _is_waiting(work):
+    if node.waits_while >= 0 and not _is_waiting(step):
         return Skipped("milestone_passed")
-    has_approval = APPROVED in work.extra.split("+")
+    has_approval = APPROVED in step.extra.split("+")
     if node.approval is not None and not has_approval:
-        outcome = _ask(work, node.approval, word)
+        outcome = _ask(step, node.approval, word)
         if outcome is not None or node.type == APPROVAL:
             return outcome
         word = ""
     if node.signal is not None:
-        return _hear(work, node.signal, word)
-    if node.mutex and HOLDS not in work.extra.split("+"):
+        return _hear(step, node.signal, word)
+    if node.mutex and HOLDS not in step.extra.split("+"):
         return AsksMutex()
     if word == EXPIRED:
         raise StepError("TIMEOUT", f"nobody has completed it within {node.timeout_ms} ms")
-    return _said(work) if word == "s0" else None
+    return _said(step) if word == "s0" else None
 
 
-def _holds(work: Work) -> bool:
-    assert work.code is not None
-    assert work.code.when is not None
-    verdict = work.evaluate(work.code.when)
+def _holds(step: StepContext) -> bool:
+    assert step.code is not None
+    assert step.code.when is not None
+    verdict = step.evaluate(step.code.when)
     if not isinstance(verdict, bool):
-        raise StepError("EXPRESSION_ERROR", f"'when' gives true or false (in {work.code.when.source!r})")
+        raise StepError("EXPRESSION_ERROR", f"'when' gives true or false (in {step.code.when.source!r})")
     return verdict
 
 
-def _is_waiting(work: Work) -> bool:
+def _is_waiting(step: StepContext) -> bool:
     """Whether the node that this one runs beside is parked now: its record came with the token."""
-    record = work.token_record(work.node.waits_while)
+    record = step.token_record(step.node.waits_while)
     return record is not None and record.split(b"|", 2)[1].decode() in (Place.SIGNAL, Place.TIMER)
 
 
-def _ask(work: Work, approval: Approval, word: str) -> Outcome | None:
+def _ask(step: StepContext, approval: Approval, word: str) -> Outcome | None:
     if not word:
-        return Waits(APPROVAL, (approval_name(work.key),), approval.expires_ms, approval.escalate_ms)
+        return Waits(APPROVAL, (approval_name(step.key),), approval.expires_ms, approval.escalate_ms)
     if word == EXPIRED:
         raise StepError("APPROVAL_EXPIRED", f"nobody has decided within {approval.expires_ms} ms")
-    decision = cast("dict[str, object]", work.released_value)
-    work.decision = decision
+    decision = cast("dict[str, object]", step.released_value)
+    step.decision = decision
     if decision.get("decision") != "approve":
         by, reason = decision.get("by"), decision.get("reason")
         raise StepError("REJECTED", f"rejected{f' by {by}' if by else ''}{f': {reason}' if reason else ''}")
-    if work.node.type == APPROVAL:
+    if step.node.type == APPROVAL:
         said = {name: decision.get(name) for name in ("decision", "by", "comment", "data")}
         return Succeeded(encode_json(said))
     return None
 
 
-def _hear(work: Work, signal: Signal, word: str) -> Outcome:
+def _hear(step: StepContext, signal: Signal, word: str) -> Outcome:
     if not word:
         return Waits("signal", signal.names, signal.after_ms)
     if word == EXPIRED:
         if not signal.is_choice:
             raise StepError("SIGNAL_EXPIRED", f"no signal {signal.names[0]!r} has come within {signal.after_ms} ms")
         return Succeeded(encode_json({"event": "after", "data": None}))
-    data = work.released_value
+    data = step.released_value
     return Succeeded(encode_json({"event": signal.names[int(word[1:])], "data": data} if signal.is_choice else data))
 
 
@@ -102,8 +102,8 @@ class Verdict(msgspec.Struct, frozen=True):
     by: str = ""
 
 
-def _said(work: Work) -> Outcome:
-    verdict = msgspec.convert(work.released_value, Verdict)
+def _said(step: StepContext) -> Outcome:
+    verdict = msgspec.convert(step.released_value, Verdict)
     if verdict.outcome == "succeeded":
         return Succeeded(encode_json(verdict.output))
     if verdict.outcome == "skipped":

@@ -6,11 +6,11 @@ import traceback as tracebacks
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from ..sdk.events import ErrorInfo
-from ..sdk.failures import FINAL, Failure, classify
-from ..sdk.redaction import REDACTOR
-from ..sdk.retry_after import RETRY_AFTER_MS_MAX
-from ..sdk.step_context import StepError
+from .events import ErrorInfo
+from .failures import FINAL, Failure, classify
+from .redaction import REDACTOR
+from .retry_after import RETRY_AFTER_MS_MAX
+from .step_context import StepError
 
 OUTSIDE = "outside"
 """Why a step waits that was handed out."""
