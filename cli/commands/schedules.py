@@ -161,7 +161,10 @@ def list_(call: Call, limit: int, after: str) -> None:
 @service_options
 @with_call
 def show(call: Call, id: str, limit: int) -> None:
-    """Show a schedule, its next ticks, and what became of the last ones."""
+    """Show a schedule and its ticks.
+
+    The next ones, and what became of the last ones.
+    """
 
     async def read(face: Schedules) -> tuple[dict[str, object], Callable[[], None]]:
         kept, ticks = await face.get(id), await face.ticks(id, limit=limit)
@@ -192,7 +195,10 @@ def show(call: Call, id: str, limit: int) -> None:
 @service_options
 @with_call
 def pause(call: Call, id: str, note: str, by: str | None) -> None:
-    """Start nothing by the clock until it is resumed; what waits is skipped."""
+    """Start nothing by the clock until it is resumed.
+
+    What waits is skipped.
+    """
     kept = _ask(call, lambda face: face.pause(id, by=by, note=note))
     call.out.json(schedule_json(kept))
     call.out.text(f"{call.out.glyph('ok')} {id} is {status_text(kept)}")
@@ -204,7 +210,10 @@ def pause(call: Call, id: str, note: str, by: str | None) -> None:
 @service_options
 @with_call
 def resume(call: Call, id: str) -> None:
-    """Go on with the next tick; what came during the pause is not made up for."""
+    """Go on with the next tick.
+
+    What came during the pause is not made up for: that is for backfill.
+    """
     kept = _ask(call, lambda face: face.resume(id))
     call.out.json(schedule_json(kept))
     call.out.text(f"{call.out.glyph('ok')} {id} is {status_text(kept)}; next tick {iso(kept.next_tick) or 'never'}")

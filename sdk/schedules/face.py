@@ -46,7 +46,7 @@ class Schedules:
         self._env = client.keys.env
         self._redis = redis
         self.clock: Clock = clock or self._redis_clock
-        self.ticker = Ticker(client.pool, self._env, client.start)
+        self.ticker = Ticker(client.pool, self._env, client.start, client.cancel)
 
     async def create(self, schedule: Schedule, *, replace: bool = False, is_paused: bool = False) -> KeptSchedule:
         """Keep a schedule; its first tick is the first one after now. The same schedule again changes nothing.
@@ -55,7 +55,6 @@ class Schedules:
         Raises ScheduleInvalid, InputInvalid, WorkflowNotFound, ScheduleExists.
         """
         schedule = check_schedule(schedule)
-        self._check_overlap(schedule.overlap)
         with AsUnavailable():
             now = await self.clock()
             next_tick = cadence_of(schedule).after(now)
@@ -80,11 +79,6 @@ class Schedules:
                 await store.replace_schedule(conn, self._env, schedule, next_tick, now)
                 return await self._find(conn, schedule.id)
 
-    def _check_overlap(self, overlap: Overlap) -> Overlap:
-        if overlap is Overlap.CANCEL_PREVIOUS and not self.ticker.can_cancel:
-            raise _invalid(f"overlap: {overlap} needs runs that can be cancelled, which are not in this release")
-        return overlap
-
     async def _check_start(self, conn: Connection, schedule: Schedule, at: datetime) -> None:
         """Refuse what no tick could start: the workflow, its version, its input."""
         resolved = await self._client.catalog.resolve(conn, schedule.workflow, schedule.version)
@@ -106,8 +100,10 @@ class Schedules:
     async def ticks(self, id: str, *, limit: int = 20) -> Sequence[Tick]:
         """Return what became of the ticks of a schedule, the latest first. Raises ScheduleNotFound."""
         with AsUnavailable():
+            now = await self.clock()
             async with self._client.pool.acquire() as conn:
                 await self._find(conn, id)
+                await rows.close_ticks(conn, self._env, [id], now)
                 return await rows.list_ticks(conn, self._env, id, min(limit, TICKS_MAX))
 
     async def pause(self, id: str, *, by: str | None = None, note: str = "") -> KeptSchedule:
@@ -146,7 +142,7 @@ class Schedules:
         overlap: what to do while an earlier run goes on; the schedule's own rule does not count here.
         Raises ScheduleNotFound, ScheduleInvalid, InputInvalid, WorkflowNotFound.
         """
-        rule = self._check_overlap(read_overlap(overlap))
+        rule = read_overlap(overlap)
         with AsUnavailable():
             now = await self.clock()
             async with self._client.pool.acquire() as conn:
@@ -187,7 +183,7 @@ class Schedules:
         A supervisor starts them, the earliest first. They mind only each other: a backfill holds up nothing that comes
         by the clock. Idempotent. Raises ScheduleNotFound, ScheduleInvalid.
         """
-        rule = self._check_overlap(read_overlap(overlap))
+        rule = read_overlap(overlap)
         with AsUnavailable():
             now = await self.clock()
             begin, end = _utc("since", since), _utc("until", until or now)

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
+from typing import Protocol
 
 import anyio
 import msgspec
@@ -44,23 +45,23 @@ UNUSABLE = (ValueError, KeyError, OSError)
 """What comes of a time zone that this machine does not know."""
 REFUSALS = (WorkflowNotFound, InputInvalid, IdempotencyConflict)
 Start = Callable[[Submission], Awaitable[str]]
-Cancel = Callable[[str, str], Awaitable[object]]
-"""Takes a run and a reason."""
 log = structlog.get_logger()
 
 
-class Ticker:
-    """Works on the schedules of one environment. cancel: None where runs cannot be cancelled."""
+class Cancel(Protocol):
+    """``Client.cancel``. Idempotent enough: a run that has ended stays as it is."""
 
-    def __init__(self, pool: Pool, env: str, start: Start, cancel: Cancel | None = None) -> None:
+    def __call__(self, run_id: str, reason: str = "", *, by: str | None = None) -> Awaitable[object]: ...
+
+
+class Ticker:
+    """Works on the schedules of one environment."""
+
+    def __init__(self, pool: Pool, env: str, start: Start, cancel: Cancel) -> None:
         self._pool = pool
         self._env = env
         self._start = start
         self._cancel = cancel
-
-    @property
-    def can_cancel(self) -> bool:
-        return self._cancel is not None
 
     async def turn(self, now: datetime) -> int:
         """Do what is to be done now; return how much that was. Where it was something there may be more."""
@@ -191,9 +192,13 @@ class Ticker:
     async def _end(self, ticks: Sequence[Tick], now: datetime) -> None:
         """Tell the runs of ticks to end, each once."""
         for tick in ticks:
-            if self._cancel is None or tick.run_id is None or tick.is_cancelled or tick.state is not TickState.STARTED:
+            if tick.run_id is None or tick.is_cancelled or tick.state is not TickState.STARTED:
                 continue
-            await self._cancel(tick.run_id, f"the next tick of the schedule {tick.schedule} has come")
+            try:
+                await self._cancel(tick.run_id, "the next tick has come", by=f"schedule:{tick.schedule}")
+            except CouranteError as error:
+                log.warning("tick_not_cancelled", schedule=tick.schedule, run_id=tick.run_id, error=error.message)
+                continue
             async with self._pool.acquire() as conn:
                 await rows.mark_cancelled(conn, self._env, tick, now)
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from courante.sdk.schedules.schedule import KeptSchedule, Schedule
+from courante.sdk.schedules.ticker import Start, Ticker
 from courante.supervisor.schedules import Schedules
 from integration.stage import Stage
 
@@ -38,6 +39,10 @@ class Clocked:
         if "every_ms" not in fields:
             fields.setdefault("cron", "* * * * *")
         return await self.face.create(Schedule(id=id, workflow=fields.pop("workflow", self.workflow), **fields))
+
+    def ticker(self, start: Start) -> Ticker:
+        """A ticker that starts runs in its own way."""
+        return Ticker(self.stage.client.pool, self.stage.place.env, start, self.stage.client.cancel)
 
     async def pass_by(self, span: timedelta) -> None:
         """Let time pass and look once, as a supervisor does that has just come."""

@@ -6,11 +6,11 @@ from datetime import timedelta
 
 import pytest
 
-from courante.sdk.schedules.schedule import CatchUp, Overlap
+from courante.sdk.schedules.schedule import CatchUp, Overlap, Schedule
 from courante.sdk.schedules.ticker import Ticker
 from courante.supervisor.schedules import Schedules
 from integration.clocked import MINUTE, NOON, Clocked, clocked
-from integration.stage import Stage
+from integration.stage import Stage, until
 
 pytestmark = pytest.mark.anyio
 
@@ -55,15 +55,15 @@ async def test_all_wait_for_the_run_before(floor: Clocked) -> None:
         await floor.end(runs[-1]["run_id"])
         await floor.look()
         await floor.pass_by(timedelta(seconds=1))
-    assert await floor.told() == [(f"0{n}:00", "ended") for n in range(1, 4)] + [("04:00", "started")]
+    assert await floor.told() == [(f"0{n}:00", "ended") for n in range(1, 5)]
 
 
 async def test_the_run_before_is_told_to_end(floor: Clocked) -> None:
     """Under ``cancel_previous`` the earlier run is cancelled once, and the latest tick is started when it has ended."""
     told: list[tuple[str, str]] = []
 
-    async def cancel(run_id: str, reason: str) -> None:
-        told.append((run_id, reason))
+    async def cancel(run_id: str, reason: str = "", *, by: str | None = None) -> None:
+        told.append((run_id, str(by)))
 
     ticker = Ticker(floor.stage.client.pool, floor.stage.place.env, floor.stage.client.start, cancel)
     floor.face.ticker = ticker
@@ -74,7 +74,7 @@ async def test_the_run_before_is_told_to_end(floor: Clocked) -> None:
     await floor.pass_by(MINUTE)
     await floor.pass_by(MINUTE)
     (run,) = await floor.runs()
-    assert [run_id for run_id, _ in told] == [run["run_id"]]
+    assert told == [(run["run_id"], "schedule:s")]
     assert await floor.told() == [("01:00", "started"), ("02:00", "skipped"), ("03:00", "waiting")]
     await floor.end(run["run_id"])
     await floor.pass_by(timedelta(seconds=1))
@@ -93,3 +93,22 @@ async def test_a_backfill_goes_one_by_one_and_holds_up_nothing(floor: Clocked) -
     await floor.pass_by(timedelta(seconds=1))
     states = [state for _, state in await floor.told()]
     assert states == ["ended", "started", "waiting", "started"]
+
+
+async def test_the_run_before_is_really_cancelled(stage: Stage) -> None:
+    """With a worker and a supervisor at work: runs that would wait for an hour are cancelled, one by the next one."""
+    stage.worker()
+    stage.supervisor()
+    workflow = await stage.register({"id": "w", "type": "wait", "config": {"for": "1h"}})
+    schedule = Schedule(id="s", workflow=workflow, every_ms=1_000, overlap=Overlap.CANCEL_PREVIOUS)
+    await stage.client.schedules.create(schedule)
+
+    async def ended() -> list[str]:
+        return [str(tick.run_id) for tick in await stage.client.schedules.ticks("s") if tick.state == "ended"]
+
+    runs = await until(ended, lambda runs: len(runs) >= 2)
+    await stage.client.schedules.pause("s")
+    results = await stage.results(runs)
+    assert {result.status for result in results} == {"CANCELLED"}
+    (cancel,) = [event for event in await stage.events(runs[-1]) if event.facts.type == "command.applied"]
+    assert cancel.facts.data["by"] == "schedule:s"

@@ -88,7 +88,7 @@ async def test_what_another_supervisor_works_on_is_left_to_it(floor: Clocked) ->
         await floor.end(str((await floor.face.ticks("theirs"))[-1].run_id))
         with anyio.fail_after(10):
             await floor.look()
-        assert await floor.told("theirs") == [("01:00", "started"), ("02:00", "waiting")]
+        assert await floor.told("theirs") == [("01:00", "ended"), ("02:00", "waiting")]
     await floor.look()
     assert await floor.told("theirs") == [("01:00", "ended"), ("02:00", "started")]
 
@@ -198,7 +198,7 @@ async def test_a_crash_between_row_and_start_starts_it_once(floor: Clocked) -> N
         raise ServiceUnavailable(f"gone after {submission.key}")
 
     for start, count in ((dies_before, 0), (dies_after, 2)):
-        dying = Ticker(floor.stage.client.pool, floor.stage.place.env, start)
+        dying = floor.ticker(start)
         floor.clock.now += MINUTE
         await dying.turn(floor.clock.now)
         assert (await floor.told())[-1][1] == "starting"
@@ -218,7 +218,9 @@ async def test_a_changed_schedule_does_not_start_a_tick_again(floor: Clocked) ->
         raise ServiceUnavailable("gone")
 
     floor.clock.now += MINUTE
-    await Ticker(floor.stage.client.pool, floor.stage.place.env, dies_after).turn(floor.clock.now)
+    await Ticker(floor.stage.client.pool, floor.stage.place.env, dies_after, floor.stage.client.cancel).turn(
+        floor.clock.now
+    )
     changed = Schedule(id="s", workflow=floor.workflow, cron="* * * * *", overlap=Overlap.ALLOW, input=2)
     await floor.face.create(changed, replace=True)
     await floor.pass_by(FORSAKEN)

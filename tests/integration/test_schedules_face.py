@@ -108,7 +108,7 @@ async def test_many_may_create_at_once(face: Schedules) -> None:
         ({"input": {"n": "many"}}, InputInvalid, "input.n"),
         ({"input": {"n": "{{ schedule.tick }}"}}, InputInvalid, "input.n"),
         ({"cron": "* * *"}, ScheduleInvalid, "cron: "),
-        ({"overlap": "cancel_previous"}, ScheduleInvalid, "overlap: "),
+        ({"overlap": "replace"}, ScheduleInvalid, "overlap: "),
     ],
 )
 async def test_what_no_tick_could_start_is_refused(
