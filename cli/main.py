@@ -116,18 +116,19 @@ def run_cli(argv: Sequence[str]) -> int:
     try:
         code = cli.main(args=list(argv), prog_name="courante", obj=call, standalone_mode=False)
         return int(code or 0)
-    except click.exceptions.Abort:
-        return _interrupted()
-    except KeyboardInterrupt:
-        return _interrupted()
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        return _interrupted(Output(is_json=call.is_json))
     except click.ClickException as error:
         return _usage(error, Output(is_json=call.is_json or "--json" in argv))
     except Exception as error:  # noqa: BLE001 - the last line: whatever it is, it is told
         return _failed(error, Output(is_json=call.is_json))
 
 
-def _interrupted() -> int:
-    sys.stderr.write("interrupted\n")
+def _interrupted(out: Output) -> int:
+    if out.is_json:
+        out.error("interrupted", "interrupted", "")
+    else:
+        sys.stderr.write("interrupted\n")
     return ExitCode.INTERRUPTED
 
 

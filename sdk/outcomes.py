@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback as tracebacks
 from dataclasses import dataclass
+from types import TracebackType
 from typing import TypeAlias
 
 from .events import ErrorInfo
@@ -19,6 +20,7 @@ MESSAGE_MAX = 2_000
 TRACEBACK_MAX = 8_000
 """Characters; the last frames are kept."""
 PART_MAX = 1_000
+OURS = frozenset({"courante", "anyio", "asyncio"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,15 +101,26 @@ def failed(
 
 
 def _traceback_of(error: BaseException) -> str:
-    """Return the end of the traceback. Only what is kept of it is read for secrets, before anything is cut."""
+    """Return the end of the traceback, without our own frames above the step's.
+
+    Only what is kept of it is read for secrets, before anything is cut.
+    """
     kept: list[str] = []
     room = TRACEBACK_MAX
-    for part in reversed(tracebacks.format_exception(error)):
+    for part in reversed(tracebacks.format_exception(type(error), error, _begin_of_step(error.__traceback__))):
         kept.append(_shortened(REDACTOR.redact(part)))
         room -= len(kept[-1])
         if room <= 0:
             break
     return _clean("".join(reversed(kept))[-TRACEBACK_MAX:], TRACEBACK_MAX)
+
+
+def _begin_of_step(whole: TracebackType | None) -> TracebackType | None:
+    """The first frame that is neither ours nor of what we call a step with; all of them where there is no such one."""
+    at = whole
+    while at is not None and str(at.tb_frame.f_globals.get("__name__")).partition(".")[0] in OURS:
+        at = at.tb_next
+    return at or whole
 
 
 def _shortened(part: str) -> str:

@@ -26,6 +26,8 @@ from .retry_after import RETRY_AFTER_MS_MAX
 FILE_NAME = "courante.toml"
 PREFIX = "COURANTE_"
 CONFIG_VARIABLE = "COURANTE_CONFIG"
+SCRIPT_VARIABLES = frozenset({"COURANTE_PYTHON", "COURANTE_VENV"})
+"""What ``scripts/`` of a checkout read."""
 DEFAULT = "default"
 LEASE_MS = 30_000
 """How long a worker may be silent before others take over what it holds."""
@@ -148,7 +150,7 @@ def unknown_variables(environ: Mapping[str, str] | None = None) -> list[str]:
     """Warnings about ``COURANTE_*`` variables that nothing reads, each with the nearest one that exists."""
     variables = os.environ if environ is None else environ
     known = {CONFIG_VARIABLE, FAULT_VARIABLE, *map(variable_of, FIELDS)}
-    strangers = sorted(name for name in variables if name.startswith(PREFIX) and name not in known)
+    strangers = sorted(name for name in variables if name.startswith(PREFIX) and name not in known | SCRIPT_VARIABLES)
     return [f"{name} is not a setting; {did_you_mean(name, known)}".rstrip("; ") for name in strangers]
 
 

@@ -209,7 +209,8 @@ class Submitter:
             except (Closed, BackPressure, Late, RedisError, OSError) as error:
                 if durability == "redis":
                     raise
-                log.warning("starts_left_to_reconciler", runs=len(some), error=str(error) or type(error).__name__)
+                say = log.info if isinstance(error, Closed) else log.warning  # one that is being opened soon is open
+                say("starts_left_to_reconciler", runs=len(some), error=str(error) or type(error).__name__)
 
 
 def _no_conflict(

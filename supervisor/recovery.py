@@ -84,7 +84,8 @@ class Recovery:
         reach("before_epoch")
         epoch = await raise_epoch(conn, env, number, above=max(found.epoch, found.closed_for))
         await settle_home(conn, env, number, epoch, found.incarnation)
-        log.warning("recovery_started", env=env, partition=number, epoch=epoch, reason=standing.reason)
+        say = log.info if standing.verdict is Verdict.MOVED else log.warning
+        say("recovery_started", env=env, partition=number, epoch=epoch, reason=standing.reason)
         reach("after_epoch")
         sequence = await close_partition(self._redis, self._partition, epoch)
         reach("after_close")
@@ -112,7 +113,8 @@ class Recovery:
             rebuilt=rebuilt,
             seconds=round(anyio.current_time() - began, 3),
         )
-        log.warning("recovery_finished", env=env, **msgspec.to_builtins(done))
+        say = log.info if is_whole else log.warning
+        say("recovery_finished", env=env, **msgspec.to_builtins(done))
         return done
 
     async def _own_cursor(self, conn: Connection, epoch: int) -> Cursor:

@@ -177,7 +177,9 @@ async def test_handlers_that_raise_anything_fail_their_step(stage: Stage) -> Non
     worker = stage.worker({name: function for name, (function, _) in BAD_HANDLERS.items()})
     stage.supervisor()
     ids = {
-        name: await stage.client.submit(await stage.register(step("a", name), id=f"w-{name}"), {"n": 1})
+        name: await stage.client.submit(
+            await stage.register(step("a", name, retry={"max_attempts": 1}), id=f"w-{name}"), {"n": 1}
+        )
         for name in BAD_HANDLERS
     }
     for name, (_, kind) in BAD_HANDLERS.items():
@@ -192,7 +194,10 @@ async def test_handlers_that_raise_anything_fail_their_step(stage: Stage) -> Non
         failed = next(event for event in await stage.events(ids[name]) if event.facts.type == "step.failed")
         assert failed.facts.error is not None
         assert failed.facts.error.message == error["message"]
-    assert "at the bottom" in (await stage.result(ids["deep"])).error["message"]  # type: ignore[index]
+    deep = (await stage.result(ids["deep"])).error
+    assert deep is not None
+    assert "at the bottom" in deep["message"]
+    assert "raise_deep" in deep["traceback"].splitlines()[1], "it begins in the step"
     await lives_on(stage)
 
 

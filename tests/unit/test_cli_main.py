@@ -178,6 +178,8 @@ def test_an_interruption_exits_with_130(
     monkeypatch.setattr(import_module("courante.cli.commands.schema"), "workflow_json_schema", fail)
     said = call(capsys, "schema")
     assert (said.code, said.out, said.err.strip()) == (130, "", "interrupted")
+    said = call(capsys, "schema", "--json")
+    assert (said.code, said.err.strip(), said.json["error"]["code"]) == (130, "", "interrupted")
 
 
 def test_a_reader_that_leaves_is_no_error(tmp_path: Path) -> None:

@@ -141,7 +141,9 @@ def test_unknown_names_are_refused_with_the_nearest(tmp_path: Path) -> None:
     """A misspelt name in the file or the flags does not pass unseen; a variable only gives a warning."""
     assert "did you mean 'lease_ms'?" in str(refusal(tmp_path, file="leasems = 5000\n"))
     assert "did you mean 'env'?" in str(refusal(tmp_path, {"envv": "x"}, ""))
-    warnings = unknown_variables({"COURANTE_REDISURL": "x", "COURANTE_CONFIG": "y", "COURANTE_ENV": "z", "HOME": "/"})
+    warnings = unknown_variables(
+        {"COURANTE_REDISURL": "x", "COURANTE_CONFIG": "y", "COURANTE_ENV": "z", "COURANTE_VENV": "v"}
+    )
     assert warnings == ["COURANTE_REDISURL is not a setting; did you mean 'COURANTE_REDIS_URL'?"]
 
 
