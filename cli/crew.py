@@ -108,13 +108,7 @@ class Crew:
     async def _look(self) -> None:
         settings = self._settings
         if self._supervisor is None and not await has_supervisor(self._redis, settings.env, settings.partitions):
-            self._supervisor = Supervisor(
-                redis_url=self._services.redis_url,
-                database_url=self._services.database_url,
-                env=settings.env,
-                partitions=settings.partitions,
-                lease_ms=settings.lease_ms,
-            )
+            self._supervisor = make_supervisor(self._services)
             self._group.start_soon(self._supervise, self._supervisor)
         if self._worker is None:
             others = await live_workers(self._redis, settings.env, settings.partitions)
@@ -133,6 +127,20 @@ class Crew:
             await supervisor.run()
         finally:
             self._supervisor_gone.set()
+
+
+def make_supervisor(services: Services) -> Supervisor:
+    """A supervisor with the settings in force."""
+    settings = services.settings
+    return Supervisor(
+        redis_url=services.redis_url,
+        database_url=services.database_url,
+        env=settings.env,
+        partitions=settings.partitions,
+        lease_ms=settings.lease_ms,
+        audit_s=settings.audit_s,
+        outbox_hard_max=settings.outbox_entries_hard,
+    )
 
 
 def make_worker(services: Services, steps: Steps, queues: list[str]) -> Worker:

@@ -49,11 +49,12 @@ class Services:
     def client(self) -> Client:
         from ..sdk.client import Client
 
-        return Client.open(
+        return Client(
             redis_url=self.redis_url,
             database_url=self.database_url,
             env=self.settings.env,
             partitions=self.settings.partitions,
+            outbox_hard_max=self.settings.outbox_entries_hard,
         )
 
 

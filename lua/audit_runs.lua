@@ -5,8 +5,8 @@
     then runs
   Returns {word, seen, cursor, requeued, timed, halted run...}: word OK | CLOSED | BACKPRESSURE; seen: how many runs are
     done with; cursor: where to go on in the next one; requeued: tokens that got a new entry, because theirs is gone or
-    is in nobody's hands and will not be delivered; timed: tokens that got their timer back; halted: runs whose counters
-    are wrong or whose records nobody has written
+    is in nobody's hands and will not be delivered; timed: tokens that got their timer back; halted: runs that go no
+    further, also since before: their counters are wrong, a record nobody has written, the key is none of ours
   Idempotent. Writes: entries, records, timers, status, the outbox. Cost: O(fields)
 ]]
 -- @include partition
@@ -106,21 +106,24 @@ end
 local i = 4
 while i <= #ARGV and left > 0 do
   local run = open_run(ARGV[i], 'why')
-  local fields, is_sound = {}, true
+  local fields, fault = {}, nil
   if run.st and run.st ~= 'E' and run.st ~= 'H' then
     fields, cursor = look(run)
-    is_sound = fields ~= nil
+    if not fields then fault = 'counter' end
     for k = 1, fields and #fields or 0, 2 do
-      is_sound = audit(run, string.sub(fields[k], 2), fields[k + 1]) and is_sound
+      if not audit(run, string.sub(fields[k], 2), fields[k + 1]) then fault = 'record' end
     end
     left = left - (fields and #fields or 0)
   else
     cursor = '0'
   end
-  if not is_sound then
+  if fault then
     run.st, run.touched, cursor = 'H', true, '0'
-    halted[#halted + 1] = run.id
+    outbox[#outbox + 1] = run.id .. '|' .. (run.seq + 1) .. '|0|H' .. fault
+    outbox[#outbox + 1] = ''
+    run.seq = run.seq + 1
   end
+  if run.st == 'H' then halted[#halted + 1] = run.id end
   left = left - 1
   if cursor == '0' then i = i + 1 end
 end

@@ -3,7 +3,7 @@
   KEYS[1] meta (hash)
   ARGV per run: run, reads (fields joined by spaces)
   Returns per run {state or false, counter, IR hash, reason, first error or false, values...}; false alone where the
-    run is unknown, or its key is no hash     Cost: O(fields)
+    run is unknown, or its key is none of ours     Cost: O(fields)
 ]]
 -- @include partition
 local runs = nil
@@ -12,8 +12,9 @@ local looks = {}
 for i = 1, #ARGV, 2 do
   local found = ask_fields(BASE .. 'run:' .. ARGV[i], { 'h', 'why', 'err' }, ARGV[i + 1])
   local one = { false, '0', false, '', false }
-  if not is_broken(found) and found[1] then
-    local state, counter, ir = string.match(found[1], '^(%a)|(%d+)|%d+|%d+|[%d+]+|(.*)$')
+  local head = not is_broken(found) and found[1] or ''
+  local state, counter, ir = string.match(head, '^(%a)|(%d+)|%d+|%d+|[%d+]+|(.*)$')
+  if state then
     one = { state, counter, ir, found[2] or '', found[3] or false }
     for k = 4, #found do one[k + 2] = found[k] end
   end

@@ -31,6 +31,8 @@ worker's events, in order. Nodes are numbers in the IR, scopes are ``ScopeKey`` 
     U                         run.woken (nothing is put aside by a pause any more)
     N                         command.ignored (there was nothing that it could act on)
     Z<n>                      run.halted: the counter is zero with n half-filled joins (CORRUPT)
+    H<word>                   run.halted: what Redis had of the run was damaged (counter, record, missing ...)
+    R                         run.rebuilt: it goes on from where the log was, whatever Redis had
 
 The partition sequence grows by one per outbox entry, so that a gap or a rewind shows.
 """
@@ -43,6 +45,8 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 FACTS_VERSION = 1
+DAMAGES = frozenset({"counter", "record", "missing", "state", "log"})
+"""Why a run was halted of which Redis had something else than the log. ``log``: and that cannot be followed either."""
 
 
 class ErrorInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

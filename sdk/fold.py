@@ -13,7 +13,7 @@ import msgspec
 
 from ..compiler.ir import Ir, Node
 from . import fold_waits, waiting
-from .events import Facts, RecordedEvent
+from .events import DAMAGES, Facts, RecordedEvent
 from .marking import GOES_ON, PARKS, Corrupt, Marking, Place, RunPhase, Token, TokenKind
 from .rules import Drain, Effect, died, failed, settle, start, succeeded, taken
 from .scopes import NODE_NAMES, START_NODE, SWEEP_NODE, WAKER_NODE, Scope, parse_scope_key, token_key
@@ -24,7 +24,6 @@ FINAL = {
     "run.cancelled": "CANCELLED",
     "run.timed_out": "TIMED_OUT",
 }
-
 
 ENDS: dict[str, frozenset[str]] = {
     "": frozenset({"run.completed"}),
@@ -61,6 +60,7 @@ class Folder:
         self.ir = ir
         self.marking = Marking()
         self.status = "PENDING"
+        self.halted_from: RunPhase | None = None  # the phase of a run that was halted because Redis had it damaged
         self._numbers = {node.id: number for number, node in enumerate(ir.nodes)}
         self._expected: deque[str] = deque()
         self._handlers: dict[str, Callable[[RecordedEvent], None]] = {
@@ -68,6 +68,7 @@ class Folder:
             "run.entered": self._run_entered,
             "run.swept": self._run_swept,
             "run.halted": self._run_halted,
+            "run.rebuilt": self._run_rebuilt,
             "step.succeeded": self._step_succeeded,
             "step.input_kept": self._step_input_kept,
             "step.skipped": self._step_skipped,
@@ -347,12 +348,10 @@ class Folder:
         self._take(*self._place(event.facts))
 
     def _join_fired(self, event: RecordedEvent) -> None:
-        place = self._place(event.facts)
-        self._expect(f"F{place[0]}:{event.facts.scope}:{event.facts.data.get('live')}")
+        self._expect_at("F", event, f":{event.facts.data.get('live')}")
 
     def _join_died(self, event: RecordedEvent) -> None:
-        place = self._place(event.facts)
-        self._expect(f"D{place[0]}:{event.facts.scope}:{'f' if event.facts.reason == 'failed' else 'd'}")
+        self._expect_at("D", event, f":{'f' if event.facts.reason == 'failed' else 'd'}")
 
     def _expect_at(self, letter: str, event: RecordedEvent, extra: str = "") -> None:
         self._expect(fold_waits.code_of(letter, self._place(event.facts), extra))
@@ -361,10 +360,17 @@ class Folder:
         if not self._expected or self._expected.popleft() != code:
             raise Corrupt(f"the rules say otherwise than {code!r}")
 
-    def _run_halted(self, _event: RecordedEvent) -> None:
-        if self.marking.counter or not self.marking.joins:
+    def _run_halted(self, event: RecordedEvent) -> None:
+        if event.facts.reason in DAMAGES:
+            self.halted_from = self.halted_from or self.marking.phase
+        elif self.marking.counter or not self.marking.joins:
             raise Corrupt("halted without a half-filled join")
         self.marking.phase = RunPhase.HALTED
+
+    def _run_rebuilt(self, _event: RecordedEvent) -> None:
+        if self.halted_from is None:
+            raise Corrupt("nothing of it was damaged")
+        self.marking.phase, self.halted_from = self.halted_from, None
 
     def _run_ended(self, event: RecordedEvent) -> None:
         if self._expected:

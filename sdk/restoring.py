@@ -105,9 +105,10 @@ def restore(run_id: str, plan: Plan, marking: Marking, *, codes: Iterable[str] =
     )
 
 
-def halted(run_id: str, ir_hash: str, seq: int) -> RestoredRun:
+def halted(run_id: str, ir_hash: str, seq: int, codes: Iterable[str] = ()) -> RestoredRun:
     """Return a run of which nothing can be told but that it must not be started again. seq: of its last event."""
-    return RestoredRun(run_id, RunHead(RunPhase.HALTED, 0, seq, 0, 0, ir_hash).write(), [], [], [], False, "")
+    head = RunHead(RunPhase.HALTED, 0, seq, 0, 0, ir_hash).write()
+    return RestoredRun(run_id, head, [], [], [], False, ";".join(codes))
 
 
 def place_token(plan: Plan, at: At, token: Token) -> PlacedToken:

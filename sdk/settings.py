@@ -36,6 +36,10 @@ DELIVERIES_MAX = 5
 CANCEL_GRACE_MS = 10_000
 STOP_GRACE_MS = 20_000
 """Less than what Kubernetes and others wait for between SIGTERM and SIGKILL, half a minute."""
+AUDIT_S = 10.0
+"""From one walk over all runs to the next: with it, the time until something is found that was lost."""
+STUCK_MS = 300_000
+"""After so long without an event a run that waits for nothing is stuck, where its document says nothing else."""
 
 _ENV_ALLOWED = "1 to 64 of a-z, 0-9, - and _, the first a letter or digit"
 _KIB = 1024
@@ -72,6 +76,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     payload_bytes_max: Annotated[int, Meta(ge=_KIB, le=512 * _MIB)] = 16 * _MIB
     outbox_entries_soft: Annotated[int, Meta(ge=1)] = 50_000
     outbox_entries_hard: Annotated[int, Meta(ge=1)] = 100_000
+    audit_s: Annotated[float, Meta(ge=0.1, le=86_400)] = AUDIT_S
+    stuck_ms: Annotated[int, Meta(ge=1_000, le=30 * 86_400_000)] = STUCK_MS
     retry_after_ms_max: Annotated[int, Meta(ge=0, le=7 * 86_400_000)] = RETRY_AFTER_MS_MAX
     keeper_linger_s: Annotated[float, Meta(ge=0, le=86_400)] = 10.0
 

@@ -2,7 +2,8 @@
 
 The records of a run are the truth, stream entries and timers only wake-ups: somebody may have trimmed a stream, deleted
 a consumer with what was pending for it, or a timer. A token in a queue whose entry is gone, or is neither in somebody's
-hands nor still to be delivered, gets a new one. A run whose counters are wrong goes no further.
+hands nor still to be delivered, gets a new one. A run whose counters are wrong goes no further, until the mender has
+rebuilt it.
 """
 
 from __future__ import annotations
@@ -14,9 +15,8 @@ from redis.exceptions import RedisError
 
 from ..sdk.keys import PartitionKeys
 from ..sdk.scripts import OUTBOX_HARD_MAX, BackPressure, Closed, audit_runs
+from ..sdk.settings import AUDIT_S
 
-EVERY_S = 10.0
-"""From the end of a walk to the next one: with it, the time until an orphaned token is found."""
 PAGE = 100
 PAUSE_S = 0.05
 """After each page: some 2,000 runs a second."""
@@ -24,14 +24,17 @@ log = structlog.get_logger()
 
 
 class Audit:
-    """Walks over the runs of one partition. ``requeued``: tokens that got a new entry until now."""
+    """Walks over the runs of one partition. ``requeued``: tokens that got a new entry until now.
+
+    ``halted``: runs that go no further, since somebody has looked at them there (``Mender``).
+    """
 
     def __init__(
         self,
         redis: Redis,
         partition: PartitionKeys,
         *,
-        every_s: float = EVERY_S,
+        every_s: float = AUDIT_S,
         outbox_hard_max: int = OUTBOX_HARD_MAX,
     ) -> None:
         self._redis = redis
@@ -39,7 +42,9 @@ class Audit:
         self._every_s = every_s
         self._outbox_hard_max = outbox_hard_max
         self._hurry = anyio.Event()
+        self._told: set[str] = set()
         self.requeued = 0
+        self.halted: set[str] = set()
 
     def hurry(self) -> None:
         """Somebody has seen that entries are gone: look now."""
@@ -85,6 +90,8 @@ class Audit:
                     partition=self._partition.base,
                     hint="somebody has deleted from Redis what Courante has put there",
                 )
-            for run_id in found.halted:
+            for run_id in set(found.halted) - self._told:
                 log.error("run_corrupt", run_id=run_id, hint="its state contradicts itself; it goes no further")
+            self._told.update(found.halted)
+            self.halted.update(found.halted)
             run_ids, cursor = run_ids[found.seen :], found.cursor

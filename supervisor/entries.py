@@ -78,6 +78,8 @@ def read_code(code: str, node_ids: Sequence[str]) -> Facts:
     letter, rest = code[:1], code[1:]
     if letter == "Z":
         return Facts(type="run.halted", reason="corrupt", data={"joins": int(rest)})
+    if letter == "H" and rest.isalpha():
+        return Facts(type="run.halted", reason=rest)
     if letter == "X" and rest.replace("_", "").isalpha():
         return Facts(type="run.draining", reason=rest)
     if code in _OF_RUNS:
@@ -105,7 +107,7 @@ def read_code(code: str, node_ids: Sequence[str]) -> Facts:
             raise ValueError(f"no such code: {code!r}")
 
 
-_OF_RUNS = {"S": "run.swept", "U": "run.woken", "B": "closing.released", "N": "command.ignored"}
+_OF_RUNS = {"R": "run.rebuilt", "S": "run.swept", "U": "run.woken", "B": "closing.released", "N": "command.ignored"}
 _OF_TOKENS = {
     "W": "token.withdrawn",
     "G": "mutex.granted",

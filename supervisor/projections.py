@@ -64,7 +64,7 @@ class _Run:
     output_seq: int | None = None
     error: str | None = None
     drain_reason: str | None = None
-    is_halted: bool = False
+    is_halted: bool | None = None
     created_at: datetime | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
@@ -119,6 +119,7 @@ class Projection:
             "command.applied": self._command_applied,
             COMMAND_IGNORED: self._command_ignored,
             "run.halted": self._run_halted,
+            "run.rebuilt": self._run_rebuilt,
             QUARANTINED: self._run_halted,
             "step.started": self._step_started,
             "step.succeeded": self._step_succeeded,
@@ -245,6 +246,10 @@ class Projection:
         kind = "QUARANTINED" if facts.type == QUARANTINED else "CORRUPT"
         run.error = _json(ErrorInfo(type=kind, message=f"event {seq}: {facts.reason}"))
 
+    def _run_rebuilt(self, run_id: str, _seq: int, at: datetime, _facts: Facts, _has_payload: bool) -> None:
+        run = self._run(run_id, at)
+        run.is_halted, run.error = False, None
+
     def _run_ended(self, run_id: str, seq: int, at: datetime, facts: Facts, has_payload: bool, hash_: bytes) -> None:
         run = self._run(run_id, at)
         run.status = FINAL[facts.type]
@@ -331,8 +336,8 @@ class Projection:
             _text(said, "ir"), status, _text(said, "trigger") or "initial",
             _text(said, "base_run_id") or None, _text(said, "by") or None,
             _texts(said, "tags"), _text(said, "input") or None, run.output_seq, run.error,
-            run.drain_reason, run.is_halted, created_at, run.started_at, run.finished_at, run.updated_at, run.last_seq,
-            run.last_hash, run.last_command or 1,
+            run.drain_reason, bool(run.is_halted), created_at, run.started_at, run.finished_at, run.updated_at,
+            run.last_seq, run.last_hash, run.last_command or 1,
         )  # fmt: skip
 
 

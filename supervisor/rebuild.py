@@ -6,7 +6,7 @@ already is not read again. A run whose log cannot be folded is written back halt
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from itertools import islice
 
 import msgspec
@@ -27,12 +27,14 @@ from ..sdk.stores.connection import Connection
 from ..sdk.stores.log import last_events, read_events_of_runs, stream_events
 from ..sdk.stores.payloads import Reference, get_payloads, read_reference
 from ..sdk.stores.runs import UnfinishedRun, unfinished_runs
-from ..sdk.stores.workflows import read_irs
+from ..sdk.stores.workflows import get_ir, read_irs
 from .entries import QUARANTINED
 
 EVENTS_MAX = 5_000
 """Events that are in memory at once; a run that has more is folded from a stream of its own."""
 BLOBS_AT_ONCE = 16
+FINAL_HALTS = frozenset({"log", "corrupt", QUARANTINED})
+"""Why a run was halted that its log cannot bring further."""
 log = structlog.get_logger()
 _Recorded = tuple[UnfinishedRun, int]
 """A run, and how many events it has."""
@@ -52,10 +54,20 @@ class Rebuilt(msgspec.Struct):
 
 
 class Rebuild:
-    """Writes runs of one partition, which is closed for ``epoch``. For one use."""
+    """Writes runs of one partition, which is closed for ``epoch``. For one use.
+
+    damaged: runs of which Redis has something else than the log, each with a word that says what; their log says so.
+    """
 
     def __init__(
-        self, redis: Redis, conn: Connection, keys: Keys, partition: int, catalog: Catalog, epoch: int
+        self,
+        redis: Redis,
+        conn: Connection,
+        keys: Keys,
+        partition: int,
+        catalog: Catalog,
+        epoch: int,
+        damaged: Mapping[str, str] | None = None,
     ) -> None:
         self._redis = redis
         self._conn = conn
@@ -63,6 +75,8 @@ class Rebuild:
         self._number = partition
         self._catalog = catalog
         self._epoch = epoch
+        self._damaged = damaged or {}
+        self._irs: set[str] = set()
         self.done = Rebuilt()
 
     async def write_irs(self) -> None:
@@ -73,6 +87,7 @@ class Rebuild:
                 pipe.set(self._keys.ir(ir_hash), content)  # pyright: ignore[reportUnusedCoroutine]
             await pipe.execute()
             self.done.irs += len(page)
+            self._irs.update(ir_hash for ir_hash, _ in page)
 
     async def write_unfinished(self) -> None:
         """Write every run that has not ended. Raises Fenced, and what the clients raise."""
@@ -81,6 +96,11 @@ class Rebuild:
 
     async def write(self, runs: Sequence[UnfinishedRun]) -> None:
         """Write some runs. Raises Fenced, and what the clients raise."""
+        for ir_hash in {run.ir_hash for run in runs} - self._irs:
+            content = await get_ir(self._conn, self._keys.env, ir_hash)
+            if content is not None:
+                await self._redis.set(self._keys.ir(ir_hash), content)
+                self._irs.add(ir_hash)
         lengths = await last_events(self._conn, [run.run_id for run in runs])
         async for batch in self._folded([(run, lengths.get(run.run_id, 0)) for run in runs]):
             await self._write_blobs(batch)
@@ -134,17 +154,23 @@ class Rebuild:
 
     def _restore(self, run: UnfinishedRun, length: int, fold: _Fold) -> RestoredRun:
         self.done.events += length
+        damage = self._damaged.get(run.run_id)
         if fold.error or fold.plan is None:
             log.error("run_not_rebuilt", run_id=run.run_id, seq=length, error=fold.error)
             self.done.halted += 1
-            return halted(run.run_id, run.ir_hash, length)
+            return halted(run.run_id, run.ir_hash, length, () if fold.halted_by in FINAL_HALTS else ("Hlog",))
         marking = fold.marking
         marking.seq = length
+        codes: tuple[str, ...] = ()
         if fold.is_quarantined:
             marking.phase = RunPhase.HALTED
+        elif fold.halted_from is not None:
+            marking.phase, codes = fold.halted_from, ("R",)
+        elif damage is not None and marking.phase is not RunPhase.HALTED:
+            codes = (f"H{damage}", "R")
         if marking.phase is RunPhase.HALTED:
             self.done.halted += 1
-        return restore(run.run_id, fold.plan, marking)
+        return restore(run.run_id, fold.plan, marking, codes=codes)
 
     async def _plan(self, run: UnfinishedRun) -> Plan | None:
         try:
@@ -179,23 +205,33 @@ class Rebuild:
 
 
 class _Fold:
-    """A run on its way from events to a marking. ``error``: why it cannot be folded."""
+    """A run on its way from events to a marking. ``error``: why it cannot be folded.
+
+    ``halted_by``: why it was halted the last time. ``halted_from``: see ``Folder``.
+    """
 
     def __init__(self, plan: Plan | None) -> None:
         self.plan = plan
         self.error = "" if plan is not None else "its IR is not known, or not readable"
         self.is_quarantined = False
+        self.halted_by = ""
         self._folder = None if plan is None else Folder(plan.ir)
 
     @property
     def marking(self) -> Marking:
         return Marking() if self._folder is None else self._folder.marking
 
+    @property
+    def halted_from(self) -> RunPhase | None:
+        return None if self._folder is None else self._folder.halted_from
+
     def follow(self, events: Iterable[RecordedEvent]) -> None:
         """Fold some more. An event that could not be stored is where the run has halted."""
         for event in events:
+            if event.facts.type in ("run.halted", QUARANTINED):
+                self.halted_by = QUARANTINED if event.facts.type == QUARANTINED else event.facts.reason
             if self.error or self.is_quarantined or self._folder is None:
-                return
+                continue
             self.is_quarantined = event.facts.type == QUARANTINED
             if not self.is_quarantined:
                 try:

@@ -17,7 +17,7 @@ the work, but nothing depends on it.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 
 import anyio
 import msgspec
@@ -33,6 +33,7 @@ from ..sdk.standing import Standing, Verdict
 from ..sdk.stores.connection import Connection, Pool
 from ..sdk.stores.cursors import START, Cursor, open_cursor, raise_epoch, restart_cursor
 from ..sdk.stores.homes import settle_home
+from ..sdk.stores.runs import open_runs
 from .entries import LogDiverged
 from .rebuild import Rebuild, Rebuilt
 from .recorder import NodeIds, Recorder, RecorderSettings
@@ -44,7 +45,7 @@ log = structlog.get_logger()
 
 
 class Recovered(msgspec.Struct, frozen=True, kw_only=True):
-    """What a recovery did. ``is_rebuilt``: False where nothing was missing, and nothing but the epoch has changed.
+    """What a recovery did. ``is_rebuilt``: False where nothing was missing, but for what the damaged runs had.
 
     ``drained``: events that were recorded first. ``set_aside``: outbox entries that did not continue the log.
     """
@@ -73,9 +74,12 @@ class Recovery:
         self._catalog = catalog
         self._node_ids = node_ids
 
-    async def recover(self, conn: Connection, standing: Standing) -> Recovered:
+    async def recover(
+        self, conn: Connection, standing: Standing, damaged: Mapping[str, str] | None = None
+    ) -> Recovered:
         """Recover, whatever the verdict says; MOVED alone is content with a new epoch where nothing is missing.
 
+        damaged: runs of which alone something is missing, each with a word that says what; only they are rebuilt then.
         Raises Fenced where somebody else is later, and what the clients raise; then look again, and begin anew.
         """
         began = anyio.current_time()
@@ -92,10 +96,14 @@ class Recovery:
         drained, diverged = await self._drain()
         reach("after_drain")
         cursor = await self._own_cursor(conn, epoch)
-        is_whole = standing.verdict is Verdict.MOVED and diverged is None and sequence == cursor.partition_seq
+        is_whole = diverged is None and sequence == cursor.partition_seq
+        is_whole = is_whole and (standing.verdict is Verdict.MOVED or damaged is not None)
         set_aside = 0
         rebuilt = Rebuilt()
-        if not is_whole:
+        if is_whole:
+            if damaged:
+                rebuilt = await self._mend(conn, epoch, damaged)
+        else:
             set_aside = await self.count_left(cursor)
             rebuilt = await self._rebuild(conn, cursor)
         await self._own_cursor(conn, epoch)
@@ -165,6 +173,14 @@ class Recovery:
         await rebuild.write_irs()
         await rebuild.write_unfinished()
         reach("after_restore")
+        return rebuild.done
+
+    async def _mend(self, conn: Connection, epoch: int, damaged: Mapping[str, str]) -> Rebuilt:
+        """Write the damaged runs anew. What they had in streams and timers bears older fences, and goes when met."""
+        keys = list(map(self._partition.run, damaged))
+        await clear_partition(self._redis, self._partition, epoch, keys)
+        rebuild = Rebuild(self._redis, conn, self._keys, self._number, self._catalog, epoch, damaged)
+        await rebuild.write(await open_runs(conn, self._keys.env, list(damaged)))
         return rebuild.done
 
     async def _state(self) -> AsyncIterator[list[str]]:

@@ -22,13 +22,14 @@ from ..sdk.client import Client
 from ..sdk.connections import connect_redis
 from ..sdk.keys import PartitionKeys
 from ..sdk.scripts import OUTBOX_HARD_MAX, halt_runs
-from ..sdk.settings import LEASE_MS
+from ..sdk.settings import AUDIT_S, LEASE_MS
 from .audit import Audit
 from .completion import Completion
 from .entries import LogDiverged
 from .guard import Guard
 from .intake import Intake
 from .leases import Leases
+from .mender import Mender
 from .reconciler import Reconciler
 from .recorder import TRANSIENT, Recorder
 from .recovery import Recovery
@@ -53,12 +54,22 @@ class Supervisor:
         env: str = "default",
         partitions: int = 1,
         lease_ms: int = LEASE_MS,
+        audit_s: float = AUDIT_S,
+        outbox_hard_max: int = OUTBOX_HARD_MAX,
     ) -> None:
         self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._redis_url = redis_url
-        self._client = Client.open(redis_url=redis_url, database_url=database_url, env=env, partitions=partitions)
+        self._client = Client(
+            redis_url=redis_url,
+            database_url=database_url,
+            env=env,
+            partitions=partitions,
+            outbox_hard_max=outbox_hard_max,
+        )
         self._partitions = partitions
         self._lease_ms = lease_ms
+        self._audit_s = audit_s
+        self._outbox_hard_max = outbox_hard_max
         self._stopping = anyio.Event()
 
     async def run(self) -> None:
@@ -91,15 +102,17 @@ class Supervisor:
         """Start the loops of one partition; return its recorder."""
         client = self._client
         keys, pool, catalog = client.keys, client.pool, client.catalog
-        partition = keys.partition(number)
+        partition, hard_max = keys.partition(number), self._outbox_hard_max
         completion = Completion(redis, blocking, keys, partition, catalog, self.name)
         intake = Intake(redis, blocking, keys, number, client, self.name)
-        reconciler = Reconciler(redis, pool, keys, number, catalog, OUTBOX_HARD_MAX)
+        reconciler = Reconciler(redis, pool, keys, number, catalog, hard_max)
         halt = partial(_halt, redis, partition)
         recorder = Recorder(redis, pool, keys.env, number, self._node_ids, blocking=blocking, on_quarantine=halt)
         recovery = Recovery(redis, pool, keys, number, catalog, self._node_ids)
         guard = Guard(redis, pool, keys, number, recorder=recorder, recovery=recovery, reconciler=reconciler, turn=turn)
-        audit = Audit(redis, partition)
+        audit = Audit(redis, partition, every_s=self._audit_s, outbox_hard_max=hard_max)
+        mender = Mender(redis, pool, keys, number, audit=audit, recovery=recovery, turn=turn, every_s=self._audit_s)
+        leases = Leases(redis, partition, lease_ms=self._lease_ms, on_lost=audit.hurry, outbox_hard_max=hard_max)
         loops = (
             completion.run,
             completion.sweep,
@@ -107,9 +120,10 @@ class Supervisor:
             intake.sweep,
             reconciler.run,
             guard.run,
-            Timers(redis, partition).run,
-            Leases(redis, partition, lease_ms=self._lease_ms, on_lost=audit.hurry).run,
+            Timers(redis, partition, outbox_hard_max=hard_max).run,
+            leases.run,
             audit.run,
+            mender.run,
             Registry(redis, pool, keys, partition).run,
         )
         for loop in loops:

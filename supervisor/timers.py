@@ -9,7 +9,7 @@ from redis.exceptions import RedisError
 
 from ..sdk.fault_points import reach
 from ..sdk.keys import PartitionKeys
-from ..sdk.scripts import BackPressure, Closed, release_timers
+from ..sdk.scripts import OUTBOX_HARD_MAX, BackPressure, Closed, release_timers
 
 BATCH = 200
 LOOK_S = 0.1
@@ -20,8 +20,9 @@ log = structlog.get_logger()
 class Timers:
     """Releases the timers of one partition."""
 
-    def __init__(self, redis: Redis, partition: PartitionKeys) -> None:
+    def __init__(self, redis: Redis, partition: PartitionKeys, *, outbox_hard_max: int = OUTBOX_HARD_MAX) -> None:
         self._redis = redis
+        self._outbox_hard_max = outbox_hard_max
         self._partition = partition
         self.released = 0
 
@@ -31,7 +32,9 @@ class Timers:
             pause = LOOK_S
             try:
                 reach("before_timers")
-                released, following_ms = await release_timers(self._redis, self._partition, BATCH)
+                released, following_ms = await release_timers(
+                    self._redis, self._partition, BATCH, self._outbox_hard_max
+                )
                 self.released += released
                 if released:
                     reach("after_timers")

@@ -11,10 +11,9 @@ import structlog
 
 from ...sdk.connections import connect_redis
 from ...sdk.steps import Steps
-from ...supervisor.supervisor import Supervisor
 from ..apps import load_apps
 from ..call import Call, service_options, setting_option, with_call
-from ..crew import make_worker
+from ..crew import make_supervisor, make_worker
 from ..exits import CliError, ExitCode
 from ..inspection import require_safe, require_safe_redis
 from ..presence import forget_supervisor
@@ -85,13 +84,7 @@ async def _supervise(call: Call, services: Services, *, has_parent: bool) -> Non
     async with database(services):
         pass
     settings = services.settings
-    supervisor = Supervisor(
-        redis_url=services.redis_url,
-        database_url=services.database_url,
-        env=settings.env,
-        partitions=settings.partitions,
-        lease_ms=settings.lease_ms,
-    )
+    supervisor = make_supervisor(services)
     with anyio.CancelScope() as scope:
         await _serve(supervisor.run, supervisor.stop, scope.cancel, has_parent=has_parent)
     redis = connect_redis(services.redis_url)

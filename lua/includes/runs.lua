@@ -10,7 +10,8 @@ local HEAD = '^(%a)|(%d+)|(%d+)|(%d+)|(%d+)(%+?)|'
 local IR_CHARS = 32
 
 -- field: one more field that is wanted, so that it comes with the same call.
--- A key of another type is a halted run without a single field: pcall, so that it stops nobody else in this call.
+-- A key of another type, or a head that nobody has written, is a halted run without a single field: pcall, so that it
+-- stops nobody else in this call.
 local function open_run(id, field)
   local run = runs[id]
   if run then return run end
@@ -23,8 +24,12 @@ local function open_run(id, field)
     run.val[field] = found[2]
     if found[1] then
       local st, n, seq, jn, retries, closing = string.match(found[1], HEAD)
-      run.st, run.n, run.seq, run.jn = st, number_of(n), number_of(seq), number_of(jn)
-      run.retries, run.closing, run.ir = number_of(retries), closing, string.sub(found[1], -IR_CHARS)
+      if st then
+        run.st, run.n, run.seq, run.jn = st, number_of(n), number_of(seq), number_of(jn)
+        run.retries, run.closing, run.ir = number_of(retries), closing, string.sub(found[1], -IR_CHARS)
+      else
+        run.st, run.is_broken = 'H', true
+      end
     end
   end
   runs[id] = run

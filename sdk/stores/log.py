@@ -51,6 +51,12 @@ async def last_events(conn: Connection, run_ids: Sequence[str]) -> dict[str, int
     return {row["run_id"]: row["seq"] for row in await conn.fetch(_sql["heads"], list(run_ids))}
 
 
+async def read_halts(conn: Connection, run_ids: Sequence[str]) -> dict[str, str]:
+    """Return why each run was halted the last time, by the reason in its log; those never halted are left out."""
+    rows = await conn.fetch(_sql["read_halts"], list(run_ids))
+    return {row["run_id"]: decode_facts(row["facts"]).reason for row in rows}
+
+
 async def stream_events(conn: Connection, run_id: str) -> AsyncIterator[RecordedEvent]:
     """Yield the events of a run in order, a thousand at a time, for runs that do not fit into memory."""
     after = 0

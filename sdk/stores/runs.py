@@ -174,10 +174,16 @@ async def stuck_runs(conn: Connection, env: str, *, since: datetime, limit: int 
 
 
 class UnfinishedRun(NamedTuple):
-    """A run whose final event is not in the log."""
+    """A run whose final event is not in the log. ``is_halted``: and that the log says to go no further."""
 
     run_id: str
     ir_hash: str
+    is_halted: bool = False
+
+
+async def open_runs(conn: Connection, env: str, run_ids: list[str]) -> list[UnfinishedRun]:
+    """Return those of the runs that are recorded and have not ended."""
+    return [UnfinishedRun(*row) for row in await conn.fetch(_sql["open_runs"], env, run_ids)]
 
 
 async def count_unfinished(conn: Connection, env: str, partition: int) -> int:
@@ -197,7 +203,7 @@ async def unfinished_runs(
         while True:
             rows = await conn.fetch(_sql["unfinished_runs"], env, partition, str(status), at, run_id, page)
             if rows:
-                yield [UnfinishedRun(row["run_id"], row["ir_hash"]) for row in rows]
+                yield [UnfinishedRun(row["run_id"], row["ir_hash"], row["is_halted"]) for row in rows]
                 at, run_id = rows[-1]["created_at"], rows[-1]["run_id"]
             if len(rows) < page:
                 break

@@ -20,7 +20,6 @@ from courante.sdk.client import Client, RunResult
 from courante.sdk.connections import connect_redis
 from courante.sdk.events import RecordedEvent
 from courante.sdk.scripts import DONE_GROUP, INTAKE_GROUP, QUEUE_GROUP
-from courante.sdk.settings import LEASE_MS
 from courante.sdk.steps import Steps
 from courante.sdk.stores.log import read_events, verify_chain
 from courante.supervisor.supervisor import Supervisor
@@ -76,13 +75,10 @@ class Stage:
         self.workers.append(worker)
         return worker
 
-    def supervisor(self, *, lease_ms: int = LEASE_MS) -> Supervisor:
-        supervisor = Supervisor(
-            redis_url=self.place.redis_url,
-            database_url=self.place.database_url,
-            env=self.place.env,
-            lease_ms=lease_ms,
-        )
+    def supervisor(self, **options: Any) -> Supervisor:
+        """Start a supervisor. options: of ``Supervisor``."""
+        place = self.place
+        supervisor = Supervisor(redis_url=place.redis_url, database_url=place.database_url, env=place.env, **options)
         self._call_up(supervisor.run)
         self.supervisors.append(supervisor)
         return supervisor

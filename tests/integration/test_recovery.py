@@ -12,20 +12,15 @@ import pytest
 
 from courante.sdk import fault_points
 from courante.sdk.client import Submission
-from courante.sdk.fold import fold
-from courante.sdk.live_marking import read_marking
-from courante.sdk.stores.cursors import Cursor, open_cursor
-from courante.sdk.stores.log import read_events
 from courante.supervisor import guard
 from courante.supervisor.rebuild import Rebuild
 from courante.supervisor.reconciler import Reconciler
 from courante.supervisor.recorder import Recorder
 from courante.supervisor.recovery import Recovery
 from integration.backups import keep_redis, set_redis_back, wipe_redis
-from integration.heads import head_of
-from integration.journal import GATED, LONG, Journal
+from integration.journal import LONG, Journal
 from integration.stage import Stage, until
-from model.agreement import agree
+from integration.standing import cursor_of, epoch_of, lives_as_logged, park_at_gate, recorded, sequence_of
 
 pytestmark = pytest.mark.anyio
 NOOP = {"id": "a", "type": "noop"}
@@ -47,50 +42,6 @@ QUICK = guard.GuardSettings(look_s=0.05, standby_s=0.5, patience_s=1.0, backoff_
 @pytest.fixture(autouse=True)
 def _quick_guard(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guard, "GuardSettings", lambda: QUICK)
-
-
-async def lives_as_logged(stage: Stage, run_ids: list[str]) -> int:
-    """fold(log) is the live state of every run that Redis has; return how many that are. Nothing may move meanwhile."""
-    partition = stage.client.keys.partition(0)
-    found = 0
-    async with stage.client.pool.acquire() as conn:
-        for run_id in run_ids:
-            live = await read_marking(stage.redis, partition, run_id)
-            if live is not None:
-                plan = await stage.client.catalog.plan((await head_of(stage.redis, partition.run(run_id))).ir_hash)
-                agree(live, fold(plan.ir, await read_events(conn, run_id)), plan)
-                found += 1
-    return found
-
-
-async def epoch_of(stage: Stage) -> int:
-    """0 while the partition is closed."""
-    return int(await stage.redis.hget(stage.client.keys.partition(0).meta, "epoch") or 0)
-
-
-async def sequence_of(stage: Stage) -> int:
-    """Of the last entry of the outbox."""
-    return int(await stage.redis.hget(stage.client.keys.partition(0).meta, "pseq") or 0)
-
-
-async def cursor_of(stage: Stage) -> Cursor:
-    async with stage.client.pool.acquire() as conn:
-        return await open_cursor(conn, stage.place.env, 0)
-
-
-async def recorded(stage: Stage) -> bool:
-    """Whether all that Redis knows is in the log."""
-    cursor = await cursor_of(stage)
-    return (cursor.epoch, cursor.partition_seq) == (await epoch_of(stage), await sequence_of(stage))
-
-
-async def park_at_gate(stage: Stage, journal: Journal, count: int) -> list[str]:
-    """Runs that wait inside of a step; all that led there is in the log."""
-    workflow = await stage.register(*GATED, id="gated")
-    ids = await stage.client.submit_many([Submission(workflow=workflow, input=number) for number in range(count)])
-    await until(journal.count, lambda made: made == 2 * count)
-    await until(lambda: recorded(stage), bool)
-    return ids
 
 
 async def test_emptied_in_the_middle_of_200_runs(stage: Stage) -> None:

@@ -180,6 +180,21 @@ def test_what_contradicts_the_rules_is_refused(place: int, other: RecordedEvent,
         folder.add(other)
 
 
+def test_a_damaged_run_is_as_it_was_when_it_is_rebuilt() -> None:
+    """Halted, whatever lives, in whatever phase; and then in that phase again, as often as it takes."""
+    folder = of(DIAMOND)
+    for one in DIAMOND_LOG[:2]:
+        folder.add(one)
+    before = folder.marking.phase, dict(folder.marking.tokens)
+    for seq in (3, 5):
+        folder.add(event(seq, "run.halted", reason="counter"))
+        assert folder.marking.phase is RunPhase.HALTED
+        folder.add(event(seq + 1, "run.rebuilt"))
+        assert (folder.marking.phase, folder.marking.tokens) == before
+    with pytest.raises(Corrupt, match="nothing of it was damaged"):
+        folder.add(event(7, "run.rebuilt"))
+
+
 def test_nothing_comes_after_the_end() -> None:
     """An ended run has no further events."""
     with pytest.raises(Corrupt, match="has ended before"):

@@ -29,3 +29,9 @@ SELECT l.partition, l.run_id, l.seq, l.at, l.facts, l.payload_digest IS NOT NULL
   FROM event_log l
  WHERE l.env = $1
  ORDER BY l.run_id, l.seq
+
+-- name: read_halts
+SELECT g.run_id, h.facts
+  FROM unnest($1::text[]) AS g (run_id)
+ CROSS JOIN LATERAL (SELECT l.facts FROM event_log l WHERE l.run_id = g.run_id AND l.type = 'run.halted'
+                      ORDER BY l.seq DESC LIMIT 1) AS h

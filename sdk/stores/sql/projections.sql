@@ -3,9 +3,9 @@ UPDATE runs SET
   status = CASE WHEN g.status <> 'GOES_ON' THEN g.status WHEN g.status IS NULL THEN runs.status
                 WHEN coalesce(runs.started_at, g.started_at) IS NULL THEN 'PENDING' ELSE 'RUNNING' END,
   output_seq = coalesce(g.output_seq, runs.output_seq),
-  error = coalesce(g.error::jsonb, runs.error),
+  error = CASE WHEN g.is_halted IS FALSE THEN g.error::jsonb ELSE coalesce(g.error::jsonb, runs.error) END,
   drain_reason = coalesce(runs.drain_reason, g.drain_reason),
-  is_halted = runs.is_halted OR g.is_halted,
+  is_halted = coalesce(g.is_halted, runs.is_halted),
   started_at = coalesce(runs.started_at, g.started_at),
   finished_at = coalesce(runs.finished_at, g.finished_at),
   updated_at = g.updated_at,

@@ -31,11 +31,14 @@ SELECT r.run_id, r.workflow, e.at AS last_event_at
  ORDER BY r.created_at DESC
  LIMIT $3
 
+-- name: open_runs
+SELECT run_id, ir_hash, is_halted FROM runs WHERE env = $1 AND run_id = ANY($2::text[]) AND finished_at IS NULL
+
 -- name: count_unfinished
 SELECT count(*) FROM runs WHERE env = $1 AND partition = $2 AND status IN ('PENDING', 'RUNNING', 'PAUSED')
 
 -- name: unfinished_runs
-SELECT run_id, ir_hash, created_at FROM runs
+SELECT run_id, ir_hash, is_halted, created_at FROM runs
  WHERE env = $1 AND partition = $2 AND status = $3 AND ($4::timestamptz IS NULL OR (created_at, run_id) < ($4, $5))
  ORDER BY created_at DESC, run_id DESC
  LIMIT $6
