@@ -34,8 +34,10 @@ POINTS = frozenset(
         "after_mark",  # the run has ended, its entry may be deleted only now
         "before_intake",  # submissions were read, not yet committed
         "after_intake",  # they are committed, their entries still pending
-        "before_reconcile",  # commands were found that Redis misses, not yet applied
+        "before_reconcile",  # starts were found that Redis misses, not yet applied
         "after_reconcile",
+        "before_commands",  # once for each run with commands that Redis misses
+        "after_commands",
         "before_epoch",  # a recovery is about to begin a new epoch in Postgres
         "after_epoch",  # it is given out, Redis is still open in the old one
         "after_close",

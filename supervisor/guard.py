@@ -7,32 +7,22 @@ entry besides. What a person must decide (Postgres is behind Redis) is said alou
 from __future__ import annotations
 
 import anyio
-import asyncpg
 import msgspec
 import structlog
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from ..sdk.keys import Keys
 from ..sdk.scripts import BackPressure, Closed, Fenced, Late
 from ..sdk.standing import BEHIND_HINT, STANDBY_S, Standing, Verdict, judge, look
 from ..sdk.stores.connection import Connection, Pool
 from ..sdk.stores.homes import recovery_lock, settle_home, touch_home
+from ..sdk.unavailable import SERVER_ERRORS
 from .entries import LogDiverged
 from .reconciler import Reconciler
 from .recorder import Recorder
 from .recovery import Recovered, Recovery
 
-TRANSIENT = (
-    RedisError,
-    OSError,
-    TimeoutError,
-    asyncpg.PostgresError,
-    asyncpg.InterfaceError,
-    Closed,
-    BackPressure,
-    Late,
-)
+TRANSIENT = (*SERVER_ERRORS, Closed, BackPressure, Late)
 SEEN_BY_LOOK = frozenset({"cursor", "epoch", "partition_seq"})
 """Kinds of divergence that a look at the partition finds as well, or they are over."""
 log = structlog.get_logger()

@@ -106,10 +106,12 @@ class Reconciler:
             applied = 0
             for run_id, ir_hash in irs.items():
                 try:
+                    reach("before_commands")
                     applied += await self._apply_missing(conn, run_id, await self._catalog.plan(ir_hash, conn))
                 except (CouranteError, msgspec.MsgspecError, ValueError, ResponseError) as error:
                     log.error("command_impossible", run_id=run_id, error=str(error))
         if applied:
+            reach("after_commands")
             log.info("commands_applied_again", commands=applied, partition=self._number)
         self.applied += applied
         return applied

@@ -9,6 +9,7 @@ import shutil
 import sys
 import tempfile
 import time
+import traceback
 from pathlib import Path
 
 import anyio
@@ -41,7 +42,8 @@ def main() -> int:
     try:
         anyio.run(_run, folder, given.seed, given.seconds, only)
     except (AssertionError, TimeoutError, ExceptionGroup) as error:
-        print(f"{error}\nFOUND with --seed {given.seed}; everything is kept in {folder}")
+        traceback.print_exception(error)
+        print(f"FOUND with --seed {given.seed}; everything is kept in {folder}")
         return 1
     if not given.keep:
         shutil.rmtree(folder)

@@ -16,7 +16,7 @@ import anyio
 
 from chaos.processes import Process
 from chaos.proxy import Proxy
-from chaos.shapes import draw_orders
+from chaos.shapes import draw_cancelled, draw_orders
 from chaos.site import LEASE_MS, Site
 from courante.sdk.scripts import load_script
 
@@ -79,7 +79,8 @@ class Monkey:
     async def _order(self, until: float, load: int) -> None:
         turn = 0
         while time.monotonic() < until:
-            await self.site.order(draw_orders(self.seed * 1_000 + turn, load), timeout_s=120)
+            seed = self.seed * 1_000 + turn
+            await self.site.order([*draw_orders(seed, load), *draw_cancelled(seed, 2)], timeout_s=120)
             turn += 1
             await anyio.sleep(1)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,16 @@ VARIANTS = 3
 
 @dataclass(frozen=True)
 class Order:
-    """A run that is wanted. ``kind``: names shape and input; runs of one kind come to the same end."""
+    """A run that is wanted. ``kind``: names shape and input; runs of one kind come to the same end.
+
+    ``said``: what is asked of it once it is acknowledged: ``approve <step>``, ``signal <name>`` or ``cancel``.
+    """
 
     workflow: str
     input: Any
     kind: str
     key: str
+    said: tuple[str, ...] = ()
 
 
 def step(node: str, after: str | list[str] | None = None, **fields: Any) -> dict[str, Any]:
@@ -91,6 +95,36 @@ SHAPES: dict[str, dict[str, Any]] = {
         step("z", ["bad", "b"]),
         policy={"on_failure": "continue"},
     ),
+    "retried": document(
+        "retried",
+        step("a"),
+        step(
+            "b",
+            "a",
+            handler="chaos.flaky",
+            input={"fails": "input.n"},
+            retry={"max_attempts": 4, "base": "20ms", "on": ["error", "network"]},
+        ),
+        step("c", "b"),
+    ),
+    "undone": document(
+        "undone",
+        step("a", compensate="undo_a"),
+        step("b", "a", compensate="undo_b"),
+        step("bad", "b", handler="chaos.fatal"),
+        step("undo_a", input={"ms": "input.ms"}),
+        step("undo_b", input={"ms": "input.ms"}),
+    ),
+    "alone": document(
+        "alone", step("a"), *(step(f"m{i}", "a", mutex="one") for i in range(3)), step("z", ["m0", "m1", "m2"])
+    ),
+    "asked": document(
+        "asked",
+        step("a"),
+        {"id": "ask", "type": "approval", "depends_on": "a", "config": {"form": {"type": "object"}}},
+        {"id": "hear", "type": "signal", "depends_on": "ask", "config": {"name": "go"}},
+        step("z", "hear", input={"ms": "input.ms"}),
+    ),
     "wide": document(
         "wide",
         step("a"),
@@ -104,6 +138,8 @@ def _expected(name: str) -> str:
     return (TEST_DATA / f"{name}.expected.json").read_text("utf-8")
 
 
+SAID = {"asked": ("signal go", "approve ask")}
+"""What the shapes need from outside; it may come early."""
 SAMPLES: dict[str, tuple[dict[str, Any], Any]] = {
     id: (load_source((TEST_DATA / f"{name}.yaml").read_bytes()).value, json.loads(_expected(name))["input"])
     for id, name in (
@@ -123,13 +159,20 @@ def documents() -> list[dict[str, Any]]:
 def order(shape: str, variant: int, key: str) -> Order:
     if shape in SAMPLES:
         return Order(shape, SAMPLES[shape][1], shape, key)
-    return Order(shape, {"n": variant, "ms": (2, 10, 30)[variant % VARIANTS]}, f"{shape}/{variant}", key)
+    given = {"n": variant, "ms": (2, 10, 30)[variant % VARIANTS]}
+    return Order(shape, given, f"{shape}/{variant}", key, SAID.get(shape, ()))
 
 
 def kinds() -> list[Order]:
     """Every shape with every input, once."""
     made = [order(shape, variant, f"calm-{shape}-{variant}") for shape in SHAPES for variant in range(VARIANTS)]
     return [*made, *(order(name, 0, f"calm-{name}") for name in SAMPLES)]
+
+
+def draw_cancelled(seed: int, count: int) -> list[Order]:
+    """The same, and every run is cancelled as soon as it is acknowledged: what it comes to is not known before."""
+    orders = draw_orders(seed, count)
+    return [replace(one, kind="", key=f"cancelled-{one.key}", said=(*one.said, "cancel")) for one in orders]
 
 
 def draw_orders(seed: int, count: int, shapes: list[str] | None = None) -> list[Order]:

@@ -27,7 +27,7 @@ from chaos.proxy import Proxy, open_proxy
 from chaos.servers import PostgresServer, RedisServer
 from chaos.shapes import Order
 from courante.sdk.client import Client
-from courante.sdk.errors import ServiceUnavailable
+from courante.sdk.errors import AlreadyDecided, ServiceUnavailable
 from courante.sdk.fault_points import VARIABLE as FAULT_VARIABLE
 from courante.sdk.stores.migrate import migrate
 from integration.floor import compile_document
@@ -132,7 +132,45 @@ class Site:
                 run_id = await self._submit(one)
                 self.accepted[run_id] = one.kind
                 ids.append(run_id)
+                for words in one.said:
+                    await self.say(run_id, *words.split())
         return ids
+
+    async def order_then_say_unheard(self, orders: Iterable[Order], *said: str) -> None:
+        """Order runs, then ask something of them while the way to Redis is cut: Postgres alone acknowledges it.
+
+        A client must have had a workflow's IR from both servers once before it can do without one of them.
+        """
+        way = await self.proxy(self.redis.port)
+        redis_url = f"redis://127.0.0.1:{way.port}"
+        async with Client.open(redis_url=redis_url, database_url=self.database_url, env=ENV, partitions=1) as client:
+            whole, self.client = self.client, client
+            ids = await self.order(orders)
+            way.cut()
+            with anyio.fail_after(PATIENCE_S):
+                for run_id in ids:
+                    for words in said:
+                        await self.say(run_id, *words.split())
+            self.client = whole
+
+    async def say(self, run_id: str, what: str, name: str = "") -> None:
+        """Ask something of a run, until it is acknowledged. What was committed unheard may be asked twice."""
+        client = await self.reach_client()
+        while True:
+            try:
+                match what:
+                    case "approve":
+                        await client.approve(run_id, name, data={"n": 1}, by="harness")
+                    case "signal":
+                        await client.signal(run_id, name, {"n": 1}, by="harness")
+                    case _:
+                        await client.cancel(run_id, "a scenario", by="harness")
+            except AlreadyDecided:
+                return
+            except ServiceUnavailable:
+                await anyio.sleep(0.1)
+            else:
+                return
 
     async def _submit(self, one: Order) -> str:
         while True:

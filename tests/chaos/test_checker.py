@@ -21,7 +21,22 @@ from chaos.site import ENV, open_site
 from courante.sdk.keys import Keys
 
 ENDING = frozenset(
-    {"step.succeeded", "step.failed", "step.skipped", "path.died", "gate.passed", "join.fired", "join.died"}
+    {
+        "closing.released",
+        "compensation.started",
+        "gate.passed",
+        "join.died",
+        "join.fired",
+        "mutex.granted",
+        "path.died",
+        "run.compensated",
+        "run.swept",
+        "step.failed",
+        "step.skipped",
+        "step.succeeded",
+        "timer.released",
+        "token.released",
+    }
 )
 
 

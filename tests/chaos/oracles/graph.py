@@ -15,7 +15,11 @@ LOOP, MAP, EACH = 0, 1, 2
 
 @dataclass(frozen=True)
 class Node:
-    """``join``: all, every, any, at_least; empty where it has no record of arrivals. ``region``: that it decides."""
+    """``join``: all, every, any, at_least; empty where it has no record of arrivals. ``region``: that it decides.
+
+    ``outs``: edges that are decided when it settles; ``milestones``: those that are live once it waits.
+    ``compensation``: the node that undoes it, or -1. ``asks``: for an approval.
+    """
 
     number: int
     id: str
@@ -27,6 +31,9 @@ class Node:
     is_gate: bool
     is_each: bool
     region: int
+    compensation: int
+    milestones: tuple[int, ...]
+    asks: bool
 
 
 @dataclass(frozen=True)
@@ -91,6 +98,9 @@ def read_graph(content: bytes) -> Graph:
             is_gate=raw[10],
             is_each=raw[11],
             region=raw[18],
+            compensation=raw[34],
+            milestones=tuple(raw[38]),
+            asks=raw[31] is not None,
         )
         for number, raw in enumerate(ir["nodes"])
     )

@@ -7,8 +7,10 @@ from typing import cast
 
 from redis.asyncio import Redis
 
-PARKED = frozenset("tg")
-"""Places of tokens that stand in the timers."""
+TIMED = frozenset("tgw")
+"""Places of tokens that a timer may wake: parked, given back, waiting for a signal."""
+WAITING = frozenset("twmc")
+"""Places of tokens that wait: in the timers, for a signal, for a mutex, for the rest of their run to be gone."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,8 @@ async def read_partition(redis: Redis, env: str, number: int) -> LivePartition:
     found.epoch, found.sequence = int(meta.get(b"epoch", b"0")), int(meta.get(b"pseq", b"0"))
     async for key in redis.scan_iter(match=_literal(base) + "run:*", count=1_000):
         run_id = key.decode().removeprefix(f"{base}run:")
-        found.runs[run_id] = read_run(await _hash(redis, key.decode()))
+        if fields := await _hash(redis, key.decode()):  # else its time-to-live has just passed
+            found.runs[run_id] = read_run(fields)
     timers = await redis.execute_command("ZRANGE", f"{base}timers", "0", "-1", "WITHSCORES")
     found.timers = {member.decode(): float(due) for member, due in cast("list[tuple[bytes, float]]", timers)}
     async for key in redis.scan_iter(match=_literal(base) + "q:*", count=1_000):
@@ -73,6 +76,8 @@ async def read_partition(redis: Redis, env: str, number: int) -> LivePartition:
 
 def read_run(fields: dict[bytes, bytes]) -> LiveRun:
     """Read a run from its hash. Raises ValueError for what no script writes."""
+    if b"h" not in fields:
+        raise ValueError(f"a run has no head, and fields {sorted(fields)}")
     phase, counter, seq, joins, *_ = fields[b"h"].decode().split("|")
     run = LiveRun(phase, int(counter), int(seq), int(joins))
     for name, value in fields.items():
@@ -88,7 +93,7 @@ def read_run(fields: dict[bytes, bytes]) -> LiveRun:
 
 def _token(record: str) -> LiveToken:
     fence, place, deliveries, entry, kind, stream, attempt, *_ = record.split("|")
-    return LiveToken(fence, place, int(deliveries), entry, kind, stream, int(attempt))
+    return LiveToken(fence, place, int(deliveries), entry, kind, stream.partition("~")[0], int(attempt))
 
 
 async def _hash(redis: Redis, key: str) -> dict[bytes, bytes]:

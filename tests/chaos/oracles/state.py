@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from chaos.oracles.finding import Finding
-from chaos.oracles.layout import PARKED, LivePartition, LiveRun
+from chaos.oracles.layout import TIMED, WAITING, LivePartition, LiveRun
 from chaos.oracles.log import Event
 from chaos.oracles.walk import Place, Walk
 
@@ -24,7 +24,7 @@ def check_ledger(run_id: str, run: LiveRun, partition: LivePartition) -> Iterato
         wakes = f"{run_id}|{token}|{record.fence}"
         if record.place == "q" and partition.entries.get(record.stream, {}).get(record.entry) != wakes:
             yield Finding("O1", run_id, f"token {token} is queued, and its entry {record.entry} is not there")
-        if record.place in PARKED and wakes not in partition.timers:
+        if record.place in TIMED and record.entry and wakes not in partition.timers:
             yield Finding("O1", run_id, f"token {token} is parked, and no timer wakes it")
 
 
@@ -53,7 +53,7 @@ def check_fold(run_id: str, run: LiveRun, walk: Walk, events: list[Event]) -> It
         yield Finding("O5", run_id, f"half-filled by the log {sorted(joins)}, in Redis {sorted(run.joins)}")
     for place, state in walk.living.items():
         record = run.tokens.get(_key(place))
-        if record is not None and (state == "parked") == (record.place == "q"):
+        if record is not None and (state == "parked") != (record.place in WAITING):
             yield Finding("O5", run_id, f"token {_key(place)} is {state} by the log and {record.place!r} in Redis")
     outputs = {
         f"o{_key((walk.graph.numbers[event.node], _scope(event.scope)))}": event.stored

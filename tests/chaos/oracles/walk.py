@@ -12,7 +12,27 @@ from dataclasses import dataclass, field
 from chaos.oracles.graph import MAP, Graph, Node, Scope
 from chaos.oracles.log import FINAL, Event
 
-START, SWEEP = -1, -2
+START, SWEEP, CLOSING, WAKER = -1, -2, -3, -4
+NAMES = {"": SWEEP, "(start)": START, "(closing)": CLOSING, "(waker)": WAKER}
+"""Tokens of the engine's own, by the node that their events name."""
+BY_SCRIPT = ("join.", "timer.", "mutex.")
+BY_SCRIPT_TOO = frozenset(
+    {
+        "closing.released",
+        "command.ignored",
+        "run.draining",
+        "run.halted",
+        "run.swept",
+        "run.woken",
+        "step.withdrawn",
+        "token.claimed",
+        "token.forced",
+        "token.overdue",
+        "token.released",
+        "token.withdrawn",
+    }
+)
+"""What follows from the event before it, in the same transition."""
 Place = tuple[int, Scope]
 
 
@@ -45,7 +65,10 @@ class Record:
 
 @dataclass
 class Walk:
-    """``living``: what each token waits for: ``ready``, ``parked`` or ``skip``. ``consumed``: how often each was."""
+    """``living``: what each token waits for: ``ready``, ``parked`` or ``skip``. ``consumed``: how often each was.
+
+    ``reached``: milestones that are decided, by edge and scope.
+    """
 
     graph: Graph
     living: dict[Place, str] = field(default_factory=dict[Place, str])
@@ -54,14 +77,14 @@ class Walk:
     expected: Counter[tuple[str, Place]] = field(default_factory=Counter[tuple[str, Place]])
     is_draining: bool = False
     has_ended: bool = False
-    retried: set[tuple[str, str, int]] = field(default_factory=set[tuple[str, str, int]])
+    reached: set[Place] = field(default_factory=set[Place])
+    is_paused: bool = False
     unknown: set[str] = field(default_factory=set[str])
 
     def follow(self, events: list[Event]) -> None:
         """Take all events of the run. Raises Broken, GaveUp."""
         if any(region.kind == MAP for region in self.graph.regions):
             raise GaveUp("it has a map")
-        self.retried = {(e.node, e.scope, e.attempt) for e in events if e.type == "step.retried"}
         for event in events:
             try:
                 self._take(event)
@@ -70,8 +93,7 @@ class Walk:
 
     def _take(self, event: Event) -> None:
         place = self._place(event)
-        is_code = event.type.startswith(("join.", "timer.")) or event.type in {"token.withdrawn", "run.swept"}
-        if self.expected and not is_code:
+        if self.expected and not event.type.startswith(BY_SCRIPT) and event.type not in BY_SCRIPT_TOO:
             raise Broken("O3", f"by the rules there should have been {_shown(self.expected)}")
         match event.type:
             case "run.started":
@@ -89,7 +111,7 @@ class Walk:
                 self._consume(place, "ready")
                 self._die(self.graph.nodes[place[0]], place[1], "dead")
             case "step.failed":
-                self._fail(event, place)
+                self._fail(place)
             case "path.died":
                 self._consume(place, "skip")
                 status = "failed" if event.facts.get("reason") == "upstream_failed" else "dead"
@@ -99,30 +121,43 @@ class Walk:
                 self._decide(place, ["live" for _ in self.graph.nodes[place[0]].outs])
             case "join.fired" | "join.died":
                 self._join(event, place)
-            case "timer.set" | "step.waiting":
+            case "step.waiting" | "step.retried":
+                self._park(event, place)
+            case "timer.set" | "token.forced" | "step.withdrawn":
                 self._must_live(place)
-                self.living[place] = "parked"
-            case "timer.released" | "token.released":
+                self.living[place] = {"timer.set": "parked", "token.forced": "ready"}.get(event.type, "skip")
+            case "timer.released" | "token.released" | "mutex.granted":
                 if self.living.get(place) != "parked":
                     raise Broken("O2", "a token is released that is not parked")
                 self.living[place] = "ready"
             case "token.dropped" | "token.withdrawn":
-                self._take_away(event, place)
+                self._take_away(place)
             case "run.draining":
                 self._drain()
             case "run.swept":
                 self._consume((SWEEP, ()))
+            case "run.woken":
+                self._consume((WAKER, ()))
+                del self.consumed[WAKER, ()]  # a run may be paused again
+            case "closing.released" | "compensation.started" | "run.compensated":
+                self._undo(event.type, place)
+            case "command.applied":
+                self._command(str(event.facts.get("data", {}).get("type")))
             case "effects.continued":
                 raise GaveUp("its effects go on in a second transition")
-            case "step.started" | "step.input_kept" | "step.retried" | "token.claimed":
+            case "step.started" | "step.input_kept" | "token.claimed" | "token.overdue":
                 self._must_live(place)
+            case "approval.granted" | "approval.rejected" | "approval.escalated":
+                self._must_live(place)
+            case "command.ignored":
+                pass
             case _ if event.type in FINAL:
                 self._end(event)
             case _:
                 self.unknown.add(event.type)
 
     def _place(self, event: Event) -> Place:
-        number = {"": SWEEP, "(start)": START}.get(event.node)
+        number = NAMES.get(event.node)
         if number is None:
             number = self.graph.numbers.get(event.node)
         if number is None:
@@ -159,17 +194,62 @@ class Walk:
         self.consumed[place] += 1
 
     def _drain(self) -> None:
-        self.living[SWEEP, ()] = "ready"
-        self.is_draining = True
-
-    def _take_away(self, event: Event, place: Place) -> None:
         if self.is_draining:
-            self._consume(place)
-        elif event.type == "token.withdrawn":
-            self._must_live(place)
-            self.living[place] = "skip"
+            raise Broken("O2", "the run drains twice")
+        self.living[SWEEP, ()] = "ready"
+        self.is_draining, self.is_paused = True, False
+        self._hold_closing()
+
+    def _hold_closing(self) -> None:
+        """Where anything may have to be undone, a token waits until nothing else is left."""
+        if any(node.compensation >= 0 for node in self.graph.nodes):
+            self.living.setdefault((CLOSING, ()), "parked")
+
+    def _undo(self, kind: str, place: Place) -> None:
+        closing = (CLOSING, ())
+        if kind == "closing.released":
+            if self.living != {closing: "parked"}:
+                raise Broken("O1", f"the closing token is released beside {sorted(self.living)}")
+            self.living[closing], self.is_draining = "ready", True
+        elif kind == "run.compensated":
+            self._consume(closing, "ready")
         else:
-            raise Broken("O2", "a token is dropped in a run that goes on")
+            undone = (self.graph.nodes[place[0]].compensation, place[1])
+            if self.living.get(closing) != "ready" or not self.consumed[place] or self.consumed[undone]:
+                raise Broken("O3", "it is not its turn to be undone")
+            self.living[closing], self.living[undone] = "parked", "ready"
+
+    def _command(self, kind: str) -> None:
+        if kind == "pause" and not self.is_draining:
+            self.is_paused = True
+        elif kind == "resume" and self.is_paused:
+            self.is_paused = False
+            self.living[WAKER, ()] = "ready"
+
+    def _park(self, event: Event, place: Place) -> None:
+        """A token waits, or another attempt does; of a run that drains it is taken away instead, but what undoes."""
+        self._must_live(place)
+        undoing = {node.compensation for node in self.graph.nodes}
+        if self.is_draining and place[0] not in undoing:
+            self._consume(place)
+            return
+        self.living[place] = "parked"
+        reason, node = event.facts.get("reason"), self.graph.nodes[place[0]]
+        beside = {"approval"} if node.asks else {"timer", "approval", "signal"}
+        if event.type == "step.waiting" and reason in beside:
+            self._reach(place, "live")
+
+    def _reach(self, place: Place, status: str) -> None:
+        """Milestones of a node: live once it waits, dead when it settles without having waited."""
+        for number in self.graph.nodes[place[0]].milestones:
+            if (number, place[1]) not in self.reached:
+                self.reached.add((number, place[1]))
+                self._bring(number, place[1], status)
+
+    def _take_away(self, place: Place) -> None:
+        if not self.is_draining:
+            raise Broken("O2", "a token is taken from a run that goes on")
+        self._consume(place)
 
     def _succeed(self, event: Event, place: Place) -> None:
         node, letters = self.graph.nodes[place[0]], str(event.facts.get("edges", ""))
@@ -183,10 +263,7 @@ class Walk:
             statuses = ["live" if self.graph.edges[e].kind == "normal" else "dead" for e in node.outs]
         self._decide(place, statuses)
 
-    def _fail(self, event: Event, place: Place) -> None:
-        if (event.node, event.scope, event.attempt) in self.retried and not self.is_draining:
-            self._must_live(place)
-            return
+    def _fail(self, place: Place) -> None:
         self._consume(place, "ready")
         node = self.graph.nodes[place[0]]
         kinds = [self.graph.edges[e].kind for e in node.outs]
@@ -196,6 +273,8 @@ class Walk:
             if not self.is_draining:
                 self._drain()
         else:
+            if not self.is_draining:
+                self._hold_closing()
             self._decide(place, ["failed" for _ in kinds])
 
     def _go_back(self, node: Node, scope: Scope) -> None:
@@ -208,6 +287,7 @@ class Walk:
 
     def _decide(self, place: Place, statuses: list[str]) -> None:
         node = self.graph.nodes[place[0]]
+        self._reach(place, "dead")
         for number, status in zip(node.outs, statuses, strict=True):
             self._bring(number, place[1], status)
         self._tell(node, place[1], "exit")
