@@ -100,12 +100,15 @@ _EXITS = {
     "workflow_not_found": ExitCode.NOT_FOUND,
     "run_not_found": ExitCode.NOT_FOUND,
     "schedule_not_found": ExitCode.NOT_FOUND,
+    "step_not_found": ExitCode.NOT_FOUND,
+    "step_unclear": ExitCode.USAGE,
     "service_unavailable": ExitCode.SERVICE,
     "bench_unknown": ExitCode.USAGE,
 }
 _HINTS = {
     "schedule_exists": "give another id, or --replace this one",
     "schedule_not_found": "'courante schedules list' shows those of this environment",
+    "nothing_waits": "'courante approvals' lists the steps that wait for a decision",
     "run_not_found": "'courante runs' lists the runs of this environment",
     "workflow_not_found": "'courante workflows list' shows what is registered; 'courante init FILE' registers a file",
     "input_invalid": "the workflow's 'input:' says what it takes; give it with --input NAME=VALUE or --input-file FILE",

@@ -48,6 +48,18 @@ def read_value(name: str, text: str) -> Any:
         return text
 
 
+def read_json(text: str, option: str) -> Any:
+    """Strict JSON. Raises CliError."""
+    try:
+        return decode_text(text)
+    except RepeatedKey as error:
+        problem = f"{error.place or 'the object'}: {error.problem}"
+        raise bad_option(option, problem, "leave out one of the two") from error
+    except NotJson as error:
+        hint = f"for example {option} '{{\"approved_for\": 3}}'; a text has quotes of its own: {option} '\"fine\"'"
+        raise bad_option(option, f"{text!r:.200} is no JSON", hint) from error
+
+
 def read_since(text: str | None, option: str = "--since") -> datetime | None:
     """A moment: ``2h`` (ago), or ISO 8601; one without an offset is UTC. Raises CliError."""
     if text is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -11,12 +12,14 @@ import msgspec
 from click import style
 
 from ..compiler.ir import Ir, decode_ir
+from ..sdk.stores.approvals import list_approvals
 from ..sdk.stores.connection import Connection
 from ..sdk.stores.errors import UnknownRun
 from ..sdk.stores.payloads import event_payload
 from ..sdk.stores.runs import RunRow, get_run, list_steps
 from ..sdk.stores.status import StepStatus
 from ..sdk.stores.workflows import get_ir
+from .approvals_view import ApprovalView, approval_view, asking_line
 from .output import status_text
 from .steps_view import ENDED, StepView, progress_text, step_line, step_views
 from .texts import age_text, count_text, cut_lines, duration_text, iso
@@ -26,11 +29,12 @@ LABEL_MAX = 32
 
 @dataclass(frozen=True)
 class RunView:
-    """``output``: None until the run is COMPLETED."""
+    """``output``: None until the run is COMPLETED. ``approvals``: decisions that it waits for."""
 
     run: RunRow
     steps: list[StepView]
     output: Any = None
+    approvals: Sequence[ApprovalView] = ()
 
     @property
     def is_final(self) -> bool:
@@ -80,7 +84,10 @@ class RunReader:
         if run.status.is_final and run.output_seq is not None and run.error is None:
             payload = await event_payload(self._conn, self._env, self._run_id, run.output_seq)
             output = None if payload is None else msgspec.json.decode(payload)
-        return RunView(run, step_views(run, self._ir, rows), output)
+        asking = any(row.status is StepStatus.WAITING and row.reason == "approval" for row in rows)
+        found = await list_approvals(self._conn, self._env, run_id=self._run_id) if asking else []
+        views = [approval_view(each, self._ir) for each in found]
+        return RunView(run, step_views(run, self._ir, rows), output, views)
 
 
 def head_lines(view: RunView, now: datetime) -> list[str]:
@@ -121,6 +128,11 @@ def outcome_lines(view: RunView) -> list[str]:
     if run.status == "COMPLETED":
         return [json.dumps(view.output, ensure_ascii=False, indent=2)]
     return [f"{style('reason:', bold=True)} {run.drain_reason}"] if run.drain_reason else []
+
+
+def approval_lines(view: RunView, now: datetime) -> list[str]:
+    """A line for each decision that the run waits for."""
+    return [f"{style('decision:', fg='yellow', bold=True)} {asking_line(each, now)}" for each in view.approvals]
 
 
 def _when(run: RunRow, now: datetime) -> str:

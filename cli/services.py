@@ -19,7 +19,7 @@ from .call import Call
 from .exits import CliError, ExitCode
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Awaitable
 
     from ..sdk.client import Client
     from ..sdk.stores.connection import Connection
@@ -85,6 +85,18 @@ def run_async(function: Callable[[], Coroutine[Any, Any, T]], *, is_daemon: bool
         else:
             options["loop_factory"] = uvloop.new_event_loop
     return anyio.run(function, backend_options=options)
+
+
+def ask_client(call: Call, ask: Callable[[Client], Awaitable[T]]) -> T:
+    """Ask the client of the environment, with everything in place. Logs are of warnings and worse."""
+    call.log(default_level="warning")
+
+    async def go() -> T:
+        async with connected_client(services) as client:
+            return await ask(client)
+
+    with open_services(call) as services:
+        return run_async(go)
 
 
 @asynccontextmanager

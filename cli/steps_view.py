@@ -9,8 +9,9 @@ from datetime import datetime
 from click import style, unstyle
 
 from ..compiler.ir import Ir
+from ..sdk.deferral import DeferToken
 from ..sdk.events import ErrorInfo
-from ..sdk.scopes import parse_scope_key, scope_text
+from ..sdk.scopes import parse_scope_key, scope_text, token_key
 from ..sdk.stores.runs import RunRow, StepRow
 from ..sdk.stores.status import RunStatus, StepStatus
 from .output import status_text
@@ -84,7 +85,7 @@ def step_views(run: RunRow, ir: Ir | None, rows: Sequence[StepRow]) -> list[Step
         if ir is not None and number is not None and ir.nodes[number].is_gate:
             continue
         scope = row.scope if ir is None or number is None else scope_text(ir, number, parse_scope_key(row.scope))
-        by_node.setdefault(row.node, []).append(_view(row, scope))
+        by_node.setdefault(row.node, []).append(_view(row, scope, _waiting_for(run.run_id, row, ir, number)))
     nodes = list(by_node) if ir is None else [node.id for node in ir.nodes if not node.is_gate]
     return [view for node in nodes for view in by_node.get(node) or [_absent(node, run.status)]]
 
@@ -106,12 +107,27 @@ def step_line(step: StepView, now: datetime, *, width: int, label_width: int, fr
     return f"{head}  {style(cut(note, max(0, room)), dim=True)}" if note else head
 
 
-def _view(row: StepRow, scope: str) -> StepView:
-    waiting_for = None
-    if row.status in (StepStatus.WAITING, StepStatus.RETRYING):
-        waiting_for = "retry" if row.status is StepStatus.RETRYING else row.reason or "timer"
-        if row.due_at is not None:
-            waiting_for = f"{waiting_for} until {iso(row.due_at)}"
+def _waiting_for(run_id: str, row: StepRow, ir: Ir | None, number: int | None) -> str | None:
+    """What it waits for, with the names of signals, the mutex or the token where the IR tells, and until when."""
+    if row.status is StepStatus.RETRYING:
+        what = "retry"
+    elif row.status is StepStatus.WAITING:
+        what = row.reason or "timer"
+    else:
+        return None
+    if ir is not None and number is not None:
+        node = ir.nodes[number]
+        if what == "signal" and node.signal is not None:
+            what = f"signal {' or '.join(node.signal.names)}"
+        elif what == "mutex":
+            what = f"mutex {node.mutex}"
+        elif what == "outside":
+            key = token_key(number, parse_scope_key(row.scope))
+            what = f"outside {DeferToken(run_id, key, row.attempt).text}"
+    return f"{what} until {iso(row.due_at)}" if row.due_at is not None else what
+
+
+def _view(row: StepRow, scope: str, waiting_for: str | None) -> StepView:
     return StepView(
         id=row.node,
         scope=scope,

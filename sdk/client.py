@@ -180,6 +180,7 @@ class Client:
         *,
         scope: str = "",
         comment: str = "",
+        reason: str = "",
         data: Any = None,
         by: str | None = None,
     ) -> StepCommanded:
@@ -187,8 +188,10 @@ class Client:
 
         Raises StepNotFound, StepUnclear, NothingWaits, and AlreadyDecided with who was first.
         """
-        decision = Decision(is_approval=True, step=step, scope=scope, comment=comment, data=data, by=by)
-        return await self._decisions.decide(run_id, decision)
+        return await self._decisions.decide(
+            run_id,
+            Decision(is_approval=True, step=step, scope=scope, comment=comment, reason=reason, data=data, by=by),
+        )
 
     async def reject(
         self,
@@ -196,13 +199,16 @@ class Client:
         step: str | None = None,
         *,
         scope: str = "",
+        comment: str = "",
         reason: str = "",
         data: Any = None,
         by: str | None = None,
     ) -> StepCommanded:
         """Let a step fail that asks for a decision, as ``approve`` does the opposite."""
-        decision = Decision(is_approval=False, step=step, scope=scope, reason=reason, data=data, by=by)
-        return await self._decisions.decide(run_id, decision)
+        return await self._decisions.decide(
+            run_id,
+            Decision(is_approval=False, step=step, scope=scope, comment=comment, reason=reason, data=data, by=by),
+        )
 
     async def complete(self, token: str, output: Any = None, *, by: str | None = None) -> StepCommanded:
         """Let a step succeed that has handed out this token (``Context.defer``).

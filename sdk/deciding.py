@@ -26,6 +26,7 @@ from .stores.status import StepStatus
 from .unavailable import AsUnavailable
 
 DECISIONS = ("approve", "reject")
+HANDED_HINT = "give the whole of it, as the step's context.defer() gave it"
 _ENDED = frozenset({StepStatus.SUCCEEDED, StepStatus.FAILED, StepStatus.SKIPPED, StepStatus.CANCELLED})
 _WORDS = {"approve": "approved", "reject": "rejected", "complete": "completed", "fail": "failed"}
 
@@ -69,13 +70,14 @@ class Decisions:
         try:
             handed = parse_defer_token(token)
         except ValueError as cause:
-            raise InputInvalid(str(cause)) from cause
+            raise InputInvalid(str(cause), hint=HANDED_HINT) from cause
         with AsUnavailable():
             async with self._pool.acquire() as conn:
                 target = await self._control.find(conn, handed.run_id)
                 number, scope = parse_token_key(handed.token_key)
                 if number >= len(target.plan.ir.nodes) or len(target.plan.ir.nodes[number].levels) != len(scope):
-                    raise InputInvalid(f"{token!r} is no token of this run: its workflow has no such step")
+                    told = f"{token!r} is no token of this run: its workflow has no such step"
+                    raise InputInvalid(told, hint=HANDED_HINT)
                 body = Body(
                     step=target.plan.node_ids[number],
                     scope=scope_key(scope),
@@ -164,12 +166,16 @@ class Decisions:
     def _body(self, plan: Plan, number: int, scope: str, decision: Decision) -> Body:
         node = plan.ir.nodes[number]
         if node.approval is None:
-            raise InputInvalid(f"step {node.id!r} asks nobody: it has no 'requires_approval' and is no approval")
+            asking = [each.id for each in plan.ir.nodes if each.approval is not None]
+            hint = f"these ask: {', '.join(asking)}" if asking else "no step of this workflow does"
+            told = f"step {node.id!r} asks nobody: it has no 'requires_approval' and is no approval"
+            raise InputInvalid(told, hint=hint)
         form = node.approval.form
         if form is not None and decision.is_approval:
             problems = self._catalog.schemas.problems((plan.hash, number), form, decision.data, "data")
             if problems:
-                raise InputInvalid(f"the data do not fit the form of {node.id!r}: {problems[0]}", problems)
+                told = f"the data do not fit the form of {node.id!r}: {problems[0]}"
+                raise InputInvalid(told, problems, hint="'courante workflows show' has the form: a JSON Schema")
         return Body(step=node.id, scope=scope, reason=decision.reason, comment=decision.comment, data=decision.data)
 
     async def _too_late(self, target: Target, steps: Sequence[StepRow], body: Body, shown: str) -> NothingWaits | None:

@@ -15,7 +15,7 @@ from ..exits import CliError, ExitCode
 from ..inputs import read_input, read_milliseconds, read_since, read_time
 from ..paging import page_options
 from ..schedules_view import schedule_json, show_schedule, show_ticks, status_text, tick_json, when_text
-from ..services import connected_client, open_services, run_async
+from ..services import ask_client
 from ..texts import count_text, iso
 
 if TYPE_CHECKING:
@@ -301,15 +301,7 @@ def _preview(cron: str, timezone: str, count: int) -> list[datetime]:
 
 
 def _ask(call: Call, ask: Callable[[Schedules], Awaitable[T]]) -> T:
-    """Ask the schedules of the environment, with everything in place."""
-    call.log(default_level="warning")
-
-    async def go() -> T:
-        async with connected_client(services) as client:
-            return await ask(client.schedules)
-
-    with open_services(call) as services:
-        return run_async(go)
+    return ask_client(call, lambda client: ask(client.schedules))
 
 
 def _time(text: str | None, option: str) -> datetime | None:

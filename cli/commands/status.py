@@ -8,7 +8,7 @@ import click
 from ..call import Call, service_options, with_call
 from ..exits import STATUS_EXITS, ExitCode
 from ..live import Progress
-from ..run_view import RunReader, RunView, head_lines, outcome_lines, step_lines, utc_now
+from ..run_view import RunReader, RunView, approval_lines, head_lines, outcome_lines, step_lines, utc_now
 from ..services import Services, database, open_services, run_async
 
 LOOK_S = 0.5
@@ -58,11 +58,16 @@ def _show(call: Call, view: RunView) -> None:
     out.text()
     for line in step_lines(view, now, width=out.width - 1, rows_max=ROWS_MAX):
         out.text(line)
-    lines = outcome_lines(view)
+    lines = outcome_lines(view) + approval_lines(view, now)
     if lines:
         out.text()
     for line in lines:
         out.text(line)
-    if not view.is_final:
-        out.text()
-        out.next(f"courante status {view.run.run_id} --watch")
+    if view.is_final:
+        return
+    run_id = view.run.run_id
+    out.text()
+    if view.approvals:
+        out.next(f"courante approve {run_id}{f' {view.approvals[0].step}' if len(view.approvals) > 1 else ''}")
+    else:
+        out.next(f"courante resume {run_id}" if view.run.status == "PAUSED" else f"courante status {run_id} --watch")

@@ -1,0 +1,157 @@
+"""What people ask of runs at the command line: decisions, signals, cancels, pauses; no supervisor needs to live."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.to_thread
+import pytest
+
+from command_line import Said, spawn
+from courante import Context, Deferred
+from courante.cli.texts import iso
+from courante.sdk.stores.runs import list_steps
+from integration.cases import node, says, waits
+from integration.stage import Stage, until
+
+pytestmark = pytest.mark.anyio
+Courante = Callable[..., Any]
+
+
+@pytest.fixture
+async def courante(stage: Stage, redis_url: str, migrated_database: str, tmp_path: Path) -> Courante:
+    """Call a command in the stage's environment; with ``code`` its exit code is checked, and its object returned."""
+    environ = {
+        "COURANTE_REDIS_URL": redis_url,
+        "COURANTE_DATABASE_URL": migrated_database,
+        "COURANTE_ENV": stage.place.env,
+    }
+
+    async def call(*argv: str, code: int = 0, is_json: bool = True) -> Any:
+        words = [*argv, "--json"] if is_json else list(argv)
+        said: Said = await anyio.to_thread.run_sync(partial(spawn, *words, cwd=tmp_path, environ=environ))
+        assert said.code == code, said
+        return said.json if is_json else said
+
+    return call
+
+
+async def waiting(stage: Stage, run_id: str, *steps: str) -> None:
+    async def found() -> set[str]:
+        async with stage.client.pool.acquire() as conn:
+            return {row.node for row in await list_steps(conn, run_id) if row.status == "WAITING"}
+
+    await until(found, lambda nodes: nodes >= set(steps))
+
+
+async def test_a_decision(stage: Stage, courante: Courante) -> None:
+    """F65: who asks is listed and shown; the first decision stands, and the next is told of it."""
+    stage.supervisor()
+    stage.worker()
+    await stage.register(
+        node("review", type="approval", config={"expires": "2h"}),
+        says("ship", "review"),
+        node("pack", requires_approval=True),
+    )
+    run_id = await stage.client.submit("w")
+    await waiting(stage, run_id, "review", "pack")
+    found = (await courante("approvals", "--workflow", "w"))["approvals"]
+    assert {each["step"] for each in found} == {"review", "pack"}
+    fields = {"run_id", "workflow", "step", "scope", "since", "expires_at", "escalated_at", "escalated_to"}
+    assert set(found[0]) == fields
+    unclear = (await courante("approve", run_id, code=64))["error"]
+    assert unclear["message"] == "2 steps wait for a decision: pack, review"
+    done = await courante("approve", run_id, "review", "--comment", "go", "--by", "ada")
+    assert {name: done[name] for name in ("run_id", "step", "decision", "by", "state")} == {
+        "run_id": run_id, "step": "review", "decision": "approve", "by": "ada", "state": "applied",
+    }  # fmt: skip
+    error = (await courante("reject", run_id, "review", code=1))["error"]
+    assert error["code"] == "already_decided"
+    assert "review was approved by ada at 20" in error["message"]
+    await until(lambda: stage.succeeded(run_id), lambda names: "ship" in names)
+    shown: Said = await courante("status", run_id, is_json=False)
+    assert "decision: pack: asked " in shown.out
+    assert shown.stable.splitlines()[-1] == "next: courante approve RUN"
+    said: Said = await courante("reject", run_id, "--reason", "too dear", "--by", "bob", is_json=False)
+    assert said.stable == "✓ pack of RUN is rejected by bob\nnext: courante status RUN\n"
+    result = await stage.result(run_id)
+    assert result.error is not None
+    assert result.error["message"] == "rejected by bob: too dear"
+    assert (await courante("approvals"))["approvals"] == []
+    assert (await courante("approve", "run_nobody", code=3))["error"]["code"] == "run_not_found"
+
+
+async def test_what_waits_is_shown_and_ended(stage: Stage, courante: Courante) -> None:
+    """Status says what each step waits for; a signal, a token and an operator let them go on."""
+    tokens: list[str] = []
+
+    def give(_value: object, context: Context) -> Deferred:
+        deferred = context.defer()
+        tokens.append(deferred.token)
+        return deferred
+
+    stage.supervisor()
+    stage.worker({"give": give})
+    handed: dict[str, Any] = {"type": "function", "config": {"handler": "give"}}
+    await stage.register(
+        waits("a", name="go"), waits("b", name="x"), waits("c", name="x"), waits("d", name="x"),
+        node("e", **handed), node("f", max_retries=0, on_error="g", **handed), says("g"),
+    )  # fmt: skip
+    run_id = await stage.client.submit("w")
+    await waiting(stage, run_id, *"abcdef")
+    async with stage.client.pool.acquire() as conn:
+        (due,) = [iso(row.due_at) for row in await list_steps(conn, run_id) if row.node == "a"]
+    shown = {step["id"]: step["waiting_for"] for step in (await courante("status", run_id))["steps"]}
+    assert (shown["a"], shown["g"]) == (f"signal go until {due}", None)
+    assert {shown["e"], shown["f"]} == {f"outside {token}" for token in tokens}
+    assert [run["run_id"] for run in (await courante("runs", "--status", "waiting"))["runs"]] == [run_id]
+    error = (await courante("signal", run_id, "no", code=1))["error"]
+    assert error["message"] == "no step of 'w' waits for a signal 'no'"
+    assert error["hint"] == "it waits for: go, x"
+    assert (await courante("signal", run_id, "go", "--data", "go", code=64))["error"]["code"] == "bad_data"
+    assert (await courante("signal", run_id, "go", "--data", '{"n": 1}'))["name"] == "go"
+    assert (await courante("force", run_id, "b", "succeed", "--data", "7", "--reason", "by hand"))["end"] == "succeed"
+    assert (await courante("force", run_id, "c", "skip"))["state"] == "applied"
+    assert (await courante("force", run_id, "c", "skip", "--data", "1", code=64))["error"]["code"] == "usage"
+    assert (await courante("cancel", run_id, "--step", "d"))["step"] == "d"
+    assert (await courante("force", run_id, "dd", "skip", code=3))["error"]["code"] == "step_not_found"
+    by_step = {token.split("~")[1]: token for token in tokens}
+    assert (await courante("complete", by_step["4"], "--data", '"done"'))["step"] == "e"
+    assert (await courante("fail", by_step["5"], "--reason", "no ink"))["step"] == "f"
+    assert "no token of a deferred step" in (await courante("complete", "run_x~1", code=1))["error"]["message"]
+    result = await stage.result(run_id)
+    assert result.status == "COMPLETED"
+    assert result.output == {"a": {"n": 1}, "b": 7, "e": "done", "g": "g"}
+    assert (await courante("signal", run_id, "go", code=1))["reason"] == "the run is COMPLETED"
+
+
+async def test_nobody_works(stage: Stage, courante: Courante) -> None:
+    """F64: with nobody at work a run is paused, goes on and is cancelled, once however often it is asked."""
+    await stage.register(says("a"))
+    run_id = await stage.client.submit("w")
+    said: Said = await courante("pause", run_id, "--by", "ada", is_json=False)
+    assert said.stable == "✓ RUN is paused; what is under way ends\nnext: courante resume RUN\n"
+    assert (await courante("resume", run_id))["state"] == "applied"
+    assert (await courante("pause", run_id))["state"] == "applied"
+    assert (await courante("cancel", run_id, "--reason", "not needed"))["state"] == "applied"
+    assert (await courante("cancel", run_id))["run_id"] == run_id
+    stage.supervisor()
+    stage.worker()
+    assert (await stage.result(run_id)).status == "CANCELLED"
+    assert (await courante("cancel", run_id))["reason"] == "the run is CANCELLED"
+    assert (await stage.types(run_id)).count("command.applied") == 4
+
+
+async def test_a_paused_run_is_listed(stage: Stage, courante: Courante) -> None:
+    stage.supervisor()
+    await stage.register(says("a"))
+    run_id = await stage.client.submit("w")
+    await courante("pause", run_id)
+    await until(lambda: stage.types(run_id), lambda types: "command.applied" in types)
+    assert [run["status"] for run in (await courante("runs", "--status", "PAUSED"))["runs"]] == ["PAUSED"]
+    said: Said = await courante("status", run_id, is_json=False)
+    assert said.stable.splitlines()[-1] == "next: courante resume RUN"
