@@ -13,6 +13,7 @@ from ..sdk import waiting
 from ..sdk.events import RecordedEvent, decode_blob, decode_facts
 from ..sdk.marking import EXPIRED, GOES_ON, PARKS, Marking, Place, RunPhase, TokenKind, with_word
 from ..sdk.plan import Plan
+from ..sdk.restoring import RestoredRun
 from ..sdk.scopes import CLOSING_NODE, WAKER_NODE, parse_token_key, token_key
 from ..sdk.scripts import Applied, Word
 from ..supervisor.entries import read_code
@@ -46,6 +47,16 @@ class MemoryFloor:
         Operations(run, None, codes).apply(words[6:])
         self._close(int(words[3]), _bytes(words[4]), codes)
         return True
+
+    def restore(self, restored: RestoredRun | None) -> None:
+        """Forget everything, and begin a new epoch with what a recovery makes of the log; None: with nothing."""
+        before = self.run
+        if restored is None:
+            self.run = MemoryRun(run_id=before.run_id, plan=self.plan, now_ms=before.now_ms, epoch=before.epoch + 1)
+            self.run.last_entry = before.last_entry
+        else:
+            self.run = MemoryRun.restored(restored, self.plan, before)
+        self._is_there, self._read = restored is not None, 0
 
     def take(self, want: int) -> list[list[bytes]]:
         """Hand out up to ``want`` tokens (lua/includes/deliver.lua). Stale entries go on the way."""

@@ -6,11 +6,13 @@ themselves; here is only what a marking does not know. Deterministic: no clock b
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import NamedTuple
 
+from ..sdk.live_marking import marking_of
 from ..sdk.marking import FORCED, OVERDUE, Marking, Place, Token, TokenKind
 from ..sdk.plan import Plan, value_field
+from ..sdk.restoring import RestoredRun
 from ..sdk.scopes import CLOSING_NODE, Scope, parse_token_key, scope_key, token_key
 
 At = tuple[int, Scope]
@@ -120,6 +122,35 @@ class MemoryRun:
             else:
                 self.enqueue(at, self.first_fence)
         self.marking.born.clear()
+
+    @classmethod
+    def restored(cls, run: RestoredRun, plan: Plan, before: MemoryRun) -> MemoryRun:
+        """Return the run as a recovery writes it (lua/restore_runs.lua), in the epoch after that of ``before``.
+
+        What it is comes by the way of its hash, so that what the engine writes there and reads there are one.
+        """
+        made = cls(run_id=run.run_id, plan=plan, now_ms=before.now_ms, epoch=before.epoch + 1)
+        made.last_entry, made.zeros = before.last_entry, int(run.is_done)
+        fence = made.first_fence
+        state = {"h": run.head, **dict(run.fields)}
+        for token in run.tokens:
+            state[f"t{token.token}"] = f"{fence}|{token.place}|{token.deliveries}|{token.due}|{token.ready}"
+        found = marking_of(
+            {name.encode(): word if isinstance(word, bytes) else str(word).encode() for name, word in state.items()}
+        )
+        for name in (each.name for each in fields(Marking)):
+            setattr(made.marking, name, getattr(found, name))
+        for token in run.tokens:
+            at = parse_token_key(token.token)
+            if token.place == "q":
+                made.enqueue(at, fence)
+            else:
+                made.fences[at] = fence
+                if token.due:
+                    made.timers[f"{token.token}|{fence}"] = int(token.due)
+        for timer in run.timers:
+            made.timers[f"{timer.name}|{timer.behind or fence}"] = timer.due
+        return made
 
     def redirect(self, codes: list[str]) -> None:
         """Queue again the tokens that codes say were released, granted, withdrawn or forced."""

@@ -1,8 +1,8 @@
 """A simulation: one run, driven by a seed through whatever may happen to it, and checked after every step.
 
 Who acts is drawn: workers take, work off, crash, come back late and hand in twice; timers ring; people answer, cancel,
-withdraw, force, pause and go on. The same seed on the same floor gives the same trace, byte for byte. The floor is one
-in memory, or anything that answers as it does.
+withdraw, force, pause and go on; the server forgets everything and is rebuilt from the log. The same seed on the same
+floor gives the same trace, byte for byte. The floor is one in memory, or anything that answers as it does.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from ..sdk.gates import APPROVAL
 from ..sdk.marking import Marking, Place, RunPhase, TokenKind
 from ..sdk.outcomes import GivenBack
 from ..sdk.plan import Plan
+from ..sdk.restoring import RestoredRun, restore
 from ..sdk.scopes import parse_token_key, token_key
 from ..sdk.scripts import Applied, Word
 from .commands import command_of, start_words
@@ -28,6 +29,8 @@ from .invariants import Invariants, Violation
 
 STEPS_MAX = 20_000
 ALL = 10_000
+UNRECORDED_MAX = 6
+"""Calls whose events may be lost with the server."""
 KINDS = {status: kind for kind, status in FINAL.items()}
 STATUSES = {"": "COMPLETED", "cancelled": "CANCELLED", "timed_out": "TIMED_OUT", "expired": "TIMED_OUT"}
 
@@ -48,11 +51,15 @@ class Floor(Protocol):
     def marking(self) -> Marking: ...
     def now_ms(self) -> int: ...
     def zeros(self) -> int: ...
+    def restore(self, restored: RestoredRun | None) -> None: ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Chances:
-    """How often things happen, as shares of all steps; ``meddling``: commands, each of ``commands`` alike."""
+    """How often things happen, as shares of all steps; ``meddling``: commands, each of ``commands`` alike.
+
+    ``losing``: the server forgets everything, the last calls are not in the log yet, and a recovery goes on from there.
+    """
 
     taking: float = 0.5
     ringing: float = 0.15
@@ -63,6 +70,7 @@ class Chances:
     giving_back: float = 0.05
     commands: tuple[str, ...] = ("pause", "resume", "cancel_step", "force_skip", "force_succeed", "signal", "answer")
     cancelling: float = 0.0
+    losing: float = 0.0
 
 
 CALM = Chances(meddling=0.0, crashing=0.0, twice=0.0, stale=0.0, giving_back=0.0)
@@ -89,6 +97,9 @@ class Simulation:
     steps: int = 0
     compares_every: int = 1
     _checks: int = 0
+    _log: list[list[RecordedEvent]] = field(default_factory=list[list[RecordedEvent]])
+    _recorded: int = 0
+    _sent: list[Applied] = field(default_factory=list[Applied])
 
     def __post_init__(self) -> None:
         self.random = Random(self.seed)  # noqa: S311 - it is there to be repeated
@@ -115,17 +126,23 @@ class Simulation:
 
     def drive(self) -> str:
         """Go on to the end; return the run's status."""
-        while self.floor.marking().counter:
-            self.steps += 1
-            if self.steps > STEPS_MAX:
-                raise Violation("the run does not end")
-            self._step()
+        while True:
+            while self.floor.marking().counter:
+                self.steps += 1
+                if self.steps > STEPS_MAX:
+                    raise Violation("the run does not end")
+                self._step()
+            if not self._happens(self.chances.losing):
+                break
+            self._lose()
         self._settle_lost()
         return self._finish()
 
     def _step(self) -> None:
         chances = self.chances
-        if self._happens(chances.meddling):
+        if self._happens(chances.losing):
+            self._lose()
+        elif self._happens(chances.meddling):
             self._meddle()
         elif self.held and not self._happens(chances.taking):
             self.work_off()
@@ -203,6 +220,27 @@ class Simulation:
             self._hold(token)
         return True
 
+    def _lose(self) -> None:
+        """The server forgets everything. The log has all but the last calls; what it had before, it keeps.
+
+        Workers go on with what they hold. The start and the commands that the log does not know are given again.
+        """
+        kept = self.random.randint(max(self._recorded, len(self._log) - UNRECORDED_MAX), len(self._log))
+        self.trace.append(f"lose {len(self._log) - kept} of {len(self._log)}")
+        self._log, self._recorded = self._log[:kept], kept
+        self.folder, self.invariants = Folder(self.plan.ir), Invariants(self.plan)
+        for event in (event for call in self._log for event in call):
+            self.folder.add(event)
+            self.invariants.add(event)
+        if not kept:
+            self.floor.restore(None)
+            self.begin()
+        else:
+            self.floor.restore(restore(self.run_id, self.plan, self.folder.marking))
+            self._check()
+        for command in self._sent[self.folder.marking.command - 1 :]:
+            self._give(command)
+
     def _settle_lost(self) -> None:
         for entry in self.lost:
             if self.floor.reopen(entry) is not None:
@@ -264,14 +302,20 @@ class Simulation:
         if self._happens(self.chances.twice):
             late = command._replace(number=command.number + 1)
             assert self.floor.command(late) == "G"
-        verdict = self.floor.command(command)
-        self.trace.append(f"{kind} {key} {name} {verdict}")
-        if verdict not in "AN":
-            raise Violation(f"verdict {verdict} for a command {kind}")
-        self._check()
+        self._sent.append(command)
+        self.trace.append(f"send {kind} {key}".rstrip())
+        verdict = self._give(command)
         if self._happens(self.chances.twice):
             assert self.floor.command(command) == "D"
             self._check()
+        return verdict
+
+    def _give(self, command: Applied) -> str:
+        verdict = self.floor.command(command)
+        self.trace.append(f"{command.kind} {command.token} {command.name} {verdict}")
+        if verdict not in "AN":
+            raise Violation(f"verdict {verdict} for a command {command.kind}")
+        self._check()
         return verdict
 
     def _value(self, kind: str, key: str) -> object:
@@ -303,7 +347,10 @@ class Simulation:
         return status
 
     def _check(self) -> None:
-        for event in self.floor.events():
+        events = self.floor.events()
+        if events:
+            self._log.append(events)
+        for event in events:
             self.trace.append(f"  {_shown(event)}")
             self.folder.add(event)
             self.invariants.add(event)

@@ -1,8 +1,9 @@
 """The scripts do to a run what the rules do, whatever people, clocks and dying workers do to both.
 
 A simulation drives the same run on a real Redis and in memory: waits for people, signals and mutexes, milestones,
-withdrawals, retries, compensation, pauses, cancelling, takeovers. After every step the hash in Redis says what the fold
-of the log says, and at the end both floors have the same trace. ``COURANTE_LIVE_EXAMPLES`` sets the number of runs.
+withdrawals, retries, compensation, pauses, cancelling, takeovers, recoveries of an emptied server. After every step
+the hash in Redis says what the fold of the log says, and at the end both floors have the same trace.
+``COURANTE_LIVE_EXAMPLES`` sets the number of runs.
 """
 
 from __future__ import annotations

@@ -37,6 +37,8 @@ CHANCES = (
     Chances(cancelling=0.1),
     Chances(meddling=0.02),
     Chances(meddling=0.3, crashing=0.2),
+    Chances(losing=0.05),
+    Chances(losing=0.1, crashing=0.1, cancelling=0.05),
 )
 """How much happens besides, by the seed."""
 

@@ -62,6 +62,10 @@ class Hands:
         groups = [(self.at.done, DONE_GROUP), *((stream, QUEUE_GROUP) for stream in self.streams)]
         assert await open_partition(self.redis, self.at, groups, epoch=epoch) == epoch
 
+    def forget_outbox(self) -> None:
+        """The server was emptied: its outbox begins anew."""
+        self._last_outbox, self._last_pseq = "-", 0
+
     async def advance(
         self,
         transitions: Sequence[Transition] = (),

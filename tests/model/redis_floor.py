@@ -9,13 +9,17 @@ from typing import TYPE_CHECKING, TypeVar
 
 from courante.sdk.keys import Keys
 from courante.sdk.live_marking import read_marking
+from courante.sdk.restoring import restore_calls
 from courante.sdk.scripts import (
     DONE_GROUP,
     Connection,
     apply_commands,
     claim_tokens,
+    close_partition,
     finish_runs,
     release_timers,
+    reopen_partition,
+    restore_runs,
     start_runs,
 )
 from model.hands import ALL, Found, Hands
@@ -28,6 +32,7 @@ if TYPE_CHECKING:
     from courante.sdk.events import RecordedEvent
     from courante.sdk.marking import Marking
     from courante.sdk.plan import Plan
+    from courante.sdk.restoring import RestoredRun
     from courante.sdk.scripts import Applied, Word
 
 T = TypeVar("T")
@@ -45,6 +50,7 @@ class RedisFloor:
     _found: dict[str, Found] = field(default_factory=dict[str, Found])
     _marking: Marking | None = None
     _now_ms: int = 0
+    _epoch: int = 1
 
     def __post_init__(self) -> None:
         self.hands = Hands(self.redis, Keys(f"t{secrets.token_hex(6)}"))
@@ -56,6 +62,22 @@ class RedisFloor:
 
     def start(self, words: Sequence[Word]) -> bool:
         return self._do(start_runs(self.redis, self.hands.at, [ALL, 0, "", *words])) == "A"
+
+    def restore(self, restored: RestoredRun | None) -> None:
+        """The server is emptied, and a recovery writes what the log says."""
+        self._epoch += 1
+        self._do(_forget(self.redis, self.hands))
+        self._do(self._recover(restored))
+        self._marking = None
+
+    async def _recover(self, restored: RestoredRun | None) -> None:
+        at, calls = self.hands.at, 0
+        await close_partition(self.redis, at, self._epoch)
+        for words in restore_calls([restored] if restored else []):
+            calls = await restore_runs(self.redis, at, self._epoch, calls, words)
+        await reopen_partition(self.redis, at, self._epoch, calls)
+        self.hands.forget_outbox()
+        await self.hands.open(self._epoch)
 
     def take(self, want: int) -> list[list[bytes]]:
         answer = self._do(self.hands.advance(want=want))

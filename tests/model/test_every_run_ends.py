@@ -1,8 +1,8 @@
 """Every run of a random graph ends, whatever people, clocks and dying workers do to it.
 
 In memory, thousands of seeds a minute: random failures, retries, approvals that expire, signals, mutexes, milestones,
-withdrawals, compensation, cancelling, pauses, takeovers. The invariants of ``testing.invariants`` hold after every
-step. ``COURANTE_SIM_EXAMPLES=10000`` is the long form.
+withdrawals, compensation, cancelling, pauses, takeovers, servers that forget everything and are rebuilt. The
+invariants of ``testing.invariants`` hold after every step. ``COURANTE_SIM_EXAMPLES=10000`` is the long form.
 """
 
 from __future__ import annotations
@@ -38,9 +38,11 @@ def test_every_run_ends() -> None:
     """And the seeds are worth something: every kind of end, and every kind of event of a waiting token, occurs."""
     ends: Counter[str] = Counter()
     words: set[str] = set()
+    losses = 0
     for seed in range(FIRST, FIRST + EXAMPLES):
         simulation = simulate(seed)
         ends[simulation.run()] += 1
+        losses += sum(line.startswith("lose ") for line in simulation.trace)
         words.update(line.split()[1] for line in simulation.trace if line.startswith("  "))
     assert set(ends) == {"COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT"}
     missing = {
@@ -49,6 +51,7 @@ def test_every_run_ends() -> None:
         "token.overdue", "token.released",
     } - words  # fmt: skip
     assert not missing
+    assert losses > EXAMPLES // 3, "servers that forget everything are part of it"
 
 
 def test_a_seed_gives_the_same_trace_every_time() -> None:
