@@ -62,10 +62,22 @@ def read_json(text: str, option: str) -> Any:
 
 def read_since(text: str | None, option: str = "--since") -> datetime | None:
     """A moment: ``2h`` (ago), or ISO 8601; one without an offset is UTC. Raises CliError."""
-    if text is None:
-        return None
-    ago_ms = parse_duration(text)
-    return read_time(text, option) if ago_ms is None else datetime.now(UTC) - timedelta(milliseconds=ago_ms)
+    return None if text is None else _read_moment(text, option, -1)
+
+
+def read_ahead(text: str | None, option: str) -> datetime | None:
+    """As ``read_since``, but ``2h`` is from now on."""
+    return None if text is None else _read_moment(text, option, 1)
+
+
+def _read_moment(text: str, option: str, sign: int) -> datetime:
+    span_ms = parse_duration(text)
+    if span_ms is None:
+        return read_time(text, option)
+    try:
+        return datetime.now(UTC) + sign * timedelta(milliseconds=span_ms)
+    except OverflowError as cause:
+        raise bad_option(option, f"{text!r} is further away than a date can say") from cause
 
 
 def read_time(text: str, option: str) -> datetime:

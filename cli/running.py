@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import anyio
@@ -41,6 +42,8 @@ class Request:
     version: int | None
     key: str | None
     tags: tuple[str, ...]
+    start_at: datetime | None
+    expires_at: datetime | None
     has_apps: bool
 
 
@@ -109,7 +112,15 @@ async def _submit(client: Client, request: Request) -> str:
     document = request.document
     if document is not None and document.workflow is not None and document.ir is not None:
         version = (await client.register(document.workflow, document.ir, document.content)).version
-    return await client.submit(request.workflow, request.input, version=version, key=request.key, tags=request.tags)
+    return await client.submit(
+        request.workflow,
+        request.input,
+        version=version,
+        key=request.key,
+        tags=request.tags,
+        start_at=request.start_at,
+        expires_at=request.expires_at,
+    )
 
 
 async def _follow(call: Call, client: Client, run_id: str) -> RunResult:

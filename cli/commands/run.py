@@ -10,7 +10,7 @@ from ..apps import load_apps
 from ..call import Call, service_options, setting_option, with_call
 from ..documents import STDIN, Document, compile_file
 from ..exits import CliError, ExitCode
-from ..inputs import read_input
+from ..inputs import read_ahead, read_input
 from ..running import Request, run_and_wait, submit_only
 from ..services import open_services, run_async
 
@@ -25,6 +25,8 @@ FILE_SUFFIXES = (".yaml", ".yml", ".json")
 @click.option("--app", "apps", multiple=True, metavar="MODULE", help="Module of steps to import; may be repeated.")
 @click.option("--version", type=int, metavar="N", help="Version of a registered workflow; left out: the latest.")
 @click.option("--tag", "tags", multiple=True, metavar="TAG", help="Word to find the run by; may be repeated.")
+@click.option("--start-at", metavar="WHEN", help="Not before: 30m, 2h from now, or a time.")
+@click.option("--expires-at", metavar="WHEN", help="Not started after: 30m, 2h from now, or a time.")
 @click.option("--detach", is_flag=True, help="Do not wait: print the run's id.")
 @setting_option("--concurrency", "concurrency", metavar="N", help="Steps that a worker of its own runs at once.")
 @service_options
@@ -38,6 +40,8 @@ def run(
     apps: tuple[str, ...],
     version: int | None,
     tags: tuple[str, ...],
+    start_at: str | None,
+    expires_at: str | None,
     detach: bool,
 ) -> int:
     """Run a workflow and wait for its result; works with nothing running.
@@ -63,6 +67,8 @@ def run(
         version=version,
         key=key,
         tags=tags,
+        start_at=read_ahead(start_at, "--start-at"),
+        expires_at=read_ahead(expires_at, "--expires-at"),
         has_apps=bool(apps),
     )
     with open_services(call) as services:

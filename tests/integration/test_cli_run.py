@@ -188,6 +188,8 @@ def test_a_handler_that_nobody_provides_is_named_at_once(courante: Courante) -> 
     [
         (["greet.yaml", "--app", "shop"], 1, "input_invalid"),
         (["greet.yaml", "--app", "shop", "--input", "who=7"], 1, "input_invalid"),
+        (["greet.yaml", "--start-at", "soon"], 64, "bad_start_at"),
+        (["greet.yaml", "--expires-at", "999999999999d"], 64, "bad_expires_at"),
         (["unknown"], 3, "workflow_not_found"),
         (["unknown.yaml"], 3, "file_not_found"),
         (["greet.yaml", "--version", "2"], 64, "usage"),
@@ -213,6 +215,14 @@ def test_the_same_key_is_the_same_run(courante: Courante) -> None:
     assert (one.code, same.json) == (0, one.json)
     other = courante("run", "greet.yaml", "--app", "shop", "--input", "who=bo", "--key", "k", "--json")
     assert (other.code, other.json["error"]["code"]) == (1, "idempotency_conflict")
+
+
+def test_a_run_may_start_later_and_expire(courante: Courante) -> None:
+    """It begins when its time has come; one whose time is over before it began has timed out."""
+    late = courante("run", str(DIAMOND), "--start-at", "1s", "--expires-at", "1h", "--json")
+    assert (late.code, late.json["status"]) == (0, "COMPLETED")
+    over = courante("run", str(DIAMOND), "--expires-at", "2020-01-31", "--json")
+    assert (over.code, over.json["status"], over.json["error"]["type"]) == (6, "TIMED_OUT", "EXPIRED")
 
 
 def test_a_detached_run_waits_for_workers(environ: dict[str, str], folder: Path, courante: Courante) -> None:
