@@ -3,7 +3,8 @@
   KEYS[1] meta (hash)
   ARGV[1] group of the readers of `done`, then per run: run, entry id in `done` ('' none), output (of a run that
     did not complete its error as JSON, or ''), end status, number of events, events blob
-  Returns {word, verdicts}: OK | CLOSED; a letter per run: A applied, E ended before, N its counter is not zero, D unknown
+  Returns {word, verdicts}: OK | CLOSED; a letter per run: A applied, E ended before, N not now: its counter is not zero,
+    or a command has come since its end was worked out and it ends otherwise; D unknown
   Idempotent by run: one end. Publishes the run on `ended` as a hint. Cost: O(runs)
 ]]
 -- @include partition
@@ -21,13 +22,22 @@ check_type(DONE, 'stream')
 check_type(OUTBOX, 'stream')
 check_type(TIMERS, 'zset')
 local verdicts, ended, seen = {}, {}, {}
+
+-- How a run ends by what went wrong (the twin of fold.ENDS); one in which nothing did completes, or has no output.
+local ENDS = { cancelled = 'CANCELLED', timed_out = 'TIMED_OUT', expired = 'TIMED_OUT' }
+local function fits(run, status)
+  local reason = get_field(run, 'why')
+  if reason then return status == (ENDS[reason] or 'FAILED') end
+  return status == 'COMPLETED' or status == 'FAILED'
+end
+
 for i = 2, #ARGV, 6 do
-  local run, entry, verdict = open_run(ARGV[i], 'end'), ARGV[i + 1], 'A'
+  local run, entry, verdict = open_run(ARGV[i], 'why'), ARGV[i + 1], 'A'
   if not run.st then
     verdict = 'D'
   elseif run.st == 'E' then
     verdict = 'E'
-  elseif run.n ~= 0 or run.st == 'H' then
+  elseif run.n ~= 0 or run.st == 'H' or not fits(run, ARGV[i + 3]) then
     verdict = 'N'
   else
     run.st, run.touched = 'E', true

@@ -46,6 +46,7 @@ class Catalog:
         self._pool = pool
         self._keys = keys
         self._plans: dict[str, Plan] = {}
+        self._known: dict[str, Plan] = {}
         self.schemas = SchemaChecks()
 
     async def register(self, workflow: Workflow, ir: Ir, source: str | None = None) -> Registered:
@@ -84,14 +85,22 @@ class Catalog:
         if conn is None:
             async with self._pool.acquire() as own:
                 return await self.plan(address, own)
+        content = await self._read(address, conn)
+        await self._redis.set(self._keys.ir(address), content)
+        return _keep(self._plans, Plan(IrHash(address), decode_ir(content)))
+
+    async def known_plan(self, address: str, conn: Database) -> Plan:
+        """Return an IR of a run that was started, whether or not Redis can be reached. Raises WorkflowNotFound."""
+        plan = self._plans.get(address) or self._known.get(address)
+        if plan is None:
+            plan = _keep(self._known, Plan(IrHash(address), decode_ir(await self._read(address, conn))))
+        return plan
+
+    async def _read(self, address: str, conn: Database) -> bytes:
         content = await workflows.get_ir(conn, self._keys.env, address)
         if content is None:
             raise WorkflowNotFound(f"there is no IR {address}")
-        await self._redis.set(self._keys.ir(address), content)
-        plan = self._plans[address] = Plan(IrHash(address), decode_ir(content))
-        while len(self._plans) > CACHED_MAX:
-            del self._plans[next(iter(self._plans))]
-        return plan
+        return content
 
     def check_input(self, plan: Plan, content: bytes) -> None:
         """Raise InputInvalid, with every problem and its place, where JSON bytes do not fit the workflow's schema."""
@@ -101,3 +110,10 @@ class Catalog:
         problems = self.schemas.problems(plan.hash, schema, msgspec.json.decode(content), "input")
         if problems:
             raise InputInvalid(f"the input does not fit {plan.ir.workflow!r}: {problems[0]}", problems)
+
+
+def _keep(plans: dict[str, Plan], plan: Plan) -> Plan:
+    plans[plan.hash] = plan
+    while len(plans) > CACHED_MAX:
+        del plans[next(iter(plans))]
+    return plan

@@ -86,7 +86,7 @@ class Control:
             run = await find_run(conn, self._keys.env, run_id)
         except UnknownRun as error:
             raise RunNotFound(str(error), hint="'courante runs' lists them") from error
-        return Target(run_id=run_id, run=run, plan=await self._catalog.plan(run.ir_hash, conn))
+        return Target(run_id=run_id, run=run, plan=await self._catalog.known_plan(run.ir_hash, conn))
 
     async def about_run(self, run_id: str, kind: str, body: Body, by: str | None) -> Commanded:
         """Cancel, pause or resume. Raises RunNotFound, InputInvalid, ServiceUnavailable."""

@@ -2,58 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import anyio
 import pytest
 
-from courante.replay import Verification, verify_run
 from courante.sdk.context import Context
 from courante.sdk.deferral import Deferred
 from courante.sdk.errors import AlreadyDecided, InputInvalid, NothingWaits, RunNotFound, StepNotFound, StepUnclear
-from courante.sdk.fold import fold
-from courante.sdk.live_marking import read_marking
-from courante.sdk.stores.runs import get_run, list_steps
+from courante.sdk.stores.runs import get_run
 from integration.cases import node, says, waits
+from integration.onlooker import agrees, asks, call_up, status_of, waiting
 from integration.stage import Stage, until
-from model.agreement import agree
 
 pytestmark = pytest.mark.anyio
-
-
-async def agrees(stage: Stage, run_id: str) -> Verification:
-    """The run's log verifies, and folds to what Redis holds."""
-    keys = stage.client.keys.partition(0)
-    head = await read_marking(stage.redis, keys, run_id)
-    seq = 0 if head is None else head.seq
-    await until(lambda: stage.types(run_id), lambda types: len(types) >= seq)
-    async with stage.client.pool.acquire() as conn:
-        plan = await stage.client.catalog.plan((await get_run(conn, run_id)).ir_hash, conn)
-        verification = await verify_run(conn, stage.place.env, run_id)
-    assert verification.ok, verification
-    live = await read_marking(stage.redis, keys, run_id)
-    assert live is not None
-    agree(live, fold(plan.ir, await stage.events(run_id)), plan)
-    return verification
-
-
-async def status_of(stage: Stage, run_id: str, step: str) -> str:
-    async with stage.client.pool.acquire() as conn:
-        rows = [row for row in await list_steps(conn, run_id) if row.node == step]
-    return str(rows[-1].status) if rows else "PENDING"
-
-
-async def waiting(stage: Stage, run_id: str, step: str) -> None:
-    await until(lambda: status_of(stage, run_id, step), lambda status: status == "WAITING")
-
-
-def call_up(stage: Stage) -> None:
-    stage.supervisor()
-    stage.worker()
-
-
-def asks(id: str, *after: str, **config: Any) -> dict[str, Any]:
-    return node(id, *after, type="approval", config=config)
 
 
 async def test_an_approval(stage: Stage) -> None:
