@@ -12,10 +12,8 @@ from collections import Counter
 from contextlib import suppress
 
 import anyio
-import asyncpg
 import structlog
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from ..sdk.events import DAMAGES
 from ..sdk.keys import Keys
@@ -28,6 +26,7 @@ from ..sdk.stores.connection import Connection, Pool
 from ..sdk.stores.homes import recovery_lock
 from ..sdk.stores.log import last_events, read_halts
 from ..sdk.stores.runs import UnfinishedRun, open_runs, unfinished_runs
+from ..sdk.unavailable import SERVER_ERRORS
 from .audit import Audit
 from .recovery import Recovery
 
@@ -39,7 +38,7 @@ TIMES_MAX = 3
 """How often one supervisor rebuilds a run, before it leaves it to a person."""
 MENDABLE = DAMAGES - {"log"}
 """Why a run was halted that may go on when it is rebuilt."""
-TRANSIENT = (RedisError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError, Closed, BackPressure, Late, Fenced)
+TRANSIENT = (*SERVER_ERRORS, Closed, BackPressure, Late, Fenced)
 log = structlog.get_logger()
 
 
