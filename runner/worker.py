@@ -156,7 +156,8 @@ class Worker:
         self._scope.cancel()
 
     async def close(self) -> None:
-        await anyio.to_thread.run_sync(self._renewer.join)
+        # Its call may take as long as its timeout: nobody who is told to end at once waits for that.
+        await anyio.to_thread.run_sync(self._renewer.join, abandon_on_cancel=True)
         for client in self._alone:
             await client.aclose()
         await self._redis.aclose()
