@@ -54,7 +54,10 @@ def _place(function: Callable[..., Any]) -> str:
 
 def _arity(function: Callable[..., Any], name: str) -> int:
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    parameters = list(inspect.signature(function).parameters.values())
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except ValueError as error:  # some built-in ones say nothing of it
+        raise ValueError(f"step {name!r}: nothing tells what it takes; wrap it in a function of your own") from error
     taken = [p for p in parameters if p.kind in kinds]
     needed = [p for p in taken if p.default is p.empty]
     needed += [p for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]

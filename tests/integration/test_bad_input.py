@@ -59,6 +59,8 @@ def test_a_step_with_too_many_arguments_is_refused_when_it_is_registered() -> No
 
     with pytest.raises(ValueError, match="'wants'"):
         Steps().add(wants, "wants")
+    with pytest.raises(ValueError, match="'text': nothing tells what it takes"):
+        Steps().add(str, "text")
 
 
 def recursive() -> object:
