@@ -139,6 +139,7 @@ def make_supervisor(services: Services) -> Supervisor:
         partitions=settings.partitions,
         lease_ms=settings.lease_ms,
         audit_s=settings.audit_s,
+        stuck_ms=settings.stuck_ms,
         outbox_hard_max=settings.outbox_entries_hard,
     )
 

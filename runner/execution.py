@@ -24,9 +24,10 @@ from ..sdk.marking import RunPhase, TokenKind
 from ..sdk.outcomes import Failed, GivenBack, Outcome, Succeeded, failed
 from ..sdk.payloads import INLINE_BYTES_MAX, PayloadMissing, PayloadTooLarge, is_reference, load_payload, store_payload
 from ..sdk.plan import READS_MAX, Plan, value_field
+from ..sdk.repairs import halt_runs
 from ..sdk.retry_after import RETRY_AFTER_MS_MAX
 from ..sdk.scopes import parse_token_key
-from ..sdk.scripts import Word, halt_runs, look_at_runs
+from ..sdk.scripts import Word, look_at_runs
 from ..sdk.step_context import StepError
 from ..sdk.steps import Steps
 from .attempts import STARTED_AFTER_S, Attempts, Ending, HeldAttempt
@@ -184,7 +185,7 @@ class Executor:
         return True
 
     async def _halt(self, run_id: str) -> None:
-        verdict = await self._retry(lambda: halt_runs(self._redis, self._partition, [run_id]))
+        verdict = await self._retry(lambda: halt_runs(self._redis, self._partition, [run_id], why="unreadable"))
         log.error("run_halted", run_id=run_id, verdict=verdict)
 
     def _await_plan(self, token: list[bytes], now_ms: int) -> None:

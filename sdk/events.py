@@ -45,8 +45,10 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 FACTS_VERSION = 1
-DAMAGES = frozenset({"counter", "record", "missing", "state", "log"})
-"""Why a run was halted of which Redis had something else than the log. ``log``: and that cannot be followed either."""
+DAMAGES = frozenset({"counter", "record", "missing", "state", "log", "again", "unreadable"})
+"""Why a run was halted that may be rebuilt from its log. ``log``: which cannot be followed; ``again``: it was rebuilt
+as often as that is tried; ``unreadable``: workers cannot read a token of it. These three are left to a person.
+"""
 
 
 class ErrorInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

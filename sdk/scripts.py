@@ -197,13 +197,6 @@ async def finish_runs(redis: Connection, keys: PartitionKeys, words: Sequence[Wo
     return str(answer[1], "ascii")
 
 
-async def halt_runs(redis: Connection, keys: PartitionKeys, run_ids: Sequence[str]) -> str:
-    """Halt runs that need repair; return a letter per run (lua/halt_runs.lua). Raises Closed."""
-    answer = await run_script(redis, load_script("halt_runs"), [keys.meta], run_ids)
-    check_word(answer[0])
-    return str(answer[1], "ascii")
-
-
 async def release_timers(
     redis: Connection, keys: PartitionKeys, limit: int, outbox_hard_max: int = OUTBOX_HARD_MAX
 ) -> tuple[int, int]:
@@ -284,33 +277,6 @@ async def claim_tokens(
     return Claims(int(answer[1]), int(answer[2]), int(answer[3]), answer[4])
 
 
-class Audited(NamedTuple):
-    """What ``audit_runs`` found. ``seen``: runs that are done with; ``cursor``: where to go on in the next one."""
-
-    seen: int
-    cursor: str
-    requeued: int
-    timed: int
-    halted: list[str]
-
-
-async def audit_runs(
-    redis: Connection,
-    keys: PartitionKeys,
-    run_ids: Sequence[str],
-    *,
-    cursor: str = "0",
-    fields: int = 5_000,
-    outbox_hard_max: int = OUTBOX_HARD_MAX,
-) -> Audited:
-    """Mend what would wake the tokens of runs (lua/audit_runs.lua). Raises Closed, BackPressure."""
-    words: list[Word] = [outbox_hard_max, fields, cursor, *run_ids]
-    answer = await run_script(redis, load_script("audit_runs"), [keys.meta], words)
-    check_word(answer[0])
-    halted = [run_id.decode() for run_id in answer[5:]]
-    return Audited(int(answer[1]), answer[2].decode(), int(answer[3]), int(answer[4]), halted)
-
-
 async def forget_consumers(
     redis: Connection, keys: PartitionKeys, streams: Sequence[str], consumers: Sequence[str]
 ) -> str:
@@ -341,38 +307,3 @@ async def open_partition(
     if answer[0] is None:
         raise Closed
     return int(answer[0])
-
-
-async def close_partition(redis: Connection, keys: PartitionKeys, epoch: int) -> int:
-    """Let nothing happen any more, before a recovery; return the sequence of the outbox. Raises Fenced."""
-    answer = await run_script(redis, load_script("close_partition"), [keys.meta], [epoch])
-    check_word(answer[0])
-    return int(answer[1])
-
-
-async def clear_partition(
-    redis: Connection,
-    keys: PartitionKeys,
-    epoch: int,
-    doomed: Sequence[str],
-    *,
-    partition_seq: int | None = None,
-    kept_s: int = 0,
-) -> None:
-    """Remove keys of a closed partition. With ``partition_seq`` the outbox begins anew after that. Raises Fenced."""
-    words: list[Word] = [epoch, "" if partition_seq is None else partition_seq, kept_s]
-    answer = await run_script(redis, load_script("clear_partition"), [keys.meta, *doomed], words)
-    check_word(answer[0])
-
-
-async def restore_runs(redis: Connection, keys: PartitionKeys, epoch: int, calls: int, words: Sequence[Word]) -> int:
-    """Write runs into a closed partition (``restoring``); return how many calls there were. Raises Fenced."""
-    answer = await run_script(redis, load_script("restore_runs"), [keys.meta], [epoch, calls, *words])
-    check_word(answer[0])
-    return int(answer[1])
-
-
-async def reopen_partition(redis: Connection, keys: PartitionKeys, epoch: int, calls: int) -> None:
-    """Open a partition after its recovery. Raises Fenced."""
-    answer = await run_script(redis, load_script("reopen_partition"), [keys.meta], [epoch, calls])
-    check_word(answer[0])

@@ -14,7 +14,8 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from ..sdk.keys import PartitionKeys
-from ..sdk.scripts import OUTBOX_HARD_MAX, BackPressure, Closed, audit_runs
+from ..sdk.repairs import audit_runs
+from ..sdk.scripts import OUTBOX_HARD_MAX, BackPressure, Closed
 from ..sdk.settings import AUDIT_S
 
 PAGE = 100

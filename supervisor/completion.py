@@ -51,6 +51,7 @@ STATUS = {
 LIVING = ("R", "P", "D", "C")
 OVER = {
     "timed_out": ErrorInfo(type="RUN_TIMED_OUT", message="the run was not complete when its time was over"),
+    "stuck": ErrorInfo(type="RUN_STUCK", message="nothing has happened in the run for too long"),
     "expired": ErrorInfo(type="EXPIRED", message="the run was not started before it expired"),
 }
 """What is said of a run that a limit has ended."""

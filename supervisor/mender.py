@@ -28,6 +28,7 @@ from ..sdk.stores.log import last_events, read_halts
 from ..sdk.stores.runs import UnfinishedRun, open_runs, unfinished_runs
 from ..sdk.unavailable import SERVER_ERRORS
 from .audit import Audit
+from .rebuild import AGAIN
 from .recovery import Recovery
 
 PAUSE_S = 0.1
@@ -36,7 +37,7 @@ RUNS_MAX = 500
 """Of one recovery; the others come with the next."""
 TIMES_MAX = 3
 """How often one supervisor rebuilds a run, before it leaves it to a person."""
-MENDABLE = DAMAGES - {"log"}
+MENDABLE = DAMAGES - {"log", "again", "unreadable"}
 """Why a run was halted that may go on when it is rebuilt."""
 TRANSIENT = (*SERVER_ERRORS, Closed, BackPressure, Late, Fenced)
 log = structlog.get_logger()
@@ -86,7 +87,7 @@ class Mender:
             if standing.verdict is not Verdict.SOUND:
                 return 0
             damaged = await self._halted(conn, sorted(suspects)) | await self._missing(conn)
-        damaged = {run_id: damage for run_id, damage in damaged.items() if self._may_try(run_id)}
+        damaged = {run_id: self._or_again(run_id, damage) for run_id, damage in damaged.items()}
         if not damaged:
             return 0
         async with self._turn, recovery_lock(self._pool, self._keys.env, self._number) as (conn, is_mine):
@@ -114,13 +115,13 @@ class Mender:
         pairs = zip(damaged.items(), looks, strict=True)
         return {run_id: damage for (run_id, damage), found in pairs if found.phase in (None, RunPhase.HALTED)}
 
-    def _may_try(self, run_id: str) -> bool:
+    def _or_again(self, run_id: str, damage: str) -> str:
+        """The word for the log: another one where this is the last time, and the run stays halted."""
         if self._times[run_id] < TIMES_MAX:
-            return True
-        if self._times[run_id] == TIMES_MAX:
-            self._times[run_id] += 1
-            log.critical("run_given_up", run_id=run_id, hint=f"it was rebuilt {TIMES_MAX} times, and is damaged again")
-        return False
+            return damage
+        log.critical("run_given_up", run_id=run_id, hint=f"it was rebuilt {TIMES_MAX} times, and is damaged again")
+        self._times[run_id] = 0
+        return AGAIN
 
     async def _halted(self, conn: Connection, run_ids: list[str]) -> dict[str, str]:
         """Those that are halted in Redis, though their log does not say that this is how it must be.

@@ -21,8 +21,9 @@ from ..sdk.fold import Folder
 from ..sdk.keys import Keys
 from ..sdk.marking import Corrupt, Marking, RunPhase
 from ..sdk.plan import Plan
+from ..sdk.repairs import restore_runs
 from ..sdk.restoring import RestoredRun, halted, restore, restore_calls
-from ..sdk.scripts import Word, restore_runs
+from ..sdk.scripts import Word
 from ..sdk.stores.connection import Connection
 from ..sdk.stores.log import last_events, read_events_of_runs, stream_events
 from ..sdk.stores.payloads import Reference, get_payloads, read_reference
@@ -33,6 +34,8 @@ from .entries import QUARANTINED
 EVENTS_MAX = 5_000
 """Events that are in memory at once; a run that has more is folded from a stream of its own."""
 BLOBS_AT_ONCE = 16
+AGAIN = "again"
+"""Of a damaged run: it is written back halted, and stays so until a person recovers it."""
 FINAL_HALTS = frozenset({"log", "corrupt", QUARANTINED})
 """Why a run was halted that its log cannot bring further."""
 log = structlog.get_logger()
@@ -164,6 +167,8 @@ class Rebuild:
         codes: tuple[str, ...] = ()
         if fold.is_quarantined:
             marking.phase = RunPhase.HALTED
+        elif damage == AGAIN:
+            marking.phase, codes = RunPhase.HALTED, (f"H{AGAIN}",)
         elif fold.halted_from is not None:
             marking.phase, codes = fold.halted_from, ("R",)
         elif damage is not None and marking.phase is not RunPhase.HALTED:

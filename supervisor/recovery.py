@@ -28,7 +28,8 @@ from ..sdk.catalog import Catalog
 from ..sdk.fault_points import reach
 from ..sdk.keys import Keys
 from ..sdk.opening import make_groups
-from ..sdk.scripts import Fenced, clear_partition, close_partition, reopen_partition
+from ..sdk.repairs import clear_partition, close_partition, reopen_partition
+from ..sdk.scripts import Fenced
 from ..sdk.standing import Standing, Verdict
 from ..sdk.stores.connection import Connection, Pool
 from ..sdk.stores.cursors import START, Cursor, open_cursor, raise_epoch, restart_cursor

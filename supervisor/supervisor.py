@@ -21,8 +21,9 @@ from redis.asyncio import Redis
 from ..sdk.client import Client
 from ..sdk.connections import connect_redis
 from ..sdk.keys import PartitionKeys
-from ..sdk.scripts import OUTBOX_HARD_MAX, halt_runs
-from ..sdk.settings import AUDIT_S, LEASE_MS
+from ..sdk.repairs import halt_runs
+from ..sdk.scripts import OUTBOX_HARD_MAX
+from ..sdk.settings import AUDIT_S, LEASE_MS, STUCK_MS
 from .audit import Audit
 from .completion import Completion
 from .entries import LogDiverged
@@ -55,6 +56,7 @@ class Supervisor:
         partitions: int = 1,
         lease_ms: int = LEASE_MS,
         audit_s: float = AUDIT_S,
+        stuck_ms: int = STUCK_MS,
         outbox_hard_max: int = OUTBOX_HARD_MAX,
     ) -> None:
         self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
@@ -69,6 +71,7 @@ class Supervisor:
         self._partitions = partitions
         self._lease_ms = lease_ms
         self._audit_s = audit_s
+        self._stuck_ms = stuck_ms
         self._outbox_hard_max = outbox_hard_max
         self._stopping = anyio.Event()
 
@@ -87,7 +90,7 @@ class Supervisor:
                     partitions = range(self._partitions)
                     recorders += [self._watch(group, redis, blocking, number, turn) for number in partitions]
                     group.start_soon(Schedules(client).run)
-                    group.start_soon(Watch(redis, client.pool, client.keys.env).run)
+                    group.start_soon(self._watch_all(redis).run)
                     group.start_soon(Upkeep(client.pool).run)
                     await self._stopping.wait()
                     group.cancel_scope.cancel()
@@ -97,6 +100,11 @@ class Supervisor:
                 await blocking.aclose()
                 await redis.aclose()
         log.info("supervisor_stopped", supervisor=self.name)
+
+    def _watch_all(self, redis: Redis) -> Watch:
+        client = self._client
+        limits = {"stuck_ms": self._stuck_ms, "outbox_hard_max": self._outbox_hard_max}
+        return Watch(redis, client.pool, client.keys, client.catalog, **limits)
 
     def _watch(self, group: TaskGroup, redis: Redis, blocking: Redis, number: int, turn: anyio.Lock) -> Recorder:
         """Start the loops of one partition; return its recorder."""

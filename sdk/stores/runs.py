@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -165,12 +165,28 @@ class StuckRun(msgspec.Struct, frozen=True, kw_only=True):
 
     run_id: str
     workflow: str
+    partition: int
+    ir_hash: str
     last_event_at: datetime
+    last_seq: int
 
 
-async def stuck_runs(conn: Connection, env: str, *, since: datetime, limit: int = 100) -> list[StuckRun]:
-    """Return runs whose last event is older than ``since``, newest first; runs that only wait are not among them."""
-    return [StuckRun(**dict(row)) for row in await conn.fetch(_sql["stuck_runs"], env, since, limit)]
+async def stuck_runs(
+    conn: Connection,
+    env: str,
+    *,
+    since: datetime,
+    by_ir: Mapping[str, datetime],
+    alive_since: datetime,
+    limit: int = 100,
+) -> list[StuckRun]:
+    """Return runs whose last event is older than ``since``, or than ``by_ir`` says of their IR, newest first.
+
+    Runs that only wait are not among them, nor those with a step in the hands of a worker that was seen since
+    ``alive_since``.
+    """
+    values = (env, since, list(by_ir), list(by_ir.values()), alive_since, limit)
+    return [StuckRun(**dict(row)) for row in await conn.fetch(_sql["stuck_runs"], *values)]
 
 
 class UnfinishedRun(NamedTuple):

@@ -86,6 +86,11 @@ async def get_ir(conn: Connection, env: str, ir_hash: str) -> bytes | None:
     return content
 
 
+async def ir_hashes(conn: Connection, env: str) -> list[str]:
+    """Return the hashes of all IRs of an environment."""
+    return [row["hash"] for row in await conn.fetch(_sql["ir_hashes"], env)]
+
+
 async def read_irs(conn: Connection, env: str, page: int = 50) -> AsyncIterator[list[tuple[str, bytes]]]:
     """Yield all IRs of an environment, (hash, bytes), a page at a time."""
     after = ""

@@ -20,16 +20,8 @@ from courante.sdk.marking import RunPhase
 from courante.sdk.node_code import compile_node
 from courante.sdk.outcomes import Succeeded
 from courante.sdk.plan import Plan
-from courante.sdk.scripts import (
-    QUEUE_GROUP,
-    BackPressure,
-    Claims,
-    audit_runs,
-    claim_tokens,
-    forget_consumers,
-    halt_runs,
-    renew_leases,
-)
+from courante.sdk.repairs import audit_runs, halt_runs
+from courante.sdk.scripts import QUEUE_GROUP, BackPressure, Claims, claim_tokens, forget_consumers, renew_leases
 from courante.sdk.starting import apply_starts
 from courante.sdk.stores.commands import StartCommand
 from courante.supervisor.audit import Audit

@@ -12,6 +12,7 @@ import pytest
 from courante.sdk.client import Submission
 from courante.sdk.stores.log import read_events
 from courante.sdk.stores.runs import get_run
+from courante.supervisor.by_hand import ByHand
 from integration.heads import head_of, put_head
 from integration.journal import GATED, LONG, Journal
 from integration.stage import Stage, until
@@ -144,23 +145,23 @@ async def test_a_log_that_cannot_be_followed(stage: Stage) -> None:
 
 
 async def test_what_is_damaged_again_and_again_is_left_to_a_person(stage: Stage) -> None:
-    """After three times a supervisor stops: whoever damages it would keep the partition closed for ever."""
+    """After three times it stays halted: whoever damages it would keep the partition closed for ever."""
     journal = Journal()
     stage.worker(journal.steps())
     stage.supervisor(audit_s=0.1)
     workflow = await stage.register(*GATED)
     run_id = await stage.client.submit(workflow, 1)
     key = stage.client.keys.partition(0).run(run_id)
-    for times in range(1, 4):
+    for times in range(1, 5):
         await until(journal.count, partial(operator.eq, times + 1))
         await until(lambda: recorded(stage), bool)
         await deleted(stage, key)
-    await until(journal.count, lambda made: made == 5)
-    await until(lambda: recorded(stage), bool)
-    epoch = await epoch_of(stage)
-    await deleted(stage, key)
-    await anyio.sleep(1)  # ten looks, none of which does anything
-    assert await epoch_of(stage) == epoch == 4
+    await until(lambda: stage.types(run_id), lambda types: types.count("run.halted") == 4)
     stage.supervisor(audit_s=0.1)
+    await anyio.sleep(1)  # ten looks of both, none of which does anything
+    assert await epoch_of(stage) == 5
+    events = await stage.events(run_id)
+    assert (events[-1].facts.type, events[-1].facts.reason) == ("run.halted", "again")
+    await ByHand(stage.redis, stage.client, is_forced=True).recover(0)
     journal.gate.set()
     assert (await stage.result(run_id)).output == {"b": 1}

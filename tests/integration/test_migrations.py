@@ -20,7 +20,7 @@ pytestmark = pytest.mark.anyio
 
 TABLES = """
     workflows workflow_versions workflow_nodes workflow_edges irs commands reconciler_marks event_log event_payloads
-    payloads recorder_cursors partition_homes rejected_submissions schedules schedule_ticks runs node_executions
+    payloads recorder_cursors alerts partition_homes rejected_submissions schedules schedule_ticks runs node_executions
     worker_registry pending_tokens run_counter_snapshots step_cache schema_migrations
 """.split()
 VIEWS = """

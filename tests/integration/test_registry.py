@@ -11,7 +11,6 @@ from courante.runner.worker import FORGOTTEN_S
 from courante.sdk.clock import read_clock
 from courante.sdk.stores.workers import WorkerRow, list_workers
 from courante.supervisor.registry import Registry
-from courante.supervisor.watch import Watch
 from integration.stage import Stage, until
 
 pytestmark = pytest.mark.anyio
@@ -45,16 +44,3 @@ async def test_workers_that_were_silent_for_an_hour_are_forgotten(stage: Stage) 
     await stage.redis.zadd(keys.workers, {"old": now - FORGOTTEN_S - 5, "young": now - FORGOTTEN_S + 60})
     assert await listed(stage) == []
     assert await stage.redis.zrange(keys.workers, 0, -1) == [b"young"]
-
-
-async def test_a_run_in_which_nothing_happens_is_told_of_once(stage: Stage) -> None:
-    """A step that no worker can run stands still; what is young is not yet stuck."""
-    stage.supervisor()
-    stage.worker()
-    workflow = await stage.register({"id": "a", "type": "function", "config": {"handler": "nobody.has.it"}})
-    run_id = await stage.client.submit(workflow)
-    await until(lambda: stage.types(run_id), bool)
-    pool, env = stage.client.pool, stage.place.env
-    assert await Watch(stage.redis, pool, env).look() == []
-    watch = Watch(stage.redis, pool, env, stuck_after=timedelta(0))
-    assert await until(watch.look, bool) == [run_id]

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from courante.sdk import scripts
+from courante.sdk import repairs, scripts
 from courante.sdk.keys import Keys
 
 LUA = Path(str(files("courante") / "lua"))
 NAMES = sorted(path.stem for path in LUA.glob("*.lua"))
+SOURCE = inspect.getsource(scripts) + inspect.getsource(repairs)
 INCLUDES = sorted(path.stem for path in (LUA / "includes").glob("*.lua"))
 
 
@@ -37,13 +38,13 @@ def test_every_script_has_a_header_that_names_what_it_uses(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_script_has_one_wrapper_of_its_name(name: str) -> None:
-    source = inspect.getsource(scripts)
-    assert source.count(f'load_script("{name}")') == 1
-    assert f'load_script("{name}")' in inspect.getsource(getattr(scripts, name))
+    assert SOURCE.count(f'load_script("{name}")') == 1
+    wrapper = getattr(scripts, name, None) or getattr(repairs, name)
+    assert f'load_script("{name}")' in inspect.getsource(wrapper)
 
 
 def test_no_wrapper_is_without_a_script() -> None:
-    assert sorted(re.findall(r'load_script\("(\w+)"\)', inspect.getsource(scripts))) == NAMES
+    assert sorted(re.findall(r'load_script\("(\w+)"\)', SOURCE)) == NAMES
 
 
 @pytest.mark.parametrize("name", INCLUDES)

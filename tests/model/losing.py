@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from courante.sdk.repairs import clear_partition, close_partition, reopen_partition, restore_runs
 from courante.sdk.restoring import restore, restore_calls
-from courante.sdk.scripts import clear_partition, close_partition, reopen_partition, restore_runs
 
 if TYPE_CHECKING:
     from courante.sdk.marking import Marking

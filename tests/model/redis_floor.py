@@ -9,17 +9,15 @@ from typing import TYPE_CHECKING, TypeVar
 
 from courante.sdk.keys import Keys
 from courante.sdk.live_marking import read_marking
+from courante.sdk.repairs import close_partition, reopen_partition, restore_runs
 from courante.sdk.restoring import restore_calls
 from courante.sdk.scripts import (
     DONE_GROUP,
     Connection,
     apply_commands,
     claim_tokens,
-    close_partition,
     finish_runs,
     release_timers,
-    reopen_partition,
-    restore_runs,
     start_runs,
 )
 from model.hands import ALL, Found, Hands

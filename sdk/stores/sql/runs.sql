@@ -24,12 +24,17 @@ SELECT run_id FROM runs WHERE run_id = ANY($1::text[]) AND finished_at IS NOT NU
 SELECT status, count(*) AS runs FROM runs WHERE env = $1 AND status <> 'COMPLETED' GROUP BY status
 
 -- name: stuck_runs
-SELECT r.run_id, r.workflow, e.at AS last_event_at
+SELECT r.run_id, r.workflow, r.partition, r.ir_hash, e.at AS last_event_at, e.seq AS last_seq
   FROM run_list r
- CROSS JOIN LATERAL (SELECT at FROM event_log WHERE run_id = r.run_id ORDER BY seq DESC LIMIT 1) e
- WHERE r.env = $1 AND r.status = 'RUNNING' AND NOT r.is_waiting AND r.created_at < $2 AND e.at < $2
+  LEFT JOIN unnest($3::text[], $4::timestamptz[]) AS t (ir_hash, since) ON t.ir_hash = r.ir_hash
+ CROSS JOIN LATERAL (SELECT at, seq FROM event_log WHERE run_id = r.run_id ORDER BY seq DESC LIMIT 1) e
+ WHERE r.env = $1 AND r.status = 'RUNNING' AND NOT r.is_waiting AND NOT r.is_halted
+   AND r.created_at < coalesce(t.since, $2) AND e.at < coalesce(t.since, $2)
+   AND NOT EXISTS (SELECT FROM node_executions n
+                     JOIN worker_registry w ON w.env = $1 AND w.consumer = n.worker AND w.last_seen > $5
+                    WHERE n.run_id = r.run_id AND n.status = 'RUNNING')
  ORDER BY r.created_at DESC
- LIMIT $3
+ LIMIT $6
 
 -- name: open_runs
 SELECT run_id, ir_hash, is_halted FROM runs WHERE env = $1 AND run_id = ANY($2::text[]) AND finished_at IS NULL

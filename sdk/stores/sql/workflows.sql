@@ -50,5 +50,8 @@ SELECT v.workflow, w.name, v.version, v.ir_hash, v.document, v.source, v.created
  WHERE v.env = $1 AND v.workflow = $2
  ORDER BY v.version
 
+-- name: ir_hashes
+SELECT hash FROM irs WHERE env = $1
+
 -- name: read_irs
 SELECT hash, content FROM irs WHERE env = $1 AND hash > $2 ORDER BY hash LIMIT $3

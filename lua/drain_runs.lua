@@ -1,0 +1,32 @@
+#!lua
+--[[ drain_runs: end runs early, if nothing has happened in them since somebody looked.
+  KEYS[1] meta (hash)
+  ARGV[1] outbox hard limit   ARGV[2] reason, then per run: run, sequence number of its last event, closes
+  Returns {word, verdicts}: OK | CLOSED | BACKPRESSURE; a letter per run: A drained, N it has gone on, or ends already
+  Writes: records, streams, the outbox. Cost: O(runs)
+]]
+-- @include partition
+-- @include runs
+-- @include joins
+-- @include signals
+-- @include slots
+-- @include redirects
+-- @include ending
+-- @include sweep
+-- @include transitions
+-- @include flush
+if not EPOCH then return { 'CLOSED', '' } end
+if redis.call('XLEN', OUTBOX) > tonumber(ARGV[1]) then return { 'BACKPRESSURE', '' } end
+check_type(DONE, 'stream')
+local reason, verdicts = ARGV[2], {}
+for i = 3, #ARGV, 3 do
+  local run, verdict = open_run(ARGV[i], 'why'), 'N'
+  if run.st and not run.is_broken and goes_on(run) and text(run.seq) == ARGV[i + 1] then
+    run.touched, verdict = true, 'A'
+    drain(run, reason, '', ARGV[i + 2])
+    close_transition(run, 0, '', { 'X' .. reason })
+  end
+  verdicts[#verdicts + 1] = verdict
+end
+flush()
+return { 'OK', table.concat(verdicts) }
