@@ -1,7 +1,8 @@
 #!lua
 --[[ advance: apply a worker's finished transitions, and hand it its next tokens.
   KEYS[1] meta (hash)   KEYS[2] worker (hash)   KEYS[3..] queue streams to read, in order
-  ARGV[1] consumer   ARGV[2] call number   ARGV[3] want   ARGV[4] outbox soft limit   ARGV[5] outbox hard limit
+  ARGV[1] consumer   ARGV[2] call number   ARGV[3] want, or "want:numbers of streams not to read, each with a comma"
+  ARGV[4] outbox soft limit   ARGV[5] outbox hard limit
   ARGV[6] n opened, then n times: number of the stream, entry id    (read by the worker's blocking connection)
   then per transition: run, token, fence, number of the stream (0: another), entry id, number of events, events blob,
     number of operation words, operation words (includes/transitions.lua)
@@ -21,7 +22,12 @@
 -- @include transitions
 -- @include flush
 -- @include deliver
-local WORKER, consumer, call, want = KEYS[2], ARGV[1], ARGV[2], tonumber(ARGV[3])
+local WORKER, consumer, call, want, paused = KEYS[2], ARGV[1], ARGV[2], tonumber(ARGV[3]), {}
+if not want then
+  local number, numbers = string.match(ARGV[3], '^(%d+):(.*)$')
+  want = tonumber(number)
+  for each in string.gmatch(numbers, '%d+') do paused[tonumber(each)] = true end
+end
 if not EPOCH then return { 'CLOSED', '' } end
 local tokens = {}
 
@@ -103,7 +109,7 @@ end
 for number = 1, #KEYS - 2 do
   if want <= 0 then break end
   local stream = KEYS[2 + number]
-  local page = waiting[stream]
+  local page = waiting[stream] and not paused[number]
     and redis.call('XREADGROUP', 'GROUP', 'workers', consumer, 'COUNT', want, 'STREAMS', stream, '>')
   local entries = page and page[1] and page[1][2] or {}
   for k = 1, #entries do

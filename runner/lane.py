@@ -76,6 +76,8 @@ class Lane:
         self.keys = keys
         self.consumer = consumer
         names = [f"{queue}:{priority}" for priority in STREAM_NAMES for queue in ("system", *queues)]
+        self._names = names
+        self._paused_queues: frozenset[str] = frozenset()
         self.streams = [keys.queue(name) for name in names]
         self._listener = Listener(listener, consumer, self.streams)
         self._executor = executor
@@ -136,6 +138,15 @@ class Lane:
         self._held -= 1
         self._slots.give()
         self._wake.set()
+
+    def hear_paused(self, queues: frozenset[str]) -> None:
+        """Read these queues no more, and all others. What a blocking read of before brings is still taken."""
+        if queues != self._paused_queues:
+            log.info("paused_queues_heard", queues=sorted(queues), consumer=self.consumer)
+            self._paused_queues = queues
+            self._listener.paused = frozenset(
+                number for number, name in enumerate(self._names, start=1) if name.rpartition(":")[0] in queues
+            )
 
     def leases(self) -> list[Lease]:
         """Return what is held, from its delivery until its transition is applied. From any thread."""
@@ -248,7 +259,9 @@ class Lane:
     async def _send(self, batch: list[Transition], opened: list[tuple[int, str]], want: int) -> Advanced:
         """One call, repeated under the same number until it is answered. Raises ResponseError for a refusal."""
         self.calls += 1
-        words: list[Word] = [self.consumer, self.calls, want, *self._limits, len(opened)]
+        paused = self._listener.paused
+        wanted: Word = f"{want}:{','.join(map(str, sorted(paused)))}" if paused else want
+        words: list[Word] = [self.consumer, self.calls, wanted, *self._limits, len(opened)]
         for number, entry in opened:
             words += (number, entry)
         for transition in batch:

@@ -20,15 +20,18 @@ log = structlog.get_logger()
 
 
 class Listener:
-    """Reads ``streams`` for ``consumer``. ``redis``: a client with a single connection."""
+    """Reads ``streams`` for ``consumer``. ``redis``: a client with a single connection.
+
+    ``paused``: numbers of streams that are left out, from the next read on.
+    """
 
     def __init__(self, redis: Redis, consumer: str, streams: Sequence[str]) -> None:
         self._redis = redis
         self._consumer = consumer
-        self._streams = streams
         self._numbers = {stream: number for number, stream in enumerate(streams, start=1)}
         self._client_id = 0
         self.is_group_missing = False
+        self.paused: frozenset[int] = frozenset()
 
     async def read(self, count: int) -> list[tuple[int, str]] | None:
         """Wait for entries; return (number of the stream, entry id). None: it failed, and may have been given some."""
@@ -49,9 +52,11 @@ class Listener:
         return await self._read(redis, GIVEN_MAX, "0")
 
     async def _read(self, redis: Redis, count: int, after: str) -> list[tuple[int, str]]:
-        block_ms = BLOCK_MS if after == ">" else None
+        is_new = after == ">"
+        streams = [stream for stream, number in self._numbers.items() if not (is_new and number in self.paused)]
+        block_ms = BLOCK_MS if is_new else None
         pages = await read_group(
-            redis, QUEUE_GROUP, self._consumer, self._streams, count=count, block_ms=block_ms, after=after
+            redis, QUEUE_GROUP, self._consumer, streams, count=count, block_ms=block_ms, after=after
         )
         return [(self._numbers[stream], entry) for stream, entries in pages for entry, _ in entries]
 

@@ -10,6 +10,8 @@ import os
 import secrets
 import socket
 from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, cast
 
 import anyio
 import msgspec
@@ -94,6 +96,8 @@ class Worker:
         self._renewer.start(asyncio.get_running_loop())
         try:
             with self._scope:
+                with suppress(RedisError, OSError):
+                    await self._look_at_pauses()
                 async with anyio.create_task_group() as group:
                     group.start_soon(self._heartbeat)
                     group.start_soon(self._give_back_in_time)
@@ -197,12 +201,19 @@ class Worker:
                     await self._redis.zadd(partition.workers, {self.name: now})
                 for lane in self._lanes:
                     await self._redis.expire(lane.keys.worker(lane.consumer), FORGOTTEN_S)
+                await self._look_at_pauses()
                 if is_first:
                     is_first = False
                     log.info("worker_started", worker=self.name, queues=self._queues, concurrency=self._concurrency)
             except (RedisError, OSError) as error:
                 log.warning("redis_unreachable", error=str(error))
             await anyio.sleep(HEARTBEAT_S)
+
+    async def _look_at_pauses(self) -> None:
+        """Which queues are not to be read now, before the first read and with every heartbeat."""
+        for lane in self._lanes:
+            found = cast("set[bytes]", await cast("Any", self._redis.smembers(lane.keys.paused)))
+            lane.hear_paused(frozenset(name.decode() for name in found))
 
     async def _leave(self) -> None:
         """Drop the lanes' consumers from the groups, where nothing of theirs is pending, and their keys."""

@@ -31,11 +31,12 @@ class Registered(NamedTuple):
 
 
 class Resolved(NamedTuple):
-    """A version that can be started."""
+    """A version that can be started. ``is_paused``: its runs are to stand still from their beginning."""
 
     workflow: str
     version: int
     plan: Plan
+    is_paused: bool = False
 
 
 class Catalog:
@@ -75,7 +76,7 @@ class Catalog:
             row = await workflows.get(conn, self._keys.env, workflow, version)
         except UnknownWorkflow as error:
             raise WorkflowNotFound(str(error), hint="register it: courante init FILE") from error
-        return Resolved(workflow, row.version, await self.plan(row.ir_hash, conn))
+        return Resolved(workflow, row.version, await self.plan(row.ir_hash, conn), row.is_paused)
 
     async def plan(self, address: str, conn: Database | None = None) -> Plan:
         """Return an IR ready for use, and see that Redis has it. Raises WorkflowNotFound."""

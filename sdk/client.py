@@ -23,10 +23,12 @@ from .control import Commanded, Control
 from .deciding import Decision, Decisions, StepCommanded
 from .keys import Keys
 from .opening import open_partitions
+from .pausing import PauseResult, Pausing
 from .results import Results, RunResult
 from .schedules.face import Schedules
 from .scripts import OUTBOX_HARD_MAX
 from .stores.connection import Pool
+from .stores.pauses import PauseKind
 from .submissions import Submission
 from .submitting import Durability, Submitter
 from .unavailable import AsUnavailable
@@ -52,6 +54,7 @@ class Client:
         self._submitter: Submitter
         self._control: Control
         self._decisions: Decisions
+        self.pausing: Pausing
         self._results: Results
 
     @classmethod
@@ -70,6 +73,7 @@ class Client:
         self._submitter = Submitter(*places, partitions=self._partitions, outbox_hard_max=hard_max)
         self._control = Control(*places, outbox_hard_max=hard_max)
         self._decisions = Decisions(self._control, self.pool, self.catalog)
+        self.pausing = Pausing(self._redis, self.pool, self.keys, self._control, partitions=self._partitions)
         self._results = await self._stack.enter_async_context(
             Results(self._redis, self.pool, self.keys, self._partitions)
         )
@@ -168,6 +172,22 @@ class Client:
     async def resume(self, run_id: str, reason: str = "", *, by: str | None = None) -> Commanded:
         """Let a paused run go on."""
         return await self._control.about_run(run_id, "resume", Body(reason=reason), by)
+
+    async def pause_workflow(self, workflow: str, reason: str = "", *, by: str | None = None) -> PauseResult:
+        """Pause all runs of a workflow, and those that are started until it is resumed. Raises WorkflowNotFound."""
+        return await self.pausing.pause(PauseKind.WORKFLOW, workflow, reason, by)
+
+    async def resume_workflow(self, workflow: str, *, by: str | None = None) -> PauseResult:
+        """Let the runs go on that stand still since their workflow was paused."""
+        return await self.pausing.resume(PauseKind.WORKFLOW, workflow, by)
+
+    async def pause_queue(self, queue: str, reason: str = "", *, by: str | None = None) -> PauseResult:
+        """Have workers read a queue no more; each hears of it within seven seconds, and ends what it holds."""
+        return await self.pausing.pause(PauseKind.QUEUE, queue, reason, by)
+
+    async def resume_queue(self, queue: str, *, by: str | None = None) -> PauseResult:
+        """Have workers read a paused queue again."""
+        return await self.pausing.resume(PauseKind.QUEUE, queue, by)
 
     async def signal(self, run_id: str, name: str, data: Any = None, *, by: str | None = None) -> Commanded:
         """Send a signal to the step that has waited longest for it, or keep it for the one that will."""

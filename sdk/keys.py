@@ -40,6 +40,7 @@ class PartitionKeys:
         self.ended = f"{self.base}ended"
         self.recorded = f"{self.base}recorded"
         self.workers = f"{self.base}workers"
+        self.paused = f"{self.base}paused"
         self.queues = f"{self.base}queues"
 
     def run(self, run_id: str) -> str:

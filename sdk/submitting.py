@@ -6,7 +6,7 @@ What Postgres has committed is accepted, whatever becomes of it in Redis: the re
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import anyio
@@ -16,12 +16,13 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from .catalog import Catalog, Resolved
+from .commanding import Body, apply_in_order, encode_body
 from .errors import CouranteError, ServiceUnavailable
 from .keys import Keys
 from .plan import Plan
 from .scripts import BackPressure, Closed, Late
 from .starting import StartWindow, apply_starts
-from .stores.commands import Accepted, Conflict, Duplicate, StartCommand, insert_starts
+from .stores.commands import Accepted, Command, Conflict, Duplicate, StartCommand, append_command, insert_starts
 from .stores.connection import Connection, Pool
 from .submissions import Submission, check_texts, conflict, start_command
 from .unavailable import AsUnavailable
@@ -41,11 +42,14 @@ class _Pending:
 
 
 class _Committed(NamedTuple):
-    """What Postgres has of a batch. ``new``: what is to be applied to Redis, within ``window``."""
+    """What Postgres has of a batch. ``new``: what is to be applied to Redis, within ``window``. ``paused``: commands
+    that are applied behind them, by run, where their workflow is paused.
+    """
 
     answers: list[str | Exception]
     new: list[tuple[StartCommand, Plan]]
     window: StartWindow | None
+    paused: Mapping[str, Command]
 
 
 class Submitter:
@@ -102,7 +106,7 @@ class Submitter:
         """
         batches = [submissions[first : first + BATCH_MAX] for first in range(0, len(submissions), BATCH_MAX)]
         ids: list[str] = []
-        before = _Committed([], [], None)
+        before = _Committed([], [], None, {})
         for batch in batches:
             before = await self._commit_while(before, batch, durability)
             ids += [str(answer) for answer in before.answers]
@@ -171,13 +175,32 @@ class Submitter:
                         verdicts = _no_conflict(await insert_starts(conn, commands), commands)
                 else:
                     verdicts = await insert_starts(conn, commands)
+                paused = await self._pause(conn, verdicts, commands, known.values())
             new: list[tuple[StartCommand, Plan]] = []
             for (place, start), verdict in zip(starts.items(), verdicts, strict=True):
                 answers[place] = conflict(start[0]) if isinstance(verdict, Conflict) else verdict.run_id
                 if isinstance(verdict, Accepted):
                     command, plan = start
                     new.append((msgspec.structs.replace(command, created_at=verdict.created_at), plan))
-        return _Committed([answers[place] for place in range(len(submissions))], new, window)
+        return _Committed([answers[place] for place in range(len(submissions))], new, window, paused)
+
+    async def _pause(
+        self,
+        conn: Connection,
+        verdicts: Sequence[Accepted | Duplicate | Conflict],
+        commands: Sequence[StartCommand],
+        known: Iterable[Resolved],
+    ) -> dict[str, Command]:
+        """Give the new runs of paused workflows a second command. Who dies in between leaves it to the reconciler."""
+        names = {one.workflow for one in known if one.is_paused}
+        given: dict[str, Command] = {}
+        for verdict, start in zip(verdicts, commands, strict=True) if names else ():
+            if isinstance(verdict, Accepted) and start.workflow in names:
+                body = encode_body(Body(name=start.workflow))
+                command = await append_command(conn, start.run_id, "pause", body, by=start.by)
+                assert isinstance(command, Command)
+                given[start.run_id] = command
+        return given
 
     async def _resolve(
         self, conn: Connection, submission: Submission, known: dict[tuple[str, int | None], Resolved]
@@ -206,6 +229,12 @@ class Submitter:
                 await apply_starts(
                     self._redis, self._keys, partition, some, outbox_hard_max=self._outbox_hard_max, window=window
                 )
+                pauses = [
+                    (one.run_id, plan, committed.paused[one.run_id])
+                    for one, plan in some
+                    if one.run_id in committed.paused
+                ]
+                await apply_in_order(self._redis, self._keys, partition, pauses, outbox_hard_max=self._outbox_hard_max)
             except (Closed, BackPressure, Late, RedisError, OSError) as error:
                 if durability == "redis":
                     raise

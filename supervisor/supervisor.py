@@ -1,9 +1,10 @@
 """The supervisor: a daemon of small loops, each safe in parallel with itself. Several may run.
 
-intake (submissions -> commands -> runs), schedules (what the clock starts), completion (counter zero -> end), timers,
-leases (what silent workers held), audit (what nobody would wake), reconciler (committed starts that Redis has not heard
-of), guard (recorder: outbox -> log and projections; recovery: log -> Redis), registry (workers -> Postgres), watch
-(runs in which nothing happens any more), upkeep (partitions of the log for the months to come).
+intake (submissions -> commands -> runs), schedules (what the clock starts), pauses (of workflows and queues),
+completion (counter zero -> end), timers, leases (what silent workers held), audit (what nobody would wake), reconciler
+(committed starts and commands that Redis has not heard of), guard (recorder: outbox -> log and projections; recovery:
+log -> Redis), registry (workers -> Postgres), watch (runs in which nothing happens any more), upkeep (partitions of
+the log for the months to come).
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from .guard import Guard
 from .intake import Intake
 from .leases import Leases
 from .mender import Mender
+from .pauses import Pauses
 from .reconciler import Reconciler
 from .recorder import TRANSIENT, Recorder
 from .recovery import Recovery
@@ -90,6 +92,7 @@ class Supervisor:
                     partitions = range(self._partitions)
                     recorders += [self._watch(group, redis, blocking, number, turn) for number in partitions]
                     group.start_soon(Schedules(client).run)
+                    group.start_soon(Pauses(client).run)
                     group.start_soon(self._watch_all(redis).run)
                     group.start_soon(Upkeep(client.pool).run)
                     await self._stopping.wait()

@@ -21,7 +21,10 @@ _sql = load_queries("workflows")
 
 
 class WorkflowVersion(msgspec.Struct, frozen=True, kw_only=True):
-    """``document``: normalized, canonical JSON. ``source``: as it was handed in, None where code built it."""
+    """``document``: normalized, canonical JSON. ``source``: as it was handed in, None where code built it.
+
+    ``is_paused``: the workflow is, in all its versions.
+    """
 
     workflow: str
     name: str
@@ -30,6 +33,7 @@ class WorkflowVersion(msgspec.Struct, frozen=True, kw_only=True):
     document: bytes
     source: str | None
     created_at: datetime
+    is_paused: bool
 
 
 class WorkflowSummary(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,7 +5,7 @@ All of them live in this process.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -58,6 +58,7 @@ class Stage:
         *,
         concurrency: int = 128,
         redis_url: str = "",
+        queues: Sequence[str] = ("default",),
         **terms: int,
     ) -> Worker:
         """Start a worker that knows these steps. redis_url: its own way to Redis. terms: see ``runner.terms``."""
@@ -68,6 +69,7 @@ class Stage:
             redis_url=redis_url or self.place.redis_url,
             env=self.place.env,
             steps=registry,
+            queues=queues,
             concurrency=concurrency,
             terms=Terms(**terms),
         )

@@ -72,6 +72,24 @@ async def write_everything(writer: Writer) -> None:
     await writer.put("run_paused", started())
     await writer.put("run_paused", event("command.applied", data={"number": 2, "type": "pause", "by": "ada"}))
     await writer.put("run_paused", event("command.applied", data={"number": 3, "type": "resume"}), codes=["N"])
+    await writer.put("run_asked", started())
+    await writer.put("run_asked", event("step.waiting", "join", attempt=1, reason="approval", data={"names": ["x"]}))
+    await writer.put("run_asked", codes=["Y2:"])
+    await writer.put(
+        "run_asked", event("command.applied", "join", data={"number": 2, "type": "approve"}), codes=["L2::s0"]
+    )
+    await writer.put("run_asked", event("step.waiting", "join", attempt=1, reason="mutex"), codes=["G2:"])
+    await writer.put("run_asked", event("step.started", "fetch", attempt=1))
+    await writer.put(
+        "run_asked", event("command.applied", "fetch", data={"number": 3, "type": "cancel_step"}), codes=["V0:"]
+    )
+    await writer.put("run_asked", event("path.died", "fetch", reason="branch_not_taken"))
+    await writer.put("run_asked", event("step.waiting", "score", attempt=1, reason="signal"))
+    await writer.put(
+        "run_asked", event("command.applied", "score", data={"number": 4, "type": "force_skip"}), codes=["J1:"]
+    )
+    await writer.put("run_asked", event("command.applied", data={"number": 5, "type": "pause"}), codes=[])
+    await writer.put("run_asked", event("command.applied", data={"number": 6, "type": "resume"}), codes=[])
     await writer.put("run_waiting", started())
     await writer.put("run_waiting", event("step.waiting", "join", attempt=1, reason="signal"))
 
@@ -183,6 +201,29 @@ async def test_projections_can_be_made_again(
         assert count == await conn.fetchval("SELECT count(*) FROM event_log WHERE env = $1", env_name)
         assert await conn.fetchval("SELECT workflow FROM runs WHERE run_id = 'run_x'") == "wrong"
     assert [await dump(pool, table, env_name) for table in ("runs", "node_executions")] == before
+
+
+async def test_what_was_asked_stands_in_the_rows(redis: Redis, pool: Pool, env_name: str, writer: Writer) -> None:
+    """The last command, who was told of an approval, what is queued again, and what was withdrawn."""
+    await write_everything(writer)
+    await record(redis, pool, env_name, batch_events=1)
+    async with pool.acquire() as conn:
+        row = await conn.fetchrow("SELECT status, last_command FROM runs WHERE run_id = 'run_asked'")
+        assert row is not None
+        assert tuple(row) == ("RUNNING", 6)
+        escalated = await conn.fetch("SELECT node FROM node_executions WHERE escalated_at IS NOT NULL")
+        asked = await conn.fetch("SELECT run_id, node FROM pending_approvals")
+    assert [tuple(one) for one in escalated] == [("join",)]
+    assert asked == []
+    steps = await steps_of(pool, "run_asked")
+    assert [
+        (steps[key].status, steps[key].reason) for key in (("join", "", 1), ("score", "", 1), ("fetch", "", 1))
+    ] == [
+        (StepStatus.READY, None),
+        (StepStatus.READY, None),
+        (StepStatus.CANCELLED, "withdrawn"),
+    ]
+    assert steps["fetch", "", 0].status is StepStatus.SKIPPED
 
 
 async def test_a_rebuild_holds_recorders_off(redis: Redis, pool: Pool, env_name: str, writer: Writer) -> None:

@@ -22,12 +22,16 @@ UPDATE workflows SET latest = $3, name = $4, updated_at = now()
  WHERE env = $1 AND id = $2 AND (latest, name) IS DISTINCT FROM ($3, $4)
 
 -- name: get_latest
-SELECT v.workflow, w.name, v.version, v.ir_hash, v.document, v.source, v.created_at
+SELECT v.workflow, w.name, v.version, v.ir_hash, v.document, v.source, v.created_at,
+       EXISTS (SELECT FROM pauses p WHERE p.env = v.env AND p.kind = 'workflow' AND p.name = v.workflow
+                 AND p.resumed_at IS NULL) AS is_paused
   FROM workflow_versions v JOIN workflows w ON w.env = v.env AND w.id = v.workflow AND w.latest = v.version
  WHERE v.env = $1 AND v.workflow = $2
 
 -- name: get_version
-SELECT v.workflow, w.name, v.version, v.ir_hash, v.document, v.source, v.created_at
+SELECT v.workflow, w.name, v.version, v.ir_hash, v.document, v.source, v.created_at,
+       EXISTS (SELECT FROM pauses p WHERE p.env = v.env AND p.kind = 'workflow' AND p.name = v.workflow
+                 AND p.resumed_at IS NULL) AS is_paused
   FROM workflow_versions v JOIN workflows w ON w.env = v.env AND w.id = v.workflow
  WHERE v.env = $1 AND v.workflow = $2 AND v.version = $3
 
@@ -45,7 +49,9 @@ SELECT w.id, w.name, w.latest, w.created_at, w.updated_at,
  LIMIT $3
 
 -- name: list_versions
-SELECT v.workflow, w.name, v.version, v.ir_hash, v.document, v.source, v.created_at
+SELECT v.workflow, w.name, v.version, v.ir_hash, v.document, v.source, v.created_at,
+       EXISTS (SELECT FROM pauses p WHERE p.env = v.env AND p.kind = 'workflow' AND p.name = v.workflow
+                 AND p.resumed_at IS NULL) AS is_paused
   FROM workflow_versions v JOIN workflows w ON w.env = v.env AND w.id = v.workflow
  WHERE v.env = $1 AND v.workflow = $2
  ORDER BY v.version
