@@ -116,6 +116,7 @@ class Projection:
             "run.started": self._run_started,
             "run.entered": self._run_entered,
             "run.draining": self._run_draining,
+            "run.swept": self._run_swept,
             "command.applied": self._command_applied,
             COMMAND_IGNORED: self._command_ignored,
             "run.halted": self._run_halted,
@@ -228,6 +229,10 @@ class Projection:
         run = self._run(run_id, at)
         run.drain_reason = run.drain_reason or facts.reason or "unknown"
         run.status = GOES_ON
+
+    def _run_swept(self, run_id: str, _seq: int, at: datetime, _facts: Facts, _has_payload: bool) -> None:
+        run = self._run(run_id, at)
+        run.drain_reason = run.drain_reason or "failed"  # every other drain has said why before
 
     def _command_applied(self, run_id: str, _seq: int, at: datetime, facts: Facts, _has_payload: bool) -> None:
         run = self._run(run_id, at)

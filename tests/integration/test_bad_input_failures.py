@@ -7,6 +7,7 @@ from typing import Any
 import anyio
 import pytest
 
+from courante.sdk.stores.runs import get_run
 from integration.heads import head_of
 from integration.stage import Stage, until
 
@@ -53,6 +54,8 @@ async def test_a_failure_drains_its_run(stage: Stage) -> None:
     keys = stage.client.keys.partition(0)
     assert await stage.redis.zcard(keys.timers) == 0
     assert (await head_of(stage.redis, keys.run(run_id))).counter == 0
+    async with stage.client.pool.acquire() as conn:
+        assert (await get_run(conn, run_id)).drain_reason == "failed"
     assert (await stage.run(await stage.register({"id": "a", "type": "noop"}, id="fine"), 1)).output == {"a": 1}
 
 
