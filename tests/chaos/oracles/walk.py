@@ -233,6 +233,8 @@ class Walk:
         if self.is_draining and place[0] not in undoing:
             self._consume(place)
             return
+        if self.living[place] != "ready":
+            raise Broken("O2", f"a token is parked that is {self.living[place]}")
         self.living[place] = "parked"
         reason, node = event.facts.get("reason"), self.graph.nodes[place[0]]
         beside = {"approval"} if node.asks else {"timer", "approval", "signal"}
