@@ -46,8 +46,10 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "reject": Entry("decisions", "reject", "Let a step fail that waits for a decision."),
         "signal": Entry("control", "signal", "Send a signal to a run."),
         "cancel": Entry("control", "cancel", "Cancel a run, or one step of it."),
-        "pause": Entry("control", "pause", "Hand out no more steps of a run until it is resumed."),
-        "resume": Entry("control", "resume", "Let a paused run go on."),
+        "pause": Entry(
+            "pauses", "pause", "Hand out no more steps of a run, a workflow or a queue until it is resumed."
+        ),
+        "resume": Entry("pauses", "resume", "Let a paused run, workflow or queue go on."),
         "complete": Entry("control", "complete", "Let a step succeed that has handed out a token."),
         "fail": Entry("control", "fail", "Let a step fail that has handed out a token."),
         "force": Entry("control", "force", "Say how a step ends that waits, retries or runs."),

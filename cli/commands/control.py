@@ -1,4 +1,4 @@
-"""``courante cancel``, ``pause``, ``resume``, ``signal``, ``complete``, ``fail``, ``force``: what is asked of a run.
+"""``courante cancel``, ``signal``, ``complete``, ``fail``, ``force``: what is asked of a run.
 
 Each is durable before it takes effect, and is applied by this command: no supervisor needs to live.
 """
@@ -42,33 +42,6 @@ def cancel(call: Call, run_id: str, step: str | None, scope: str, reason: str, b
     done = ask_client(call, lambda client: client.cancel_step(run_id, step, scope=scope, reason=reason, by=by))
     tell(call, done, f"step {step} of {run_id} is withdrawn", {"step": step, "scope": scope, "by": by})
     return _code(done)
-
-
-@click.command()
-@click.argument("run_id", metavar="RUN")
-@reason_option
-@by_option
-@service_options
-@with_call
-def pause(call: Call, run_id: str, reason: str, by: str | None) -> None:
-    """Hand out no more steps of a run until it is resumed.
-
-    What is under way ends. Timers, signals and decisions that come meanwhile are kept.
-    """
-    done = ask_client(call, lambda client: client.pause(run_id, reason, by=by))
-    tell(call, done, f"{run_id} is paused; what is under way ends", {"by": by}, next="resume")
-
-
-@click.command()
-@click.argument("run_id", metavar="RUN")
-@reason_option
-@by_option
-@service_options
-@with_call
-def resume(call: Call, run_id: str, reason: str, by: str | None) -> None:
-    """Let a paused run go on."""
-    done = ask_client(call, lambda client: client.resume(run_id, reason, by=by))
-    tell(call, done, f"{run_id} goes on", {"by": by}, next="status --watch")
 
 
 @click.command()

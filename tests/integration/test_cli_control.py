@@ -155,3 +155,30 @@ async def test_a_paused_run_is_listed(stage: Stage, courante: Courante) -> None:
     assert [run["status"] for run in (await courante("runs", "--status", "PAUSED"))["runs"]] == ["PAUSED"]
     said: Said = await courante("status", run_id, is_json=False)
     assert said.stable.splitlines()[-1] == "next: courante resume RUN"
+
+
+async def test_a_workflow_and_a_queue_are_paused(stage: Stage, courante: Courante) -> None:
+    """They are listed until they are resumed; said twice, or of nothing, it is told that nothing changed."""
+    stage.supervisor()
+    await stage.register(waits("s", name="go"))
+    run_id = await stage.client.submit("w")
+    await until(lambda: stage.types(run_id), lambda types: types == ["run.started"])
+    told = await courante("pause", "--workflow", "w", "--reason", "too many", "--by", "ada")
+    assert told == {"workflow": "w", "by": "ada", "state": "applied", "runs": 1}
+    said: Said = await courante("pause", "--queue", "slow", is_json=False)
+    assert said.out == "✓ queue slow is paused; what workers hold of it ends\nnext: courante resume --queue slow\n"
+    said = await courante("pause", "--queue", "slow", is_json=False)
+    assert said.out == "· queue slow was paused before\nnext: courante resume --queue slow\n"
+    listed = (await courante("pause", "--list"))["pauses"]
+    assert [(one["kind"], one["name"], one["reason"]) for one in listed] == [
+        ("queue", "slow", ""),
+        ("workflow", "w", "too many"),
+    ]
+    said = await courante("resume", "--workflow", "w", is_json=False)
+    assert said.out == "✓ workflow w goes on: 1 run told\nnext: courante runs --workflow w\n"
+    assert (await courante("resume", "--queue", "slow"))["state"] == "applied"
+    said = await courante("pause", "--list", is_json=False)
+    assert said.out.startswith("no workflow and no queue is paused")
+    for words in (("pause",), ("pause", run_id, "--queue", "slow"), ("resume",)):
+        assert (await courante(*words, code=64))["error"]["code"] == "usage"
+    assert (await courante("pause", "--workflow", "nobody", code=3))["error"]["code"] == "workflow_not_found"

@@ -1,0 +1,127 @@
+"""``courante pause``, ``resume``: a run, all runs of a workflow, or a queue stand still and go on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from ..actors import by_option
+from ..call import Call, service_options, with_call
+from ..commanded import reason_option, tell
+from ..exits import CliError, ExitCode
+from ..services import ask_client
+from ..texts import count_text, iso
+
+if TYPE_CHECKING:
+    from ...sdk.pausing import PauseResult
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _what_options(function: F) -> F:
+    """RUN, ``--workflow`` or ``--queue``."""
+    function = click.option("--queue", metavar="NAME", help="A queue: its workers read it no more.")(function)
+    function = click.option("--workflow", metavar="ID", help="All runs of a workflow, and those to come.")(function)
+    return click.argument("run_id", metavar="[RUN]", required=False)(function)
+
+
+@click.command()
+@_what_options
+@click.option("--list", "is_list", is_flag=True, help="Show which workflows and queues are paused.")
+@reason_option
+@by_option
+@service_options
+@with_call
+def pause(
+    call: Call,
+    run_id: str | None,
+    workflow: str | None,
+    queue: str | None,
+    is_list: bool,
+    reason: str,
+    by: str | None,
+) -> None:
+    """Hand out no more steps of a run, a workflow or a queue until it is resumed.
+
+    What is under way ends. Timers, signals and decisions that come meanwhile are kept. Workers hear of a paused queue
+    within seven seconds.
+    """
+    _check_one(run_id, workflow, queue, "--list" if is_list else None)
+    if is_list:
+        _list(call)
+    elif run_id is not None:
+        commanded = ask_client(call, lambda client: client.pause(run_id, reason, by=by))
+        tell(call, commanded, f"{run_id} is paused; what is under way ends", {"by": by}, next="resume")
+    elif workflow is not None:
+        done = ask_client(call, lambda client: client.pause_workflow(workflow, reason, by=by))
+        text = (
+            f"workflow {workflow} is paused: {count_text(done.runs, 'run')} told, new ones stand still from the start"
+        )
+        _tell(call, done, text, f"workflow {workflow} was paused before", by, "resume --workflow")
+    elif queue is not None:
+        done = ask_client(call, lambda client: client.pause_queue(queue, reason, by=by))
+        text = f"queue {queue} is paused; what workers hold of it ends"
+        _tell(call, done, text, f"queue {queue} was paused before", by, "resume --queue")
+
+
+@click.command()
+@_what_options
+@reason_option
+@by_option
+@service_options
+@with_call
+def resume(
+    call: Call, run_id: str | None, workflow: str | None, queue: str | None, reason: str, by: str | None
+) -> None:
+    """Let a paused run, workflow or queue go on.
+
+    A run that was paused by itself does not go on with its workflow.
+    """
+    _check_one(run_id, workflow, queue)
+    if run_id is not None:
+        commanded = ask_client(call, lambda client: client.resume(run_id, reason, by=by))
+        tell(call, commanded, f"{run_id} goes on", {"by": by}, next="status --watch")
+    elif workflow is not None:
+        done = ask_client(call, lambda client: client.resume_workflow(workflow, by=by))
+        text = f"workflow {workflow} goes on: {count_text(done.runs, 'run')} told"
+        _tell(call, done, text, f"workflow {workflow} was not paused", by, "runs --workflow")
+    elif queue is not None:
+        done = ask_client(call, lambda client: client.resume_queue(queue, by=by))
+        _tell(call, done, f"queue {queue} is read again", f"queue {queue} was not paused", by, "pause --list")
+
+
+def _check_one(*named: str | None) -> None:
+    if sum(name is not None for name in named) != 1:
+        given = "nothing to pause or resume was named" if not any(named) else "one thing at a time"
+        raise CliError(ExitCode.USAGE, "usage", given, "give a RUN, or --workflow ID, or --queue NAME")
+
+
+def _tell(call: Call, done: PauseResult, applied: str, before: str, by: str | None, next: str) -> None:
+    """``before``: what is said where there was nothing to do."""
+    out = call.out
+    kind, name = str(done.kind), done.name
+    out.json({kind: name, "by": by, "state": done.state, "runs": done.runs})
+    if done.state == "accepted":
+        out.text(f"{out.glyph('warning')} it is kept, and told to Redis as soon as that can be reached")
+    elif done.state == "no_effect":
+        out.text(f"{out.glyph('idle')} {before}")
+    else:
+        out.text(f"{out.glyph('ok')} {applied}")
+    out.next(f"courante {next}" if next.endswith("--list") else f"courante {next} {name}")
+
+
+def _list(call: Call) -> None:
+    pauses = ask_client(call, lambda client: client.pausing.list())
+    shown = [
+        {"kind": str(one.kind), "name": one.name, "by": one.by, "reason": one.reason, "since": iso(one.created_at)}
+        for one in pauses
+    ]
+    call.out.json({"pauses": shown})
+    if not pauses:
+        call.out.text("no workflow and no queue is paused; 'courante runs --status paused' shows single runs")
+        return
+    rows = [[str(value or "") for value in one.values()] for one in shown]
+    call.out.table(["what", "name", "by", "reason", "since"], rows)
+    call.out.next(f"courante resume --{pauses[0].kind} {pauses[0].name}")
