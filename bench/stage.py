@@ -20,7 +20,6 @@ import msgspec
 from redis.asyncio import Redis
 
 from ..cli.children import Child, environment_of
-from ..cli.presence import has_supervisor, live_workers
 from ..cli.services import Services, connected_client
 from ..compiler.workflow import Json
 from ..sdk.client import Client
@@ -28,6 +27,7 @@ from ..sdk.connections import connect_redis
 from ..sdk.durability import inspect_postgres, inspect_redis
 from ..sdk.embedded import Servers, hold, shut_down
 from ..sdk.keys import PartitionKeys
+from ..sdk.presence import has_supervisor, live_workers
 from ..sdk.settings import LogLevel, Settings
 from .documents import compiled
 from .machine import Machine, cpu_s, descendants, describe_machine

@@ -17,10 +17,18 @@ from ..compiler.ir import Ir
 from ..runner.terms import Terms
 from ..runner.worker import Worker
 from ..sdk.connections import connect_redis
+from ..sdk.presence import (
+    can_serve,
+    find_workers,
+    forget_supervisor,
+    handlers_of,
+    has_supervisor,
+    live_workers,
+    queues_of,
+)
 from ..sdk.steps import Steps
 from ..supervisor.supervisor import Supervisor
 from .exits import CliError, ExitCode
-from .presence import can_serve, find_workers, forget_supervisor, handlers_of, has_supervisor, live_workers, queues_of
 from .services import Services
 
 LOOK_S = 1.0

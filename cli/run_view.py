@@ -1,4 +1,4 @@
-"""A run as people see it: read in three queries, shown as lines or as one JSON object."""
+"""A run as people see it: read in a few queries, shown as lines or as one JSON object."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import msgspec
 from click import style
 
 from ..compiler.ir import Ir, decode_ir
+from ..sdk.stores.alerts import Alert, list_alerts
 from ..sdk.stores.approvals import list_approvals
 from ..sdk.stores.connection import Connection
 from ..sdk.stores.errors import UnknownRun
@@ -29,12 +30,16 @@ LABEL_MAX = 32
 
 @dataclass(frozen=True)
 class RunView:
-    """``output``: None until the run is COMPLETED. ``approvals``: decisions that it waits for."""
+    """``output``: None until the run is COMPLETED. ``approvals``: decisions that it waits for.
+
+    ``alerts``: what only a person can change.
+    """
 
     run: RunRow
     steps: list[StepView]
     output: Any = None
     approvals: Sequence[ApprovalView] = ()
+    alerts: Sequence[Alert] = ()
 
     @property
     def is_final(self) -> bool:
@@ -57,6 +62,7 @@ class RunView:
         return {
             **self.result(),
             "steps": [step.to_json() for step in self.steps],
+            "alerts": [{"kind": str(a.kind), "message": a.message, "since": iso(a.since)} for a in self.alerts],
             "usage": {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0},
             "cost": {"amount": 0, "currency": "USD"},
         }
@@ -87,7 +93,8 @@ class RunReader:
         asking = any(row.status is StepStatus.WAITING and row.reason == "approval" for row in rows)
         found = await list_approvals(self._conn, self._env, run_id=self._run_id) if asking else []
         views = [approval_view(each, self._ir) for each in found]
-        return RunView(run, step_views(run, self._ir, rows), output, views)
+        alerts = [] if run.status.is_final else await list_alerts(self._conn, self._env, subject=self._run_id)
+        return RunView(run, step_views(run, self._ir, rows), output, views, alerts)
 
 
 def head_lines(view: RunView, now: datetime) -> list[str]:
@@ -133,6 +140,11 @@ def outcome_lines(view: RunView) -> list[str]:
 def approval_lines(view: RunView, now: datetime) -> list[str]:
     """A line for each decision that the run waits for."""
     return [f"{style('decision:', fg='yellow', bold=True)} {asking_line(each, now)}" for each in view.approvals]
+
+
+def alert_lines(view: RunView) -> list[str]:
+    """A line for each alert about the run."""
+    return [f"{style('alert:', fg='red', bold=True)} {alert.message} [{alert.kind}]" for alert in view.alerts]
 
 
 def _when(run: RunRow, now: datetime) -> str:

@@ -12,6 +12,7 @@ from click import style
 
 from ..compiler.ir import Ir, decode_ir
 from ..sdk.client import Client
+from ..sdk.presence import can_serve, find_workers
 from ..sdk.results import RunResult
 from ..sdk.steps import Steps
 from ..sdk.stores import workflows
@@ -22,7 +23,6 @@ from .documents import Document
 from .exits import STATUS_EXITS, CliError, ExitCode
 from .live import Progress
 from .output import status_text
-from .presence import can_serve, find_workers
 from .run_view import RunReader, RunView, outcome_lines, step_lines, utc_now
 from .services import Services, connected_client
 from .signals import watch_signals

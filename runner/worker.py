@@ -22,6 +22,7 @@ from redis.exceptions import RedisError
 from ..sdk.clock import read_clock
 from ..sdk.connections import connect_alone, connect_redis
 from ..sdk.keys import Keys
+from ..sdk.presence import FORGOTTEN_S
 from ..sdk.retry_after import RETRY_AFTER_MS_MAX
 from ..sdk.scripts import OUTBOX_HARD_MAX, OUTBOX_SOFT_MAX, Closed, forget_consumers
 from ..sdk.steps import Steps
@@ -33,8 +34,6 @@ from .slots import Slots
 from .terms import Terms
 
 HEARTBEAT_S = 5.0
-FORGOTTEN_S = 3_600
-"""A worker that has not been heard of for so long is not listed any more."""
 THREADS_EXTRA = 8
 PAIRED_FROM = 32
 """Slots from which a worker has two lanes to a partition: one computes while the server runs the other's call."""

@@ -21,6 +21,7 @@ from .commanding import Body
 from .connections import connect_postgres, connect_redis
 from .control import Commanded, Control
 from .deciding import Decision, Decisions, StepCommanded
+from .health import DEFAULT_LIMITS, Health, Limits, judge_health
 from .keys import Keys
 from .opening import open_partitions
 from .pausing import PauseResult, Pausing
@@ -32,6 +33,7 @@ from .stores.pauses import PauseKind
 from .submissions import Submission
 from .submitting import Durability, Submitter
 from .unavailable import AsUnavailable
+from .vitals import read_vitals
 
 CLOSE_S = 5.0
 
@@ -157,6 +159,11 @@ class Client:
         """Return what is known of the run now. Raises RunNotFound."""
         with AsUnavailable():
             return await self._results.read(run_id)
+
+    async def health(self, limits: Limits = DEFAULT_LIMITS) -> Health:
+        """Say how the environment is: HEALTHY, WARNING or CRITICAL, and why. Also where a server is away."""
+        vitals = await read_vitals(self._redis, self.pool.acquire, self.keys, self._partitions)
+        return judge_health(vitals, limits, self.keys.env)
 
     async def cancel(self, run_id: str, reason: str = "", *, by: str | None = None) -> Commanded:
         """Cancel a run: what waits is taken away, what runs is told, what is done is undone where that is declared.

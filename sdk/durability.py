@@ -50,6 +50,7 @@ class RedisReport(msgspec.Struct, frozen=True, kw_only=True):
     appendfsync: str | None
     maxmemory_policy: str
     maxmemory_bytes: int
+    used_bytes: int
     problems: tuple[Problem, ...]
 
 
@@ -103,6 +104,7 @@ async def inspect_redis(client: RedisCommands) -> RedisReport:
         appendfsync=appendfsync,
         maxmemory_policy=policy,
         maxmemory_bytes=int(config.get("maxmemory", info.get("maxmemory", "0"))),
+        used_bytes=int(info.get("used_memory", "0")),
         problems=tuple(_redis_problems(info, policy, appendfsync, appendonly=appendonly)),
     )
 

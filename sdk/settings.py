@@ -40,6 +40,10 @@ AUDIT_S = 10.0
 """From one walk over all runs to the next: with it, the time until something is found that was lost."""
 STUCK_MS = 300_000
 """After so long without an event a run that waits for nothing is stuck, where its document says nothing else."""
+HEALTH_LAG_MS = 60_000
+"""From this age of an event that is not in the log on, health is CRITICAL; from a quarter of it on, WARNING."""
+HEALTH_QUEUE_AGE_MS = 60_000
+"""From this age of a token that no worker has taken on, health is WARNING."""
 
 _ENV_ALLOWED = "1 to 64 of a-z, 0-9, - and _, the first a letter or digit"
 _KIB = 1024
@@ -78,6 +82,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     outbox_entries_hard: Annotated[int, Meta(ge=1)] = 100_000
     audit_s: Annotated[float, Meta(ge=0.1, le=86_400)] = AUDIT_S
     stuck_ms: Annotated[int, Meta(ge=1_000, le=30 * 86_400_000)] = STUCK_MS
+    health_lag_ms: Annotated[int, Meta(ge=1_000, le=86_400_000)] = HEALTH_LAG_MS
+    health_queue_age_ms: Annotated[int, Meta(ge=1_000, le=7 * 86_400_000)] = HEALTH_QUEUE_AGE_MS
     retry_after_ms_max: Annotated[int, Meta(ge=0, le=7 * 86_400_000)] = RETRY_AFTER_MS_MAX
     keeper_linger_s: Annotated[float, Meta(ge=0, le=86_400)] = 10.0
 

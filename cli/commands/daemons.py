@@ -10,13 +10,13 @@ import click
 import structlog
 
 from ...sdk.connections import connect_redis
+from ...sdk.presence import forget_supervisor
 from ...sdk.steps import Steps
 from ..apps import load_apps
 from ..call import Call, service_options, setting_option, with_call
 from ..crew import make_supervisor, make_worker
 from ..exits import CliError, ExitCode
 from ..inspection import require_safe, require_safe_redis
-from ..presence import forget_supervisor
 from ..services import Services, database, open_services, run_async
 from ..signals import watch_signals
 

@@ -8,12 +8,12 @@ from click import style
 
 from ...sdk import embedded
 from ...sdk.connections import connect_redis
+from ...sdk.presence import find_workers, has_supervisor
 from ..apps import load_apps
 from ..call import Call, service_options, setting_option, with_call
 from ..children import Child, environment_of
 from ..exits import CliError, ExitCode
 from ..inspection import Inspection, require_safe
-from ..presence import find_workers, has_supervisor
 from ..services import Services, connected_client, open_services, run_async
 from ..signals import watch_signals
 from ..uplock import UpLock, running_ups, start_detached, stop_up

@@ -189,6 +189,24 @@ async def stuck_runs(
     return [StuckRun(**dict(row)) for row in await conn.fetch(_sql["stuck_runs"], *values)]
 
 
+class HaltedRun(NamedTuple):
+    """A run that goes no further before somebody has looked at it."""
+
+    run_id: str
+    workflow: str
+    since: datetime
+
+
+async def halted_runs(conn: Connection, env: str, limit: int = 100) -> list[HaltedRun]:
+    """Return unfinished runs that are halted, newest first."""
+    return [HaltedRun(*row) for row in await conn.fetch(_sql["halted_runs"], env, limit)]
+
+
+async def unfinished_irs(conn: Connection, env: str, limit: int) -> list[str]:
+    """Return hashes of the IRs whose runs have not ended."""
+    return [row[0] for row in await conn.fetch(_sql["unfinished_irs"], env, limit)]
+
+
 class UnfinishedRun(NamedTuple):
     """A run whose final event is not in the log. ``is_halted``: and that the log says to go no further."""
 

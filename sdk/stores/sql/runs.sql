@@ -36,6 +36,15 @@ SELECT r.run_id, r.workflow, r.partition, r.ir_hash, e.at AS last_event_at, e.se
  ORDER BY r.created_at DESC
  LIMIT $6
 
+-- name: halted_runs
+SELECT run_id, workflow, updated_at FROM runs
+ WHERE env = $1 AND status IN ('PENDING', 'RUNNING', 'PAUSED') AND is_halted
+ ORDER BY created_at DESC
+ LIMIT $2
+
+-- name: unfinished_irs
+SELECT DISTINCT ir_hash FROM runs WHERE env = $1 AND status IN ('PENDING', 'RUNNING', 'PAUSED') LIMIT $2
+
 -- name: open_runs
 SELECT run_id, ir_hash, is_halted FROM runs WHERE env = $1 AND run_id = ANY($2::text[]) AND finished_at IS NULL
 

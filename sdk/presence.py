@@ -1,7 +1,5 @@
 """Presence: which workers and supervisors live, as Redis knows them.
 
-``run`` starts its own only where nobody else works.
-
 Workers announce themselves in ``workers``; one lives whose own key was refreshed of late, which the key's remaining
 time to live tells by the clock of Redis.
 """
@@ -16,11 +14,12 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from ..compiler.ir import Ir
-from ..runner.worker import FORGOTTEN_S
-from ..sdk.connections import connect_redis
-from ..sdk.keys import Keys
-from ..sdk.scripts import DONE_GROUP, INTAKE_GROUP
+from .connections import connect_redis
+from .keys import Keys, PartitionKeys
+from .scripts import DONE_GROUP, INTAKE_GROUP
 
+FORGOTTEN_S = 3_600
+"""A worker that has not been heard of for so long is not listed any more."""
 ALIVE_MS = 20_000
 FUNCTION_FIELDS = ("handler", "input_selector")
 SUPERVISOR_ALIVE_MS = 3_500
@@ -99,14 +98,16 @@ def _names(content: bytes | None) -> frozenset[str]:
 
 async def has_supervisor(redis: Redis, env: str, partitions: int) -> bool:
     """Whether every partition has a supervisor that asked for finished runs of late."""
-    for number in range(partitions):
-        try:
-            rows = await redis.xinfo_consumers(Keys(env).partition(number).done, DONE_GROUP)
-        except ResponseError:
-            return False
-        if not any(row["idle"] < SUPERVISOR_ALIVE_MS for row in rows):
-            return False
-    return True
+    return all([await is_watched(redis, Keys(env).partition(number)) for number in range(partitions)])
+
+
+async def is_watched(redis: Redis, keys: PartitionKeys) -> bool:
+    """Whether one partition has such a supervisor."""
+    try:
+        rows = await redis.xinfo_consumers(keys.done, DONE_GROUP)
+    except ResponseError:
+        return False
+    return any(row["idle"] < SUPERVISOR_ALIVE_MS for row in rows)
 
 
 async def forget_supervisor(redis: Redis, env: str, partitions: int, name: str) -> None:

@@ -1,0 +1,136 @@
+"""``courante health``: one word about an environment, and why."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import click
+from click import style
+
+from ..call import Call, service_options, with_call
+from ..exits import ExitCode
+from ..output import Output
+from ..services import Services, open_services, run_async
+from ..texts import count_text, duration_text, iso
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from ...sdk.health import Health, Reason
+    from ...sdk.settings import Settings
+    from ...sdk.stores.connection import Connection
+
+COLOURS = {"HEALTHY": "green", "WARNING": "yellow", "CRITICAL": "red"}
+
+
+@click.command()
+@service_options
+@with_call
+def health(call: Call) -> int:
+    """Say in one word whether all is well, and what is not.
+
+    Servers, schema, supervisors, workers and queues, the outbox, the log, and what only a person can change. Nothing is
+    started or changed. The exit code is 2 when it is CRITICAL.
+    """
+    from ...sdk.embedded import status
+
+    call.log(default_level="error")
+    settings = call.settings
+    if None in (settings.redis_url, settings.database_url) and status(settings.home) is None:
+        return _nothing_runs(call, settings)
+    with open_services(call) as services:
+        found = run_async(lambda: _look(services))
+    call.out.json({"status": str(found.status), "reasons": [_json(one) for one in found.reasons], **found.figures()})
+    if not call.is_json:
+        _show(call.out, found)
+    return ExitCode.SERVICE if found.status == "CRITICAL" else ExitCode.OK
+
+
+async def _look(services: Services) -> Health:
+    from ...sdk.connections import connect_redis
+    from ...sdk.health import Limits, judge_health
+    from ...sdk.keys import Keys
+    from ...sdk.vitals import read_vitals
+
+    settings = services.settings
+    limits = Limits(
+        outbox_soft=settings.outbox_entries_soft,
+        outbox_hard=settings.outbox_entries_hard,
+        lag_ms=settings.health_lag_ms,
+        queue_age_ms=settings.health_queue_age_ms,
+    )
+    redis = connect_redis(services.redis_url)
+    try:
+        vitals = await read_vitals(redis, lambda: _connect(services), Keys(settings.env), settings.partitions)
+        return judge_health(vitals, limits, settings.env)
+    finally:
+        with anyio.CancelScope(shield=True), anyio.move_on_after(2):
+            await redis.aclose()
+
+
+@asynccontextmanager
+async def _connect(services: Services) -> AsyncGenerator[Connection]:
+    import asyncpg
+
+    connection = await asyncpg.connect(services.database_url)
+    try:
+        yield connection
+    finally:
+        with anyio.CancelScope(shield=True), anyio.move_on_after(2):
+            await connection.close()
+
+
+def _nothing_runs(call: Call, settings: Settings) -> int:
+    message = f"the embedded servers in {settings.home} do not run"
+    hint = "'courante up' starts everything; COURANTE_REDIS_URL and COURANTE_DATABASE_URL name other servers"
+    reason: dict[str, str | None] = {"code": "servers_down", "severity": "CRITICAL", "message": message, "hint": hint}
+    reason |= {"subject": "", "since": None}
+    figures = {"workers": None, "partitions": None, "queues": None}
+    call.out.json({"status": "CRITICAL", "reasons": [reason], **figures})
+    call.out.text(_word("CRITICAL"))
+    call.out.text(f"{call.out.glyph('error')} {message} [servers_down]")
+    call.out.text(f"    {style('hint:', fg='cyan')} {hint}")
+    return ExitCode.SERVICE
+
+
+def _json(reason: Reason) -> dict[str, Any]:
+    return {
+        "code": reason.code,
+        "severity": str(reason.severity),
+        "message": reason.message,
+        "hint": reason.hint,
+        "subject": reason.subject,
+        "since": iso(reason.since),
+    }
+
+
+def _word(status: str) -> str:
+    return style(status, fg=COLOURS[status], bold=True)
+
+
+def _show(out: Output, found: Health) -> None:
+    out.text(_word(str(found.status)))
+    for reason in found.reasons:
+        out.text(
+            f"{out.glyph('error' if reason.severity == 'CRITICAL' else 'warning')} {reason.message} [{reason.code}]"
+        )
+        if reason.hint:
+            out.text(f"    {style('hint:', fg='cyan')} {reason.hint}")
+    redis = found.vitals.redis
+    if redis is None:
+        return
+    out.text()
+    rows = [["workers", count_text(len(redis.workers), "worker")]]
+    for one in redis.partitions:
+        behind = f", log {duration_text(one.lag_ms / 1000)} behind" if one.lag_ms else ""
+        rows.append([f"partition {one.partition}", f"outbox {one.outbox:,} of {found.limits.outbox_soft:,}{behind}"])
+    for queue in redis.queues:
+        oldest = f", the first for {duration_text(queue.oldest_ms / 1000)}" if queue.waiting else ""
+        paused = ", paused" if queue.is_paused else ""
+        read = f"read by {count_text(queue.workers, 'worker')}"
+        rows.append([f"queue {queue.queue}", f"{queue.waiting:,} waiting{oldest}, {read}{paused}"])
+    width = max(len(name) for name, _ in rows)
+    for name, text in rows:
+        out.text(f"{style(name.ljust(width), bold=True)}  {text}")
