@@ -54,7 +54,7 @@ class History:
         self.plan = plan
         self.steps = StepStates()
         self._marking = TracedMarking()
-        self._folder = Folder(plan.ir)
+        self._folder = Folder(plan.ir, plan.numbers)
         self._folder.marking = self._marking
         self._numbers = {node.id: number for number, node in enumerate(plan.ir.nodes)}
         self._values: dict[str, Value] = {}

@@ -7,7 +7,8 @@ themselves (a join fired, a timer was set) is held against what the rules say mu
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import ClassVar
 
 import msgspec
 
@@ -15,7 +16,7 @@ from ..compiler.ir import Ir, Node
 from . import fold_waits, waiting
 from .events import DAMAGES, Facts, RecordedEvent
 from .marking import GOES_ON, PARKS, Corrupt, Marking, Place, RunPhase, Token, TokenKind
-from .rules import Drain, Effect, died, failed, settle, start, succeeded, taken
+from .rules import Drain, Effect, died, failed, is_decision, settle, start, succeeded, taken
 from .scopes import NODE_NAMES, START_NODE, SWEEP_NODE, WAKER_NODE, Scope, parse_scope_key, token_key
 
 FINAL = {
@@ -54,52 +55,18 @@ def fold(ir: Ir, events: Iterable[RecordedEvent]) -> Marking:
 
 
 class Folder:
-    """A fold in progress: ``add`` events in order, look at ``marking`` in between."""
+    """A fold in progress: ``add`` events in order, look at ``marking`` in between.
 
-    def __init__(self, ir: Ir) -> None:
+    numbers: those of the nodes, where somebody knows them; with them a fold costs nothing that grows with the graph.
+    """
+
+    def __init__(self, ir: Ir, numbers: Mapping[str, int] | None = None) -> None:
         self.ir = ir
         self.marking = Marking()
         self.status = "PENDING"
         self.halted_from: RunPhase | None = None  # the phase of a run that was halted because Redis had it damaged
-        self._numbers = {node.id: number for number, node in enumerate(ir.nodes)}
+        self._numbers = {node.id: number for number, node in enumerate(ir.nodes)} if numbers is None else numbers
         self._expected: deque[str] = deque()
-        self._handlers: dict[str, Callable[[RecordedEvent], None]] = {
-            "run.started": self._run_started,
-            "run.entered": self._run_entered,
-            "run.swept": self._run_swept,
-            "run.halted": self._run_halted,
-            "run.rebuilt": self._run_rebuilt,
-            "step.succeeded": self._step_succeeded,
-            "step.input_kept": self._step_input_kept,
-            "step.skipped": self._step_skipped,
-            "step.failed": self._step_failed,
-            "step.waiting": self._step_waiting,
-            "path.died": self._path_died,
-            "gate.passed": lambda event: self._settle(event, taken(self._node(event.facts), self.ir.edges)),
-            "effects.continued": self._effects_continued,
-            "timer.set": self._timer_set,
-            "timer.released": self._timer_released,
-            "token.withdrawn": self._token_gone,
-            "token.dropped": self._token_gone,
-            "join.fired": self._join_fired,
-            "join.died": self._join_died,
-            "step.retried": self._step_retried,
-            "approval.granted": lambda event: fold_waits.approval_granted(self._living(event, TokenKind.NORMAL)),
-            "approval.escalated": self._approval_escalated,
-            "command.applied": self._command_applied,
-            "command.ignored": lambda _event: self._expect("N"),
-            "compensation.started": self._compensation_started,
-            "closing.released": lambda _event: self._expect("B"),
-            "mutex.granted": lambda event: self._expect_at("G", event),
-            "run.draining": self._run_draining,
-            "run.compensated": lambda _event: fold_waits.run_compensated(self.marking),
-            "run.woken": self._run_woken,
-            "step.withdrawn": lambda event: self._expect_at("V", event),
-            "token.claimed": lambda event: fold_waits.token_claimed(self._any(event), event.facts),
-            "token.forced": lambda event: self._expect_at("J", event),
-            "token.overdue": lambda event: waiting.overdue(self.marking, self._place(event.facts)),
-            "token.released": self._token_released,
-        }
 
     def add(self, event: RecordedEvent) -> None:
         """Apply one event. Raises Corrupt."""
@@ -110,8 +77,8 @@ class Folder:
             self._check_order(kind)
             if kind in FINAL:
                 self._run_ended(event)
-            elif kind in self._handlers:
-                self._handlers[kind](event)
+            elif kind in self._HANDLERS:
+                self._HANDLERS[kind](self, event)
                 self._expected.extend(self.marking.release_closing())
         except Corrupt as error:
             raise Corrupt(f"event {event.seq} ({kind}): {error}") from error
@@ -392,9 +359,41 @@ class Folder:
         if facts.type not in allowed:
             raise Corrupt(f"the run ends otherwise, by the reason {reason!r}")
 
-
-def is_decision(node: Node, decision: str) -> bool:
-    """Whether a decision has a letter per outgoing edge of the node, and one for its loop."""
-    ends = "-" if node.loop_region < 0 else "bx"
-    letters = "-" if decision.endswith("b") else "ldf"
-    return len(decision) == len(node.outs) + 1 and decision[-1] in ends and all(one in letters for one in decision[:-1])
+    _HANDLERS: ClassVar[dict[str, Callable[[Folder, RecordedEvent], None]]] = {
+        "run.started": _run_started,
+        "run.entered": _run_entered,
+        "run.swept": _run_swept,
+        "run.halted": _run_halted,
+        "run.rebuilt": _run_rebuilt,
+        "step.succeeded": _step_succeeded,
+        "step.input_kept": _step_input_kept,
+        "step.skipped": _step_skipped,
+        "step.failed": _step_failed,
+        "step.waiting": _step_waiting,
+        "path.died": _path_died,
+        "gate.passed": lambda self, event: self._settle(event, taken(self._node(event.facts), self.ir.edges)),
+        "effects.continued": _effects_continued,
+        "timer.set": _timer_set,
+        "timer.released": _timer_released,
+        "token.withdrawn": _token_gone,
+        "token.dropped": _token_gone,
+        "join.fired": _join_fired,
+        "join.died": _join_died,
+        "step.retried": _step_retried,
+        "approval.granted": lambda self, event: fold_waits.approval_granted(self._living(event, TokenKind.NORMAL)),
+        "approval.escalated": _approval_escalated,
+        "command.applied": _command_applied,
+        "command.ignored": lambda self, _event: self._expect("N"),
+        "compensation.started": _compensation_started,
+        "closing.released": lambda self, _event: self._expect("B"),
+        "mutex.granted": lambda self, event: self._expect_at("G", event),
+        "run.draining": _run_draining,
+        "run.compensated": lambda self, _event: fold_waits.run_compensated(self.marking),
+        "run.woken": _run_woken,
+        "step.withdrawn": lambda self, event: self._expect_at("V", event),
+        "token.claimed": lambda self, event: fold_waits.token_claimed(self._any(event), event.facts),
+        "token.forced": lambda self, event: self._expect_at("J", event),
+        "token.overdue": lambda self, event: waiting.overdue(self.marking, self._place(event.facts)),
+        "token.released": _token_released,
+    }
+    """What an event does; made once, because a recovery folds many thousand runs."""

@@ -54,6 +54,7 @@ class Plan:
         ]
         self.closes = "1" if any(node.compensate >= 0 for node in ir.nodes) else "0"
         self.node_ids = [node.id for node in ir.nodes]
+        self.numbers = {node.id: number for number, node in enumerate(ir.nodes)}
         self.is_read = self._who_is_read()
 
     @classmethod

@@ -129,6 +129,13 @@ def taken(node: Node, edges: tuple[Edge, ...], live: list[bool] | None = None) -
     return "".join(letters) + ("-" if node.loop_region < 0 else "x")
 
 
+def is_decision(node: Node, decision: str) -> bool:
+    """Whether a decision has a letter per outgoing edge of the node, and one for its loop."""
+    ends = "-" if node.loop_region < 0 else "bx"
+    letters = "-" if decision.endswith("b") else "ldf"
+    return len(decision) == len(node.outs) + 1 and decision[-1] in ends and all(one in letters for one in decision[:-1])
+
+
 def gone_back(node: Node) -> str:
     return "-" * len(node.outs) + "b"
 

@@ -220,7 +220,7 @@ class _Fold:
         self.error = "" if plan is not None else "its IR is not known, or not readable"
         self.is_quarantined = False
         self.halted_by = ""
-        self._folder = None if plan is None else Folder(plan.ir)
+        self._folder = None if plan is None else Folder(plan.ir, plan.numbers)
 
     @property
     def marking(self) -> Marking:

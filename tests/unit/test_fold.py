@@ -8,8 +8,9 @@ import msgspec
 import pytest
 
 from courante.sdk.events import ErrorInfo, Facts, RecordedEvent
-from courante.sdk.fold import Folder, fold, is_decision
+from courante.sdk.fold import Folder, fold
 from courante.sdk.marking import Corrupt, Marking, RunPhase, TokenKind
+from courante.sdk.rules import is_decision
 from courante.sdk.scopes import START_NODE
 from model.compiled import Parking, plan_of, with_delays
 from model.reading.draw import SMALL, accepted
