@@ -37,6 +37,21 @@ def parked() -> dict[str, Json]:
     }
 
 
+def halfway(queue: str) -> dict[str, Json]:
+    """Three steps, the last two of them in a queue of their own."""
+    nodes: list[Json] = [
+        {"id": "first", "type": "noop"},
+        {"id": "second", "type": "noop", "depends_on": "first", "queue": queue},
+        {"id": "third", "type": "noop", "depends_on": "second", "queue": queue},
+    ]
+    return {"courante": 1, "id": "bench-halfway", "nodes": nodes}
+
+
+def held() -> dict[str, Json]:
+    """One step that stays in the hands of its worker."""
+    return {"courante": 1, "id": "bench-held", "nodes": [{"id": "only", "type": "sleep", "config": {"for": "24h"}}]}
+
+
 def compiled(document: dict[str, Json]) -> tuple[Workflow, Ir]:
     read = read_document(document)
     assert read.workflow is not None, read.diagnostics

@@ -42,7 +42,7 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
         return {role: figure(used / self.steps * 1e6) for role, used in sorted(self.cpu_s.items())}
 
 
-class _Ended:
+class Ended:
     """Runs that are in the log with their end: announced by the recorder, counted in Postgres in the end."""
 
     def __init__(self, stage: Stage, workflow: str) -> None:
@@ -52,11 +52,13 @@ class _Ended:
         self._announced = 0
 
     async def count(self) -> int:
+        """How many are in Postgres, of all that there ever were."""
         async with self._stage.client.pool.acquire() as conn:
             return int(await conn.fetchval(ENDED, self._stage.env, self._workflow))
 
     @asynccontextmanager
     async def listen(self) -> AsyncGenerator[None]:
+        """Hear what is announced from now on."""
         async with self._stage.redis.pubsub() as heard:
             await heard.subscribe(self._stage.partition.recorded)
             await heard.get_message(timeout=SILENCE_S)
@@ -79,7 +81,7 @@ async def run_load(stage: Stage, workflow: str, runs: int) -> Load:
     """Submit ``runs`` runs of a chain of three at once and wait for the last of their ends to be in the log."""
     submissions = [Submission(workflow=workflow, input={"n": 1})] * runs
     stage.pids["client"] = [getpid()]
-    ended = _Ended(stage, workflow)
+    ended = Ended(stage, workflow)
     with anyio.fail_after(LOAD_S):
         total = await ended.count() + runs
         async with ended.listen():

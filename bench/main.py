@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from ..sdk.errors import CouranteError
 from ..sdk.settings import Settings
-from . import chain, fanout, growth, limit, makespan, memory, throughput
+from . import chain, fanout, growth, limit, makespan, memory, recovery, throughput
 from .measured import Measured
 from .plan import BenchPlan
 from .stage import Progress
@@ -26,6 +26,7 @@ MEASURES: dict[str, Measure] = {
     "growth": growth.measure,
     "makespan": makespan.measure,
     "memory": memory.measure,
+    "recovery": recovery.measure,
 }
 NAMES = tuple(MEASURES)
 

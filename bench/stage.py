@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 import shutil
 import tempfile
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -95,7 +95,7 @@ async def open_stage(settings: Settings) -> AsyncGenerator[Stage]:
         finally:
             with anyio.CancelScope(shield=True):
                 if services.servers is None:
-                    await _delete_keys(redis, f"courante:{own.env}:*")
+                    await delete_keys(redis, f"courante:{own.env}:*")
                 await redis.aclose()
                 await anyio.to_thread.run_sync(stack.close)
 
@@ -106,19 +106,31 @@ async def open_crew(stage: Stage, *, concurrency: int | None = None) -> AsyncGen
 
     concurrency: slots of the worker, where the settings do not say.
     """
-    services = stage.services
-    environment = environment_of(services.settings, redis_url=services.redis_url, database_url=services.database_url)
     slots = [] if concurrency is None else ["--concurrency", str(concurrency)]
-    children = [Child(["worker", *slots], environment), Child(["supervisor"], environment)]
+    async with open_children(stage, ["worker", *slots], ["supervisor"]):
+        yield
+
+
+@asynccontextmanager
+async def open_children(stage: Stage, *lines: Sequence[str], **settings: object) -> AsyncGenerator[list[Child]]:
+    """Daemons as processes of their own, by their command lines; one that dies is started again.
+
+    settings: of theirs, other than the stage's.
+    """
+    services = stage.services
+    own = msgspec.structs.replace(services.settings, **settings)
+    environment = environment_of(own, redis_url=services.redis_url, database_url=services.database_url)
+    children = [Child(line, environment) for line in lines]
+    workers = sum(child.name == "worker" for child in children)
     async with anyio.create_task_group() as group:
         for child in children:
             group.start_soon(child.run)
         try:
             with anyio.fail_after(START_S):
-                while not await _is_manned(stage):  # noqa: ASYNC110 - other processes set no event
+                while not await _is_manned(stage, workers):  # noqa: ASYNC110 - other processes set no event
                     await anyio.sleep(LOOK_S)
-            stage.pids |= {child.name: [child.pid] for child in children}
-            yield
+            stage.pids |= {name: [one.pid for one in children if one.name == name] for name in ("worker", "supervisor")}
+            yield children
         finally:
             for child in children:
                 child.stop()
@@ -128,8 +140,9 @@ async def open_crew(stage: Stage, *, concurrency: int | None = None) -> AsyncGen
             group.cancel_scope.cancel()
 
 
-async def _is_manned(stage: Stage) -> bool:
-    return bool(await live_workers(stage.redis, stage.env, 1)) and await has_supervisor(stage.redis, stage.env, 1)
+async def _is_manned(stage: Stage, workers: int) -> bool:
+    live = await live_workers(stage.redis, stage.env, 1)
+    return len(live) >= workers and await has_supervisor(stage.redis, stage.env, 1)
 
 
 def _open_services(settings: Settings, stack: ExitStack) -> Services:
@@ -150,7 +163,8 @@ async def _machine(redis: Redis, client: Client) -> Machine:
     return describe_machine((await inspect_redis(redis)).version, postgres.version)
 
 
-async def _delete_keys(redis: Redis, pattern: str) -> None:
+async def delete_keys(redis: Redis, pattern: str) -> None:
+    """Delete all keys of a pattern, some at a time."""
     cursor = 0
     while True:
         cursor, found = await redis.scan(cursor, match=pattern, count=KEYS_AT_ONCE)

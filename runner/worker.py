@@ -32,7 +32,6 @@ from .leases import Renewer
 from .plans import Plans
 from .slots import Slots
 from .terms import Terms
-from .toolbox import Toolbox, open_toolbox
 
 HEARTBEAT_S = 5.0
 THREADS_EXTRA = 8
@@ -84,16 +83,12 @@ class Worker:
 
         What is not finished within the grace time is given back.
         """
-        async with open_toolbox(self._steps, self.name) as tools:
-            await self._work(tools)
-
-    async def _work(self, tools: Toolbox) -> None:
         plans = Plans(self._redis, self._keys)
         anyio.to_thread.current_default_thread_limiter().total_tokens = self._concurrency + THREADS_EXTRA
         for number in self._partitions:
             for pair, slots in enumerate(self._slots):
                 self._lanes.append(
-                    self._make_lane(number, self.name if pair == 0 else f"{self.name}.{pair}", slots, plans, tools)
+                    self._make_lane(number, self.name if pair == 0 else f"{self.name}.{pair}", slots, plans)
                 )
         if self._stopping.is_set():
             self.stop()
@@ -116,7 +111,7 @@ class Worker:
                 await self.close()
         log.info("worker_stopped", worker=self.name, applied=self.applied, refused=self.refused)
 
-    def _make_lane(self, number: int, consumer: str, slots: Slots, plans: Plans, tools: Toolbox) -> Lane:
+    def _make_lane(self, number: int, consumer: str, slots: Slots, plans: Plans) -> Lane:
         partition = self._keys.partition(number)
         caller, listener = connect_alone(self._url), connect_alone(self._url)
         self._alone += (caller, listener)
@@ -126,7 +121,7 @@ class Worker:
             partition=partition,
             consumer=self.name,
             plans=plans,
-            tools=tools,
+            steps=self._steps,
             retry_after_ms_max=self._retry_after_ms_max,
             terms=self._terms,
             send_reports=self._renewer.send_details,
