@@ -14,11 +14,12 @@ if TYPE_CHECKING:
     from .compiler.diagnostics import Diagnostic
     from .compiler.normalize import normalize
     from .compiler.workflow import Workflow
+    from .sdk.around import StepCall
     from .sdk.client import Client, RunResult
     from .sdk.context import Context
     from .sdk.deferral import Deferred
     from .sdk.schedules.schedule import CatchUp, Overlap, Schedule
-    from .sdk.steps import step
+    from .sdk.steps import lifespan, middleware, step
     from .sdk.user_errors import FatalError, HttpError, RetryableError
 
 __version__ = "0.1.0"
@@ -35,9 +36,12 @@ __all__ = [
     "RetryableError",
     "RunResult",
     "Schedule",
+    "StepCall",
     "Workflow",
     "__version__",
     "compile_workflow",
+    "lifespan",
+    "middleware",
     "normalize",
     "step",
 ]
@@ -54,8 +58,11 @@ _PLACES = {
     "RetryableError": ".sdk.user_errors",
     "RunResult": ".sdk.client",
     "Schedule": ".sdk.schedules.schedule",
+    "StepCall": ".sdk.around",
     "Workflow": ".compiler.workflow",
     "compile_workflow": ".compiler.analysis.build",
+    "lifespan": ".sdk.steps",
+    "middleware": ".sdk.steps",
     "normalize": ".compiler.normalize",
     "step": ".sdk.steps",
 }

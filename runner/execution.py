@@ -29,13 +29,13 @@ from ..sdk.retry_after import RETRY_AFTER_MS_MAX
 from ..sdk.scopes import parse_token_key
 from ..sdk.scripts import Word, look_at_runs
 from ..sdk.step_context import StepError
-from ..sdk.steps import Steps
 from .attempts import STARTED_AFTER_S, Attempts, Ending, HeldAttempt
 from .leases import Lease
 from .nodes import AWAITED, INLINE
 from .plans import Plans
 from .settling import Settler, Transition
 from .terms import Terms
+from .toolbox import Toolbox
 from .work import Work, deliveries_of, read_roughly
 
 MISSING_DELAY_MS = 2_000
@@ -58,7 +58,7 @@ class Executor:
         partition: PartitionKeys,
         consumer: str,
         plans: Plans,
-        steps: Steps,
+        tools: Toolbox,
         retry_after_ms_max: int = RETRY_AFTER_MS_MAX,
         terms: Terms | None = None,
         send_reports: Callable[[], None] = lambda: None,
@@ -68,7 +68,7 @@ class Executor:
         self._partition = partition
         self._consumer = consumer
         self._plans = plans
-        self._steps = steps
+        self._tools = tools
         self._retry_after_ms_max = retry_after_ms_max
         self._settler = Settler(consumer)
         self._terms = terms or Terms()
@@ -265,7 +265,7 @@ class Executor:
         if run is None:
             log.warning("node_type_unknown", type=work.node.type, run_id=work.run_id)
             return GivenBack(MISSING_DELAY_MS)
-        outcome = await run(work, self._steps, self._consumer)
+        outcome = await run(work, self._tools)
         reach("after_handler")
         if isinstance(outcome, GivenBack):
             log.warning("handler_unknown", handler=work.node.config.get("handler"), run_id=work.run_id)

@@ -32,6 +32,7 @@ from .leases import Renewer
 from .plans import Plans
 from .slots import Slots
 from .terms import Terms
+from .toolbox import Toolbox, open_toolbox
 
 HEARTBEAT_S = 5.0
 THREADS_EXTRA = 8
@@ -83,12 +84,16 @@ class Worker:
 
         What is not finished within the grace time is given back.
         """
+        async with open_toolbox(self._steps, self.name) as tools:
+            await self._work(tools)
+
+    async def _work(self, tools: Toolbox) -> None:
         plans = Plans(self._redis, self._keys)
         anyio.to_thread.current_default_thread_limiter().total_tokens = self._concurrency + THREADS_EXTRA
         for number in self._partitions:
             for pair, slots in enumerate(self._slots):
                 self._lanes.append(
-                    self._make_lane(number, self.name if pair == 0 else f"{self.name}.{pair}", slots, plans)
+                    self._make_lane(number, self.name if pair == 0 else f"{self.name}.{pair}", slots, plans, tools)
                 )
         if self._stopping.is_set():
             self.stop()
@@ -111,7 +116,7 @@ class Worker:
                 await self.close()
         log.info("worker_stopped", worker=self.name, applied=self.applied, refused=self.refused)
 
-    def _make_lane(self, number: int, consumer: str, slots: Slots, plans: Plans) -> Lane:
+    def _make_lane(self, number: int, consumer: str, slots: Slots, plans: Plans, tools: Toolbox) -> Lane:
         partition = self._keys.partition(number)
         caller, listener = connect_alone(self._url), connect_alone(self._url)
         self._alone += (caller, listener)
@@ -121,7 +126,7 @@ class Worker:
             partition=partition,
             consumer=self.name,
             plans=plans,
-            steps=self._steps,
+            tools=tools,
             retry_after_ms_max=self._retry_after_ms_max,
             terms=self._terms,
             send_reports=self._renewer.send_details,

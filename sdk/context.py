@@ -6,13 +6,18 @@ steps: only they cancel it, and its heartbeats go nowhere.
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
 from .cancellation import Cancellation
 from .deferral import Deferred, DeferToken
 from .json_values import encode_value
+
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
 
 HEARTBEAT_BYTES_MAX = 8 * 1024
 _decode = msgspec.json.Decoder().decode
@@ -49,11 +54,29 @@ class Unheld:
         del details
 
 
+class Tools(Protocol):
+    """What a worker lends to its steps."""
+
+    @property
+    def resources(self) -> Mapping[str, Any]:
+        """What the lifespans of its steps have yielded."""
+        ...
+
+
+class NoTools:
+    """The tools of no worker."""
+
+    resources: Mapping[str, Any] = MappingProxyType({})
+
+
+NO_TOOLS = NoTools()
+
+
 class Context(msgspec.Struct, frozen=True, eq=False):
     """What a step may know about where it runs.
 
     ``attempt`` counts from 1 to ``max_attempts``. ``idempotency_key`` is the same for every attempt of this step in
-    this run and scope: hand it to whatever must not happen twice. ``token_key`` and ``held_by`` are the worker's.
+    this run and scope: hand it to whatever must not happen twice. What stands behind ``max_attempts`` is the worker's.
     """
 
     run_id: str
@@ -66,6 +89,8 @@ class Context(msgspec.Struct, frozen=True, eq=False):
     max_attempts: int = 1
     token_key: str = "0"  # noqa: S105 - a token of the engine is no password
     held_by: Attempt = msgspec.field(default_factory=Unheld)
+    tools: Tools = NO_TOOLS
+    made: dict[str, Any] = msgspec.field(default_factory=dict[str, Any])
 
     def heartbeat(self, details: object = None) -> None:
         """Say that this attempt makes progress; the attempt after it finds ``details`` in ``last_heartbeat``.
@@ -98,3 +123,20 @@ class Context(msgspec.Struct, frozen=True, eq=False):
     def defer(self) -> Deferred:
         """Return what the step returns to end later: hand out its ``token`` first, then return it."""
         return Deferred(DeferToken(self.run_id, self.token_key, self.attempt).text)
+
+    @property
+    def resources(self) -> Mapping[str, Any]:
+        """What the lifespans of this worker's steps share, by name."""
+        return self.tools.resources
+
+    @property
+    def logger(self) -> FilteringBoundLogger:
+        """A logger of structlog whose lines say run, workflow, node, scope and attempt."""
+        if "logger" not in self.made:
+            import structlog
+
+            where = {"run_id": self.run_id, "workflow": self.workflow, "node": self.node, "attempt": self.attempt}
+            bound = structlog.get_logger().bind(**where, **({"scope": self.scope} if self.scope else {}))
+            self.made["logger"] = bound
+        logger: FilteringBoundLogger = self.made["logger"]
+        return logger

@@ -32,13 +32,14 @@ _CODES: dict[str, str] = {
     "LEASE_LOST": FailureClass.ERROR,
     "PAYLOAD_MISSING": FailureClass.ERROR,
     "FAILED_OUTSIDE": FailureClass.ERROR,
+    "PROCESS_DIED": FailureClass.ERROR,
 }
 """The engine's codes that another try may mend, and their classes."""
 _FATAL_CODES = frozenset({"QUEUE_TIMEOUT"})
 """Not tried again unless ``retry.on`` names them: the next try would wait in the same queue."""
 _FINAL_CODES = frozenset(
-    """INPUT_INVALID EXPRESSION_ERROR CONFIG_INVALID NO_ROUTE LOOP_EXHAUSTED PAYLOAD_TOO_LARGE POISONED REJECTED
-    APPROVAL_EXPIRED SIGNAL_EXPIRED""".split()
+    """INPUT_INVALID OUTPUT_MISMATCH EXPRESSION_ERROR CONFIG_INVALID NO_ROUTE LOOP_EXHAUSTED PAYLOAD_TOO_LARGE POISONED
+    REJECTED APPROVAL_EXPIRED SIGNAL_EXPIRED""".split()
 )
 CODES = frozenset({*_CODES, *_FATAL_CODES, *_FINAL_CODES})
 """Every code with which the engine itself fails a step."""

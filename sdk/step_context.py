@@ -18,19 +18,13 @@ from .marking import EXPIRED, FORCED, LASTING
 from .node_code import NodeCode
 from .plan import Plan
 from .scopes import Scope
+from .step_error import StepError
 
+__all__ = ["NULL", "Roots", "StepContext", "StepError", "decode_json", "encode_json"]
 NULL = b"null"
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 _STEP_FIELD = {ReadKind.OUTPUT: "output", ReadKind.STEP_INPUT: "input", ReadKind.ERROR: "error"}
-
-
-class StepError(Exception):
-    """A node's own failure with a code. ``type`` is the error's type in the log."""
-
-    def __init__(self, type: str, message: str) -> None:
-        super().__init__(message)
-        self.type = type
 
 
 @dataclass(slots=True, kw_only=True)

@@ -1,45 +1,132 @@
-"""Steps: user functions that nodes of type ``function`` call, by name.
+"""Steps: user functions that nodes of type ``function`` call, by name, and what stands around them.
 
-A function takes nothing, its input, or its input and a ``Context``; it returns a JSON value. ``async`` functions run
-on the worker's loop, plain ones in a thread. Raise ``FatalError`` for what no retry can mend; any exception is a
+A function takes nothing, its input, its input and a ``Context``, or the ``Context`` alone; it returns a JSON value, or
+what its hints say (``hints``). ``async`` functions run on the worker's loop, plain ones in a thread, those of
+``isolation="process"`` in a process of their own. Raise ``FatalError`` for what no retry can mend; any exception is a
 failure of the attempt, and judged by its type (docs/reference/errors.md).
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, TypeVar, overload
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from types import FrameType
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, overload
 
+from .around import Middleware
 from .user_errors import FatalError, HttpError, RetryableError
 
-__all__ = ["REGISTRY", "FatalError", "HttpError", "RetryableError", "Step", "Steps", "step"]
+if TYPE_CHECKING:
+    from .hints import Hints
+
+__all__ = [
+    "REGISTRY",
+    "FatalError",
+    "HttpError",
+    "Isolation",
+    "RetryableError",
+    "Step",
+    "Steps",
+    "lifespan",
+    "middleware",
+    "step",
+]
 F = TypeVar("F", bound=Callable[..., Any])
+M = TypeVar("M", bound=Middleware)
+Isolation: TypeAlias = Literal["none", "process"]
+ISOLATIONS = ("none", "process")
+Lifespan: TypeAlias = Callable[[], AbstractAsyncContextManager[Mapping[str, Any] | None]]
+CONTEXT_HINTS = frozenset({"Context", "courante.Context"})
 
 
-@dataclass(frozen=True, slots=True)
 class Step:
-    """One registered function. ``arity``: how many of (input, context) it takes."""
+    """One registered function. What it takes comes in this order: its input, its context.
 
-    name: str
-    function: Callable[..., Any]
-    is_async: bool
-    arity: int
+    ``given``: the parameter that takes the input, None where none does. ``names``: see ``Hints``.
+    """
+
+    __slots__ = ("_hints", "_names", "function", "given", "is_async", "isolation", "name", "takes_context")
+
+    def __init__(
+        self,
+        name: str,
+        function: Callable[..., Any],
+        *,
+        given: str | None,
+        takes_context: bool,
+        isolation: Isolation = "none",
+        names: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.name = name
+        self.function = function
+        self.is_async = inspect.iscoroutinefunction(function)
+        self.given = given
+        self.takes_context = takes_context
+        self.isolation = isolation
+        self._names = names
+        self._hints: Hints | None = None
+
+    @property
+    def takes_input(self) -> bool:
+        return self.given is not None
+
+    @property
+    def hints(self) -> Hints:
+        """How its input is read and its output written."""
+        if self._hints is None:
+            from .hints import Hints  # it brings msgspec, which modules of steps shall not load
+
+            self._hints = Hints(self.function, self.name, self.given, self._names)
+        return self._hints
+
+    def arguments(self, given: Any, context: Any) -> list[Any]:
+        """What to call it with, of the two."""
+        if self.takes_context:
+            return [given, context] if self.takes_input else [context]
+        return [given] if self.takes_input else []
 
 
 class Steps:
-    """A registry of steps by name."""
+    """A registry of steps by name, with the middleware around all of them, outermost first, and what they share."""
 
     def __init__(self) -> None:
         self._steps: dict[str, Step] = {}
+        self.around: list[Middleware] = []
+        self.lifespans: list[Lifespan] = []
 
-    def add(self, function: Callable[..., Any], name: str) -> None:
-        """Register. Raises ValueError for a name that is taken by another function, or a signature with too much."""
+    def add(
+        self,
+        function: Callable[..., Any],
+        name: str,
+        *,
+        isolation: Isolation = "none",
+        names: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Register. names: what the hints may name beside their module.
+
+        Raises ValueError for a name that is taken by another function, or a signature with too much.
+        """
         known = self._steps.get(name)
         if known is not None and _place(known.function) != _place(function):
             raise ValueError(f"two steps are named {name!r}: {_place(known.function)} and {_place(function)}")
-        self._steps[name] = Step(name, function, inspect.iscoroutinefunction(function), _arity(function, name))
+        if isolation not in ISOLATIONS:
+            raise ValueError(f"step {name!r}: isolation is 'none' or 'process', not {isolation!r}")
+        given, takes_context = _parameters(function, name)
+        self._steps[name] = Step(
+            name, function, given=given, takes_context=takes_context, isolation=isolation, names=names
+        )
+
+    def add_middleware(self, function: Middleware) -> None:
+        """Put middleware inside of all that is there. The same function, imported again, takes its own place."""
+        _put(self.around, function)
+
+    def add_lifespan(self, function: Callable[[], Any]) -> None:
+        """Take an async generator function, or what makes an async context manager. Each gives a mapping, or nothing.
+
+        Opened in this order when a worker begins, closed in the other one when it has ended.
+        """
+        _put(self.lifespans, asynccontextmanager(function) if inspect.isasyncgenfunction(function) else function)
 
     def get(self, name: str) -> Step | None:
         return self._steps.get(name)
@@ -48,11 +135,20 @@ class Steps:
         return sorted(self._steps)
 
 
+def _put(known: list[Any], function: Callable[..., Any]) -> None:
+    for number, each in enumerate(known):
+        if _place(each) == _place(function) and "<locals>" not in _place(each):
+            known[number] = function
+            return
+    known.append(function)
+
+
 def _place(function: Callable[..., Any]) -> str:
     return f"{function.__module__}.{function.__qualname__}"
 
 
-def _arity(function: Callable[..., Any], name: str) -> int:
+def _parameters(function: Callable[..., Any], name: str) -> tuple[str | None, bool]:
+    """Return the name of the parameter that takes the input, and whether there is one for the context."""
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     try:
         parameters = list(inspect.signature(function).parameters.values())
@@ -62,27 +158,67 @@ def _arity(function: Callable[..., Any], name: str) -> int:
     needed = [p for p in taken if p.default is p.empty]
     needed += [p for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
     if len(needed) > 2 or any(p.kind is p.KEYWORD_ONLY for p in needed):
-        raise ValueError(f"step {name!r}: a step takes (), (input) or (input, context)")
-    return min(len(taken), 2)
+        raise ValueError(f"step {name!r}: a step takes (), (input), (input, context) or (context)")
+    if not taken:
+        return None, False
+    if _is_context(taken[0]):
+        if len(needed) > 1:
+            raise ValueError(f"step {name!r}: the context comes behind the input")
+        return None, True
+    return taken[0].name, len(taken) > 1
+
+
+def _is_context(parameter: inspect.Parameter) -> bool:
+    hint = parameter.annotation
+    return (hint in CONTEXT_HINTS) if isinstance(hint, str) else getattr(hint, "__qualname__", "") == "Context"
 
 
 REGISTRY = Steps()
-"""What ``@step`` fills: importing a module of steps registers them."""
+"""What ``@step``, ``@middleware`` and ``@lifespan`` fill: importing a module of steps registers them."""
 
 
 @overload
 def step(function: F, /) -> F: ...
 @overload
-def step(name: str, /) -> Callable[[F], F]: ...
-def step(function: F | str, /) -> F | Callable[[F], F]:
-    """Register a function as a step: ``@step`` under ``module.function``, ``@step("name")`` under a name."""
-    if isinstance(function, str):
-        name = function
+def step(name: str = "", /, *, isolation: Isolation = "none") -> Callable[[F], F]: ...
+def step(function: F | str = "", /, *, isolation: Isolation = "none") -> F | Callable[[F], F]:
+    """Register a function as a step: ``@step`` under ``module.function``, ``@step("name")`` under a name.
 
-        def register(inner: F) -> F:
-            REGISTRY.add(inner, name)
-            return inner
+    isolation: ``process`` runs it in a process of its own, which is killed when its time is up.
+    """
+    visible = _visible(inspect.currentframe())
+    if not isinstance(function, str):
+        REGISTRY.add(function, f"{function.__module__}.{function.__qualname__}", names=visible)
+        return function
+    name = function
 
-        return register
-    REGISTRY.add(function, f"{function.__module__}.{function.__qualname__}")
+    def register(inner: F) -> F:
+        REGISTRY.add(inner, name or f"{inner.__module__}.{inner.__qualname__}", isolation=isolation, names=visible)
+        return inner
+
+    return register
+
+
+def _visible(frame: FrameType | None) -> dict[str, Any] | None:
+    """Return the names of the function in which a step is defined: a hint may name its classes."""
+    outside = None if frame is None else frame.f_back
+    return None if outside is None or outside.f_locals is outside.f_globals else dict(outside.f_locals)
+
+
+def middleware(function: M, /) -> M:
+    """Put an async function around every step: it is given the call, awaits it, and returns what comes of it."""
+    REGISTRY.add_middleware(function)
+    return function
+
+
+L = TypeVar("L", bound=Callable[[], AsyncIterator[Any]] | Lifespan)
+
+
+def lifespan(function: L, /) -> L:
+    """Share resources between the steps of a worker: an async generator function that yields them once, as a mapping.
+
+    What stands before the ``yield`` runs when a worker begins, what stands behind it when it ends. Steps find them in
+    ``context.resources``.
+    """
+    REGISTRY.add_lifespan(function)
     return function

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from courante.sdk.steps import step
 
 
@@ -11,7 +13,7 @@ def brief(given: dict[str, str]) -> dict[str, object]:
 
 
 @step("campaign.headline")
-def headline(given: dict[str, str]) -> str:
+def headline(given: dict[str, Any]) -> str:
     return f"{given['product'].upper()}!"
 
 
@@ -21,7 +23,7 @@ async def price_tag(price: int) -> str:
 
 
 @step("campaign.parts")
-def parts(seen: dict[str, dict[str, str]]) -> list[str]:
+def parts(seen: dict[str, Any]) -> list[str]:
     """Selects the input of the step that assembles."""
     return [seen["outputs"]["headline"], seen["outputs"]["price-tag"]]
 
@@ -37,5 +39,5 @@ def validate(lead: dict[str, str]) -> dict[str, object]:
 
 
 @step("cas://sha256:lead.enrich")
-def enrich(lead: dict[str, int]) -> dict[str, int]:
+def enrich(lead: dict[str, Any]) -> dict[str, Any]:
     return {**lead, "score": lead["score"] + 15}

@@ -18,8 +18,8 @@ from ..sdk.marking import TokenKind
 from ..sdk.outcomes import OUTSIDE, Outcome, Succeeded, Waits
 from ..sdk.scopes import scope_text
 from ..sdk.signal_names import outside_name
-from ..sdk.step_context import StepError, decode_json, encode_json
-from ..sdk.steps import Steps
+from ..sdk.step_context import StepError, encode_json
+from ..sdk.steps import Step, Steps
 from .script import Attempts, Mock
 
 WORKER = "rehearsal"
@@ -81,26 +81,28 @@ class Handlers:
             mock = mock(work.attempt)
         if isinstance(mock, BaseException):
             raise mock
-        value = self._call(work, mock) if callable(mock) else mock
-        if isinstance(value, Deferred):
-            return Waits(OUTSIDE, (outside_name(work.key, work.attempt),), work.node.timeout_ms)
-        return Succeeded(encode_json(value))
-
-    def _call(self, work: Work, function: Any) -> Any:
+        if not callable(mock):
+            return Succeeded(encode_json(mock))
         steps = Steps()
-        steps.add(function, work.node.id)
+        steps.add(mock, work.node.id)
         step = steps.get(work.node.id)
         assert step is not None
-        given = decode_json(work.input_bytes()) if step.arity else None
-        arguments = [given, _context(work)] if step.arity == 2 else [given][: step.arity]
+        value = self._call(work, step)
+        if isinstance(value, Deferred):
+            return Waits(OUTSIDE, (outside_name(work.key, work.attempt),), work.node.timeout_ms)
+        return Succeeded(step.hints.write(value))
+
+    def _call(self, work: Work, step: Step) -> Any:
+        given = step.hints.read(work.input_bytes()) if step.takes_input else None
+        arguments = step.arguments(given, _context(work))
         if not step.is_async:
-            return function(*arguments)
+            return step.function(*arguments)
 
         async def call() -> Any:
             timeout_ms = work.node.timeout_ms
             try:
                 with anyio.fail_after(None if timeout_ms is None else timeout_ms / 1000):
-                    return await function(*arguments)
+                    return await step.function(*arguments)
             except TimeoutError as error:
                 if timeout_ms is None:
                     raise

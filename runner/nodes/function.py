@@ -1,4 +1,4 @@
-"""``function``: calls a registered step. ``async`` ones on the loop, plain ones in a thread.
+"""``function``: calls a registered step. ``async`` ones on the loop, plain ones in a thread, or in a process.
 
 ``input_selector`` names another one, which is called first: what it returns is the input.
 """
@@ -7,33 +7,36 @@ from typing import Any
 
 import anyio.to_thread
 
+from ...sdk.around import call_through
 from ...sdk.context import Context
 from ...sdk.deferral import Deferred, DeferToken
-from ...sdk.json_values import NotJson, encode_value
 from ...sdk.outcomes import OUTSIDE, GivenBack, Outcome, Succeeded, Waits
 from ...sdk.scopes import scope_text
 from ...sdk.signal_names import outside_name
 from ...sdk.step_context import StepError, decode_json, encode_json
-from ...sdk.steps import Step, Steps
+from ...sdk.steps import Step
+from ..toolbox import Toolbox
 from ..work import Work
 
 UNKNOWN_DELAY_MS = 1_000
 """A handler that this worker does not have: another worker may."""
 
 
-async def run_function(work: Work, steps: Steps, worker: str) -> Outcome:
-    step = steps.get(str(work.node.config.get("handler", "")))
+async def run_function(work: Work, tools: Toolbox) -> Outcome:
+    step = tools.steps.get(str(work.node.config.get("handler", "")))
     if step is None:
         return GivenBack(UNKNOWN_DELAY_MS)
     name = work.node.config.get("input_selector")
     if name is not None and not work.live.startswith("b"):
-        selector = steps.get(str(name))
+        selector = tools.steps.get(str(name))
         if selector is None:
             return GivenBack(UNKNOWN_DELAY_MS)
-        work.input_json = _as_input(selector, await _call(work, selector, worker, _selectable(work)))
-    given = decode_json(work.input_bytes()) if step.arity else None
-    output = await _call(work, step, worker, given)
-    return _deferred(work, output) if isinstance(output, Deferred) else Succeeded(encode_json(output))
+        work.input_json = await _select(work, selector, tools)
+    if step.isolation == "process" and not tools.steps.around:
+        output = await _call_apart(work, step, tools)
+        return _deferred(work, output) if isinstance(output, Deferred) else Succeeded(output)
+    output = await _call(work, step, tools, step.hints.read(work.input_bytes()) if step.takes_input else None)
+    return _deferred(work, output) if isinstance(output, Deferred) else Succeeded(step.hints.write(output))
 
 
 def _deferred(work: Work, deferred: Deferred) -> Outcome:
@@ -43,11 +46,15 @@ def _deferred(work: Work, deferred: Deferred) -> Outcome:
     return Waits(OUTSIDE, (outside_name(work.key, work.attempt),), work.node.timeout_ms)
 
 
-def _as_input(selector: Step, value: Any) -> bytes:
+async def _select(work: Work, selector: Step, tools: Toolbox) -> bytes:
+    """Return the input that a function has selected."""
+    seen = selector.hints.read(encode_json(_selectable(work))) if selector.takes_input else None
+    value = await _call(work, selector, tools, seen)
     try:
-        return encode_value(value)
-    except NotJson as error:
-        raise StepError("INPUT_INVALID", f"{selector.name!r} selects no JSON value: {error}") from error
+        return selector.hints.write(value)
+    except StepError as error:
+        said = str(error).removeprefix("this is ")
+        raise StepError("INPUT_INVALID", f"{selector.name!r} selects {said}") from error
 
 
 def _selectable(work: Work) -> dict[str, Any]:
@@ -56,19 +63,45 @@ def _selectable(work: Work) -> dict[str, Any]:
     return {name: roots[name] for name in ("input", "steps", "outputs", "inputs", "run", "loop")}
 
 
-async def _call(work: Work, step: Step, worker: str, given: Any) -> Any:
-    arguments = [given, _context(work, worker)] if step.arity == 2 else [given][: step.arity]
-    if step.is_async:
-        return await step.function(*arguments)
-    # A worker that is told to stop at once does not wait for a thread; nobody can stop one.
-    return await anyio.to_thread.run_sync(step.function, *arguments, abandon_on_cancel=True)
+async def _call_apart(work: Work, step: Step, tools: Toolbox) -> bytes | Deferred:
+    """Run a step in a process, which reads its input and writes its output itself."""
+    return await tools.cells.run(step, work.input_bytes() if step.takes_input else b"", step_context(work, tools))
 
 
-def _context(work: Work, worker: str) -> Context:
+async def _call(work: Work, step: Step, tools: Toolbox, given: Any) -> Any:
+    context = step_context(work, tools) if step.takes_context or tools.steps.around else None
+    arguments = step.arguments(given, context)
+
+    async def run() -> Any:
+        if step.isolation == "process":
+            output = await _call_apart(work, step, tools)
+            return output if isinstance(output, Deferred) else decode_json(output)
+        if step.is_async:
+            return await step.function(*arguments)
+        # A worker that is told to stop at once does not wait for a thread; nobody can stop one.
+        return await anyio.to_thread.run_sync(step.function, *arguments, abandon_on_cancel=True)
+
+    if context is not None and tools.steps.around:
+        return await call_through(tools.steps.around, step.name, given, context, run)
+    return await run()
+
+
+def step_context(work: Work, tools: Toolbox) -> Context:
+    """Return what a step may know about this attempt."""
     scope = scope_text(work.plan.ir, work.number, work.scope)
     key = f"{work.run_id}/{work.node.id}" + (f"/{scope}" if scope else "")
     assert work.held is not None
     tries = 1 if work.node.retry is None else work.node.retry.max_attempts
     return Context(
-        work.run_id, work.plan.ir.workflow, work.node.id, scope, work.attempt, key, worker, tries, work.key, work.held
+        work.run_id,
+        work.plan.ir.workflow,
+        work.node.id,
+        scope,
+        work.attempt,
+        key,
+        tools.worker,
+        tries,
+        work.key,
+        work.held,
+        tools,
     )

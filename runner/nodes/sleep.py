@@ -5,13 +5,13 @@ import anyio
 from ...compiler.durations import parse_duration
 from ...sdk.outcomes import Outcome, Succeeded
 from ...sdk.step_context import StepError
-from ...sdk.steps import Steps
+from ..toolbox import Toolbox
 from ..work import Work
 from .config import render_config
 
 
-async def run_sleep(work: Work, steps: Steps, worker: str) -> Outcome:
-    del steps, worker
+async def run_sleep(work: Work, tools: Toolbox) -> Outcome:
+    del tools
     ms = parse_duration(render_config(work).get("for", 0))
     if ms is None:
         raise StepError("CONFIG_INVALID", "'for' is a duration like 250ms, 30s or 10m")

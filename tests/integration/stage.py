@@ -54,7 +54,7 @@ class Stage:
 
     def worker(
         self,
-        steps: Mapping[str, Callable[..., Any]] | None = None,
+        steps: Mapping[str, Callable[..., Any]] | Steps | None = None,
         *,
         concurrency: int = 128,
         redis_url: str = "",
@@ -62,9 +62,7 @@ class Stage:
         **terms: int,
     ) -> Worker:
         """Start a worker that knows these steps. redis_url: its own way to Redis. terms: see ``runner.terms``."""
-        registry = Steps()
-        for name, function in (steps or {}).items():
-            registry.add(function, name)
+        registry = steps if isinstance(steps, Steps) else steps_of(steps or {})
         worker = Worker(
             redis_url=redis_url or self.place.redis_url,
             env=self.place.env,
@@ -170,6 +168,14 @@ class Stage:
         with anyio.fail_after(10):
             for ended in self.ends:
                 await ended.wait()
+
+
+def steps_of(functions: Mapping[str, Callable[..., Any]]) -> Steps:
+    """A registry of functions by name."""
+    made = Steps()
+    for name, function in functions.items():
+        made.add(function, name)
+    return made
 
 
 async def until(what: Callable[[], Awaitable[T]], holds: Callable[[T], bool], timeout_s: float = PATIENCE_S) -> T:

@@ -91,7 +91,7 @@ BAD_OUTPUTS: list[tuple[Callable[[], object], str]] = [
     (lambda: b"bytes", "a value of type bytes is no JSON value"),
     (object, "a value of type object is no JSON value"),
     (lambda: {"deep": [Odd()]}, "deep[0]: a value of type Odd is no JSON value"),
-    (lambda: Point(1), "a value of type Point is no JSON value"),
+    (lambda: [Point(1)], "[0]: a value of type Point is no JSON value"),
     (recursive, "or into itself"),
     (lambda: {"t": "\ud83d"}, "t: the text holds half of a surrogate pair"),
     (lambda: {1: 2}, "the name 1 is no text"),

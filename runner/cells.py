@@ -1,0 +1,184 @@
+"""Cells: processes for steps of ``isolation="process"``, kept for the next step and killed when a step must end now.
+
+The way out of threads that cannot be stopped: whatever ends an attempt (its timeout, silence, a lost lease, a run that
+drains, a worker that stops) cancels the call, and that kills the process.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import anyio
+import msgspec
+import structlog
+from anyio.abc import Process
+from anyio.streams.buffered import BufferedByteReceiveStream
+
+from ..sdk.context import Attempt, Context
+from ..sdk.deferral import Deferred
+from ..sdk.step_context import StepError
+from .cell import LENGTH_BYTES, SAID, Call, Cancel, Done, Raised, Report, frame
+
+if TYPE_CHECKING:
+    from ..sdk.steps import Step
+
+CODE = "from courante.runner.cell import main; main()"
+log = structlog.get_logger()
+
+
+class RemoteTraceback(Exception):
+    """Where in its own process an exception comes from."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+    def __str__(self) -> str:
+        return f"\n{self.text}"
+
+
+class Cells:
+    """At most ``size`` at once; who comes then waits, within the time of its attempt."""
+
+    def __init__(self, size: int) -> None:
+        self._limiter = anyio.CapacityLimiter(size)
+        self._idle: list[_Cell] = []
+
+    @property
+    def idle(self) -> int:
+        return len(self._idle)
+
+    async def run(self, step: Step, given: bytes, context: Context) -> bytes | Deferred:
+        """Run a step on its JSON input, and return its JSON output. Raises what it raises, and StepError.
+
+        When this is cancelled the process is killed.
+        """
+        module, qualname = step.function.__module__, step.function.__qualname__
+        if module == "__main__" or "<" in qualname:
+            text = "runs in a process of its own: it must stand at the top of a module, not in a script or a function"
+            raise StepError("CONFIG_INVALID", f"step {step.name!r} {text}")
+        facts = (
+            context.run_id,
+            context.workflow,
+            context.node,
+            context.scope,
+            context.attempt,
+            context.idempotency_key,
+            context.worker,
+            context.max_attempts,
+            context.token_key,
+        )
+        call = Call(module, qualname, step.name, given, facts, context.held_by.last_report)
+        async with self._limiter:
+            cell = await self._take()
+            try:
+                answer = await cell.call(call, context.held_by)
+            except BaseException:
+                await cell.kill()
+                raise
+            self._idle.append(cell)
+        if isinstance(answer, Raised):
+            raise _exception(answer)
+        return Deferred(answer.token) if answer.token else answer.output
+
+    async def _take(self) -> _Cell:
+        while self._idle:
+            cell = self._idle.pop()
+            if cell.is_alive:
+                return cell
+            await cell.kill()
+        return await _Cell.start()
+
+    async def close(self) -> None:
+        """End the processes that nobody uses."""
+        while self._idle:
+            await self._idle.pop().kill()
+
+
+class _Cell:
+    """One process, from the outside."""
+
+    def __init__(self, process: Process) -> None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self._process = process
+        self._in = process.stdin
+        self._out = BufferedByteReceiveStream(process.stdout)
+        self._decode: Callable[[bytes], Done | Raised | Report] = msgspec.msgpack.Decoder(SAID).decode
+
+    @classmethod
+    async def start(cls) -> _Cell:
+        path = os.pathsep.join(each or os.getcwd() for each in sys.path)  # noqa: PTH109 - as sys.path means it
+        environment = {**os.environ, "PYTHONPATH": path}
+        process = await anyio.open_process(
+            [sys.executable, "-c", CODE],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=None,
+            env=environment,
+        )
+        log.debug("cell_started", pid=process.pid)
+        return cls(process)
+
+    @property
+    def is_alive(self) -> bool:
+        return self._process.returncode is None
+
+    async def call(self, call: Call, held: Attempt) -> Done | Raised:
+        """Raises StepError (PROCESS_DIED) where the process ends before it has answered."""
+        answer: Done | Raised | None = None
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._pass_on, held)
+            try:
+                await self._in.send(frame(call))
+                while answer is None:
+                    length = int.from_bytes(await self._out.receive_exactly(LENGTH_BYTES))
+                    heard = self._decode(await self._out.receive_exactly(length))
+                    if isinstance(heard, Report):
+                        held.report(heard.details)
+                    else:
+                        answer = heard
+            except (anyio.IncompleteRead, anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
+                pass
+            group.cancel_scope.cancel()
+        if answer is None:
+            with anyio.move_on_after(1):
+                await self._process.wait()
+            raise StepError("PROCESS_DIED", f"the process of the step has ended: {_ending(self._process.returncode)}")
+        return answer
+
+    async def _pass_on(self, held: Attempt) -> None:
+        """Tell the step when it should stop."""
+        reason = await held.cancellation
+        with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
+            await self._in.send(frame(Cancel(reason)))
+
+    async def kill(self) -> None:
+        """End the process now, whatever it does, and wait until it is gone."""
+        if self.is_alive:
+            with suppress(ProcessLookupError):
+                self._process.kill()
+        with anyio.CancelScope(shield=True):
+            await self._process.aclose()
+
+
+def _ending(code: int | None) -> str:
+    if code is None:
+        return "it does not answer"
+    return f"signal {-code}" if code < 0 else f"exit code {code}"
+
+
+def _exception(answer: Raised) -> BaseException:
+    """Return what the step has raised, with the traceback of its own process."""
+    try:
+        error: BaseException = pickle.loads(answer.pickled)  # noqa: S301 - written by a process of our own a moment ago
+    except Exception:  # noqa: BLE001 - an exception that cannot be carried over
+        error = RuntimeError(f"{answer.kind}: {answer.message}")
+    error.__cause__ = RemoteTraceback(answer.text)
+    return error

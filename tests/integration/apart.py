@@ -1,0 +1,69 @@
+"""Steps that run in processes of their own."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import anyio.lowlevel
+import msgspec
+
+from courante import Context, Deferred
+
+
+class Order(msgspec.Struct):
+    amount: float
+
+
+class Refused(Exception):
+    """Carried over to the worker as it is."""
+
+
+class Unwritable(Exception):
+    """Cannot be carried over."""
+
+    def __init__(self, first: int, second: int) -> None:
+        super().__init__(f"{first} and {second}")
+
+
+def where(order: Order, context: Context) -> dict[str, object]:
+    print("what a step prints does not disturb the pipe")
+    facts = [context.run_id, context.node, context.attempt, context.idempotency_key]
+    return {"pid": os.getpid(), "amount": order.amount, "context": facts}
+
+
+async def asynchronous(given: int) -> int:
+    await anyio.lowlevel.checkpoint()
+    return given + 1
+
+
+def busy(path: str) -> None:
+    """Says who it is, and computes for ever without looking at anything."""
+    Path(path).write_text(str(os.getpid()), encoding="utf-8")
+    while True:
+        pass
+
+
+def raises(how: str) -> None:
+    if how == "refused":
+        raise Refused("no stock")
+    if how == "unwritable":
+        raise Unwritable(1, 2)
+    if how == "exit":
+        sys.exit(3)
+    os.kill(os.getpid(), 9)
+
+
+def beats(path: str, context: Context) -> object:
+    """Reports once and waits to be told to stop; the attempt after it returns what was reported."""
+    if context.last_heartbeat is not None:
+        return context.last_heartbeat
+    context.heartbeat({"done": 5})
+    Path(path).write_text("", encoding="utf-8")
+    context.cancelled.wait(30)
+    raise Refused(str(context.cancelled.reason))
+
+
+def defers(_given: object, context: Context) -> Deferred:
+    return context.defer()
