@@ -91,7 +91,7 @@ class HeldAttempt:
 
     def tell(self, reason: CancelReason) -> None:
         """Ask its handler to end by itself."""
-        if not self.cancellation.is_set():
+        if self.cancellation.told is None:
             self.told_at = time.monotonic()
             self.cancellation.set(reason)
 
@@ -141,7 +141,7 @@ class Attempts:
         """End what is overdue by now; return what runs for so long that the log shall know."""
         now = time.monotonic()
         for work, held in self._held():
-            is_drained = held.cancellation.reason is CancelReason.CANCELLED
+            is_drained = held.cancellation.told is CancelReason.CANCELLED
             if is_drained and now > held.told_at + self._cancel_grace_s:
                 held.end(Ending.DRAINED)
             if now > held.ends_at:

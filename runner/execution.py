@@ -239,7 +239,7 @@ class Executor:
         try:
             reach("before_handler")
             with anyio.CancelScope() as held.cancel_scope:
-                outcome = await self._call(work)
+                outcome = await self._call(work) if held.ending is None else None
         except anyio.get_cancelled_exc_class() as error:
             if anyio.current_effective_deadline() == -math.inf:
                 raise
@@ -251,7 +251,7 @@ class Executor:
         ms = int((now - held.started_at) * 1000)
         if now > held.ends_at:
             held.end(Ending.OVERDUE)
-        if held.ending is not None or held.cancellation.reason is not None:
+        if held.ending is not None or held.cancellation.is_heard:
             outcome = self._ended(work, held, outcome)
         if outcome is None:
             return
@@ -275,7 +275,7 @@ class Executor:
         """Return what becomes of an attempt that was ended from outside or told to end, None where all is done.
 
         outcome: what it came to all the same. After its time it is void. A handler that ends well while its worker
-        stops or its run drains has ended well; one that fails then has done as it was told.
+        stops or its run drains has ended well; one that fails then, and has heard of it, has done as it was told.
         """
         node, ending = work.node, held.ending
         if ending is Ending.LOST:
@@ -288,7 +288,7 @@ class Executor:
             return self._failure(work, StepError("HEARTBEAT_TIMEOUT", text))
         if outcome is not None and not isinstance(outcome, Failed):
             return outcome
-        if held.cancellation.reason is CancelReason.STOPPING:
+        if held.cancellation.told is CancelReason.STOPPING:
             return GivenBack(0)
         work.phase = RunPhase.DRAINING
         transition = self._settler.settle_engine_token(work)

@@ -26,20 +26,31 @@ class CancelReason(StrEnum):
 
 
 class Cancellation:
-    """Used like an event: ``is_set``, ``wait`` in a thread, ``await`` in a coroutine."""
+    """Used like an event: ``is_set``, ``wait`` in a thread, ``await`` in a coroutine.
 
-    __slots__ = ("_wakes", "reason")
+    ``told``: the reason, for the engine. ``is_heard``: whether the step has been told of it, by any of these.
+    """
+
+    __slots__ = ("_wakes", "is_heard", "told")
 
     def __init__(self) -> None:
-        self.reason: CancelReason | None = None
+        self.told: CancelReason | None = None
+        self.is_heard = False
         self._wakes: tuple[Callable[[], object], ...] = ()
+
+    @property
+    def reason(self) -> CancelReason | None:
+        """Why it was cancelled; None if it was not. Who reads it has heard of it."""
+        if self.told is not None:
+            self.is_heard = True
+        return self.told
 
     def set(self, reason: CancelReason) -> None:
         """Tell everybody who waits. The first reason stays. May be called from any thread, and never blocks."""
         with _LOCK:
-            if self.reason is not None:
+            if self.told is not None:
                 return
-            self.reason = reason
+            self.told = reason
             wakes, self._wakes = self._wakes, ()
         for wake in wakes:
             wake()
@@ -72,14 +83,15 @@ class Cancellation:
 
         with self._heard(wake):
             await event.wait()
-        assert self.reason is not None
-        return self.reason
+        reason = self.reason
+        assert reason is not None
+        return reason
 
     @contextmanager
     def _heard(self, wake: Callable[[], object]) -> Generator[None]:
         """Call ``wake`` when it is set, at once if it is, and not after this."""
         with _LOCK:
-            is_set = self.reason is not None
+            is_set = self.told is not None
             if not is_set:
                 self._wakes = (*self._wakes, wake)
         if is_set:

@@ -18,7 +18,7 @@ from ..compiler.ir import Ir
 from ..compiler.workflow import Workflow
 from .catalog import Catalog, Registered
 from .commanding import Body
-from .connections import connect_postgres, connect_redis
+from .connections import SILENCE_MS, connect_postgres, connect_redis
 from .control import Commanded, Control
 from .deciding import Decision, Decisions, StepCommanded
 from .health import DEFAULT_LIMITS, Health, Limits, judge_health
@@ -42,12 +42,20 @@ class Client:
     """``async with Client.open(...) as client``. Safe for any number of tasks."""
 
     def __init__(
-        self, *, redis_url: str, database_url: str, env: str, partitions: int, outbox_hard_max: int = OUTBOX_HARD_MAX
+        self,
+        *,
+        redis_url: str,
+        database_url: str,
+        env: str,
+        partitions: int,
+        outbox_hard_max: int = OUTBOX_HARD_MAX,
+        silence_ms: int = SILENCE_MS,
     ) -> None:
         self._redis = connect_redis(redis_url)
         self._database_url = database_url
         self._partitions = partitions
         self._outbox_hard_max = outbox_hard_max
+        self._silence_ms = silence_ms
         self._stack = AsyncExitStack()
         self.keys = Keys(env)
         self.pool: Pool
@@ -66,7 +74,7 @@ class Client:
 
     async def __aenter__(self) -> Self:
         with AsUnavailable():
-            self.pool = await connect_postgres(self._database_url)
+            self.pool = await connect_postgres(self._database_url, silence_ms=self._silence_ms)
         self._stack.push_async_callback(self._close)
         self.catalog = Catalog(self._redis, self.pool, self.keys)
         self.schedules = Schedules(self, self._redis)

@@ -16,6 +16,7 @@ from .stores.connection import Pool
 
 CONNECTIONS_MAX = 32
 TIMEOUT_S = 30.0
+SILENCE_MS = 30_000
 
 
 def connect_redis(url: str, *, is_blocking: bool = False, connections_max: int = CONNECTIONS_MAX) -> Redis:
@@ -51,10 +52,19 @@ def connect_blocking(url: str, *, timeout_s: float) -> BlockingRedis:
     )
 
 
-async def connect_postgres(url: str, *, connections_max: int = 8) -> Pool:
-    """Return a pool. Raises OSError or asyncpg.PostgresError where the server cannot be reached."""
+async def connect_postgres(url: str, *, connections_max: int = 8, silence_ms: int = SILENCE_MS) -> Pool:
+    """Return a pool. Raises OSError or asyncpg.PostgresError where the server cannot be reached.
+
+    silence_ms: after so long without a word in a transaction Postgres ends it. Whoever is frozen, or cut off without a
+    trace, would keep its locks for as long as its session lives, and nobody else could record.
+    """
     pool = await asyncpg.create_pool(
-        url, min_size=1, max_size=connections_max, command_timeout=TIMEOUT_S * 2, max_inactive_connection_lifetime=300
+        url,
+        min_size=1,
+        max_size=connections_max,
+        command_timeout=TIMEOUT_S * 2,
+        max_inactive_connection_lifetime=300,
+        server_settings={"idle_in_transaction_session_timeout": str(silence_ms)},
     )
     assert pool is not None
     return pool

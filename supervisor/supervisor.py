@@ -43,6 +43,10 @@ from .upkeep import Upkeep
 from .watch import Watch
 
 LAST_WORDS_S = 5.0
+SILENCE_MS_MIN = 5_000
+"""A supervisor that is silent for a lease loses what it has locked in Postgres as well. At least so long: the times
+that a schedule has missed are looked for in the middle of a transaction.
+"""
 log = structlog.get_logger()
 
 
@@ -69,6 +73,7 @@ class Supervisor:
             env=env,
             partitions=partitions,
             outbox_hard_max=outbox_hard_max,
+            silence_ms=max(lease_ms, SILENCE_MS_MIN),
         )
         self._partitions = partitions
         self._lease_ms = lease_ms

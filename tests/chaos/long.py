@@ -18,7 +18,7 @@ import structlog
 from chaos.calm import run_calmly
 from chaos.monkey import Monkey, tricks
 from chaos.servers import PostgresServer
-from chaos.site import open_site
+from chaos.site import SHORT_LEASE_MS, open_site
 
 ROUND_S = 60.0
 """After so long the trouble pauses, everything must come to its end, and all is checked."""
@@ -75,14 +75,14 @@ async def _round(
     folder: Path, postgres: PostgresServer, calm: Path, seed: int, seconds: float, only: list[str]
 ) -> None:
     async with open_site(folder, postgres, calm) as site:
+        site.lease_ms = SHORT_LEASE_MS
         known = tricks()
         monkey = Monkey(site, seed, {name: known[name] for name in only or known})
         await monkey.run(seconds)
         began = time.monotonic()
         await site.until_ended(120)
         took = time.monotonic() - began
-        words = ["--lost"] if monkey.has_lost else []
-        counted = await site.check(*words, excess=monkey.excess)
+        counted = await site.check(excess=monkey.excess)
         told = ", ".join(f"{name} {count}" for name, count in sorted(monkey.done.items()))
         print(f"round of seed {seed}: {counted['runs']} runs, {counted['events']} events; {told}", flush=True)
         print(f"  all ended {took:.1f} s after the trouble; {site.said('error')} errors logged", flush=True)

@@ -17,7 +17,7 @@ import anyio
 from chaos.processes import Process
 from chaos.proxy import Proxy
 from chaos.shapes import draw_cancelled, draw_orders
-from chaos.site import LEASE_MS, Site
+from chaos.site import SHORT_LEASE_MS, Site
 from courante.sdk.scripts import load_script
 
 WORKERS = 4
@@ -25,13 +25,13 @@ SUPERVISORS = 2
 CONCURRENCY = 4
 NO_SERVER = 2
 """Exit code of the command line where a server cannot be used."""
-LEASE_S = LEASE_MS / 1000
+LEASE_S = SHORT_LEASE_MS / 1000
 Trick = Callable[["Monkey"], Awaitable[None]]
 
 
 @dataclass
 class Monkey:
-    """``ways``: the proxies of each process. ``excess``: executions that the tricks so far explain."""
+    """``ways``: the proxies of each process. ``excess``: executions that Redis may have forgotten."""
 
     site: Site
     seed: int
@@ -42,7 +42,6 @@ class Monkey:
     ways: dict[int, list[Proxy]] = field(default_factory=dict[int, list[Proxy]])
     done: Counter[str] = field(default_factory=Counter[str])
     excess: int = 0
-    has_lost: bool = False
 
     def __post_init__(self) -> None:
         self.chance = random.Random(self.seed)
@@ -104,7 +103,6 @@ async def kill_worker(monkey: Monkey) -> None:
     worker = monkey.one_of(monkey.workers)
     worker.kill()
     monkey.workers.remove(worker)
-    monkey.excess += CONCURRENCY
     await monkey.add_worker()
 
 
@@ -113,7 +111,6 @@ async def freeze_worker(monkey: Monkey) -> None:
     worker.freeze()
     await anyio.sleep(monkey.chance.uniform(0.3, 2) * LEASE_S)
     worker.thaw()
-    monkey.excess += CONCURRENCY
 
 
 async def replace_worker(monkey: Monkey) -> None:
@@ -150,7 +147,6 @@ async def cut_worker(monkey: Monkey) -> None:
     way.cut()
     await anyio.sleep(monkey.chance.uniform(1, 2) * LEASE_S)
     way.mend()
-    monkey.excess += CONCURRENCY
 
 
 async def cut_supervisor(monkey: Monkey) -> None:
@@ -187,7 +183,6 @@ async def kill_redis(monkey: Monkey) -> None:
     monkey.site.redis.kill()
     await monkey.site.redis.start()
     monkey.excess += WORKERS * CONCURRENCY
-    monkey.has_lost = True
 
 
 async def restart_redis(monkey: Monkey) -> None:
@@ -210,7 +205,6 @@ async def restart_postgres(monkey: Monkey) -> None:
 async def empty_redis(monkey: Monkey) -> None:
     await monkey.site.redis.do("FLUSHALL")
     monkey.excess += 1_000
-    monkey.has_lost = True
 
 
 async def set_redis_back(monkey: Monkey) -> None:
@@ -220,7 +214,6 @@ async def set_redis_back(monkey: Monkey) -> None:
     monkey.site.redis.set_back(copy)
     await monkey.site.redis.start()
     monkey.excess += 1_000
-    monkey.has_lost = True
 
 
 def _way(monkey: Monkey, members: list[Process]) -> Proxy:

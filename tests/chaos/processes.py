@@ -12,7 +12,8 @@ import anyio
 
 from courante.sdk.embedded.identity import Identity, before_exec, own_identity
 
-END_S = 15.0
+END_S = 60.0
+"""Patience of what comes at once on a machine that is at rest: others may be at work there too."""
 
 
 class Process:

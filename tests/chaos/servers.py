@@ -19,7 +19,7 @@ from chaos.processes import Process
 from courante.sdk.embedded import binaries
 from courante.sdk.embedded.identity import before_exec, unprivileged_identity
 
-UP_S = 30.0
+UP_S = 60.0
 ENVIRON = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C.UTF-8", "TZ": "UTC"}
 
 

@@ -12,7 +12,7 @@ import anyio
 import pytest
 
 from chaos.checker import Limits, Seen, find, read_all
-from chaos.oracles.executions import canonical
+from chaos.oracles.executions import canonical, check_executions
 from chaos.oracles.log import Event
 from chaos.oracles.walk import Broken, Walk
 from chaos.servers import PostgresServer
@@ -218,6 +218,23 @@ def test_what_is_left_over_is_found(whole: Scene) -> None:
     del scene.seen.partition.runs[scene.waiting]
     scene.seen.partition.entries["default:normal"] = {"1-1": "run_gone|3|4294967297"}
     assert "O1" in scene.oracles(Limits())
+
+
+def test_takeovers_that_no_fault_explains_are_found(whole: Scene) -> None:
+    """O7: where no lease may run out; elsewhere a takeover explains an execution."""
+    scene = deepcopy(whole)
+    events = scene.events("chain/1")
+    with_an_execution_too_many(scene)
+    events.append(dataclasses.replace(events[1], type="token.claimed", node="b"))
+    (limited, free) = (
+        [
+            found.what
+            for found in check_executions(scene.seen.log, scene.seen.graphs, scene.seen.journal, 0, claimed_max=most)
+        ]
+        for most in (0, None)
+    )
+    assert limited == ["1 tokens were taken over; the faults explain 0"]
+    assert free == []
 
 
 def test_the_walk_misses_no_event_and_takes_none_twice(whole: Scene) -> None:

@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from chaos.shapes import draw_orders
-from chaos.site import Site
+from chaos.site import SHORT_LEASE_MS, Site
 
 pytestmark = pytest.mark.anyio
 KILLED = -9
@@ -17,8 +17,8 @@ async def test_a_recorder_is_killed(site: Site, point: str) -> None:
     """F43, F44, F45: killed around its commit and around a trim; the next one goes on where the log ends."""
     first = site.supervisor(fault=f"{point}:3:kill9" if point.endswith("commit") else f"{point}:1:kill9")
     site.worker()
-    await site.order(draw_orders(43, 12))
-    assert await first.wait() == KILLED
+    await site.order_until(lambda: first.code is not None, 43)
+    assert first.code == KILLED
     site.supervisor()
     await site.order(draw_orders(44, 6))
     await site.until_ended()
@@ -30,11 +30,10 @@ async def test_the_answer_to_a_commit_is_lost(site: Site) -> None:
     way = await site.proxy(site.postgres.port)
     supervisor = site.supervisor(postgres=way)
     site.worker()
-    for seed in range(3):
+    for turn in range(3):
         way.lose_answer(b"COMMIT", turn=2)
-        await site.order(draw_orders(seed, 6))
-        await site.until_ended()
-    assert way.lost == 3
+        await site.order_until(lambda: way.lost > turn, turn)  # noqa: B023 - it is called in this turn
+    await site.until_ended()
     assert supervisor.code is None
     assert site.said("log_diverged") == 0
     await site.check()
@@ -53,17 +52,18 @@ async def test_three_recorders_at_once(site: Site) -> None:
 
 
 async def test_a_recorder_sleeps_while_another_works(site: Site) -> None:
-    """F48: frozen with a batch in hand; the other one records and trims; woken, it finds that the cursor has moved."""
+    """F48: frozen with a batch in hand; the other one takes its place; woken, it finds that the cursor has moved.
+
+    It holds the cursor's row and its session lives: that ends when it has been silent for too long.
+    """
+    site.lease_ms = SHORT_LEASE_MS
     sleeper = site.supervisor(fault="before_commit:4:stop")
     site.worker()
-    orders = draw_orders(48, 40)
-    await site.order(orders[:20])
-    await sleeper.until_frozen()
+    await site.order_until(lambda: sleeper.is_frozen, 48)
     other = site.supervisor()
-    with anyio.move_on_after(2):  # the frozen one holds the cursor's row, and its session lives
-        await site.until_ended(2, at_most=len(site.accepted))
+    await site.until_ended()
     sleeper.thaw()
-    await site.order(orders[20:])
+    await site.order(draw_orders(49, 20))
     await site.until_ended()
     assert (sleeper.code, other.code) == (None, None)
     await site.check()

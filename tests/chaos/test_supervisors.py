@@ -22,8 +22,8 @@ async def test_a_supervisor_is_killed_between_check_and_mark(site: Site, point: 
     """F57: it has seen the counter at zero, or has just ended the run; another one ends it, or finds it ended."""
     first = site.supervisor(fault=f"{point}:2:kill9")
     site.worker()
-    await site.order(draw_orders(57, 8))
-    assert await first.wait() == KILLED
+    await site.order_until(lambda: first.code is not None, 57)
+    assert first.code == KILLED
     site.supervisor()
     await site.until_ended()
     await site.check()
