@@ -91,20 +91,21 @@ class History:
     def _keep(self, event: RecordedEvent) -> None:
         """The values that a transition puts into the run's context (see ``runner.settling``)."""
         kind = event.facts.type
-        if kind == "command.applied" and event.payload is None and event.facts.data.get("name"):
+        brings = kind == "value.restored" or (kind == "command.applied" and event.facts.data.get("name"))
+        if brings and event.payload is None:
             self._is_emptied = True
         if kind == "run.started":
             self._values["in"] = Value(event.seq, event.payload)
         place = self.place(event.facts)
         if place is None:
             return
-        if kind == "step.succeeded":
+        if kind == "step.succeeded" or (kind == "step.reused" and event.facts.data.get("status") == "SUCCEEDED"):
             self._values[context_field("o", *place)] = Value(event.seq, event.payload)
         elif kind == "step.input_kept":
             self._values[context_field("i", *place)] = Value(event.seq, event.payload)
-        elif kind == "step.failed" and place in self._marking.errors:
+        elif kind in ("step.failed", "step.reused") and place in self._marking.errors:
             self._values[context_field("e", *place)] = Value(event.seq, self._marking.errors[place])
-        if kind in ("step.succeeded", "step.failed", "step.skipped"):
+        if kind in ("step.succeeded", "step.failed", "step.skipped", "step.reused"):
             status = self._marking.statuses.get(place)
             if status is not None:
                 self._values[context_field("s", *place)] = Value(event.seq, status)

@@ -22,6 +22,7 @@ STATUS = {
     "step.skipped": "SKIPPED",
     "step.waiting": "WAITING",
     "path.died": "SKIPPED",
+    "step.reused": "SKIPPED",
 }
 """What an event makes of its execution."""
 GONE = frozenset({"token.dropped", "token.withdrawn", "step.withdrawn"})
@@ -60,7 +61,7 @@ class StepStates:
         status = STATUS.get(facts.type)
         if status is not None:
             state = self._state(event.seq, facts, status)
-            if facts.type == "step.succeeded":
+            if "SUCCEEDED" in (status, facts.data.get("status")):
                 state.output_seq = event.seq
             if facts.type == "step.retried":
                 following = msgspec.structs.replace(facts, attempt=facts.attempt + 1)

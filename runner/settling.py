@@ -220,7 +220,9 @@ class Settler:
 
     def _failed_for_good(self, work: Work, error: ErrorInfo, ms: int) -> Transition:
         decision, effect = rules.failed(work.plan.ir, work.node)
-        facts = self._event(work, "step.failed", attempt=work.attempt, worker=self._worker, ms=ms, error=error)
+        facts = self._event(
+            work, "step.failed", attempt=work.attempt, worker=self._worker, edges=decision, ms=ms, error=error
+        )
         content = msgspec.json.encode(error)
         keep = self._kept(work, "FAILED")
         if not decision:

@@ -20,6 +20,7 @@ from .catalog import Catalog, Registered
 from .commanding import Body
 from .connections import SILENCE_MS, connect_postgres, connect_redis
 from .control import Commanded, Control
+from .dead_letters import DeadLetters, Restarted
 from .deciding import Decision, Decisions, StepCommanded
 from .health import DEFAULT_LIMITS, Health, Limits, judge_health
 from .keys import Keys
@@ -29,6 +30,7 @@ from .results import Results, RunResult
 from .schedules.face import Schedules
 from .scripts import OUTBOX_HARD_MAX
 from .stores.connection import Pool
+from .stores.dead_letters import DeadLetter, DeadLetterPage, Dropped, Wanted
 from .stores.pauses import PauseKind
 from .submissions import Submission
 from .submitting import Durability, Submitter
@@ -65,6 +67,7 @@ class Client:
         self._control: Control
         self._decisions: Decisions
         self.pausing: Pausing
+        self._dead_letters: DeadLetters
         self._results: Results
 
     @classmethod
@@ -84,6 +87,9 @@ class Client:
         self._control = Control(*places, outbox_hard_max=hard_max)
         self._decisions = Decisions(self._control, self.pool, self.catalog)
         self.pausing = Pausing(self._redis, self.pool, self.keys, self._control, partitions=self._partitions)
+        self._dead_letters = DeadLetters(
+            self.pool, self.keys, self.catalog, self._submitter, partitions=self._partitions
+        )
         self._results = await self._stack.enter_async_context(
             Results(self._redis, self.pool, self.keys, self._partitions)
         )
@@ -203,6 +209,37 @@ class Client:
     async def resume_queue(self, queue: str, *, by: str | None = None) -> PauseResult:
         """Have workers read a paused queue again."""
         return await self.pausing.resume(PauseKind.QUEUE, queue, by)
+
+    async def dead_letters(
+        self, wanted: Wanted | None = None, *, limit: int = 50, cursor: str | None = None
+    ) -> DeadLetterPage:
+        """Return one page of steps that failed for good and that nobody has dealt with, the last failure first."""
+        return await self._dead_letters.list(wanted or Wanted(), limit=limit, cursor=cursor)
+
+    async def requeue(
+        self, run_id: str, *, by: str | None = None, again: bool = False, dry_run: bool = False
+    ) -> Restarted:
+        """Start a run with dead letters again from where it was before its first one: a new run, with this base run.
+
+        Asked twice it is the same run; with ``again`` it is another one. Raises RunNotFound, NotRestartable.
+        """
+        if dry_run:
+            return await self._dead_letters.preview(run_id, "requeue")
+        return await self._dead_letters.restart(run_id, "requeue", by, again=again)
+
+    async def retry(
+        self, run_id: str, *, by: str | None = None, again: bool = False, dry_run: bool = False
+    ) -> Restarted:
+        """As ``requeue``, also of a run that was cancelled or whose time was up."""
+        if dry_run:
+            return await self._dead_letters.preview(run_id, "retry")
+        return await self._dead_letters.restart(run_id, "retry", by, again=again)
+
+    async def drop_dead_letters(
+        self, letters: Sequence[DeadLetter], reason: str = "", *, by: str | None = None
+    ) -> Sequence[Dropped]:
+        """Write down that somebody has dealt with dead letters otherwise; return those that were open until now."""
+        return await self._dead_letters.drop(letters, reason, by)
 
     async def signal(self, run_id: str, name: str, data: Any = None, *, by: str | None = None) -> Commanded:
         """Send a signal to the step that has waited longest for it, or keep it for the one that will."""

@@ -223,19 +223,27 @@ def check_signal(plan: Plan, name: str) -> None:
     raise InputInvalid(told, [told], hint=hint)
 
 
-def _checked(body: Body, by: str | None) -> bytes:
-    """Raises InputInvalid, naming the field."""
-    for name, text in (("by", by), ("reason", body.reason), ("comment", body.comment), ("error", body.error)):
+def check_said(**texts: str | None) -> None:
+    """Raise InputInvalid, naming the field, for a text that is too long or that Postgres cannot hold."""
+    for name, text in texts.items():
         if text is None:
             continue
         if len(text) > TEXT_CHARS_MAX:
             raise InputInvalid(f"{name}: it has {len(text):,} characters; at most {TEXT_CHARS_MAX:,} are allowed")
         if "\x00" in text:
             raise InputInvalid(f"{name}: it holds a NUL character")
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise InputInvalid(f"{name}: it holds half of a surrogate pair") from error
+
+
+def _checked(body: Body, by: str | None) -> bytes:
+    """Raises InputInvalid, naming the field."""
+    check_said(by=by, reason=body.reason, comment=body.comment, error=body.error)
     try:
         content = encode_body(body)
-        (by or "").encode()
-    except (NotJson, UnicodeEncodeError) as error:
+    except NotJson as error:
         raise InputInvalid(f"it is no JSON value: {error}") from error
     if len(content) > PAYLOAD_BYTES_MAX:
         raise InputInvalid(f"it has {len(content):,} bytes; at most {PAYLOAD_BYTES_MAX:,} are allowed")

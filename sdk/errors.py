@@ -12,6 +12,7 @@ CouranteError (code, message, hint)
 ├── StepUnclear           several steps are meant, or none (steps)
 ├── NothingWaits          what should be decided or completed does not wait for it any more
 │   └── AlreadyDecided    somebody else was first (decision, by, at)
+├── NotRestartable        no run can go on from where this one ended (reason)
 ├── ServiceUnavailable    Redis or Postgres cannot be reached, or refuses work for now
 └── DocumentInvalid       a document that does not compile (diagnostics)
 """
@@ -99,6 +100,16 @@ class AlreadyDecided(NothingWaits):
         self.decision = decision
         self.by = by
         self.at = at
+
+
+class NotRestartable(CouranteError):
+    """``reason``: not_failed, undone, emptied, not_begun, ending, too_large or unreadable."""
+
+    code = "not_restartable"
+
+    def __init__(self, message: str, *, reason: str, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.reason = reason
 
 
 class ServiceUnavailable(CouranteError):

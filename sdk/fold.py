@@ -13,8 +13,9 @@ from typing import ClassVar
 import msgspec
 
 from ..compiler.ir import Ir, Node
-from . import fold_waits, waiting
+from . import fold_restart, fold_waits, waiting
 from .events import DAMAGES, Facts, RecordedEvent
+from .fold_ends import check_end
 from .marking import GOES_ON, PARKS, Corrupt, Marking, Place, RunPhase, Token, TokenKind
 from .rules import Drain, Effect, died, failed, is_decision, settle, start, succeeded, taken
 from .scopes import NODE_NAMES, START_NODE, SWEEP_NODE, WAKER_NODE, Scope, parse_scope_key, token_key
@@ -26,17 +27,7 @@ FINAL = {
     "run.timed_out": "TIMED_OUT",
 }
 
-ENDS: dict[str, frozenset[str]] = {
-    "": frozenset({"run.completed"}),
-    "cancelled": frozenset({"run.cancelled"}),
-    "timed_out": frozenset({"run.timed_out"}),
-    "expired": frozenset({"run.timed_out"}),
-}
-"""How a run ends, by the reason it has then; any other reason is a failure."""
-
 ENGINE_NODES = {name: node for node, name in NODE_NAMES.items()}
-
-FAILED_END = frozenset({"run.failed"})
 
 CODES = frozenset(
     """approval.escalated closing.released command.ignored join.died join.fired mutex.granted run.draining run.halted
@@ -67,6 +58,12 @@ class Folder:
         self.halted_from: RunPhase | None = None  # the phase of a run that was halted because Redis had it damaged
         self._numbers = {node.id: number for number, node in enumerate(ir.nodes)} if numbers is None else numbers
         self._expected: deque[str] = deque()
+        self.is_restoring = False  # it is being told what it takes over from another run
+
+    @property
+    def is_between(self) -> bool:
+        """Whether nothing that the rules demand is still to be said: here a run may be cut."""
+        return not self._expected and not self.is_restoring
 
     def add(self, event: RecordedEvent) -> None:
         """Apply one event. Raises Corrupt."""
@@ -79,7 +76,7 @@ class Folder:
                 self._run_ended(event)
             elif kind in self._HANDLERS:
                 self._HANDLERS[kind](self, event)
-                self._expected.extend(self.marking.release_closing())
+                self._expected.extend(() if self.is_restoring else self.marking.release_closing())
         except Corrupt as error:
             raise Corrupt(f"event {event.seq} ({kind}): {error}") from error
         self.marking.seq = event.seq
@@ -89,6 +86,8 @@ class Folder:
             raise Corrupt("a run starts once, with its first event")
         if self.marking.phase is RunPhase.ENDED:
             raise Corrupt("the run has ended before")
+        if kind in fold_restart.TYPES if not self.is_restoring else kind not in fold_restart.ALLOWED:
+            raise Corrupt("a run is told once, at its beginning, what it takes over")
         if self._expected and kind not in CODES:
             raise Corrupt(f"{self._expected[0]!r} is missing")
 
@@ -164,6 +163,9 @@ class Folder:
         self.marking.command = 1
         self.marking.started_ms = event.at_ms
         self.marking.input = event.payload or b"null"
+        self.is_restoring = bool(event.facts.data.get("restored"))
+        if self.is_restoring:
+            return
         if event.facts.data.get("held"):
             expires = event.facts.data.get("expires")
             place = Place.TIMER if event.facts.due else Place.FLOOR
@@ -173,6 +175,10 @@ class Folder:
                 self._expected.append(f"P{START_NODE}::")
         else:
             self._enter(0)
+
+    def _restored(self, event: RecordedEvent) -> None:
+        fold_restart.restored(self.ir, self.marking, self._place(event.facts), event)
+        self.is_restoring = event.facts.type != "run.restored"
 
     def _run_entered(self, event: RecordedEvent) -> None:
         token = self._token((START_NODE, ()), TokenKind.CURSOR)
@@ -346,18 +352,11 @@ class Folder:
             raise Corrupt(f"the run ended with {self.marking.counter} living tokens")
         if self.marking.phase is RunPhase.RUNNING and self.marking.joins:
             raise Corrupt("the run ended with a half-filled join")
-        self._check_end(event.facts)
+        check_end(self.marking.reason, event.facts)
         if not self.marking.reason:
             self._keep_first_error(event.facts)
         self.marking.phase = RunPhase.ENDED
         self.status = FINAL[event.facts.type]
-
-    def _check_end(self, facts: Facts) -> None:
-        reason = self.marking.reason
-        has_no_output = not reason and facts.error is not None and facts.error.type == "OUTPUT_ERROR"
-        allowed = FAILED_END if has_no_output else ENDS.get(reason, FAILED_END)
-        if facts.type not in allowed:
-            raise Corrupt(f"the run ends otherwise, by the reason {reason!r}")
 
     _HANDLERS: ClassVar[dict[str, Callable[[Folder, RecordedEvent], None]]] = {
         "run.started": _run_started,
@@ -395,5 +394,6 @@ class Folder:
         "token.forced": lambda self, event: self._expect_at("J", event),
         "token.overdue": lambda self, event: waiting.overdue(self.marking, self._place(event.facts)),
         "token.released": _token_released,
+        **dict.fromkeys(fold_restart.TYPES, _restored),
     }
     """What an event does; made once, because a recovery folds many thousand runs."""

@@ -66,6 +66,7 @@ async def apply_starts(
     words = list(head)
     writes = count = 0
     for command, plan in starts:
+        assert command.base_seq is None, "it goes on from another run: see ``bases``"
         kept = command.input
         if len(kept) > INLINE_BYTES_MAX:
             kept = await store_payload(redis, keys, kept)
@@ -93,7 +94,7 @@ def _start_words(command: StartCommand, plan: Plan, kept: bytes) -> list[Word]:
         operations = list(plan.start_words)
     if expires_ms:
         operations += ["t", "!expire", expires_ms, "0"]
-    facts = encode_facts(_started(command, start_ms, expires_ms))
+    facts = encode_facts(started_facts(command))
     return [
         command.run_id,
         command.ir_hash,
@@ -105,8 +106,10 @@ def _start_words(command: StartCommand, plan: Plan, kept: bytes) -> list[Word]:
     ]
 
 
-def _started(command: StartCommand, start_ms: int, expires_ms: int) -> Facts:
-    """The facts of ``run.started``; what is not said is left out."""
+def started_facts(command: StartCommand) -> Facts:
+    """Return the facts of ``run.started``; what is not said is left out."""
+    start_ms = 0 if command.start_at is None else to_ms(command.start_at)
+    expires_ms = 0 if command.expires_at is None else to_ms(command.expires_at)
     said = {
         "workflow": command.workflow,
         "version": command.version,
@@ -117,6 +120,8 @@ def _started(command: StartCommand, start_ms: int, expires_ms: int) -> Facts:
         "key": command.idempotency_key,
         "tags": list(command.tags),
         "base_run_id": command.base_run_id,
+        "base_seq": command.base_seq,
+        "restored": command.base_seq is not None,
         "traceparent": command.traceparent,
         "created_ms": None if command.created_at is None else to_ms(command.created_at),
         "expires": expires_ms,

@@ -6,7 +6,7 @@ What Postgres has committed is accepted, whatever becomes of it in Redis: the re
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import anyio
@@ -15,13 +15,14 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from .bases import apply_all_starts
 from .catalog import Catalog, Resolved
 from .commanding import Body, apply_in_order, encode_body
-from .errors import CouranteError, ServiceUnavailable
+from .errors import CouranteError, NotRestartable, ServiceUnavailable
 from .keys import Keys
 from .plan import Plan
 from .scripts import BackPressure, Closed, Late
-from .starting import StartWindow, apply_starts
+from .starting import StartWindow
 from .stores.commands import Accepted, Command, Conflict, Duplicate, StartCommand, append_command, insert_starts
 from .stores.connection import Connection, Pool
 from .submissions import Submission, check_texts, conflict, start_command
@@ -143,6 +144,25 @@ class Submitter:
         assert isinstance(committed, _Committed)
         return committed
 
+    async def restart(
+        self, command: StartCommand, resolved: Resolved, also: Callable[[Connection], Awaitable[object]]
+    ) -> Accepted | Duplicate:
+        """Start a run that goes on from another one. also: what is committed with it.
+
+        Raises IdempotencyConflict, ServiceUnavailable.
+        """
+        with AsUnavailable():
+            window = await StartWindow.now(self._redis, self._keys.partition(command.partition))
+            async with self._pool.acquire() as conn, conn.transaction():
+                (verdict,) = _no_conflict(await insert_starts(conn, [command]), [command])
+                await also(conn)
+                paused = await self._pause(conn, [verdict], [command], [resolved])
+            if isinstance(verdict, Accepted):
+                new = (msgspec.structs.replace(command, created_at=verdict.created_at), resolved.plan)
+                await self._apply(_Committed([], [new], window, paused), "postgres")
+        assert not isinstance(verdict, Conflict)
+        return verdict
+
     async def _submit(self, submissions: Sequence[Submission], durability: Durability) -> list[str | Exception]:
         """Commit, then apply."""
         committed = await self._commit(submissions, durability)
@@ -226,8 +246,14 @@ class Submitter:
             try:
                 if window is None:
                     raise RedisError("it could not be reached")
-                await apply_starts(
-                    self._redis, self._keys, partition, some, outbox_hard_max=self._outbox_hard_max, window=window
+                await apply_all_starts(
+                    self._redis,
+                    self._pool,
+                    self._keys,
+                    partition,
+                    some,
+                    outbox_hard_max=self._outbox_hard_max,
+                    window=window,
                 )
                 pauses = [
                     (one.run_id, plan, committed.paused[one.run_id])
@@ -235,7 +261,7 @@ class Submitter:
                     if one.run_id in committed.paused
                 ]
                 await apply_in_order(self._redis, self._keys, partition, pauses, outbox_hard_max=self._outbox_hard_max)
-            except (Closed, BackPressure, Late, RedisError, OSError) as error:
+            except (Closed, BackPressure, Late, NotRestartable, RedisError, OSError) as error:
                 if durability == "redis":
                     raise
                 say = log.info if isinstance(error, Closed) else log.warning  # one that is being opened soon is open

@@ -17,10 +17,8 @@ from ..sdk.events import ErrorInfo, Facts
 from ..sdk.fold import FINAL
 from ..sdk.stores.connection import Connection, from_ms
 from ..sdk.stores.queries import load_queries
+from .dead_letters import DeadLetterRows
 from .entries import QUARANTINED
-
-REBUILD_EVENTS = 5_000
-"""Events folded between two writes while projections are rebuilt."""
 
 RUN_COLUMNS = (
     "run_id env partition workflow version ir_hash status trigger base_run_id by tags input_digest output_seq error "
@@ -28,7 +26,6 @@ RUN_COLUMNS = (
 ).split()
 
 _sql = load_queries("projections")
-_log_sql = load_queries("log")
 _encode = msgspec.json.Encoder().encode
 
 
@@ -112,6 +109,7 @@ class Projection:
         self._gone: list[tuple[str, str, str, str, datetime]] = []
         self._released: list[tuple[str, str, str, datetime]] = []
         self._escalated: list[tuple[str, str, str, datetime]] = []
+        self._dead = DeadLetterRows()
         self._handlers: dict[str, Callable[[str, int, datetime, Facts, bool], None]] = {
             "run.started": self._run_started,
             "run.entered": self._run_entered,
@@ -127,6 +125,7 @@ class Projection:
             "step.failed": self._step_failed,
             "step.retried": self._step_retried,
             "step.skipped": self._step_skipped,
+            "step.reused": self._step_reused,
             "step.waiting": self._step_waiting,
             "timer.set": self._timer_set,
             "path.died": self._step_skipped,
@@ -159,7 +158,7 @@ class Projection:
             self._run(run_id, at).is_new = True
 
     async def write(self, conn: Connection, known: OpenExecutions | None) -> None:
-        """Bring everything to Postgres, in the caller's transaction. At most eight statements.
+        """Bring everything to Postgres, in the caller's transaction. At most nine statements.
 
         known: what has a row already; None where that cannot be said, which is slower and always right. Raises
         asyncpg.UniqueViolationError where a run that begins here has a row, or an execution that ``known`` misses.
@@ -185,6 +184,7 @@ class Projection:
             await conn.execute(_sql["escalate_executions"], *map(list, zip(*self._escalated, strict=True)))
         if self._gone:
             await conn.execute(_sql["cancel_executions"], *map(list, zip(*self._gone, strict=True)))
+        await self._dead.write(conn, self.env)
 
     def _run(self, run_id: str, at: datetime) -> _Run:
         run = self._runs.get(run_id)
@@ -277,26 +277,37 @@ class Projection:
             row[OUTPUT] = seq
         self._finish(row, at, facts.ms)
 
-    def _step_failed(self, run_id: str, _seq: int, at: datetime, facts: Facts, _has_payload: bool) -> None:
+    def _step_failed(self, run_id: str, seq: int, at: datetime, facts: Facts, _has_payload: bool) -> None:
+        row = self._attempt_failed(run_id, at, facts)
+        self._dead.add(run_id, seq, at, facts, row[ERROR])
+
+    def _attempt_failed(self, run_id: str, at: datetime, facts: Facts) -> Execution:
         row = self._execution(run_id, at, facts, "FAILED")
         if facts.error is not None:
             row[ERROR] = _json(facts.error)
         self._finish(row, at, facts.ms)
+        return row
 
     def _finish(self, row: Execution, at: datetime, ms: int) -> None:
         row[FINISHED] = at
         row[MS] = ms
         row[STARTED] = row[STARTED] or (at - timedelta(milliseconds=ms) if ms else at)
 
-    def _step_retried(self, run_id: str, seq: int, at: datetime, facts: Facts, has_payload: bool) -> None:
+    def _step_retried(self, run_id: str, _seq: int, at: datetime, facts: Facts, _has_payload: bool) -> None:
         """The attempt has failed; the next one waits for its time."""
-        self._step_failed(run_id, seq, at, facts, has_payload)
+        self._attempt_failed(run_id, at, facts)
         following = msgspec.structs.replace(facts, attempt=facts.attempt + 1, worker="", error=None, ms=0)
         row = self._execution(run_id, at, following, "RETRYING")
         self._waiting[run_id, facts.node, facts.scope] = row
 
     def _step_skipped(self, run_id: str, _seq: int, at: datetime, facts: Facts, _has_payload: bool) -> None:
         self._execution(run_id, at, facts, "SKIPPED")[FINISHED] = at
+
+    def _step_reused(self, run_id: str, seq: int, at: datetime, facts: Facts, _has_payload: bool) -> None:
+        """It was settled in the run that this one continues: skipped, with its output."""
+        row = self._execution(run_id, at, facts, "SKIPPED")
+        row[FINISHED] = at
+        row[OUTPUT] = seq if facts.data.get("status") == "SUCCEEDED" else None
 
     def _step_waiting(self, run_id: str, _seq: int, at: datetime, facts: Facts, _has_payload: bool) -> None:
         row = self._execution(run_id, at, facts, "WAITING")
@@ -344,33 +355,6 @@ class Projection:
             run.drain_reason, bool(run.is_halted), created_at, run.started_at, run.finished_at, run.updated_at,
             run.last_seq, run.last_hash, run.last_command or 1,
         )  # fmt: skip
-
-
-async def rebuild_projections(conn: Connection, env: str) -> int:
-    """Make runs and node_executions of an environment again from its log; return the number of events read.
-
-    One transaction, during which the recorders of the environment wait. Linear in the log.
-    """
-    count = written = 0
-    async with conn.transaction():
-        await conn.execute(_sql["lock_cursors"], env)
-        await conn.execute(_sql["clear_executions"], env)
-        await conn.execute(_sql["clear_runs"], env)
-        projection, known = Projection(env), OpenExecutions()
-        async for row in conn.cursor(_log_sql["read_facts_of_env"], env, prefetch=1_000):
-            facts = _facts.decode(row["facts"])
-            place = (row["partition"], row["run_id"], row["seq"], row["at"])
-            if count - written >= REBUILD_EVENTS and facts.type != COMMAND_IGNORED:
-                await projection.write(conn, known)
-                known.update(projection)
-                projection, written = Projection(env), count
-            projection.add(*place, facts, row["has_payload"], row["hash"])
-            count += 1
-        await projection.write(conn, known)
-    return count
-
-
-_facts = msgspec.json.Decoder(Facts)
 
 
 def _changed_row(run_id: str, run: _Run) -> tuple[object, ...]:

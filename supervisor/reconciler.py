@@ -16,14 +16,16 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
+from ..sdk.bases import apply_all_starts
 from ..sdk.catalog import Catalog
 from ..sdk.commanding import apply_in_order, last_applied
-from ..sdk.errors import CouranteError
+from ..sdk.errors import CouranteError, NotRestartable
 from ..sdk.fault_points import reach
 from ..sdk.keys import Keys
+from ..sdk.marking import Corrupt
 from ..sdk.plan import Plan
 from ..sdk.scripts import BackPressure, Closed, Late
-from ..sdk.starting import StartWindow, apply_starts
+from ..sdk.starting import StartWindow
 from ..sdk.stores.commands import StartCommand, StartToApply, commands_after, commands_to_apply, starts_to_apply
 from ..sdk.stores.connection import Connection, Pool
 from ..sdk.unavailable import SERVER_ERRORS
@@ -87,7 +89,7 @@ class Reconciler:
         reach("before_reconcile")
         try:
             applied = await self._apply(starts, window)
-        except ResponseError as error:
+        except (ResponseError, NotRestartable, Corrupt) as error:
             log.error("starts_refused", error=str(error), runs=len(starts), partition=self._number)
             applied = await self._apply_apart(starts, window)
         reach("after_reconcile")
@@ -133,15 +135,15 @@ class Reconciler:
         for start in starts:
             try:
                 applied += await self._apply([start], window)
-            except ResponseError as error:
+            except (ResponseError, NotRestartable, Corrupt) as error:
                 log.error("start_impossible", run_id=start[0].run_id, error=str(error))
         return applied
 
     async def _apply(self, starts: Sequence[tuple[StartCommand, Plan]], window: StartWindow) -> int:
         partition = self._keys.partition(self._number)
         hard_max = self._outbox_hard_max
-        return sum(
-            await apply_starts(self._redis, self._keys, partition, starts, outbox_hard_max=hard_max, window=window)
+        return await apply_all_starts(
+            self._redis, self._pool, self._keys, partition, starts, outbox_hard_max=hard_max, window=window
         )
 
 

@@ -80,7 +80,8 @@ CALM = Chances(meddling=0.0, crashing=0.0, twice=0.0, stale=0.0, giving_back=0.0
 class Simulation:
     """``compares_every``: after how many changes floor and log are held against each other; of large runs that is slow.
 
-    ``held``: what workers have in hand, with its entry; ``lost``: entries of workers that are gone.
+    ``held``: what workers have in hand, with its entry; ``lost``: entries of workers that are gone. ``log``: the
+    events, call by call, of which the first ``recorded`` cannot be lost.
     """
 
     plan: Plan
@@ -97,8 +98,8 @@ class Simulation:
     steps: int = 0
     compares_every: int = 1
     _checks: int = 0
-    _log: list[list[RecordedEvent]] = field(default_factory=list[list[RecordedEvent]])
-    _recorded: int = 0
+    log: list[list[RecordedEvent]] = field(default_factory=list[list[RecordedEvent]])
+    recorded: int = 0
     _sent: list[Applied] = field(default_factory=list[Applied])
 
     def __post_init__(self) -> None:
@@ -225,11 +226,11 @@ class Simulation:
 
         Workers go on with what they hold. The start and the commands that the log does not know are given again.
         """
-        kept = self.random.randint(max(self._recorded, len(self._log) - UNRECORDED_MAX), len(self._log))
-        self.trace.append(f"lose {len(self._log) - kept} of {len(self._log)}")
-        self._log, self._recorded = self._log[:kept], kept
+        kept = self.random.randint(max(self.recorded, len(self.log) - UNRECORDED_MAX), len(self.log))
+        self.trace.append(f"lose {len(self.log) - kept} of {len(self.log)}")
+        self.log, self.recorded = self.log[:kept], kept
         self.folder, self.invariants = Folder(self.plan.ir), Invariants(self.plan)
-        for event in (event for call in self._log for event in call):
+        for event in (event for call in self.log for event in call):
             self.folder.add(event)
             self.invariants.add(event)
         if not kept:
@@ -349,7 +350,7 @@ class Simulation:
     def _check(self) -> None:
         events = self.floor.events()
         if events:
-            self._log.append(events)
+            self.log.append(events)
         for event in events:
             self.trace.append(f"  {_shown(event)}")
             self.folder.add(event)

@@ -1,6 +1,7 @@
 -- signals: tokens that wait for names, and signals that came early (the twin of sdk/waiting.py).
 -- Fields of the run: w:<name> tokens that wait, in order (some may have gone); W<token> the names that it waits for;
--- g:<name> numbers of early signals, in order; G<number> and v<token> their values.
+-- g:<name> numbers of early signals, in order, those of a run that this one continues below 0; G<number> and v<token>
+-- their values.
 local SIGNALS_MAX = 1000
 
 -- Add a word to the extra of a ready or of what follows the entry id in a record.
@@ -42,7 +43,7 @@ local function earliest(run, names)
   local index, found, first, k = nil, nil, nil, 0
   for name in string.gmatch(names, '%S+') do
     local kept = get_field(run, 'g:' .. name)
-    local number = kept and tonumber(string.match(kept, '^%d+'))
+    local number = kept and tonumber(string.match(kept, '^%S+'))
     if number and (not first or number < first) then index, found, first = k, name, number end
     k = k + 1
   end
@@ -55,7 +56,7 @@ local function wait_for_signals(run, codes, token, fence, names, due, escalates,
     local field = 'G' .. text(number)
     set_field(run, 'v' .. token, get_field(run, field))
     set_field(run, field, false)
-    local rest = string.match(run.val['g:' .. name], '^%d+ (.*)$')
+    local rest = string.match(run.val['g:' .. name], '^%S+ (.*)$')
     set_field(run, 'g:' .. name, rest or false)
     release(run, codes, token, fence, ready, 's' .. index)
     return

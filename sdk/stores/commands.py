@@ -27,7 +27,8 @@ class StartCommand(msgspec.Struct, frozen=True, kw_only=True):
     """The start of one run, resolved: ``version`` and ``ir_hash`` are what it will execute.
 
     ``input``: canonical JSON. ``asked_version``: what the caller named, None for the latest; a repeated request stays
-    the same one when the latest has moved. ``partition``: from 0. ``created_at``: of the acceptance, once it is known.
+    the same one when the latest has moved. ``partition``: from 0. ``base_seq``: the event of the base run from which it
+    goes on; None where it begins at its beginning. ``created_at``: of the acceptance, once it is known.
     """
 
     env: str
@@ -46,11 +47,13 @@ class StartCommand(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: datetime | None = None
     traceparent: str | None = None
     base_run_id: str | None = None
+    base_seq: int | None = None
     created_at: datetime | None = None
 
     def body_digest(self) -> bytes:
         """Return the digest of what was asked, 16 bytes. Who, when and the trace are not part of it."""
-        asked = (self.workflow, self.asked_version, self.tags, self.base_run_id)
+        base = () if self.base_seq is None else (self.base_seq,)
+        asked = (self.workflow, self.asked_version, self.tags, self.base_run_id, *base)
         return hashlib.blake2b(_encoder.encode(asked) + b"\n" + self.input, digest_size=16).digest()
 
 
@@ -92,6 +95,7 @@ class StartToApply(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: datetime | None
     traceparent: str | None
     base_run_id: str | None
+    base_seq: int | None
     created_at: datetime
 
 
@@ -283,6 +287,7 @@ def _columns(starts: Sequence[StartCommand], digests: Sequence[bytes]) -> tuple[
         [start.expires_at for start in starts],
         [start.traceparent for start in starts],
         [start.base_run_id for start in starts],
+        [start.base_seq for start in starts],
     )
 
 

@@ -1,0 +1,72 @@
+#!lua
+--[[ restart_run: put a new run on the floor with what another one had come to at one of its events.
+  KEYS[1] meta (hash)
+  ARGV[1] outbox hard limit   ARGV[2] latest time to apply it in ms ('0': any)   ARGV[3] epoch to apply it in ('': any)
+  ARGV[4] run   ARGV[5] head   ARGV[6] how many of its fields stage_fields has put aside   ARGV[7] number of events
+  ARGV[8] events blob, then number of words and words of its fields (field, value), of its tokens (token, place, due or
+    '', deliveries, ready), of its other timers (name, what stands behind it or '' for the fence, '+ms'), and of its
+    waits (token, its due or '', events blob of one event)
+  Returns {word, verdict}: word OK | CLOSED | BACKPRESSURE | LATE; verdict A applied, D there already, G what was put
+    aside is gone: begin again
+  Due: '+ms' from now, or a time in ms. Idempotent by run. Writes: the run, its streams, timers, the outbox.
+  Cost: O(words)
+]]
+-- @include partition
+-- @include runs
+-- @include joins
+-- @include signals
+-- @include slots
+-- @include redirects
+-- @include ending
+-- @include sweep
+-- @include transitions
+-- @include flush
+if not EPOCH then return { 'CLOSED', '' } end
+if redis.call('XLEN', OUTBOX) > tonumber(ARGV[1]) then return { 'BACKPRESSURE', '' } end
+check_type(DONE, 'stream')
+check_type(TIMERS, 'zset')
+local latest = tonumber(ARGV[2])
+if latest > 0 and NOW > latest or ARGV[3] ~= '' and ARGV[3] ~= EPOCH then return { 'LATE', '' } end
+local run, aside, staged = open_run(ARGV[4], 'cmd'), tonumber(ARGV[6]), BASE .. 'staged:' .. EPOCH .. ':' .. ARGV[4]
+if run.st then return { 'OK', 'D' } end
+if aside > 0 and redis.call('HLEN', staged) ~= aside then return { 'OK', 'G' } end
+
+local st, n, _, jn, _, closing, ir = string.match(ARGV[5], HEAD .. '(.*)$')
+run.st, run.n, run.jn, run.closing, run.ir, run.touched = st, number_of(n), number_of(jn), closing, ir, true
+set_context(run, 'at', text(NOW))
+
+local i = 9
+local function words()
+  local first = i + 1
+  i = first + tonumber(ARGV[i])
+  return first, i - 1
+end
+
+local first, last = words()
+for k = first, last, 2 do set_context(run, ARGV[k], ARGV[k + 1]) end
+first, last = words()
+for k = first, last, 5 do
+  local due = ARGV[k + 2] == '' and '' or due_at(ARGV[k + 2])
+  if ARGV[k + 1] == 'q' then
+    enqueue(run, ARGV[k], FIRST_FENCE, ARGV[k + 4], ARGV[k + 3])
+  else
+    park(run, ARGV[k], FIRST_FENCE, ARGV[k + 4], due, ARGV[k + 1], ARGV[k + 3])
+  end
+end
+first, last = words()
+for k = first, last, 3 do
+  set_timer(run, due_at(ARGV[k + 2]), ARGV[k], ARGV[k + 1] == '' and FIRST_FENCE or ARGV[k + 1])
+end
+first, last = words()
+close_transition(run, tonumber(ARGV[7]), ARGV[8], {})
+for k = first, last, 3 do
+  local codes = {}
+  if ARGV[k + 1] ~= '' then codes[1] = 'P' .. place_of(ARGV[k]) .. ':' .. due_at(ARGV[k + 1]) end
+  close_transition(run, 1, ARGV[k + 2], codes)
+end
+if aside > 0 then
+  redis.call('RENAME', staged, run.key)
+  redis.call('PERSIST', run.key)
+end
+flush()
+return { 'OK', 'A' }

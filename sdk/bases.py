@@ -1,0 +1,108 @@
+"""Bases: runs that others go on from, read from the log, and the starts that do so put on the floor.
+
+The log of a run that has ended does not change any more, so that whoever applies such a start makes the same of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from redis.asyncio import Redis
+
+from .cuts import Cut, Cutter, Ending
+from .errors import NotRestartable
+from .keys import Keys, PartitionKeys
+from .plan import Plan
+from .restart_calls import apply_restart
+from .restarting import RestartPlan, restart_plan
+from .starting import StartWindow, apply_starts
+from .stores.commands import StartCommand
+from .stores.connection import Connection, Pool
+from .stores.log import stream_events
+from .stores.payloads import Reference, get_payloads, read_reference
+
+BLOBS_AT_ONCE = 16
+
+
+async def read_ending(conn: Connection, plan: Plan, run_id: str) -> Ending:
+    """Return how a run came to its end. Raises Corrupt. Cost: its events."""
+    ending = Ending(plan.ir)
+    async for event in stream_events(conn, run_id):
+        ending.add(event)
+    return ending
+
+
+async def read_cut(conn: Connection, plan: Plan, run_id: str, seq: int) -> Cut:
+    """Return a run after one of its events. Raises Corrupt. Cost: the events up to there."""
+    cutter = Cutter(plan.ir)
+    async for event in stream_events(conn, run_id):
+        if event.seq > seq:
+            break
+        cutter.add(event)
+    return cutter.cut()
+
+
+async def read_restart(conn: Connection, plan: Plan, run_id: str, seq: int, ending: Ending) -> RestartPlan:
+    """Return what a run begins with that goes on from another one after ``seq``; what failed later begins anew.
+
+    Raises NotRestartable, Corrupt.
+    """
+    return restart_plan(plan, await read_cut(conn, plan, run_id, seq), ending.failed.keys())
+
+
+async def apply_all_starts(
+    redis: Redis,
+    pool: Pool,
+    keys: Keys,
+    partition: PartitionKeys,
+    starts: Sequence[tuple[StartCommand, Plan]],
+    *,
+    outbox_hard_max: int,
+    window: StartWindow,
+) -> int:
+    """Start runs of one partition, whether they begin at their beginning or go on from others.
+
+    Returns how many were new. Idempotent. Raises Closed, BackPressure, Late, NotRestartable.
+    """
+    fresh = [start for start in starts if start[0].base_seq is None]
+    applied = await apply_starts(redis, keys, partition, fresh, outbox_hard_max=outbox_hard_max, window=window)
+    count = sum(applied)
+    for command, plan in starts:
+        if command.base_seq is None or command.base_run_id is None:
+            continue
+        async with pool.acquire() as conn:
+            ending = await read_ending(conn, plan, command.base_run_id)
+            restart = await read_restart(conn, plan, command.base_run_id, command.base_seq, ending)
+            await bring_payloads(redis, conn, keys, _references(restart))
+        count += await apply_restart(
+            redis, keys, partition, command, restart, outbox_hard_max=outbox_hard_max, window=window
+        )
+    return count
+
+
+async def bring_payloads(redis: Redis, conn: Connection, keys: Keys, wanted: Sequence[Reference]) -> int:
+    """Write the payloads that are referred to and that Redis does not have; return how many.
+
+    Raises NotRestartable where one is not stored any more.
+    """
+    brought = 0
+    for first in range(0, len(wanted), BLOBS_AT_ONCE):
+        some = wanted[first : first + BLOBS_AT_ONCE]
+        names = [keys.blob(found.digest.hex()) for found in some]
+        pipe = redis.pipeline(transaction=False)
+        for name in names:
+            pipe.exists(name)  # pyright: ignore[reportUnusedCoroutine]
+        missing = [found for found, is_there in zip(some, await pipe.execute(), strict=True) if not is_there]
+        contents = await get_payloads(conn, keys.env, [found.digest for found in missing])
+        for found in missing:
+            if found.digest not in contents:
+                raise NotRestartable(f"the payload {found.digest.hex()} is not stored any more", reason="emptied")
+            await redis.set(keys.blob(found.digest.hex()), contents[found.digest])
+            brought += 1
+    return brought
+
+
+def _references(restart: RestartPlan) -> list[Reference]:
+    payloads = [restart.marking.input, *(payload for _, payload in restart.events if payload is not None)]
+    found = {payload: reference for payload in payloads if (reference := read_reference(payload)) is not None}
+    return list(found.values())

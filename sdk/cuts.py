@@ -1,0 +1,139 @@
+"""Cuts: a run at one of its events, with what its marking does not say of its steps; and where it came to a bad end.
+
+Pure. ``Cutter`` is a fold in progress that can be stopped anywhere; ``Ending`` finds the event before which a run that
+failed, was cancelled or ran out of time was still sound.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from ..compiler.ir import Ir
+from .events import Facts, RecordedEvent
+from .fold import Folder
+from .marking import Corrupt, Marking
+from .scopes import Scope, parse_scope_key
+
+At = tuple[int, Scope]
+STATUS = {
+    "step.succeeded": "SUCCEEDED",
+    "step.failed": "FAILED",
+    "step.skipped": "SKIPPED",
+    "path.died": "SKIPPED",
+}
+"""Events that settle a step, and how."""
+PAYING = frozenset({"step.succeeded", "step.input_kept", "run.started"})
+"""Events that have a payload, unless it was emptied."""
+
+
+class Settled(NamedTuple):
+    """What became of a step. ``status``: SUCCEEDED, FAILED or SKIPPED; ``attempt``: 0 where a dead path went by."""
+
+    status: str
+    attempt: int
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cut:
+    """A run after event ``seq``, which came at ``at_ms``.
+
+    ``settled``: in the order of settling. ``parked``: what the log said of each token that waits, in the order of
+    parking. ``emptied``: steps whose output or input is not stored any more.
+    """
+
+    seq: int
+    at_ms: int
+    marking: Marking
+    settled: dict[At, Settled]
+    parked: dict[At, Facts]
+    emptied: set[At]
+
+
+@dataclass
+class Cutter:
+    """``add`` events in order, then ``cut``. For one use."""
+
+    ir: Ir
+    _at_ms: int = 0
+    _settled: dict[At, Settled] = field(default_factory=dict[At, Settled])
+    _parked: dict[At, Facts] = field(default_factory=dict[At, Facts])
+    _emptied: set[At] = field(default_factory=set[At])
+
+    def __post_init__(self) -> None:
+        self._folder = Folder(self.ir)
+        self._numbers = numbers_of(self.ir)
+
+    def add(self, event: RecordedEvent) -> None:
+        """Raises Corrupt."""
+        self._folder.add(event)
+        self._at_ms = event.at_ms
+        facts = event.facts
+        at = place_of(self._numbers, facts)
+        if at is None:
+            return
+        if facts.type in STATUS:
+            self._settled[at] = Settled(STATUS[facts.type], facts.attempt, facts.reason)
+        elif facts.type == "step.reused":
+            self._settled[at] = Settled(str(facts.data.get("status")), facts.attempt, facts.reason)
+        elif facts.type == "step.waiting":
+            self._parked.pop(at, None)
+            self._parked[at] = facts
+        if event.payload is None and (facts.type in PAYING or facts.data.get("status") == "SUCCEEDED"):
+            self._emptied.add(at)
+
+    def cut(self) -> Cut:
+        """Return the run as it is now. Raises Corrupt in the middle of a transition."""
+        if not self._folder.is_between:
+            raise Corrupt(f"event {self._folder.marking.seq} is one of several that belong together")
+        marking = self._folder.marking
+        return Cut(
+            seq=marking.seq,
+            at_ms=self._at_ms,
+            marking=marking,
+            settled=self._settled,
+            parked={at: facts for at, facts in self._parked.items() if at in marking.tokens},
+            emptied=self._emptied,
+        )
+
+
+@dataclass
+class Ending:
+    """How a run came to its end: ``add`` all of its events.
+
+    ``seq``: of the event by which it began to end otherwise than well; 0 where it did not. ``failed``: steps that
+    failed for good from there on, with their errors' events. ``undone``: steps whose compensation has begun.
+    """
+
+    ir: Ir
+    seq: int = 0
+    failed: dict[At, RecordedEvent] = field(default_factory=dict[At, RecordedEvent])
+    undone: list[At] = field(default_factory=list[At])
+
+    def __post_init__(self) -> None:
+        self._folder = Folder(self.ir)
+        self._numbers = numbers_of(self.ir)
+
+    def add(self, event: RecordedEvent) -> None:
+        """Raises Corrupt."""
+        self._folder.add(event)
+        if self._folder.marking.reason and not self.seq:
+            self.seq = event.seq
+        if not self.seq:
+            return
+        at = place_of(self._numbers, event.facts)
+        if at is not None and event.facts.type == "step.failed":
+            self.failed[at] = event
+        elif at is not None and event.facts.type == "compensation.started":
+            self.undone.append(at)
+
+
+def numbers_of(ir: Ir) -> dict[str, int]:
+    return {node.id: number for number, node in enumerate(ir.nodes)}
+
+
+def place_of(numbers: dict[str, int], facts: Facts) -> At | None:
+    """Return the node and scope that an event is about, None where it is about the run or a token of the engine."""
+    number = numbers.get(facts.node)
+    return None if number is None else (number, parse_scope_key(facts.scope))

@@ -1,0 +1,328 @@
+"""Restarting: from a run that was cut at one of its events to what a new run begins with. Pure.
+
+``restart_plan`` says with which state the new run begins, what its log says of that, and what Redis is to hold. It is
+what a retry, the requeue of a dead letter, a rerun and a fork have in common: they differ in where the run is cut and
+which tokens are ``renewed``. The new run's log alone tells its state (``fold_restart``).
+
+What becomes of what lives at the cut:
+
+- a token on the floor, queued or in somebody's hands, is queued again, at the same attempt; a backoff is not waited for
+- one that is renewed begins at its first attempt, as if it had never been released: it asks and waits anew, but a
+  decision that let it go on, and the mutex that it holds, stay with it
+- a wait for a time ends at that time; what may expire keeps the time that it had left, from the start of the new run
+- signals that came early, and values that a release has brought, are there
+- a pause is over, and so is the waking after one; retries and takeovers are counted anew
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import replace
+from typing import NamedTuple
+
+import msgspec
+
+from ..compiler.ir import Ir
+from .cuts import Cut, Settled
+from .errors import NotRestartable
+from .events import ErrorInfo, Facts
+from .live_marking import RunHead
+from .marking import (
+    GOES_ON,
+    HOLDS,
+    WOKEN,
+    JoinRecord,
+    Marking,
+    Mutex,
+    Place,
+    RunPhase,
+    Token,
+    TokenKind,
+    lasting,
+    with_word,
+)
+from .plan import Plan
+from .restoring import OtherTimer, PlacedToken, restore
+from .scopes import NODE_NAMES, START_NODE, WAKER_NODE, Scope, scope_key, token_key
+from .scripts import Word
+
+EMISSIONS_MAX = 500
+"""Tokens that one call queues; of more a waker queues the rest, as after a pause."""
+WAITS_MAX = 1_000
+"""Tokens that may wait: all are parked by one call."""
+REUSED = "reused_from_base_run"
+ASIDE = "p"
+"""The place of a token that a waker is to queue."""
+
+At = tuple[int, Scope]
+Event = tuple[Facts, "bytes | None"]
+
+
+class Wait(NamedTuple):
+    """A token that waits from the beginning. ``due``: ``+ms`` from the start, a time in ms, or nothing."""
+
+    token: str
+    facts: Facts
+    due: str
+
+
+class RestartPlan(NamedTuple):
+    """``marking``: of the new run; times of waits that may expire are ms from its start, ``started_ms`` is 0.
+
+    ``events``: what the log says after ``run.started``, in its transition; each wait is a transition of its own.
+    ``head``, ``fields``, ``tokens``, ``timers``: what the run's hash is to hold. ``aside``: how many of the tokens a
+    waker is to queue.
+    """
+
+    marking: Marking
+    events: list[Event]
+    waits: list[Wait]
+    head: str
+    fields: list[tuple[str, Word]]
+    tokens: list[PlacedToken]
+    timers: list[OtherTimer]
+
+
+def restart_plan(plan: Plan, cut: Cut, renewed: Collection[At] = ()) -> RestartPlan:
+    """Return what a new run begins with that goes on from a cut. renewed: living tokens that begin anew.
+
+    Raises NotRestartable.
+    """
+    _check(plan, cut)
+    marking = _begin(plan, cut, renewed)
+    events = [*_inputs(plan, cut, marking), *_reused(plan, cut, marking), *_values(plan, marking)]
+    events += [_join(plan, at, join) for at, join in marking.joins.items()]
+    events += [_token(plan, at, token) for at, token in marking.tokens.items()]
+    events.append(_rest(cut, marking))
+    waits = [_wait(plan, at, marking.tokens[at], facts) for at, facts in cut.parked.items() if _is_parked(marking, at)]
+    if len(waits) > WAITS_MAX:
+        raise NotRestartable(
+            f"{len(waits):,} steps wait there; at most {WAITS_MAX:,} can be taken over", reason="too_large"
+        )
+    marking.seq = 1 + len(events) + len(waits) + sum(bool(wait.due) for wait in waits)
+    restored = restore("", plan, marking)
+    return RestartPlan(
+        marking,
+        events,
+        waits,
+        RunHead.write(RunHead.read(restored.head)._replace(seq=0)),
+        [(name, value) for name, value in restored.fields if name != "at"],
+        _placed(marking, restored.tokens),
+        restored.timers,
+    )
+
+
+def started(marking: Marking, now_ms: int) -> Marking:
+    """Return the marking of a ``RestartPlan`` as it is when the run has begun at ``now_ms``."""
+    tokens = {at: replace(token) for at, token in marking.tokens.items()}
+    for token in tokens.values():
+        if token.place is Place.SIGNAL:
+            token.due += now_ms if token.due else 0
+            token.escalates += now_ms if token.escalates else 0
+    return replace(marking, tokens=tokens, started_ms=now_ms)
+
+
+def _check(plan: Plan, cut: Cut) -> None:
+    marking = cut.marking
+    left = {token.kind for token in marking.tokens.values()} - {TokenKind.WAKER, TokenKind.CLOSING}
+    if marking.phase not in GOES_ON or not left:
+        raise NotRestartable(f"at event {cut.seq} the run was ending already", reason="ending")
+    start = marking.tokens.get((START_NODE, ()))
+    if start is not None and (start.place is Place.TIMER or "@" in start.extra):
+        raise NotRestartable("the run had done nothing yet: start it anew", reason="not_begun")
+    needed = [at for at in cut.emptied if at in cut.settled and plan.is_read[at[0]]]
+    if needed:
+        names = ", ".join(sorted({plan.node_ids[number] for number, _ in needed}))
+        raise NotRestartable(f"outputs that other steps read are not stored any more: {names}", reason="emptied")
+
+
+def _begin(plan: Plan, cut: Cut, renewed: Collection[At]) -> Marking:
+    """The state that the new run begins with. The cut is left as it is."""
+    before = cut.marking
+    kept = {at: token for at, token in before.tokens.items() if token.kind is not TokenKind.WAKER}
+    tokens = {at: _again(plan, cut, at, token, is_renewed=at in renewed) for at, token in kept.items()}
+    if sum(token.place is Place.FLOOR for token in tokens.values()) > EMISSIONS_MAX:
+        tokens[WAKER_NODE, ()] = Token(kind=TokenKind.WAKER)
+    early = sorted((number, name, value) for name, some in before.signals.items() for number, value in some)
+    signals: dict[str, list[tuple[int, bytes]]] = {}
+    for number, (_, name, value) in enumerate(early, start=-len(early)):
+        signals.setdefault(name, []).append((number, value))
+    return Marking(
+        phase=RunPhase.RUNNING,
+        reason=before.reason,
+        error=before.error,
+        tokens=tokens,
+        joins={at: replace(join, slots=[*join.slots]) for at, join in before.joins.items()},
+        outputs=dict(before.outputs),
+        inputs=dict(before.inputs),
+        statuses=dict(before.statuses),
+        errors=dict(before.errors),
+        last=dict(before.last),
+        waiting={name: [*some] for name, some in before.waiting.items()},
+        signals=signals,
+        values={at: value for at, value in before.values.items() if at not in renewed},
+        mutexes={name: Mutex(mutex.holder, [*mutex.waiters]) for name, mutex in before.mutexes.items()},
+        completed=[*before.completed],
+        marks=set(before.marks),
+        input=before.input,
+        command=1,
+    )
+
+
+def _again(plan: Plan, cut: Cut, at: At, token: Token, *, is_renewed: bool) -> Token:
+    """A token as it lives on. Its due time, where it waits for others: in ms from the start of the new run."""
+    made = replace(token, deliveries=0, escalates=0)
+    if is_renewed and token.kind is TokenKind.NORMAL:
+        made.attempt, made.extra = 1, lasting(token.extra)
+        is_holder = any(mutex.holder == at for mutex in cut.marking.mutexes.values())
+        if is_holder and HOLDS not in made.extra.split("+"):  # somebody has forced it meanwhile
+            made.extra = with_word(made.extra, HOLDS)
+    if token.place is Place.TIMER and token.attempt > 1 and not _is_waiting(token):
+        made.place, made.due = Place.FLOOR, 0
+    if token.place is Place.SIGNAL:
+        made.due = max(1, token.due - cut.at_ms) if token.due else 0
+        approval = plan.ir.nodes[at[0]].approval
+        if approval is not None and approval.escalate_ms is not None and cut.parked[at].reason == "approval":
+            made.escalates = approval.escalate_ms
+    return made
+
+
+def _is_waiting(token: Token) -> bool:
+    """Whether its own node has parked it in the timers, to go on when the time has come."""
+    return token.extra.rpartition("+")[2] == WOKEN
+
+
+def _is_parked(marking: Marking, at: At) -> bool:
+    token = marking.tokens[at]
+    return token.place in (Place.SIGNAL, Place.MUTEX) or (token.place is Place.TIMER and _is_waiting(token))
+
+
+def _facts(plan: Plan, kind: str, at: At, data: dict[str, object], attempt: int = 0) -> Facts:
+    """What is empty is left out."""
+    node = plan.node_ids[at[0]] if at[0] >= 0 else NODE_NAMES[at[0]]
+    said = {name: value for name, value in data.items() if value}
+    return Facts(type=kind, node=node, scope=scope_key(at[1]), attempt=attempt, data=said)
+
+
+def _inputs(plan: Plan, cut: Cut, marking: Marking) -> list[Event]:
+    found: list[Event] = []
+    for at, value in marking.inputs.items():
+        settled = cut.settled.get(at)
+        attempt = settled.attempt if settled is not None else marking.tokens[at].attempt if at in marking.tokens else 1
+        found.append((_facts(plan, "step.input_kept", at, {}, attempt), value))
+    return found
+
+
+def _reused(plan: Plan, cut: Cut, marking: Marking) -> list[Event]:
+    """The steps that are settled, in that order."""
+    return [_reuse(plan, marking, at, one) for at, one in cut.settled.items() if not plan.ir.nodes[at[0]].is_gate]
+
+
+def _reuse(plan: Plan, marking: Marking, at: At, settled: Settled) -> Event:
+    facts = _facts(plan, "step.reused", at, {"status": settled.status}, settled.attempt)
+    error = marking.errors.get(at)
+    return (
+        msgspec.structs.replace(
+            facts,
+            reason=settled.reason if settled.status == "SKIPPED" and settled.reason else REUSED,
+            error=None if error is None else msgspec.json.decode(error, type=ErrorInfo),
+        ),
+        marking.outputs.get(at),
+    )
+
+
+def _values(plan: Plan, marking: Marking) -> list[Event]:
+    found: list[Event] = [(_facts(plan, "value.restored", at, {}), value) for at, value in marking.values.items()]
+    for name, some in marking.signals.items():
+        data = [{"name": name, "number": number} for number, _ in some]
+        found += [
+            (Facts(type="value.restored", data=dict(one)), value) for one, (_, value) in zip(data, some, strict=True)
+        ]
+    return found
+
+
+def _join(plan: Plan, at: At, join: JoinRecord) -> Event:
+    data: dict[str, object] = {
+        "live": join.live,
+        "dead": join.dead,
+        "failed": join.failed,
+        "settled": join.is_settled,
+        "told": join.told,
+        "slots": " ".join(map(str, join.slots)),
+    }
+    return _facts(plan, "join.restored", at, data), None
+
+
+def _token(plan: Plan, at: At, token: Token) -> Event:
+    """One that waits is on the floor until its wait is told, and comes back by what it has then."""
+    is_waiting = token.place is Place.TIMER and _is_waiting(token)
+    data: dict[str, object] = {
+        "kind": "" if token.kind is TokenKind.NORMAL else str(token.kind),
+        "live": token.live,
+        "extra": lasting(token.extra) if is_waiting else token.extra,
+    }
+    facts = _facts(plan, "token.restored", at, data, token.attempt if token.kind is TokenKind.NORMAL else 0)
+    due = token.due if token.place is Place.TIMER and not is_waiting else 0
+    return msgspec.structs.replace(facts, due=due), None
+
+
+def _rest(cut: Cut, marking: Marking) -> Event:
+    data: dict[str, object] = {
+        "seq": cut.seq,
+        "completed": [token_key(*at) for at in marking.completed],
+        "marks": [token_key(*at) for at in sorted(marking.marks)],
+        "last": {token_key(*at): index for at, index in marking.last.items()},
+        "mutexes": {name: token_key(*mutex.holder) for name, mutex in marking.mutexes.items()},
+    }
+    error = None if marking.error is None else msgspec.json.decode(marking.error, type=ErrorInfo)
+    said = {name: value for name, value in data.items() if value}
+    return Facts(type="run.restored", reason=marking.reason, error=error, data=said), None
+
+
+def _wait(plan: Plan, at: At, token: Token, facts: Facts) -> Wait:
+    due = ""
+    if token.place is Place.TIMER:
+        due = str(token.due)
+    elif token.due:
+        due = f"+{token.due}"
+    node = plan.node_ids[at[0]]
+    told = msgspec.structs.replace(facts, node=node, worker="", ms=0, attempt=token.attempt)
+    return Wait(token_key(*at), told, due)
+
+
+def _placed(marking: Marking, tokens: list[PlacedToken]) -> list[PlacedToken]:
+    """Times of waits are told from the start; with a waker in the run, it queues what is on the floor."""
+    is_woken = (WAKER_NODE, ()) in marking.tokens
+    placed: list[PlacedToken] = []
+    for token in tokens:
+        if token.place == Place.SIGNAL and token.due:
+            placed.append(token._replace(due=f"+{token.due}"))
+        elif token.place == "q" and is_woken and token.token != token_key(WAKER_NODE, ()):
+            placed.append(token._replace(place=ASIDE))
+        else:
+            placed.append(token)
+    return placed
+
+
+def impacted(ir: Ir, marking: Marking) -> list[str]:
+    """Return the steps that may be executed from there on, in the order of the document."""
+    found: set[int] = set()
+    ahead = [number for number, _ in marking.tokens if number >= 0] + [number for number, _ in marking.joins]
+    if (START_NODE, ()) in marking.tokens:
+        ahead += ir.entries
+    while ahead:
+        number = ahead.pop()
+        if number in found:
+            continue
+        found.add(number)
+        node = ir.nodes[number]
+        ahead += (ir.edges[edge].target for edge in (*node.outs, *node.milestones))
+        if node.loop_region >= 0:
+            ahead.append(ir.regions[node.loop_region].entry)
+    return [node.id for number, node in enumerate(ir.nodes) if number in found and not node.is_gate]
+
+
+def reused(events: Iterable[Event], executed: Collection[str]) -> list[str]:
+    """Return the steps whose results are taken over and that are not executed again."""
+    kept = [facts.node for facts, _ in events if facts.data.get("status") == "SUCCEEDED"]
+    return [name for name in dict.fromkeys(kept) if name not in executed]
