@@ -5,6 +5,7 @@ Who else is there is looked up again every second, so a worker that dies while w
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -174,6 +175,8 @@ def make_worker(services: Services, steps: Steps, queues: list[str]) -> Worker:
             cancel_grace_ms=settings.cancel_grace_ms,
             stop_grace_ms=settings.stop_grace_ms,
         ),
+        http_allow=settings.http_allow or "",
+        secrets_dir=Path(settings.secrets_dir) if settings.secrets_dir else None,
     )
 
 

@@ -1,6 +1,6 @@
 """Node types: their names, and what the config of each must look like.
 
-Configs of types whose meaning is entirely in their handler (http, llm, tool ...) are only checked to be objects.
+Configs of types whose meaning is entirely in their handler (llm, tool ...) are only checked to be objects.
 ``function`` and ``tool`` configs may hold further fields: they are settings of the user's own code.
 Checked configs come back in one spelling of durations.
 """
@@ -13,6 +13,7 @@ from typing import Any
 from .diagnostics import Path
 from .durations import format_duration
 from .findings import Findings
+from .http_config import read_http
 from .reading import (
     is_extension,
     missing_field,
@@ -90,8 +91,14 @@ def _filter(config: Config, path: Path, findings: Findings) -> Config:
     return _only(config, path, findings, {"items": read_expression, "where": read_expression}, "where")
 
 
+def _http(config: Config, path: Path, findings: Findings) -> Config:
+    made = read_http(config, path, findings)
+    return {name: made.get(name, config[name]) for name in config if name in made or is_extension(name)}
+
+
 _READERS: dict[str, ConfigReader] = {
     "function": _function,
+    "http": _http,
     "noop": _noop,
     "echo": _echo,
     "sleep": _sleep,

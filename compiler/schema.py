@@ -8,6 +8,7 @@ Published as ``docs/reference/workflow.schema.json``.
 from __future__ import annotations
 
 from .durations import DURATION_PATTERN
+from .http_config import BODIES, BYTES_MAX, HEADER_PATTERN, METHODS, REDIRECTS_MAX, RESPONSES
 from .limits import DURATION_MS_MAX
 from .native import PARALLEL_MAX, RETRY_BUDGET_MAX, STUCK_ACTIONS
 from .node_fields import ATTEMPTS_MAX, CACHE_SCOPES, DEFAULTS_READERS, ITERATIONS_MAX, JOIN_WORDS, MODES, PRIORITIES
@@ -204,6 +205,7 @@ def _configs() -> list[Json]:
             {"type": "object", "properties": {"handler": name, "input_selector": name}, "required": ["handler"]},
             is_required=True,
         ),
+        _config_of("http", _http()),
         _config_of("noop", _closed({})),
         _config_of("echo", _closed({"value": True}, "value"), is_required=True),
         _config_of("sleep", _closed({"for": _ref("duration_or_template")}, "for"), is_required=True),
@@ -216,6 +218,47 @@ def _configs() -> list[Json]:
         _config_of("approval", _ref("approval")),
         _config_of("signal", _signal(), is_required=True),
     ]
+
+
+def _http() -> Schema:
+    scalar: Schema = {"type": ["string", "number", "boolean", "null"]}
+    template: Schema = {"type": "string", "pattern": r"\{\{"}
+    pairs: Schema = {
+        "anyOf": [
+            template,
+            {
+                "type": "object",
+                "additionalProperties": {"oneOf": [scalar, {"type": "array", "items": scalar}]},
+            },
+        ]
+    }
+    status: Schema = {"oneOf": [_between(100, 599), {"type": "string", "pattern": "^[1-5]([0-9]{2}|[xX]{2})$"}]}
+    methods: Schema = {"type": "string", "pattern": f"^({'|'.join(_any_case(method) for method in METHODS)})$"}
+    text: Schema = {"type": "string"}
+    fields: Schema = {
+        "method": {"anyOf": [template, methods]},
+        "url": {"type": "string", "pattern": r"\S", "description": "Left out: the node's input."},
+        "headers": {"type": "object", "propertyNames": {"pattern": HEADER_PATTERN}, "additionalProperties": scalar},
+        "query": pairs,
+        "auth": _closed({"user": text, "password": text}, "user", "password"),
+        "json": True,
+        "form": pairs,
+        "text": text,
+        "bytes": {"type": "string", "description": "Base64."},
+        "expect": {"oneOf": [status, {"type": "array", "minItems": 1, "items": status}]},
+        "response": {"enum": list(RESPONSES)},
+        "max_bytes": _between(0, BYTES_MAX),
+        "redirects": _between(0, REDIRECTS_MAX),
+        "connect_timeout": _ref("duration"),
+        "read_timeout": _ref("duration"),
+        "idempotency_key": {"oneOf": [{"type": "boolean"}, {"type": "string", "pattern": HEADER_PATTERN}]},
+    }
+    two = [(first, second) for place, first in enumerate(BODIES) for second in BODIES[place + 1 :]]
+    return {**_closed(fields), "not": {"anyOf": [{"required": list(pair)} for pair in two]}}
+
+
+def _any_case(word: str) -> str:
+    return "".join(f"[{letter}{letter.lower()}]" for letter in word)
 
 
 def _signal() -> Schema:

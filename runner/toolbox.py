@@ -6,10 +6,17 @@ import os
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from ..sdk.secrets import Secrets
 from ..sdk.steps import Steps
 from .cells import Cells
+
+if TYPE_CHECKING:
+    import httpx
+
+    from ..sdk.http.client import Connections
 
 
 @dataclass(slots=True, kw_only=True)
@@ -19,11 +26,40 @@ class Toolbox:
     steps: Steps
     worker: str
     cells: Cells
+    secrets: Secrets = field(default_factory=Secrets)
+    http_allow: str = ""
     resources: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    _connections: Connections | None = None
+
+    @property
+    def connections(self) -> Connections:
+        """The HTTP connections of this worker, which are opened when the first node or step needs them."""
+        if self._connections is None:
+            from ..sdk.http.client import Connections
+            from ..sdk.http.reach import read_reach
+
+            self._connections = Connections(read_reach(self.http_allow))
+        return self._connections
+
+    def open_http(self) -> httpx.AsyncClient:
+        from ..sdk.http.client import open_client
+
+        return open_client(self.connections)
+
+    def read_secret(self, name: str) -> str:
+        return self.secrets.read(name)
+
+    async def close(self) -> None:
+        """Close connections and end processes."""
+        await self.cells.close()
+        if self._connections is not None:
+            await self._connections.shut()
 
 
 @asynccontextmanager
-async def open_toolbox(steps: Steps, worker: str, *, processes: int = 0) -> AsyncGenerator[Toolbox]:
+async def open_toolbox(
+    steps: Steps, worker: str, *, processes: int = 0, http_allow: str = "", secrets_dir: Path | None = None
+) -> AsyncGenerator[Toolbox]:
     """Open what the lifespans of the steps share. Raises what they raise, ValueError where two give the same name.
 
     processes: of steps that run apart, at once; 0: as many as there are processors.
@@ -36,6 +72,13 @@ async def open_toolbox(steps: Steps, worker: str, *, processes: int = 0) -> Asyn
             if twice:
                 raise ValueError(f"two lifespans give {', '.join(sorted(map(repr, twice)))}")
             resources.update(shared)
-        cells = Cells(processes or os.cpu_count() or 1)
-        stack.push_async_callback(cells.close)
-        yield Toolbox(steps=steps, worker=worker, cells=cells, resources=resources)
+        tools = Toolbox(
+            steps=steps,
+            worker=worker,
+            cells=Cells(processes or os.cpu_count() or 1),
+            secrets=Secrets(secrets_dir),
+            http_allow=http_allow,
+            resources=resources,
+        )
+        stack.push_async_callback(tools.close)
+        yield tools

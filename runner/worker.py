@@ -11,6 +11,8 @@ import secrets
 import socket
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
+from pathlib import Path
 from typing import Any, cast
 
 import anyio
@@ -58,6 +60,8 @@ class Worker:
         outbox_hard_max: int = OUTBOX_HARD_MAX,
         retry_after_ms_max: int = RETRY_AFTER_MS_MAX,
         terms: Terms | None = None,
+        http_allow: str = "",
+        secrets_dir: Path | None = None,
     ) -> None:
         self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._url = redis_url
@@ -72,6 +76,7 @@ class Worker:
         self._limits = (outbox_soft_max, outbox_hard_max)
         self._retry_after_ms_max = retry_after_ms_max
         self._terms = terms or Terms()
+        self._tools = partial(open_toolbox, steps, self.name, http_allow=http_allow, secrets_dir=secrets_dir)
         self._redis = connect_redis(redis_url)
         self._lanes: list[Lane] = []
         self._alone: list[Redis] = []
@@ -84,7 +89,7 @@ class Worker:
 
         What is not finished within the grace time is given back.
         """
-        async with open_toolbox(self._steps, self.name) as tools:
+        async with self._tools() as tools:
             await self._work(tools)
 
     async def _work(self, tools: Toolbox) -> None:

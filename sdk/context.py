@@ -17,6 +17,7 @@ from .deferral import Deferred, DeferToken
 from .json_values import encode_value
 
 if TYPE_CHECKING:
+    import httpx
     from structlog.typing import FilteringBoundLogger
 
 HEARTBEAT_BYTES_MAX = 8 * 1024
@@ -62,11 +63,29 @@ class Tools(Protocol):
         """What the lifespans of its steps have yielded."""
         ...
 
+    def open_http(self) -> httpx.AsyncClient:
+        """Return a client of one attempt over the connections of the worker."""
+        ...
+
+    def read_secret(self, name: str) -> str:
+        """Return a secret, which is masked in errors and logs from then on."""
+        ...
+
 
 class NoTools:
-    """The tools of no worker."""
+    """The tools of no worker: no resources; HTTP and secrets as the environment of this process has them."""
 
     resources: Mapping[str, Any] = MappingProxyType({})
+
+    def open_http(self) -> httpx.AsyncClient:
+        from .http.client import open_client
+
+        return open_client()
+
+    def read_secret(self, name: str) -> str:
+        from .secrets import Secrets
+
+        return Secrets().read(name)
 
 
 NO_TOOLS = NoTools()
@@ -140,3 +159,22 @@ class Context(msgspec.Struct, frozen=True, eq=False):
             self.made["logger"] = bound
         logger: FilteringBoundLogger = self.made["logger"]
         return logger
+
+    @property
+    def http(self) -> httpx.AsyncClient:
+        """A client of this attempt, over connections that the worker keeps: cookies are not shared with others.
+
+        It refuses private addresses as nodes of type ``http`` do (setting ``http_allow``), also behind names and after
+        redirects. Nobody has to close it.
+        """
+        if "http" not in self.made:
+            self.made["http"] = self.tools.open_http()
+        client: httpx.AsyncClient = self.made["http"]
+        return client
+
+    def secret(self, name: str) -> str:
+        """Return a secret by its name, from the worker's environment or files. Raises StepError where there is none.
+
+        It is masked in errors and logs from then on; what the step returns is stored as it is.
+        """
+        return self.tools.read_secret(name)

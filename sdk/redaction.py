@@ -170,6 +170,13 @@ def redact_event(_logger: object, _method: str, event: MutableMapping[str, Any])
     return event
 
 
+def mask_values(content: bytes, values: Iterable[str]) -> bytes:
+    """Return content with ``***`` for each of these values, in all spellings; values of no secret's length stay."""
+    spelled = dict.fromkeys(spelling for value in values for spelling in _spellings(value))
+    spans = list(_find_values(content, spelled))
+    return _masked(content, spans) if spans else content
+
+
 @lru_cache(maxsize=10_000)
 def _is_secret(name: str) -> bool:
     """Whether the value of a variable of this name is a secret. The environment is read again and again."""

@@ -21,7 +21,9 @@ from msgspec import Meta
 
 from ..compiler.diagnostics import did_you_mean
 from .fault_points import VARIABLE as FAULT_VARIABLE
+from .http.reach import read_reach
 from .retry_after import RETRY_AFTER_MS_MAX
+from .secrets import PREFIX as SECRET_PREFIX
 
 FILE_NAME = "courante.toml"
 PREFIX = "COURANTE_"
@@ -46,6 +48,10 @@ HEALTH_QUEUE_AGE_MS = 60_000
 """From this age of a token that no worker has taken on, health is WARNING."""
 
 _ENV_ALLOWED = "1 to 64 of a-z, 0-9, - and _, the first a letter or digit"
+_TEXTS = {
+    "http_allow": "networks, addresses and hosts, joined by commas, with a port or without: 10.0.0.0/8, shop:8080",
+    "secrets_dir": "the path of a directory",
+}
 _KIB = 1024
 _MIB = 1024 * _KIB
 _REDIS_SCHEMES = ("redis", "rediss", "unix")
@@ -85,6 +91,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     health_lag_ms: Annotated[int, Meta(ge=1_000, le=86_400_000)] = HEALTH_LAG_MS
     health_queue_age_ms: Annotated[int, Meta(ge=1_000, le=7 * 86_400_000)] = HEALTH_QUEUE_AGE_MS
     retry_after_ms_max: Annotated[int, Meta(ge=0, le=7 * 86_400_000)] = RETRY_AFTER_MS_MAX
+    http_allow: str | None = None
+    secrets_dir: str | None = None
     keeper_linger_s: Annotated[float, Meta(ge=0, le=86_400)] = 10.0
 
     def show(self) -> dict[str, str | int | float | bool | None]:
@@ -162,7 +170,8 @@ def unknown_variables(environ: Mapping[str, str] | None = None) -> list[str]:
     """Warnings about ``COURANTE_*`` variables that nothing reads, each with the nearest one that exists."""
     variables = os.environ if environ is None else environ
     known = {CONFIG_VARIABLE, FAULT_VARIABLE, *map(variable_of, FIELDS)}
-    strangers = sorted(name for name in variables if name.startswith(PREFIX) and name not in known | SCRIPT_VARIABLES)
+    ours = (name for name in variables if name.startswith(PREFIX) and not name.startswith(SECRET_PREFIX))
+    strangers = sorted(name for name in ours if name not in known | SCRIPT_VARIABLES)
     return [f"{name} is not a setting; {did_you_mean(name, known)}".rstrip("; ") for name in strangers]
 
 
@@ -209,11 +218,18 @@ def _decode(name: str, found: _Found, kind: object) -> object:
         value: object = msgspec.convert(found.value, type=kind, strict=not is_text or _is_file(found))
     except msgspec.ValidationError as cause:
         given = "" if name.endswith("_url") else f"; got {found.value!r}"
-        raise SettingsError(name, found.source, f"expected {_allowed(kind)}{given}") from cause
+        raise SettingsError(name, found.source, f"expected {_TEXTS.get(name) or _allowed(kind)}{given}") from cause
     if name == "redis_url" and isinstance(value, str):
         _check_url(name, value, found.source, _REDIS_SCHEMES)
     if name == "database_url" and isinstance(value, str):
         _check_url(name, value, found.source, _POSTGRES_SCHEMES)
+    if name == "http_allow" and isinstance(value, str):
+        try:
+            read_reach(value)
+        except ValueError as cause:
+            raise SettingsError(name, found.source, f"expected {_TEXTS[name]}; {cause}") from cause
+    if name == "secrets_dir" and value:
+        return str(found.base / Path(str(value)).expanduser())
     return value
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import cast
 
-from ..cel import ExpressionError, Reference, compile_expression
+from ..cel import SECRET_ROOT, ExpressionError, Reference, compile_expression
 from ..templates import compile_value
 from ..workflow import Json, Node, Workflow
 from .graph import Findings
@@ -22,6 +22,10 @@ ITEM = frozenset({"item", "index"})
 """Added inside the body of a map, and in the predicate of a ``filter``."""
 RUN_FIELDS = frozenset({"id", "workflow"})
 LOOP_FIELDS = frozenset({"iteration"})
+
+SECRETS = frozenset({SECRET_ROOT})
+"""Added in the config of the types that may name secrets: nothing of it is ever stored."""
+SECRET_TYPES = frozenset({"http"})
 
 CONFIG_EXPRESSIONS: dict[str, tuple[str, ...]] = {
     "transform": ("expression", "mapping"),
@@ -58,7 +62,8 @@ def node_sites(node: Node, in_map: bool) -> Iterator[Site]:
     for name, value in node.config.items():
         roots = before | ITEM if (node.type, name) == ("filter", "where") else before
         if name not in expressions:
-            yield Site(("config", name), value, before, False, is_template=True)
+            roots = before | SECRETS if node.type in SECRET_TYPES else before
+            yield Site(("config", name), value, roots, False, is_template=True)
         elif isinstance(value, dict):
             for key, source in cast("dict[str, Json]", value).items():
                 yield Site(("config", name, key), source, roots, False)

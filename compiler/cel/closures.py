@@ -38,6 +38,9 @@ from .syntax import (
 )
 from .values import TYPES, MadeList, MadeMap, map_key
 
+SECRET_ROOT = "secret()"  # noqa: S105 - a name, no secret
+"""The root under which a context holds secrets, by name. No expression can write it but as ``secret('NAME')``."""
+
 
 class Builder:
     """Compiles one expression.
@@ -68,6 +71,8 @@ class Builder:
                 return self._has(node)
             case Index():
                 return _binary(index, self.build(node.operand), self.build(node.index))
+            case Call(function="secret"):
+                return self._secret(node)
             case Call():
                 return call(node, tuple(self.build(argument) for argument in node.arguments))
             case Macro():
@@ -113,6 +118,21 @@ class Builder:
             offset=name.offset,
             hint=did_you_mean(name.name, known) or f"known here: {', '.join(sorted(known))}",
         )
+
+    def _secret(self, node: Call) -> Eval:
+        """``secret('NAME')``: read by name like a path, so that what is read can be told from the source."""
+        if SECRET_ROOT not in self._roots:
+            hint = "it may stand in the config of a node of type http"
+            message = "secret(...) can not be read here"
+            raise ExpressionError("expression_unknown_function", message, offset=node.offset, hint=hint)
+        name = node.arguments[0] if len(node.arguments) == 1 and not node.is_method else None
+        if not isinstance(name, Literal) or not isinstance(name.value, str):
+            hint = "write secret('NAME')"
+            message = "secret takes the name of a secret, written out"
+            raise ExpressionError("expression_bad_call", message, offset=node.offset, hint=hint)
+        path = (SECRET_ROOT, name.value)
+        self.references.append((node.offset, path))
+        return paths.context_path(path)
 
     def _has(self, node: Has) -> Eval:
         before = len(self.references)

@@ -1,5 +1,8 @@
 """Node types: one file per type. ``INLINE`` ones return at once; the others are awaited in a task of their own."""
 
+from ...sdk.outcomes import Outcome
+from ..toolbox import Toolbox
+from ..work import Work
 from .conditional import run_conditional
 from .echo import run_echo
 from .filter import run_filter
@@ -17,6 +20,14 @@ INLINE = {
     "filter": run_filter,
     "wait": run_wait,
 }
-AWAITED = {"function": run_function, "sleep": run_sleep}
+
+
+async def _run_http(work: Work, tools: Toolbox) -> Outcome:
+    from .http import run_http  # it brings httpx, which takes a worker longer to load than all else
+
+    return await run_http(work, tools)
+
+
+AWAITED = {"function": run_function, "http": _run_http, "sleep": run_sleep}
 
 __all__ = ["AWAITED", "INLINE"]

@@ -86,19 +86,23 @@ async def _call(work: Work, step: Step, tools: Toolbox, given: Any) -> Any:
     return await run()
 
 
+def idempotency_key(work: Work) -> str:
+    """The same for every attempt of this step in this run and scope."""
+    scope = scope_text(work.plan.ir, work.number, work.scope)
+    return f"{work.run_id}/{work.node.id}" + (f"/{scope}" if scope else "")
+
+
 def step_context(work: Work, tools: Toolbox) -> Context:
     """Return what a step may know about this attempt."""
-    scope = scope_text(work.plan.ir, work.number, work.scope)
-    key = f"{work.run_id}/{work.node.id}" + (f"/{scope}" if scope else "")
     assert work.held is not None
     tries = 1 if work.node.retry is None else work.node.retry.max_attempts
     return Context(
         work.run_id,
         work.plan.ir.workflow,
         work.node.id,
-        scope,
+        scope_text(work.plan.ir, work.number, work.scope),
         work.attempt,
-        key,
+        idempotency_key(work),
         tools.worker,
         tries,
         work.key,

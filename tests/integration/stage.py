@@ -59,6 +59,7 @@ class Stage:
         concurrency: int = 128,
         redis_url: str = "",
         queues: Sequence[str] = ("default",),
+        http_allow: str = "",
         **terms: int,
     ) -> Worker:
         """Start a worker that knows these steps. redis_url: its own way to Redis. terms: see ``runner.terms``."""
@@ -70,6 +71,7 @@ class Stage:
             queues=queues,
             concurrency=concurrency,
             terms=Terms(**terms),
+            http_allow=http_allow,
         )
         self._call_up(worker.run)
         self.workers.append(worker)

@@ -22,9 +22,10 @@ from integration.floor import Done, Floor, open_floor
 SAMPLES = Path(__file__).resolve().parents[2] / "test_data"
 EXPECTED = sorted(path.name.removesuffix(".expected.json") for path in SAMPLES.glob("*.expected.json"))
 SINGLE = [name for name in EXPECTED if name != "examples"]
+CALL_OUT = {"graph_http": "graph"}
+"""They run in test_http_node, which has a server to call."""
 ONLY_READ = {
     "relay_prompts": "relay",
-    "graph_http": "graph",
     "sequence_prompts": "sequence",
 }
 """Samples with nodes that this release does not run, and their dialect."""
@@ -92,7 +93,7 @@ async def test_an_example_runs_as_expected(floor: Floor, name: str) -> None:
     check(await floor.run(read_sample("examples")[name], expected[name].input), expected[name])
 
 
-@pytest.mark.parametrize(("name", "dialect"), [*DIALECTS.items(), *ONLY_READ.items()])
+@pytest.mark.parametrize(("name", "dialect"), [*DIALECTS.items(), *ONLY_READ.items(), *CALL_OUT.items()])
 def test_a_sample_is_in_its_dialect(name: str, dialect: str) -> None:
     """Each dialect has a sample that runs; those that only read are refused for the types of their nodes alone."""
     read = read_document(read_sample(name))
@@ -106,4 +107,4 @@ def test_a_sample_is_in_its_dialect(name: str, dialect: str) -> None:
 def test_every_sample_has_its_test() -> None:
     """A sample is there with its expected result, or among those that only read."""
     samples = {path.stem for path in SAMPLES.glob("*.yaml")}
-    assert samples == {*EXPECTED, *ONLY_READ}
+    assert samples == {*EXPECTED, *ONLY_READ, *CALL_OUT}

@@ -73,7 +73,7 @@ def activations(count: int) -> list[dict[str, Any]]:
 
 
 ERRORS: list[tuple[str, list[dict[str, Any]], tuple[str | int, ...], tuple[str, ...]]] = [
-    ("type_not_available", [node("a", type="http")], ("nodes", 0, "type"), ("http",)),
+    ("type_not_available", [node("a", type="llm")], ("nodes", 0, "type"), ("llm",)),
     (
         "at_least_out_of_range",
         [node("a"), node("b"), node("c", "a", "b", join={"at_least": 3})],

@@ -143,7 +143,7 @@ name: g
 nodes:
   - {id: a, type: function, config: {handler: f, size: 3}}
   - {id: p, type: parallel}
-  - {id: b, type: http, config: {url: u}}
+  - {id: b, type: http, config: {url: "https://u"}}
   - {id: c, type: transform, config: {expression: input.x}}
   - {id: j, type: aggregate}
   - {id: d, type: conditional, config: {rules: [{condition: output.ok, next: [e]}], default: t}}
@@ -175,7 +175,7 @@ GRAPH_WORKFLOW = Workflow(
     nodes=(
         Node(id="a", type="function", config={"handler": "f", "size": 3}),
         Node(id="p", type="noop"),
-        Node(id="b", type="http", config={"url": "u"}),
+        Node(id="b", type="http", config={"url": "https://u"}),
         Node(id="c", type="transform", config={"expression": "input.x"}),
         Node(id="j", type="noop", join=Join(policy=JoinPolicy.ALL)),
         Node(

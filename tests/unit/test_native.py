@@ -332,7 +332,13 @@ def test_literals_stand_for_themselves_where_an_expression_is_expected() -> None
         ("filter", {"where": "item > 1"}, {"where": "item > 1"}),
         ("filter", {"items": "input.list", "where": "item.ok"}, {"items": "input.list", "where": "item.ok"}),
         ("noop", {"x-note": 1}, {"x-note": 1}),
-        ("http", {"anything": {"at": ["all"]}}, {"anything": {"at": ["all"]}}),
+        ("llm", {"anything": {"at": ["all"]}}, {"anything": {"at": ["all"]}}),
+        (
+            "http",
+            {"method": "post", "expect": 404, "read_timeout": 1.5, "x-note": 1},
+            {"method": "POST", "expect": ["404"], "read_timeout": "1500ms", "x-note": 1},
+        ),
+        ("http", {"expect": [200, "3XX"], "json": None}, {"expect": ["200", "3xx"], "json": None}),
     ],
 )
 def test_configs_are_checked_and_filled_in(type: str, config: Json, filled: Json) -> None:

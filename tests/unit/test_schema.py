@@ -104,11 +104,10 @@ def test_of_the_samples_only_types_to_come_are_refused(text: str) -> None:
     workflow, _ = normalize(load_source(text).value)
     assert workflow is not None
     ir, diagnostics = compile_workflow(workflow)
-    assert ir is None
-    assert {found.code for found in diagnostics} == {"type_not_available"}
-    missing = {"http", "map", "aggregate", "subflow", "llm", "tool"} & {each.type for each in workflow.nodes}
+    assert {found.code for found in diagnostics} <= {"type_not_available"}
+    missing = {"map", "aggregate", "subflow", "llm", "tool"} & {each.type for each in workflow.nodes}
     refused = {workflow.nodes[int(found.path[1])].type for found in diagnostics}
-    assert refused == missing
+    assert (refused, ir is None) == (missing, bool(missing))
 
 
 @pytest.mark.parametrize("dialect", GOLDEN)
