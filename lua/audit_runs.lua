@@ -5,7 +5,7 @@
     then runs
   Returns {word, seen, cursor, requeued, timed, halted run...}: word OK | CLOSED | BACKPRESSURE; seen: how many runs are
     done with; cursor: where to go on in the next one; requeued: tokens that got a new entry, because theirs is gone or
-    is in nobody's hands and will not be delivered; timed: tokens that got their timer back; halted: runs that go no
+    is in nobody's hands and will not be delivered; timed: timers that were set again; halted: runs that go no
     further, also since before: their counters are wrong, a record nobody has written, the key is none of ours
   Idempotent. Writes: entries, records, timers, status, the outbox. Cost: O(fields)
 ]]
@@ -61,6 +61,22 @@ local function will_wake(run, token, fence, entry, stream)
   return #redis.call('XPENDING', stream, 'workers', entry, entry, 1) > 0
 end
 
+local function keep_timer(run, due, name, fence)
+  if not redis.call('ZSCORE', TIMERS, run.id .. '|' .. name .. '|' .. fence) then
+    set_timer(run, due, name, fence)
+    timed = timed + 1
+  end
+end
+
+-- A token that may wait only so long for a worker, and that nobody has taken: its time counts from its entry on.
+local function watch_patience(run, token, record, fence, entry, stream)
+  local patience = string.match(record, '^%d+|q|%d+|[^|]*|%a|[^|~]*~(%d+)|')
+  if not patience then return end
+  local last = last_delivered(stream)
+  if last and not is_later(entry, last) then return end
+  keep_timer(run, text(tonumber(string.match(entry, '^%d+')) + tonumber(patience)), '!queue/' .. token, fence)
+end
+
 local function audit(run, token, record)
   local fence, place, entry, name = string.match(record, RECORD)
   if not fence then return false end
@@ -73,12 +89,27 @@ local function audit(run, token, record)
         table.insert(acked[stream], entry)
       end
       requeues = requeues + 1
+    elseif may_park(run) then
+      watch_patience(run, token, record, fence, entry, stream)
     end
   elseif (place == 't' or place == 'g' or place == 'w') and entry ~= '' then
-    if not redis.call('ZSCORE', TIMERS, run.id .. '|' .. token .. '|' .. fence) then
-      set_timer(run, entry, token, fence)
-      timed = timed + 1
-    end
+    keep_timer(run, entry, token, fence)
+  end
+  if place == 'w' then
+    local told_at = string.match(get_field(run, 'W' .. token) or '', ' @(%d+)$')
+    if told_at then keep_timer(run, told_at, '!escalate/' .. token, fence) end
+  end
+  return true
+end
+
+-- The timers of the run itself. Returns whether what the run says of them can be read.
+local function audit_ends(run)
+  if not goes_on(run) then return true end
+  for _, name in ipairs({ '!timeout', '!expire' }) do
+    local kept = get_field(run, 'T' .. name)
+    local closes, due = string.match(kept or '', '^([01])|(%d+)$')
+    if kept and not due then return false end
+    if due and (name ~= '!expire' or get_field(run, 't-1')) then keep_timer(run, due, name, closes) end
   end
   return true
 end
@@ -108,6 +139,7 @@ while i <= #ARGV and left > 0 do
   local run = open_run(ARGV[i], 'why')
   local fields, fault = {}, nil
   if run.st and run.st ~= 'E' and run.st ~= 'H' then
+    if cursor == '0' and not audit_ends(run) then fault = 'record' end
     fields, cursor = look(run)
     if not fields then fault = 'counter' end
     for k = 1, fields and #fields or 0, 2 do

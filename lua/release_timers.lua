@@ -78,6 +78,7 @@ local function fire(run, codes, name, fence)
   if what == 'queue' then return overdue(run, codes, token, fence, record) end
   if what == 'escalate' then
     if not string.find(record, '^%d+|w|') then return false end
+    set_field(run, 'W' .. token, (string.gsub(get_field(run, 'W' .. token) or '', ' @%d+$', '')))
     codes[1] = 'Y' .. place_of(token)
     return true
   end

@@ -49,7 +49,11 @@ while i <= #ARGV do
   for k = first, last, 5 do place(run, ARGV[k], ARGV[k + 1], ARGV[k + 2], ARGV[k + 3], ARGV[k + 4]) end
   first, last = words()
   for k = first, last, 3 do
-    set_timer(run, ARGV[k + 2], ARGV[k], ARGV[k + 1] == '' and FIRST_FENCE or ARGV[k + 1])
+    if ARGV[k + 1] == '' then
+      set_timer(run, ARGV[k + 2], ARGV[k], FIRST_FENCE)
+    else
+      set_run_timer(run, ARGV[k + 2], ARGV[k], ARGV[k + 1])
+    end
   end
   if codes ~= '' then
     outbox[#outbox + 1] = run.id .. '|' .. (run.seq + 1) .. '|0|' .. codes

@@ -109,7 +109,10 @@ def read_waits(marking: Marking, fields: dict[str, bytes]) -> None:
     """Read what tokens wait for, what came early, who holds what, and what is to be undone (lua/KEYS.md)."""
     for field, value in fields.items():
         if field[0] == "W" and (token := marking.tokens.get(parse_token_key(field[1:]))) is not None:
-            token.waits = tuple(value.decode().split())
+            words = value.decode().split()
+            if words and words[-1].startswith("@"):
+                token.escalates = int(words.pop()[1:])
+            token.waits = tuple(words)
     for field, value in fields.items():
         kind, name = field[:2], field[2:]
         if kind == "w:":
@@ -210,5 +213,5 @@ _FIELDS: dict[str, Callable[[Marking, bytes], None]] = {
     "cmd": _set_command,
     "in": _set_input,
 }
-_IGNORED = frozenset({"end", "fin", "out"})
-"""The end itself, which a marking has not."""
+_IGNORED = frozenset({"end", "fin", "out", "T!timeout", "T!expire"})
+"""The end itself, which a marking has not; and timers that follow from the IR and the start."""

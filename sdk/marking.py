@@ -81,7 +81,7 @@ class Token:
 
     ``due``: ms since the epoch while a timer is set for it, else 0. ``waits``: names of signals, or of one mutex.
     ``deliveries``: how often it was taken over from a silent worker since it was put out or parked. ``escalates``: ms
-    since the epoch, 0 never; the run's hash does not say it.
+    since the epoch, 0 never.
     """
 
     kind: TokenKind = TokenKind.NORMAL
@@ -92,7 +92,7 @@ class Token:
     due: int = 0
     waits: tuple[str, ...] = ()
     deliveries: int = 0
-    escalates: int = field(default=0, compare=False)
+    escalates: int = 0
 
 
 @dataclass(slots=True)

@@ -235,7 +235,12 @@ def _error(_plan: Plan, marking: Marking) -> Fields:
 def _waiting(_plan: Plan, marking: Marking) -> Fields:
     names = [(f"w:{name}", _list(waiting)) for name, waiting in marking.waiting.items()]
     signals = [(at, token) for at, token in marking.tokens.items() if token.place is Place.SIGNAL]
-    return [*names, *((f"W{token_key(*at)}", " ".join(token.waits)) for at, token in signals)]
+    return [*names, *((f"W{token_key(*at)}", _waits(token)) for at, token in signals)]
+
+
+def _waits(token: Token) -> str:
+    """The names, and when somebody else is told."""
+    return " ".join((*token.waits, f"@{token.escalates}") if token.escalates else token.waits)
 
 
 def _signals(_plan: Plan, marking: Marking) -> Fields:

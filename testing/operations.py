@@ -194,7 +194,8 @@ class Operations:
         if due_ms:
             self.codes.append(code_at("P", self.at, f":{due_ms}"))
         if words[3]:
-            run.timers[f"!escalate/{token_key(*self.at)}|{run.fences[self.at]}"] = self.due_ms(words[3])
+            token.escalates = self.due_ms(words[3])
+            run.timers[f"!escalate/{token_key(*self.at)}|{run.fences[self.at]}"] = token.escalates
 
     def _ask_mutex(self, words: Words) -> None:
         self._set_down(words[2])

@@ -73,6 +73,12 @@ local function set_timer(run, due, name, fence)
   timers_set[#timers_set + 1] = run.id .. '|' .. name .. '|' .. fence
 end
 
+-- A timer of the run itself; field T<name> says when, and what stands behind it, so that it can be set again.
+local function set_run_timer(run, due, name, closes)
+  set_field(run, 'T' .. name, closes .. '|' .. due)
+  set_timer(run, due, name, closes)
+end
+
 -- "+ms" from now, or a time in ms.
 local function due_at(due)
   if string.sub(due, 1, 1) == '+' then return text(NOW + tonumber(string.sub(due, 2))) end

@@ -1,7 +1,7 @@
 -- signals: tokens that wait for names, and signals that came early (the twin of sdk/waiting.py).
--- Fields of the run: w:<name> tokens that wait, in order (some may have gone); W<token> the names that it waits for;
--- g:<name> numbers of early signals, in order, those of a run that this one continues below 0; G<number> and v<token>
--- their values.
+-- Fields of the run: w:<name> tokens that wait, in order (some may have gone); W<token> the names that it waits for, and
+-- "@<ms>" behind them while somebody else is to be told then; g:<name> numbers of early signals, in order, those of a run
+-- that this one continues below 0; G<number> and v<token> their values.
 local SIGNALS_MAX = 1000
 
 -- Add a word to the extra of a ready or of what follows the entry id in a record.
@@ -66,12 +66,13 @@ local function wait_for_signals(run, codes, token, fence, names, due, escalates,
     codes[#codes + 1] = 'P' .. place_of(token) .. ':' .. due
   end
   park(run, token, fence, ready, due, 'w')
-  set_field(run, 'W' .. token, names)
+  local told_at = escalates ~= '' and due_at(escalates)
+  set_field(run, 'W' .. token, told_at and names .. ' @' .. told_at or names)
   for each in string.gmatch(names, '%S+') do
     local waiting = get_field(run, 'w:' .. each)
     set_field(run, 'w:' .. each, waiting and waiting .. ' ' .. token or token)
   end
-  if escalates ~= '' then set_timer(run, due_at(escalates), '!escalate/' .. token, fence) end
+  if told_at then set_timer(run, told_at, '!escalate/' .. token, fence) end
 end
 
 -- Who waits for nothing any more leaves its names; the lists of the names are cleaned when they are read.
@@ -89,6 +90,15 @@ local function index_of(run, token, name)
     k = k + 1
   end
   return nil
+end
+
+-- Whether a word about a token comes when the token waits for it no more: the time of its wait is over, or it has gone on
+-- since it asked. What comes before it asks is kept for it.
+local function is_late(run, token, name, is_asked)
+  if token == '' or index_of(run, token, name) then return false end
+  if is_asked then return true end
+  local extra = string.match(get_field(run, 't' .. token) or '', '|([^|]*)|[^|]*|[^|]*$')
+  return extra ~= nil and string.match(extra, '[^+]*$') == 's-'
 end
 
 -- Returns whether the signal was of use: it released who has waited longest, or is kept.

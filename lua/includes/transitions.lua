@@ -164,7 +164,7 @@ end
 
 function OPERATIONS.n() return true end
 
-function OPERATIONS.t(run, _, _, _, _, i) set_timer(run, due_at(ARGV[i + 2]), ARGV[i + 1], ARGV[i + 3]) end
+function OPERATIONS.t(run, _, _, _, _, i) set_run_timer(run, due_at(ARGV[i + 2]), ARGV[i + 1], ARGV[i + 3]) end
 
 function OPERATIONS.z(run, _, _, _, _, i) run.reads = run.reads or split(ARGV[i + 1]) end
 
