@@ -3,7 +3,7 @@
   KEYS[1] meta (hash)
   ARGV[1] outbox hard limit, then per command: run, number, type, reason, token, name, value, closes, number of events,
     events blob
-      cancel: reason, closes    signal: name, value    force: token, value    withdraw: token, value (ready of its skip)
+      cancel: reason, closes    signal: name, value, and of one that is about a token: that, and "asked" as the reason where it waited for it then    force: token, value    withdraw: token, value (ready of its skip)
       pause, resume
   Returns {word, verdicts}: OK | CLOSED | BACKPRESSURE; a letter per command: A applied, N applied without effect,
     D applied before, G an earlier one is missing, E the run has ended, U the run is unknown, C it is halted
@@ -32,8 +32,8 @@ function COMMANDS.cancel(run, codes, reason, _, _, _, closes)
   return true
 end
 
-function COMMANDS.signal(run, codes, _, _, name, value, _, number)
-  return may_park(run) and signal(run, codes, name, number, value)
+function COMMANDS.signal(run, codes, reason, token, name, value, _, number)
+  return may_park(run) and not is_late(run, token, name, reason == 'asked') and signal(run, codes, name, number, value)
 end
 
 function COMMANDS.force(run, codes, _, token, _, value)

@@ -24,6 +24,8 @@ from .stores.commands import Command
 COMMANDS_MAX = 100
 """Commands that one call applies."""
 GAP = "G"
+ASKED = "asked"
+"""What the script is told of a signal that its token waited for when it was given."""
 _KINDS = {
     "cancel": "cancel",
     "signal": "signal",
@@ -44,7 +46,8 @@ class Body(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a command says beyond its type and who gave it; each type has some of the fields.
 
     ``step``, ``scope`` (a scope key): the step that it is about. ``attempt``: that was handed out. ``name``: of a
-    signal, ``data``: what it brings, or what was filled in with a decision.
+    signal, ``data``: what it brings, or what was filled in with a decision. ``is_asked``: the step waited for it when
+    it was given, so that it is not kept for a later time when the step has stopped waiting.
     """
 
     step: str = ""
@@ -56,6 +59,7 @@ class Body(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     error: str = ""
     reason: str = ""
     comment: str = ""
+    is_asked: bool = False
 
 
 _decoder = msgspec.json.Decoder(Body)
@@ -63,7 +67,7 @@ _decoder = msgspec.json.Decoder(Body)
 
 def encode_body(body: Body) -> bytes:
     """Return canonical JSON bytes; what is empty is left out. Raises NotJson."""
-    said = {name: value for name, value in msgspec.structs.asdict(body).items() if value is not None and value != ""}
+    said = {name: value for name, value in msgspec.structs.asdict(body).items() if value not in (None, "", False)}
     return encode_value(said, is_sorted=True)
 
 
@@ -131,7 +135,7 @@ def facts_of(plan: Plan, command: Command) -> Facts:
     body = _decoder.decode(command.body)
     name = signal_name(command.type, body, token_of(plan, body) if body.step else "")
     data: dict[str, object] = {"number": command.number, "type": command.type}
-    data |= {key: text for key, text in (("by", command.by), ("name", name)) if text}
+    data |= {key: said for key, said in (("by", command.by), ("name", name), ("asked", body.is_asked)) if said}
     return Facts(type="command.applied", node=body.step, scope=body.scope, data=data)
 
 
@@ -142,7 +146,7 @@ def _applied(run_id: str, plan: Plan, command: Command, value: bytes | None) -> 
         run_id=run_id,
         number=command.number,
         kind=kind,
-        reason="cancelled" if kind == "cancel" else "",
+        reason="cancelled" if kind == "cancel" else ASKED if body.is_asked else "",
         token=token_of(plan, body) if body.step else "",
         name=str(facts.data.get("name", "")),
         value=WITHDRAWN_READY if kind == "withdraw" else value or b"",

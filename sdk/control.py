@@ -21,6 +21,7 @@ from .commanding import GAP, Body, apply_in_order, encode_body, last_applied, to
 from .errors import InputInvalid, RunNotFound, StepNotFound
 from .json_values import NotJson
 from .keys import Keys
+from .marking import Place
 from .payloads import PAYLOAD_BYTES_MAX
 from .plan import Plan
 from .scopes import read_scope, scope_key
@@ -161,10 +162,10 @@ class Control:
 
     async def token_record(self, target: Target, body: Body) -> TokenRecord | None:
         """Return what Redis says of a token now; None where it cannot be asked."""
-        keys = self._keys.partition(target.run.partition)
+        keys, token = self._keys.partition(target.run.partition), token_of(target.plan, body)
         try:
             found: list[bytes | None] = await self._redis.execute_command(
-                "HMGET", keys.run(target.run_id), "h", f"t{token_of(target.plan, body)}"
+                "HMGET", keys.run(target.run_id), "h", f"t{token}", f"W{token}"
             )
         except (RedisError, OSError):
             return None
@@ -173,16 +174,22 @@ class Control:
         if found[1] is None:
             return TokenRecord(lives=False)
         _, place, _, _, kind, _, attempt, extra, *_ = found[1].decode().split("|")
-        return TokenRecord(lives=kind == "n", place=place, attempt=int(attempt), word=extra.rpartition("+")[2])
+        waits = frozenset((found[2] or b"").decode().split()) if place == Place.SIGNAL else frozenset[str]()
+        word = extra.rpartition("+")[2]
+        return TokenRecord(lives=kind == "n", place=place, attempt=int(attempt), word=word, waits=waits)
 
 
 class TokenRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """A token of a run that Redis knows. ``word``: the last thing that happened to it (``marking.Token.extra``)."""
+    """A token of a run that Redis knows. ``word``: the last thing that happened to it (``marking.Token.extra``).
+
+    ``waits``: the names of signals that it waits for.
+    """
 
     lives: bool
     place: str = ""
     attempt: int = 0
     word: str = ""
+    waits: frozenset[str] = frozenset()
 
 
 class DecidedBefore(Exception):

@@ -13,7 +13,7 @@ import msgspec
 
 from .catalog import Catalog
 from .commanding import Body, signal_name, token_of
-from .control import Commanded, Control, DecidedBefore, Target, find_step
+from .control import Commanded, Control, DecidedBefore, Target, TokenRecord, find_step
 from .deferral import parse_defer_token
 from .errors import AlreadyDecided, InputInvalid, NothingWaits, StepUnclear
 from .marking import EXPIRED, Place
@@ -109,16 +109,20 @@ class Decisions:
         scope = parse_scope_key(body.scope)
         where = scope_text(target.plan.ir, target.plan.node_ids.index(body.step), scope)
         shown = f"{body.step} {where}".strip()
-        problem = await self._too_late(target, steps, body, shown)
+        token = await self._control.token_record(target, body)
+        problem = _too_late(token, steps, body, shown)
         first = await find_decision(conn, target.run_id, name)  # after the look: who was first may be why it is late
-        if first is not None:
+        if first is not None and not (problem is not None and _has_expired(steps, body)):
             raise already_decided(first, shown)
         if problem is not None:
             raise problem
+        said = msgspec.structs.replace(body, is_asked=token is not None and name in token.waits)
         try:
-            done = await self._control.give(conn, target, kind, body, by, decides=name)
+            done = await self._control.give(conn, target, kind, said, by, decides=name)
         except DecidedBefore as error:
             raise already_decided(error.decided, shown) from error
+        if done.state == "no_effect" and done.number:
+            done = msgspec.structs.replace(done, reason=f"it came too late: {shown} waited for it no more")
         return StepCommanded(**msgspec.structs.asdict(done), step=body.step, scope=where)
 
     async def _which(
@@ -178,23 +182,27 @@ class Decisions:
                 raise InputInvalid(told, problems, hint="'courante workflows show' has the form: a JSON Schema")
         return Body(step=node.id, scope=scope, reason=decision.reason, comment=decision.comment, data=decision.data)
 
-    async def _too_late(self, target: Target, steps: Sequence[StepRow], body: Body, shown: str) -> NothingWaits | None:
-        """Return what is wrong with a step that has asked and asks no more; one that will ask may be told now."""
-        rows = [row for row in steps if (row.node, row.scope) == (body.step, body.scope)]
-        last = max(rows, key=lambda row: row.attempt, default=None)
-        what = (
-            f"attempt {body.attempt} of {shown} waits for nobody" if body.attempt else f"{shown} waits for no decision"
-        )
-        if last is not None and (last.status in _ENDED or last.attempt > body.attempt > 0):
-            why = f" ({last.error.type})" if last.error is not None else ""
-            return NothingWaits(f"{what} any more: it is {last.status}{why}")
-        token = await self._control.token_record(target, body)
-        if token is None or (token.lives and token.place == Place.SIGNAL):
-            return None
-        has_asked = last is not None and last.status is StepStatus.WAITING and last.reason in ("approval", "outside")
-        if token.attempt > body.attempt > 0 or token.word == EXPIRED or (has_asked and not token.lives):
-            return NothingWaits(f"{what} any more")
+
+def _too_late(token: TokenRecord | None, steps: Sequence[StepRow], body: Body, shown: str) -> NothingWaits | None:
+    """Return what is wrong with a step that has asked and asks no more; one that will ask may be told now."""
+    rows = [row for row in steps if (row.node, row.scope) == (body.step, body.scope)]
+    last = max(rows, key=lambda row: row.attempt, default=None)
+    what = f"attempt {body.attempt} of {shown} waits for nobody" if body.attempt else f"{shown} waits for no decision"
+    if last is not None and (last.status in _ENDED or last.attempt > body.attempt > 0):
+        why = f" ({last.error.type})" if last.error is not None else ""
+        return NothingWaits(f"{what} any more: it is {last.status}{why}")
+    if token is None or (token.lives and token.place == Place.SIGNAL):
         return None
+    has_asked = last is not None and last.status is StepStatus.WAITING and last.reason in ("approval", "outside")
+    if token.attempt > body.attempt > 0 or token.word == EXPIRED or (has_asked and not token.lives):
+        return NothingWaits(f"{what} any more")
+    return None
+
+
+def _has_expired(steps: Sequence[StepRow], body: Body) -> bool:
+    """Whether nobody has decided in time. A decision that came in that very moment had no effect."""
+    errors = [row.error for row in steps if (row.node, row.scope) == (body.step, body.scope)]
+    return any(error is not None and error.type == "APPROVAL_EXPIRED" for error in errors)
 
 
 def already_decided(first: Decided, shown: str) -> AlreadyDecided:

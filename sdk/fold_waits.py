@@ -126,7 +126,7 @@ def command_applied(ir: Ir, marking: Marking, at: At, event: RecordedEvent) -> l
     marking.command += 1
     value = event.payload or b"null"
     if kind in SIGNALS:
-        return waiting.signal(marking, str(data.get("name")), marking.command, value) if _parks(marking) else ["N"]
+        return _signal(marking, at if event.facts.node else None, event.facts, value)
     if kind in FORCES:
         return waiting.force(marking, at, value) if _parks(marking) else ["N"]
     if kind == "cancel_step":
@@ -138,6 +138,16 @@ def command_applied(ir: Ir, marking: Marking, at: At, event: RecordedEvent) -> l
     if kind == "cancel":
         return drain(ir, marking, "cancelled")
     raise Corrupt(f"there is no command {kind!r}")
+
+
+def _signal(marking: Marking, at: At | None, facts: Facts, value: bytes) -> list[str]:
+    """``at``: the token that it is about; None for a signal of a document, which any may wait for."""
+    name = str(facts.data.get("name"))
+    if not _parks(marking):
+        return ["N"]
+    if at is not None and waiting.is_late(marking, at, name, is_asked=bool(facts.data.get("asked"))):
+        return ["N"]
+    return waiting.signal(marking, name, marking.command, value)
 
 
 def drain(ir: Ir, marking: Marking, reason: str) -> list[str]:

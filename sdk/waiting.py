@@ -64,6 +64,17 @@ def signal(marking: Marking, name: str, number: int, value: bytes) -> list[str]:
     return []
 
 
+def is_late(marking: Marking, at: At, name: str, *, is_asked: bool) -> bool:
+    """Whether a word about a token comes when it waits for it no more. What comes before it asks is kept for it.
+
+    is_asked: it waited for it when the word was given.
+    """
+    token = marking.tokens.get(at)
+    if token is not None and token.place is Place.SIGNAL and name in token.waits:
+        return False
+    return is_asked or (token is not None and token.extra.rpartition("+")[2] == EXPIRED)
+
+
 def expire_wait(marking: Marking, at: At) -> None:
     """The time of a wait is over."""
     token = marking.tokens[at]

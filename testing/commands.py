@@ -32,7 +32,8 @@ def command_of(
     content = msgspec.json.encode(value)
     if script_kind == "signal":
         facts = msgspec.structs.replace(facts, data={**facts.data, "name": name})
-    elif script_kind != kind:
+    key = "" if kind in ALONE or kind == "signal" else key
+    if key:
         node, scope = parse_token_key(key)
         if node >= 0:
             facts = msgspec.structs.replace(facts, node=plan.node_ids[node], scope=scope_key(scope))
@@ -41,7 +42,7 @@ def command_of(
         number=number,
         kind=script_kind,
         reason="cancelled" if kind == "cancel" else "",
-        token=key if script_kind not in ALONE else "",
+        token=key,
         name=name,
         value=WITHDRAWN_READY if script_kind == "withdraw" else content,
         closes=plan.closes,

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from ..runner.settling import Transition
 from ..sdk import waiting
+from ..sdk.commanding import ASKED
 from ..sdk.events import RecordedEvent, decode_blob, decode_facts
 from ..sdk.marking import EXPIRED, GOES_ON, PARKS, Marking, Place, RunPhase, TokenKind, with_word
 from ..sdk.plan import Plan
@@ -164,7 +165,9 @@ class MemoryFloor:
         codes: list[str] = ["N"]
         match command.kind:
             case "signal" if marking.phase in PARKS:
-                codes = waiting.signal(marking, command.name, command.number, value)
+                is_asked = command.reason == ASKED
+                if not command.token or not waiting.is_late(marking, at, command.name, is_asked=is_asked):
+                    codes = waiting.signal(marking, command.name, command.number, value)
             case "force" if marking.phase in PARKS:
                 codes = waiting.force(marking, at, value)
             case "withdraw" if marking.phase in GOES_ON:

@@ -32,7 +32,7 @@ async def test_an_approval(stage: Stage) -> None:
     assert (await stage.result(run_id)).output == {"ship": "ship"}
     events = await stage.events(run_id)
     (applied,) = [event for event in events if event.facts.type == "command.applied"]
-    assert applied.facts.data == {"number": 2, "type": "approve", "by": "ada", "name": "!approval/0"}
+    assert applied.facts.data == {"number": 2, "type": "approve", "by": "ada", "name": "!approval/0", "asked": True}
     assert (applied.facts.node, b"carrier" in (applied.payload or b"")) == ("review", True)
     with pytest.raises(AlreadyDecided):
         await stage.client.approve(run_id, "review", data={"carrier": "me"})
