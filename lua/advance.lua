@@ -6,7 +6,8 @@
   ARGV[6] n opened, then n times: number of the stream, entry id    (read by the worker's blocking connection)
   then per transition: run, token, fence, number of the stream (0: another), entry id, number of events, events blob,
     number of operation words, operation words (includes/transitions.lua)
-  Returns {word, verdicts, now in ms, token...}: word OK | CLOSED | BACKPRESSURE; verdicts: a letter per transition,
+  Returns {word, verdicts, now in ms, token...}: word OK | OVER (the outbox is over its soft limit: nothing new is handed
+    out but what was opened) | CLOSED | BACKPRESSURE; verdicts: a letter per transition,
     A applied, D duplicate, S stale, E ended, C corrupt, B the run's budget of retries is spent; token: see includes/deliver.lua
   Repeats its answer for the call number it saw last. Writes: what the transitions say, the worker's last call.
   Cost: O(operations + tokens)
@@ -45,7 +46,8 @@ end
 
 local length = redis.call('XLEN', OUTBOX)
 if length > tonumber(ARGV[5]) then return { 'BACKPRESSURE', '' } end
-if length > tonumber(ARGV[4]) then want = 0 end
+local is_over = length > tonumber(ARGV[4])
+if is_over then want = 0 end
 check_type(DONE, 'stream')
 -- XLEN refuses a key of another type, as check_type does, and tells which streams need no read.
 local waiting = {}
@@ -124,4 +126,4 @@ end
 local given, word = {}, table.concat(verdicts)
 for k = 1, #tokens do given[k] = tokens[k][1] .. ',' .. tokens[k][2] end
 redis.call('HSET', WORKER, 'call', call, 'verdicts', word, 'given', table.concat(given, ' '), 'at', text(NOW))
-return { 'OK', word, text(NOW), unpack(tokens) }
+return { is_over and 'OVER' or 'OK', word, text(NOW), unpack(tokens) }

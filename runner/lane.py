@@ -33,6 +33,8 @@ WANT_MAX = 1_000
 """Tokens that one call may bring: Lua returns at most 8,000 values at once."""
 RESERVED_MAX = 4
 """Slots that a blocking read keeps: the first reader in line is given everything."""
+HELD_BACK_S = 0.5
+"""Between two looks whether the outbox is below its soft limit again. Nothing is read meanwhile."""
 BACKOFF_S_MAX = 5.0
 STREAM_NAMES = ("high", "normal", "low")
 PASSING = (
@@ -92,6 +94,7 @@ class Lane:
         self._held = 0
         self._stopping = anyio.Event()
         self._is_listening = True
+        self._is_held_back = False
         self._broken: anyio.Event | None = None
         self.applied = 0
         self.refused = 0
@@ -184,9 +187,12 @@ class Lane:
                 if not self._is_listening and self._held == 0:
                     return
                 self._wake = anyio.Event()
-                self._rest.set()
-                await self._wake.wait()
-                continue
+                if not self._is_held_back:
+                    self._rest.set()
+                    await self._wake.wait()
+                    continue
+                with anyio.move_on_after(HELD_BACK_S):
+                    await self._wake.wait()
             is_first = False
             batch: list[Transition] = []
             writes = 0
@@ -200,6 +206,9 @@ class Lane:
             answer = await self._advance(batch, opened, want)
             for transition in batch:
                 self._tokens.pop(_entry_of(transition.words[3], transition.words[4]), None)
+            if answer.is_over and not self._is_held_back:
+                log.warning("outbox_over_limit", partition=self.keys.base, hint="no step is taken before it is shorter")
+            self._is_held_back = answer.is_over and not self._stopping.is_set()
             tokens = answer.tokens
             self._slots.give(want + len(opened) - len(tokens))
             self._held += len(tokens)

@@ -135,12 +135,13 @@ def check_word(word: bytes) -> None:
 class Advanced(NamedTuple):
     """The answer of ``advance``: a letter per transition, and the tokens that were handed out (deliver.lua).
 
-    ``now_ms``: the server's clock, the only one that deadlines use.
+    ``now_ms``: the server's clock, the only one that deadlines use. ``is_over``: the outbox is over its soft limit.
     """
 
     verdicts: str
     now_ms: int
     tokens: list[list[bytes]]
+    is_over: bool = False
 
 
 async def advance(
@@ -152,7 +153,7 @@ async def advance(
     """
     answer = await run_script(redis, load_script("advance"), [keys.meta, keys.worker(worker), *streams], words)
     check_word(answer[0])
-    return Advanced(answer[1].decode(), int(answer[2]), answer[3:])
+    return Advanced(answer[1].decode(), int(answer[2]), answer[3:], answer[0] == b"OVER")
 
 
 async def start_runs(redis: Connection, keys: PartitionKeys, words: Sequence[Word]) -> str:
