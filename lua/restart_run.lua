@@ -55,7 +55,12 @@ for k = first, last, 5 do
 end
 first, last = words()
 for k = first, last, 3 do
-  set_timer(run, due_at(ARGV[k + 2]), ARGV[k], ARGV[k + 1] == '' and FIRST_FENCE or ARGV[k + 1])
+  local name, behind, due = ARGV[k], ARGV[k + 1], due_at(ARGV[k + 2])
+  if behind ~= '' then set_run_timer(run, due, name, behind) else set_timer(run, due, name, FIRST_FENCE) end
+  -- Beside the names that a token waits for stands the time from now on; it is to be that by the clock.
+  local field = string.gsub(name, '^!escalate/', 'W')
+  local names = field ~= name and (run.kept[field] or redis.call('HGET', staged, field))
+  if names then set_field(run, field, string.gsub(names, ' @%d+$', '') .. ' @' .. due) end
 end
 first, last = words()
 close_transition(run, tonumber(ARGV[7]), ARGV[8], {})

@@ -25,6 +25,7 @@ from .deciding import Decision, Decisions, StepCommanded
 from .health import DEFAULT_LIMITS, Health, Limits, judge_health
 from .keys import Keys
 from .opening import open_partitions
+from .patience import PATIENCE_S
 from .pausing import PauseResult, Pausing
 from .results import Results, RunResult
 from .schedules.face import Schedules
@@ -52,12 +53,14 @@ class Client:
         partitions: int,
         outbox_hard_max: int = OUTBOX_HARD_MAX,
         silence_ms: int = SILENCE_MS,
+        patience_s: float = PATIENCE_S,
     ) -> None:
         self._redis = connect_redis(redis_url)
         self._database_url = database_url
         self._partitions = partitions
         self._outbox_hard_max = outbox_hard_max
         self._silence_ms = silence_ms
+        self._patience_s = patience_s
         self._stack = AsyncExitStack()
         self.keys = Keys(env)
         self.pool: Pool
@@ -71,9 +74,22 @@ class Client:
         self._results: Results
 
     @classmethod
-    def open(cls, *, redis_url: str, database_url: str, env: str = "default", partitions: int = 1) -> Client:
-        """Return a client; nothing is connected before ``async with``."""
-        return cls(redis_url=redis_url, database_url=database_url, env=env, partitions=partitions)
+    def open(
+        cls,
+        *,
+        redis_url: str,
+        database_url: str,
+        env: str = "default",
+        partitions: int = 1,
+        patience_s: float = PATIENCE_S,
+    ) -> Client:
+        """Return a client; nothing is connected before ``async with``.
+
+        patience_s: how long a submission waits for a Postgres that is away, before it is refused.
+        """
+        return cls(
+            redis_url=redis_url, database_url=database_url, env=env, partitions=partitions, patience_s=patience_s
+        )
 
     async def __aenter__(self) -> Self:
         with AsUnavailable():
@@ -83,7 +99,9 @@ class Client:
         self.schedules = Schedules(self, self._redis)
         places = (self._redis, self.pool, self.keys, self.catalog)
         hard_max = self._outbox_hard_max
-        self._submitter = Submitter(*places, partitions=self._partitions, outbox_hard_max=hard_max)
+        self._submitter = Submitter(
+            *places, partitions=self._partitions, outbox_hard_max=hard_max, patience_s=self._patience_s
+        )
         self._control = Control(*places, outbox_hard_max=hard_max)
         self._decisions = Decisions(self._control, self.pool, self.catalog)
         self.pausing = Pausing(self._redis, self.pool, self.keys, self._control, partitions=self._partitions)
@@ -133,6 +151,9 @@ class Client:
         durability: Durability = "postgres",
     ) -> str:
         """Start a run and return its id. Submissions made at the same time share a commit.
+
+        Where Redis is away it is accepted, and started when Redis is back. Where Postgres is away it waits for that, as
+        long as the client has patience; then it is refused.
 
         Raises WorkflowNotFound, InputInvalid, IdempotencyConflict, ServiceUnavailable.
         """

@@ -1,6 +1,7 @@
 """Submitting: runs are accepted by Postgres, many with one commit, and then applied to Redis.
 
-What Postgres has committed is accepted, whatever becomes of it in Redis: the reconciler goes on.
+What Postgres has committed is accepted, whatever becomes of it in Redis: the reconciler goes on. A Postgres that is
+away is waited for; a commit in doubt is repeated with the same ids.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from .catalog import Catalog, Resolved
 from .commanding import Body, apply_in_order, encode_body
 from .errors import CouranteError, NotRestartable, ServiceUnavailable
 from .keys import Keys
+from .patience import PATIENCE_S, wait_for_postgres
 from .plan import Plan
 from .scripts import BackPressure, Closed, Late
 from .starting import StartWindow
@@ -53,11 +55,36 @@ class _Committed(NamedTuple):
     paused: Mapping[str, Command]
 
 
+class _Batch:
+    """Submissions of one commit, by their places. ``starts``: those that were resolved; ``answers``: the refused ones.
+
+    ``known``: what was looked up, so that each version of a workflow is looked up once.
+    """
+
+    def __init__(self, submissions: Sequence[Submission]) -> None:
+        self.submissions = submissions
+        self.answers: dict[int, str | Exception] = {}
+        self.starts: dict[int, tuple[StartCommand, Plan]] = {}
+        self.known: dict[tuple[str, int | None], Resolved] = {}
+
+    def unresolved(self) -> list[tuple[int, Submission]]:
+        done = self.starts.keys() | self.answers.keys()
+        return [(place, one) for place, one in enumerate(self.submissions) if place not in done]
+
+
 class Submitter:
     """Starts runs of one environment. Safe for any number of tasks."""
 
     def __init__(
-        self, redis: Redis, pool: Pool, keys: Keys, catalog: Catalog, *, partitions: int, outbox_hard_max: int
+        self,
+        redis: Redis,
+        pool: Pool,
+        keys: Keys,
+        catalog: Catalog,
+        *,
+        partitions: int,
+        outbox_hard_max: int,
+        patience_s: float = PATIENCE_S,
     ) -> None:
         self._redis = redis
         self._pool = pool
@@ -65,6 +92,7 @@ class Submitter:
         self._catalog = catalog
         self._partitions = partitions
         self._outbox_hard_max = outbox_hard_max
+        self._patience_s = patience_s
         self._pending: list[_Pending] = []
         self._committing = anyio.Lock()
 
@@ -174,35 +202,39 @@ class Submitter:
         self, submissions: Sequence[Submission], durability: Durability, *, is_all: bool = False
     ) -> _Committed:
         """Let Postgres have them. What it knew before is not to be applied again: it may have ended long ago."""
-        answers: dict[int, str | Exception] = {}
-        starts: dict[int, tuple[StartCommand, Plan]] = {}
-        known: dict[tuple[str, int | None], Resolved] = {}
+        batch = _Batch(submissions)
         with AsUnavailable():
-            window = await StartWindow.now(self._redis, *map(self._keys.partition, range(self._partitions)))
-            async with self._pool.acquire() as conn:
-                for place, submission in enumerate(submissions):
-                    try:
-                        starts[place] = await self._resolve(conn, submission, known)
-                    except CouranteError as error:
-                        if is_all:
-                            raise
-                        answers[place] = error
-                commands = [command for command, _ in starts.values()]
-                if is_all:
-                    async with conn.transaction():
-                        if durability == "redis":
-                            await conn.execute("SET LOCAL synchronous_commit TO off")
-                        verdicts = _no_conflict(await insert_starts(conn, commands), commands)
-                else:
-                    verdicts = await insert_starts(conn, commands)
-                paused = await self._pause(conn, verdicts, commands, known.values())
-            new: list[tuple[StartCommand, Plan]] = []
-            for (place, start), verdict in zip(starts.items(), verdicts, strict=True):
-                answers[place] = conflict(start[0]) if isinstance(verdict, Conflict) else verdict.run_id
-                if isinstance(verdict, Accepted):
-                    command, plan = start
-                    new.append((msgspec.structs.replace(command, created_at=verdict.created_at), plan))
-        return _Committed([answers[place] for place in range(len(submissions))], new, window, paused)
+            return await wait_for_postgres(
+                lambda: self._commit_once(batch, durability, is_all=is_all), self._patience_s
+            )
+
+    async def _commit_once(self, batch: _Batch, durability: Durability, *, is_all: bool) -> _Committed:
+        """May be repeated: what was resolved once keeps its id, and is a duplicate where it was committed after all."""
+        window = await StartWindow.now(self._redis, *map(self._keys.partition, range(self._partitions)))
+        async with self._pool.acquire() as conn:
+            for place, submission in batch.unresolved():
+                try:
+                    batch.starts[place] = await self._resolve(conn, submission, batch.known)
+                except CouranteError as error:
+                    if is_all:
+                        raise
+                    batch.answers[place] = error
+            commands = [command for command, _ in batch.starts.values()]
+            if is_all:
+                async with conn.transaction():
+                    if durability == "redis":
+                        await conn.execute("SET LOCAL synchronous_commit TO off")
+                    verdicts = _no_conflict(await insert_starts(conn, commands), commands)
+            else:
+                verdicts = await insert_starts(conn, commands)
+            paused = await self._pause(conn, verdicts, commands, batch.known.values())
+        answers, new = dict(batch.answers), list[tuple[StartCommand, Plan]]()
+        for (place, start), verdict in zip(batch.starts.items(), verdicts, strict=True):
+            answers[place] = conflict(start[0]) if isinstance(verdict, Conflict) else verdict.run_id
+            if isinstance(verdict, Accepted):
+                command, plan = start
+                new.append((msgspec.structs.replace(command, created_at=verdict.created_at), plan))
+        return _Committed([answers[place] for place in range(len(batch.submissions))], new, window, paused)
 
     async def _pause(
         self,

@@ -8,6 +8,7 @@ import asyncpg
 from redis.exceptions import RedisError
 
 from .errors import InputInvalid, ServiceUnavailable
+from .patience import HINT, POSTGRES_AWAY
 from .scripts import BackPressure, Closed, Late
 
 POSTGRES_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
@@ -35,5 +36,7 @@ class AsUnavailable:
             raise ServiceUnavailable(f"Redis: {error}") from error
         if isinstance(error, asyncpg.DataError):
             raise InputInvalid(f"Postgres cannot store it: {error}") from error
+        if isinstance(error, POSTGRES_AWAY):
+            raise ServiceUnavailable(f"Postgres is away: {error or type(error).__name__}", hint=HINT) from error
         if isinstance(error, POSTGRES_ERRORS):
             raise ServiceUnavailable(f"Postgres: {error or type(error).__name__}") from error

@@ -10,16 +10,15 @@ import anyio
 import asyncpg
 import pytest
 
-from chaos.servers import PostgresServer, RedisServer
 from command_line import Said, spawn
 from courante.sdk.client import Client
 from courante.sdk.health import Health, Limits
-from courante.sdk.stores.migrate import migrate
 from courante.supervisor.supervisor import Supervisor
 from courante.supervisor.watch import Watch
 from integration.backups import wipe_redis
+from integration.house import open_house
 from integration.journal import GATED, Journal, step
-from integration.stage import Place, Stage, open_stage, until
+from integration.stage import Place, Stage, until
 
 pytestmark = pytest.mark.anyio
 EVEN_ONE = Limits(lag_ms=1, queue_age_ms=1)
@@ -182,29 +181,20 @@ async def test_a_database_that_is_behind(stage: Stage, database: str, tmp_path: 
 
 async def test_servers_that_are_away(tmp_path: Path) -> None:
     """F41, F42: without Postgres it is WARNING until the outbox is over its limit; without Redis it is CRITICAL."""
-    redis, postgres = RedisServer(tmp_path / "redis"), PostgresServer(tmp_path / "postgres")
-    await redis.start()
-    await postgres.start()
-    try:
-        conn = await asyncpg.connect(postgres.url())
-        await migrate(conn)
-        await conn.close()
-        async with open_stage(Place(redis.url, postgres.url(), "away")) as stage:
-            await staffed(stage)
-            workflow = await stage.register(step("a", "quick"))
-            assert (await stage.run(workflow, 1)).status == "COMPLETED"
-            await postgres.stop()
-            await check_without_postgres(stage, tmp_path)
-            await postgres.start()
-            await until(stage.client.health, lambda found: found.status == "HEALTHY")
-            redis.kill()
-            found = await stage.client.health()
-            assert (found.status, codes(found)) == ("CRITICAL", ["redis_unreachable"])
-            await redis.start()
-            await until(stage.client.health, lambda found: found.status == "HEALTHY")
-    finally:
+    async with open_house(tmp_path) as house:
+        stage, redis, postgres = house.stage, house.redis, house.postgres
+        await staffed(stage)
+        workflow = await stage.register(step("a", "quick"))
+        assert (await stage.run(workflow, 1)).status == "COMPLETED"
+        await postgres.stop()
+        await check_without_postgres(stage, tmp_path)
+        await postgres.start()
+        await until(stage.client.health, lambda found: found.status == "HEALTHY")
         redis.kill()
-        postgres.kill()
+        found = await stage.client.health()
+        assert (found.status, codes(found)) == ("CRITICAL", ["redis_unreachable"])
+        await redis.start()
+        await until(stage.client.health, lambda found: found.status == "HEALTHY")
 
 
 async def check_without_postgres(stage: Stage, tmp_path: Path) -> None:
