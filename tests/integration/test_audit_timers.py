@@ -9,6 +9,7 @@ import pytest
 
 from courante.sdk.repairs import audit_runs
 from courante.sdk.scripts import release_timers
+from courante.sdk.user_errors import FatalError
 from courante.supervisor.by_hand import ByHand
 from integration.journal import GATED, Journal, step
 from integration.stage import Stage, until
@@ -110,6 +111,31 @@ async def test_wakeups_and_timers_at_once(stage: Stage) -> None:
     await stage.client.approve(run_id, "person")
     assert (await stage.result(run_id)).status == "COMPLETED"
     assert sorted(await stage.succeeded(run_id)) == ["b", "late", "person"]
+
+
+async def test_a_run_that_goes_on_from_another_keeps_its_times(stage: Stage) -> None:
+    """Its end, and the decision that is passed on, count from its own beginning, and are set again as well."""
+
+    def breaks() -> None:
+        raise FatalError("the shop is closed")
+
+    stage.worker({"breaks": breaks})
+    stage.supervisor()
+    config = {"escalate_to": "lead", "escalate_after": "1h"}
+    nodes = [{"id": "person", "type": "approval", "config": config}, step("f", "breaks", queue_timeout="2h")]
+    base = await stage.client.submit(await stage.register(*nodes, policy={"timeout": "3h"}))
+    assert (await stage.result(base)).status == "FAILED"
+    await stage.dismiss()
+    run_id = (await stage.client.retry(base)).run_id
+    partition = stage.client.keys.partition(0)
+    before = await timers_of(stage)
+    assert set(before) == {"!timeout", "!escalate/0", "!queue/1"}
+    await stage.redis.delete(partition.timers)
+    assert (await audit_runs(stage.redis, partition, [run_id])).timed == 3
+    assert await timers_of(stage) == before
+    stage.supervisor()
+    await until(lambda: recorded(stage), bool)
+    assert await lives_as_logged(stage, [run_id]) == 1
 
 
 async def test_a_step_in_somebodys_hands_waits_for_nobody(stage: Stage) -> None:
