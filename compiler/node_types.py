@@ -14,9 +14,11 @@ from .diagnostics import Path
 from .durations import format_duration
 from .findings import Findings
 from .http_config import read_http
+from .json_schema import read_json_schema
 from .reading import (
     is_extension,
     missing_field,
+    read_boolean,
     read_duration,
     read_expression,
     read_fields,
@@ -96,6 +98,12 @@ def _http(config: Config, path: Path, findings: Findings) -> Config:
     return {name: made.get(name, config[name]) for name in config if name in made or is_extension(name)}
 
 
+def _validate(config: Config, path: Path, findings: Findings) -> Config:
+    """``value`` left out: the node's input is the value."""
+    readers = {"schema": read_json_schema, "value": read_expression, "report": read_boolean}
+    return _only(config, path, findings, readers, "schema")
+
+
 _READERS: dict[str, ConfigReader] = {
     "function": _function,
     "http": _http,
@@ -105,6 +113,7 @@ _READERS: dict[str, ConfigReader] = {
     "wait": _wait,
     "transform": _transform,
     "filter": _filter,
+    "validate": _validate,
     "conditional": _noop,
     "approval": _noop,
     "signal": _noop,

@@ -197,6 +197,7 @@ def _configs() -> list[Json]:
     """What the config of each checked type looks like."""
     routing: Schema = {"rules": _ref("rules"), "default": _ref("node_ids"), "mode": _ref("mode")}
     name: Schema = {"type": "string", "pattern": r"\S"}
+    validate: Schema = {"schema": {"type": "object"}, "value": _ref("expression"), "report": {"type": "boolean"}}
     transform = _closed({"mapping": _ref("mapping"), "expression": _ref("expression")})
     wait = _closed({"for": _ref("duration_or_template"), "until": _ref("expression")})
     return [
@@ -214,6 +215,7 @@ def _configs() -> list[Json]:
         _config_of(
             "filter", _closed({"items": _ref("expression"), "where": _ref("expression")}, "where"), is_required=True
         ),
+        _config_of("validate", _closed(validate, "schema"), is_required=True),
         _config_of("conditional", _closed(routing)),
         _config_of("approval", _ref("approval")),
         _config_of("signal", _signal(), is_required=True),

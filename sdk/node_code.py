@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import cast
 
-from ..compiler.analysis.sites import AFTER, BEFORE, CONFIG_EXPRESSIONS, ITEM, SECRET_TYPES, SECRETS
+from ..compiler.analysis.sites import AFTER, BEFORE, CONFIG_EXPRESSIONS, CONFIG_LITERALS, ITEM, SECRET_TYPES, SECRETS
 from ..compiler.cel import Expression, compile_expression
 from ..compiler.ir import Ir, Node
 from ..compiler.templates import ValueTemplate, compile_value
@@ -44,13 +44,14 @@ def compile_node(ir: Ir, node: Node) -> NodeCode:
     named: set[str] = set(routing.default) if routing is not None else set()
     for rule in routing.rules if routing is not None else ():
         named.update(rule.next)
+    apart = (*expressions, *CONFIG_LITERALS.get(node.type, ()))
     roots = ROOTS_BEFORE | SECRETS if node.type in SECRET_TYPES else ROOTS_BEFORE
     edge_when = tuple(None if e.when is None else compile_expression(e.when, roots=ROOTS_AFTER) for e in edges)
     return NodeCode(
         when=None if node.when is None else compile_expression(node.when, roots=ROOTS_BEFORE),
         input=_compile(node.input),
         config={k: _compiled(v) for k, v in node.config.items() if k in expressions},
-        template=compile_value({k: v for k, v in node.config.items() if k not in expressions}, roots=roots),
+        template=compile_value({k: v for k, v in node.config.items() if k not in apart}, roots=roots),
         rules=tuple(
             (compile_expression(rule.when, roots=ROOTS_AFTER), rule.next)
             for rule in (routing.rules if routing is not None else ())

@@ -30,11 +30,15 @@ SECRET_TYPES = frozenset({"http"})
 CONFIG_EXPRESSIONS: dict[str, tuple[str, ...]] = {
     "transform": ("expression", "mapping"),
     "filter": ("items", "where"),
+    "validate": ("value",),
     "wait": ("until",),
     "map": ("items",),
     "aggregate": ("reduce",),
 }
 """Config fields that hold CEL (or an object of CEL by name), not templates, by node type."""
+
+CONFIG_LITERALS: dict[str, tuple[str, ...]] = {"validate": ("schema",)}
+"""Config fields that are neither: taken as they stand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +63,8 @@ def node_sites(node: Node, in_map: bool) -> Iterator[Site]:
     if node.when is not None:
         yield Site(("when",), node.when, before, False)
     expressions = CONFIG_EXPRESSIONS.get(node.type, ())
-    for name, value in node.config.items():
+    literals = CONFIG_LITERALS.get(node.type, ())
+    for name, value in ((name, value) for name, value in node.config.items() if name not in literals):
         roots = before | ITEM if (node.type, name) == ("filter", "where") else before
         if name not in expressions:
             roots = before | SECRETS if node.type in SECRET_TYPES else before

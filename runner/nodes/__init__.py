@@ -10,6 +10,7 @@ from .function import run_function
 from .noop import run_noop
 from .sleep import run_sleep
 from .transform import run_transform
+from .validate import run_validate
 from .wait import run_wait
 
 INLINE = {
@@ -18,6 +19,7 @@ INLINE = {
     "echo": run_echo,
     "transform": run_transform,
     "filter": run_filter,
+    "validate": run_validate,
     "wait": run_wait,
 }
 

@@ -332,6 +332,7 @@ def test_literals_stand_for_themselves_where_an_expression_is_expected() -> None
         ("filter", {"where": "item > 1"}, {"where": "item > 1"}),
         ("filter", {"items": "input.list", "where": "item.ok"}, {"items": "input.list", "where": "item.ok"}),
         ("noop", {"x-note": 1}, {"x-note": 1}),
+        ("validate", {"schema": {"type": "object"}, "value": 1}, {"schema": {"type": "object"}, "value": "1"}),
         ("llm", {"anything": {"at": ["all"]}}, {"anything": {"at": ["all"]}}),
         (
             "http",
