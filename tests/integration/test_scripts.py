@@ -262,7 +262,7 @@ async def test_a_counter_that_lies_halts_the_run(hands: Hands, redis: Redis) -> 
 
 
 async def test_a_join_a_thousand_wide_fires_once_and_no_call_is_long(hands: Hands) -> None:
-    """F69: one node of 1,000 edges, every second path dies; a cursor does what is beyond the limit."""
+    """F68, F69: one node of 1,000 edges, every second path dies; a cursor does what is beyond the limit."""
     width = 1_000
     edges = [{"from": "a", "to": f"n{at}", "when": f"{at % 2} == 0"} for at in range(width)]
     nodes = [node("a"), *(node(f"n{at}") for at in range(width)), node("j", *(f"n{at}" for at in range(width)))]
