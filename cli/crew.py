@@ -150,6 +150,7 @@ def make_supervisor(services: Services) -> Supervisor:
         audit_s=settings.audit_s,
         stuck_ms=settings.stuck_ms,
         outbox_hard_max=settings.outbox_entries_hard,
+        run_events_max=settings.run_events_max,
     )
 
 

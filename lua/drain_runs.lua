@@ -1,7 +1,8 @@
 #!lua
---[[ drain_runs: end runs early, if nothing has happened in them since somebody looked.
+--[[ drain_runs: end runs early, if nothing has happened in them since somebody looked, or if they have become too long.
   KEYS[1] meta (hash)
-  ARGV[1] outbox hard limit   ARGV[2] reason, then per run: run, sequence number of its last event, closes
+  ARGV[1] outbox hard limit   ARGV[2] reason, then per run: run, sequence number of its last event, closes;
+    ">n" instead of the number: it has more events than n
   Returns {word, verdicts}: OK | CLOSED | BACKPRESSURE; a letter per run: A drained, N it has gone on, or ends already
   Writes: records, streams, the outbox. Cost: O(runs)
 ]]
@@ -21,7 +22,9 @@ check_type(DONE, 'stream')
 local reason, verdicts = ARGV[2], {}
 for i = 3, #ARGV, 3 do
   local run, verdict = open_run(ARGV[i], 'why'), 'N'
-  if run.st and not run.is_broken and goes_on(run) and text(run.seq) == ARGV[i + 1] then
+  local limit = string.match(ARGV[i + 1], '^>(%d+)$')
+  local fits = run.st and (limit and run.seq > tonumber(limit) or text(run.seq) == ARGV[i + 1])
+  if fits and not run.is_broken and goes_on(run) then
     run.touched, verdict = true, 'A'
     drain(run, reason, '', ARGV[i + 2])
     close_transition(run, 0, '', { 'X' .. reason })

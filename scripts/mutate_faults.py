@@ -2,7 +2,8 @@
 
 ``python scripts/mutate_faults.py [--list] [ROW ...]``. The table is tests/guards.toml: per guard the rows of the fault
 catalogue, what it keeps, its file, its exact text (which stands there once), what stands there without it, and the test
-that must fail then. Each test is first run with every guard in place.
+that must fail then. Each test is first run with every guard in place. Rows that no code of ours guards are listed there
+with the reason, and with the test that shows what happens.
 """
 
 from __future__ import annotations
@@ -41,33 +42,49 @@ class Guard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     test: str
 
 
+class Unguarded(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``why`` nothing of ours can be taken out."""
+
+    rows: tuple[str, ...]
+    why: str
+    test: str
+
+
+class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    guard: list[Guard]
+    unguarded: list[Unguarded]
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="mutate-faults", description=__doc__)
     parser.add_argument("rows", nargs="*", metavar="ROW")
     parser.add_argument("--list", action="store_true", help="show the table and the rows that have no guard in it")
     given = parser.parse_args()
-    guards = load_guards()
+    guards = load_table().guard
     if given.list:
-        show(guards)
+        show(load_table())
         return 0
     chosen = [guard for guard in guards if not given.rows or set(guard.rows) & set(given.rows)]
     with tempfile.TemporaryDirectory(prefix="courante-guards-") as folder:
         return 1 if mutate(chosen, copy_tree(Path(folder))) else 0
 
 
-def load_guards() -> list[Guard]:
-    return msgspec.convert(tomllib.loads(TABLE.read_text("utf-8")), type=dict[str, list[Guard]])["guard"]
+def load_table() -> Table:
+    return msgspec.convert(tomllib.loads(TABLE.read_text("utf-8")), type=Table)
 
 
-def uncovered(guards: list[Guard]) -> list[str]:
-    """Rows of the catalogue that have no guard in the table."""
-    return [row for row in ROWS if not any(row in guard.rows for guard in guards)]
+def uncovered(table: Table) -> list[str]:
+    """Rows of the catalogue that the table does not speak of."""
+    known = {row for one in table.guard for row in one.rows} | {row for one in table.unguarded for row in one.rows}
+    return [row for row in ROWS if row not in known]
 
 
-def show(guards: list[Guard]) -> None:
-    for guard in sorted(guards, key=lambda guard: guard.rows):
+def show(table: Table) -> None:
+    for guard in sorted(table.guard, key=lambda guard: guard.rows):
         print(f"{','.join(guard.rows):<12} {guard.keeps}\n{'':<12} {guard.file}  {guard.test}")
-    print(f"{len(guards)} guards; rows without one: {' '.join(uncovered(guards)) or 'none'}")
+    for one in table.unguarded:
+        print(f"{','.join(one.rows):<12} NO GUARD: {one.why}\n{'':<12} {one.test}")
+    print(f"{len(table.guard)} guards; rows of which nothing is said: {' '.join(uncovered(table)) or 'none'}")
 
 
 def copy_tree(folder: Path) -> Path:

@@ -52,6 +52,7 @@ LIVING = ("R", "P", "D", "C")
 OVER = {
     "timed_out": ErrorInfo(type="RUN_TIMED_OUT", message="the run was not complete when its time was over"),
     "stuck": ErrorInfo(type="RUN_STUCK", message="nothing has happened in the run for too long"),
+    "too_long": ErrorInfo(type="RUN_TOO_LONG", message="the run has more events than a run may have"),
     "expired": ErrorInfo(type="EXPIRED", message="the run was not started before it expired"),
 }
 """What is said of a run that a limit has ended."""

@@ -22,6 +22,7 @@ import structlog
 
 from ..sdk.fault_points import reach
 from ..sdk.keys import Keys
+from ..sdk.settings import RUN_EVENTS_MAX
 from ..sdk.stores.connection import Connection, Pool
 from ..sdk.stores.copy_format import copy_rows
 from ..sdk.stores.cursors import Cursor, entry_digest, move_cursor, open_cursor
@@ -66,6 +67,7 @@ class RecorderSettings(msgspec.Struct, frozen=True, kw_only=True):
     backoff_ms_max: int = 5_000
     deadline_s: float = 60.0
     takes_older_epochs: bool = False
+    run_events_max: int = RUN_EVENTS_MAX
 
 
 class Recorder:
@@ -73,7 +75,8 @@ class Recorder:
 
     redis: without decode_responses and without retries. blocking: a second client for the blocking read, without a
     socket timeout shorter than ``block_ms``. node_ids: ids of the nodes of an IR, in IR order.
-    on_quarantine: told of every run that has an event that could not be stored, after it was recorded.
+    on_quarantine: told of every run that has an event that could not be stored, after it was recorded. on_long: of
+    every one that has more than ``run_events_max`` events, with each batch of it.
     """
 
     def __init__(
@@ -87,6 +90,7 @@ class Recorder:
         blocking: Redis | None = None,
         settings: RecorderSettings | None = None,
         on_quarantine: Callable[[str], Awaitable[None]] | None = None,
+        on_long: Callable[[str], Awaitable[None]] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings or RecorderSettings()
@@ -99,6 +103,7 @@ class Recorder:
         self._partition = partition
         self._node_ids = node_ids
         self._on_quarantine = on_quarantine
+        self._on_long = on_long
         self._conn: PoolConnectionProxy[asyncpg.Record] | None = None
         self._cursor: Cursor | None = None
         self._chains = Chains(env, partition)
@@ -109,6 +114,7 @@ class Recorder:
         self._entries_wanted = 100
         self._ended: list[str] = []
         self._halted: list[str] = []
+        self._long: list[str] = []
         self._is_outrun = False
         self._log = _log.bind(env=env, partition=partition)
 
@@ -280,6 +286,7 @@ class Recorder:
         self._is_careful = False
         self._poison = frozenset()
         self._ended += batch.projection.ended
+        self._long += [run_id for run_id, (seq, _) in batch.heads.items() if seq > self._settings.run_events_max]
         for run_id, seq, reason in batch.quarantined:
             self._log.error("event_quarantined", run_id=run_id, seq=seq, reason=reason)
             self._halted.append(run_id)
@@ -291,6 +298,10 @@ class Recorder:
             if self._on_quarantine is not None:
                 await self._on_quarantine(self._halted[-1])
             self._halted.pop()
+        while self._long:
+            if self._on_long is not None:
+                await self._on_long(self._long[-1])
+            self._long.pop()
 
     async def _outrun(self) -> int:
         self._is_outrun = True

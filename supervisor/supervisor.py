@@ -22,9 +22,10 @@ from redis.asyncio import Redis
 from ..sdk.client import Client
 from ..sdk.connections import connect_redis
 from ..sdk.keys import PartitionKeys
-from ..sdk.repairs import halt_runs
-from ..sdk.scripts import OUTBOX_HARD_MAX
-from ..sdk.settings import AUDIT_S, LEASE_MS, STUCK_MS
+from ..sdk.marking import RunPhase
+from ..sdk.repairs import drain_runs, halt_runs
+from ..sdk.scripts import OUTBOX_HARD_MAX, BackPressure, Closed, Word, look_at_runs
+from ..sdk.settings import AUDIT_S, LEASE_MS, RUN_EVENTS_MAX, STUCK_MS
 from .audit import Audit
 from .completion import Completion
 from .entries import LogDiverged
@@ -34,7 +35,7 @@ from .leases import Leases
 from .mender import Mender
 from .pauses import Pauses
 from .reconciler import Reconciler
-from .recorder import TRANSIENT, Recorder
+from .recorder import TRANSIENT, Recorder, RecorderSettings
 from .recovery import Recovery
 from .registry import Registry
 from .schedules import Schedules
@@ -64,6 +65,7 @@ class Supervisor:
         audit_s: float = AUDIT_S,
         stuck_ms: int = STUCK_MS,
         outbox_hard_max: int = OUTBOX_HARD_MAX,
+        run_events_max: int = RUN_EVENTS_MAX,
     ) -> None:
         self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._redis_url = redis_url
@@ -80,6 +82,7 @@ class Supervisor:
         self._audit_s = audit_s
         self._stuck_ms = stuck_ms
         self._outbox_hard_max = outbox_hard_max
+        self._run_events_max = run_events_max
         self._stopping = anyio.Event()
 
     async def run(self) -> None:
@@ -123,7 +126,17 @@ class Supervisor:
         intake = Intake(redis, blocking, keys, number, client, self.name)
         reconciler = Reconciler(redis, pool, keys, number, catalog, hard_max)
         halt = partial(_halt, redis, partition)
-        recorder = Recorder(redis, pool, keys.env, number, self._node_ids, blocking=blocking, on_quarantine=halt)
+        recorder = Recorder(
+            redis,
+            pool,
+            keys.env,
+            number,
+            self._node_ids,
+            blocking=blocking,
+            settings=RecorderSettings(run_events_max=self._run_events_max),
+            on_quarantine=halt,
+            on_long=partial(self._end_long, redis, partition),
+        )
         recovery = Recovery(redis, pool, keys, number, catalog, self._node_ids)
         guard = Guard(redis, pool, keys, number, recorder=recorder, recovery=recovery, reconciler=reconciler, turn=turn)
         audit = Audit(redis, partition, every_s=self._audit_s, outbox_hard_max=hard_max)
@@ -152,6 +165,22 @@ class Supervisor:
 
     async def _node_ids(self, ir_hash: str) -> list[str]:
         return (await self._client.catalog.plan(ir_hash)).node_ids
+
+    async def _end_long(self, redis: Redis, partition: PartitionKeys, run_id: str) -> None:
+        """A run that has more events than it may have fails. Where it cannot be told so now, it is with its next."""
+        limit = self._run_events_max
+        try:
+            (found,) = await look_at_runs(redis, partition, [(run_id, "")])
+            if found.phase not in (RunPhase.RUNNING, RunPhase.PAUSED):
+                return
+            closes = (await self._client.catalog.plan(found.ir_hash)).closes
+            words: list[Word] = [run_id, f">{limit}", closes]
+            verdict = await drain_runs(redis, partition, "too_long", words, outbox_hard_max=self._outbox_hard_max)
+        except (Closed, BackPressure) as error:
+            log.warning("run_not_drained", run_id=run_id, error=str(error))
+            return
+        if verdict == "A":
+            log.error("run_too_long", run_id=run_id, run_events_max=limit)
 
 
 async def _halt(redis: Redis, partition: PartitionKeys, run_id: str) -> None:

@@ -90,6 +90,10 @@ class RedisServer:
         shutil.rmtree(self.folder / "data")
         shutil.copytree(copy, self.folder / "data")
 
+    def put_aside(self) -> None:
+        """Start with nothing the next time, as an operator does whose file is damaged. The server must not run."""
+        (self.folder / "data").rename(self.folder / "damaged")
+
     def files(self) -> list[Path]:
         """The parts of the append-only file, the one that grows last."""
         found = (self.folder / "data" / "appendonlydir").glob("*.aof")

@@ -118,6 +118,7 @@ class Site:
             "COURANTE_HOME": str(self.folder / "home"),
             "COURANTE_ENV": ENV,
             "COURANTE_LOG_LEVEL": "info",
+            "COURANTE_AUDIT_S": "1",
             "COURANTE_REDIS_URL": self.redis.url if redis is None else f"redis://127.0.0.1:{redis.port}",
             "COURANTE_DATABASE_URL": database_url,
             JOURNAL_VARIABLE: str(self.journal),

@@ -5,9 +5,8 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from chaos.features import REBUILD
 from chaos.journal import count_executions
-from chaos.shapes import draw_orders
+from chaos.shapes import draw_orders, order
 from chaos.site import ENV, LEASE_MS, SHORT_LEASE_MS, Site
 from courante.sdk.keys import Keys
 
@@ -43,7 +42,7 @@ async def test_redis_is_killed_again_and_again(site: Site) -> None:
 
 
 async def test_redis_restarts_in_order(site: Site) -> None:
-    """F22: a clean restart loses nothing; scripts are loaded again."""
+    """F21, F22: a clean restart loses nothing; scripts are loaded again."""
     await crew(site)
     await site.order(draw_orders(22, 10))
     await until_busy(site, 5)
@@ -55,7 +54,7 @@ async def test_redis_restarts_in_order(site: Site) -> None:
 
 
 async def test_scripts_are_flushed_again_and_again(site: Site) -> None:
-    """F32: each call that meets NOSCRIPT loads its script and is made again, once."""
+    """F22, F32: each call that meets NOSCRIPT loads its script and is made again, once."""
     await crew(site)
     async with anyio.create_task_group() as group:
         group.start_soon(_flush_scripts, site)
@@ -90,7 +89,7 @@ async def test_redis_is_slow(site: Site) -> None:
 
 
 async def test_redis_is_full(site: Site) -> None:
-    """F27: no script is half done and nothing is acknowledged; with memory again, all goes on."""
+    """F27, F31: no script is half done and nothing is acknowledged; with memory again, all goes on."""
     await crew(site)
     await site.order(draw_orders(27, 10))
     await until_busy(site, 5)
@@ -158,13 +157,33 @@ async def test_the_end_of_the_file_is_lost(site: Site) -> None:
     await site.check(excess=200)
 
 
-@REBUILD
+async def test_the_file_is_damaged_in_its_middle(site: Site) -> None:
+    """F37: Redis refuses to start with it; its operator puts it aside, and the log has everything."""
+    await crew(site, lease_ms=SHORT_LEASE_MS)
+    await site.order(draw_orders(37, 15))
+    await until_busy(site, 20)
+    site.redis.kill()
+    last = site.redis.files()[-1]
+    content = bytearray(last.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 200] = bytes(200)
+    last.write_bytes(content)
+    with pytest.raises(AssertionError, match="append only file"):
+        await site.redis.start()
+    site.redis.put_aside()
+    await site.redis.start()
+    await site.order(draw_orders(38, 5))
+    await site.until_ended()
+    await site.check(excess=200)
+
+
 async def test_a_run_is_deleted_by_hand(site: Site) -> None:
     """F29: one run's keys are gone; it is rebuilt from the log, not continued from nothing."""
     await crew(site, lease_ms=SHORT_LEASE_MS)
-    ids = await site.order(draw_orders(34, 10, ["waiting", "chain"]))
+    ids = await site.order([order("waiting", 2, f"deleted-{i}") for i in range(10)])
     await until_busy(site, 8)
-    await site.redis.do("DEL", KEYS.run(ids[-1]))
+    for run_id in ids:
+        await site.redis.do("DEL", KEYS.run(run_id))
     await site.until_ended()
     await site.check(excess=50)
 

@@ -100,7 +100,7 @@ BAD_OUTPUTS: list[tuple[Callable[[], object], str]] = [
 
 
 async def test_outputs_that_are_no_json_fail_their_step(stage: Stage) -> None:
-    """Each gives OUTPUT_INVALID with the place of the fault; the same worker runs all of them and lives on."""
+    """F15: each gives OUTPUT_INVALID with the place of the fault; the same worker runs all of them and lives on."""
     handlers: dict[str, Callable[..., Any]] = {f"bad{n}": make for n, (make, _) in enumerate(BAD_OUTPUTS)}
     stage.worker(handlers)
     stage.supervisor()

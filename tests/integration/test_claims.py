@@ -164,6 +164,7 @@ async def test_a_zombie_changes_nothing(hands: Hands, blocking: BlockingRedis) -
 
 
 async def test_a_renewal_is_for_the_owner_alone(hands: Hands, blocking: BlockingRedis) -> None:
+    """F08: whoever else renews it hears STALE, and its idle time goes on."""
     await start(hands, "r1")
     token = await take(hands)
     await anyio.sleep(0.05)

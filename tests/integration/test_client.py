@@ -110,7 +110,7 @@ async def test_submit_many_is_all_or_nothing(stage: Stage) -> None:
 
 @pytest.mark.parametrize("durability", ["postgres", "redis"])
 async def test_the_same_key_is_the_same_run(stage: Stage, durability: Any) -> None:
-    """A repeated request gets the run of the first one; another request under its key is a conflict, whatever way."""
+    """F64: a repeated request gets the run of the first one; another request under its key is a conflict."""
     workflow = await stage.register(NOOP)
     client = stage.client
     first = await client.submit(workflow, {"a": 1, "b": 2}, key="k", durability=durability)

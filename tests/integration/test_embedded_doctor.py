@@ -39,7 +39,7 @@ async def test_embedded_servers_are_safe(redis_url: str, database: str) -> None:
 
 
 async def test_an_evicting_redis_is_refused(unsafe_redis: tuple[str, int]) -> None:
-    """allkeys-lru is an error, no append-only file a warning; each has a hint."""
+    """F28: allkeys-lru is an error, no append-only file a warning; each has a hint."""
     host, port = unsafe_redis
     async with client_of(f"redis://{host}:{port}/0") as client:
         report = await inspect_redis(client)

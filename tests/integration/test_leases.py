@@ -209,7 +209,7 @@ async def test_details_of_heartbeats_are_for_the_next_attempt(stage: Stage) -> N
 
 
 async def test_a_worker_that_was_cut_off_changes_nothing_when_it_is_back(stage: Stage) -> None:
-    """F10: it lost Redis for longer than the lease. Its handler is told, and what it returned is refused."""
+    """F08, F10: it lost Redis for longer than the lease. Its handler is told, and what it returned is refused."""
     told: list[str] = []
     ran: list[str] = []
     entered, leave = anyio.Event(), anyio.Event()

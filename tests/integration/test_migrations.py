@@ -125,7 +125,7 @@ async def test_every_named_query_fits_the_schema(conn: Connection) -> None:
 
 
 async def test_many_processes_may_migrate_at_once(database: str, conn: Connection) -> None:
-    """Each file is applied by exactly one of them, and all of them return with the schema in place."""
+    """F53: each file is applied by exactly one of them, and all of them return with the schema in place."""
     applied: list[str] = []
 
     async def run() -> None:
@@ -150,7 +150,7 @@ async def test_a_changed_file_is_named(conn: Connection, monkeypatch: pytest.Mon
 
 
 async def test_a_newer_schema_is_refused(conn: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Old code does not touch a database of newer code, and says what it does not know."""
+    """F53: old code does not touch a database of newer code, and says what it does not know."""
     await migrate(conn)
     *known, newest = load_migrations()
     with_file(monkeypatch, *known)
@@ -160,7 +160,7 @@ async def test_a_newer_schema_is_refused(conn: Connection, monkeypatch: pytest.M
 
 
 async def test_a_migration_that_fails_leaves_nothing(conn: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Half a migration does not exist; once mended it is applied as a whole."""
+    """F53: half a migration does not exist; once mended it is applied as a whole."""
     known = load_migrations()
     sql = "CREATE TABLE half (n bigint); SELECT 1 / 0;"
     bad = Migration(name="0099_break.sql", sql=sql, checksum=b"1", deploy="before", is_transaction=True)

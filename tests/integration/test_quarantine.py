@@ -42,7 +42,7 @@ POISON: list[tuple[str, Event | bytes]] = [
 async def test_what_cannot_be_stored_is_quarantined(
     redis: Redis, pool: Pool, env_name: str, writer: Writer, poison: Event | bytes
 ) -> None:
-    """One poisonous event stands as bytes in its place, its run is halted, and everything else goes on."""
+    """F50: one poisonous event stands as bytes in its place, its run is halted, and everything else goes on."""
     told: list[str] = []
 
     async def tell(run_id: str) -> None:

@@ -138,7 +138,7 @@ async def test_keys_of_a_run_go_only_after_its_end_is_recorded(
 async def test_trimming_waits_and_keeps_the_last_recorded_entry(
     redis: Redis, pool: Pool, env_name: str, writer: Writer
 ) -> None:
-    """Recorded entries go after the delay, those of the cursor and behind it never."""
+    """F45, F52: recorded entries go after the delay, those of the cursor and behind it never."""
     now = 100.0
     recorder = Recorder(redis, pool, env_name, 0, node_ids, clock=lambda: now)
     for _ in range(3):

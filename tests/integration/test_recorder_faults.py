@@ -72,7 +72,7 @@ class FaultyConnection:
 
 
 async def test_killed_at_any_statement(redis: Redis, pool: Pool, env_name: str) -> None:
-    """Whatever the last statement was before the kill, the next recorder makes the log complete, once."""
+    """F43: whatever the last statement was before the kill, the next recorder makes the log complete, once."""
     for fatal in range(1, 30):
         env = f"{env_name}-{fatal}"
         writer = Writer(redis, env)
@@ -109,7 +109,7 @@ async def test_killed_at_any_statement(redis: Redis, pool: Pool, env_name: str) 
 async def test_a_lost_reply_to_commit_is_asked_about(
     recorder: Recorder, pool: Pool, writer: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A commit that took effect without an answer is neither repeated nor taken for a gap."""
+    """F44, F46: a commit that took effect without an answer is neither repeated nor taken for a gap."""
     real = Transaction.__aexit__
 
     async def lose_reply(self: Transaction, *exc: Any) -> None:
@@ -130,7 +130,7 @@ async def test_a_lost_reply_to_commit_is_asked_about(
 async def test_a_recorder_that_died_after_commit_is_made_up_for(
     redis: Redis, pool: Pool, env_name: str, writer: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ended runs get their time-to-live from the next recorder, also when the first one died before it told."""
+    """F44: ended runs get their time-to-live from the next recorder, also when the first one died before it told."""
     key = f"{writer.base}run:run_a"
     await redis.set(key, "x")
     await writer.put("run_a", started())
@@ -154,7 +154,7 @@ async def test_a_recorder_that_died_after_commit_is_made_up_for(
 
 
 async def test_a_gap_stops_the_recorder(recorder: Recorder, pool: Pool, writer: Writer) -> None:
-    """What stands before a gap in the partition sequence is recorded, nothing behind it, however often it is tried."""
+    """F23: what stands before a gap in the partition sequence is recorded, nothing behind it, however often."""
     await writer.put("run_a", started())
     writer.seq += 1
     await writer.put("run_a", COMPLETED)
@@ -199,7 +199,7 @@ async def test_a_run_that_begins_again_stops_the_recorder(
 async def test_a_rewound_outbox_stops_the_recorder(
     recorder: Recorder, redis: Redis, pool: Pool, writer: Writer
 ) -> None:
-    """An outbox without the recorded entry is one that has forgotten it, even if its sequence fits."""
+    """F23, F25: an outbox without the recorded entry is one that has forgotten it, even if its sequence fits."""
     await writer.put("run_a", started())
     await recorder.record_batch()
     await redis.delete(writer.outbox)
@@ -216,7 +216,7 @@ async def test_a_rewound_outbox_stops_the_recorder(
 async def test_other_content_under_the_same_entry_id_stops_the_recorder(
     recorder: Recorder, redis: Redis, pool: Pool, writer: Writer
 ) -> None:
-    """A position is no identity: the same stream id may be given out again after data loss."""
+    """F49: a position is no identity: the same stream id may be given out again after data loss."""
     entry_id = await writer.put("run_a", started())
     await recorder.record_batch()
     await redis.delete(writer.outbox)
@@ -230,7 +230,7 @@ async def test_other_content_under_the_same_entry_id_stops_the_recorder(
 
 
 async def test_epochs_fence(redis: Redis, pool: Pool, env_name: str, writer: Writer) -> None:
-    """Entries of another epoch are refused; a recovery drains the older ones and then begins a new outbox."""
+    """F25, F26: entries of another epoch are refused; a recovery drains the older ones and then begins a new outbox."""
     recorder = Recorder(redis, pool, env_name, 0, node_ids)
     await writer.put("run_a", started())
     await recorder.record_batch()
@@ -281,7 +281,7 @@ async def test_two_recorders_at_once(redis: Redis, pool: Pool, env_name: str, wr
 async def test_a_recorder_that_slept_finds_that_it_was_replaced(
     redis: Redis, pool: Pool, env_name: str, writer: Writer
 ) -> None:
-    """A paused recorder whose entries another one recorded and trimmed takes nothing for lost and goes on behind it."""
+    """F47, F48: a paused recorder whose entries another one recorded and trimmed takes nothing for lost."""
     sleeper = Recorder(redis, pool, env_name, 0, node_ids)
     other = Recorder(redis, pool, env_name, 0, node_ids, settings=RecorderSettings(trim_delay_ms=0))
     await writer.put("run_a", started())
@@ -315,7 +315,7 @@ class AbsentPool:
 
 
 async def test_a_postgres_that_is_away_is_waited_for(redis: Redis, pool: Pool, env_name: str, writer: Writer) -> None:
-    """The recorder tries again until Postgres is back, and then has lost nothing."""
+    """F41, F51: the recorder tries again until Postgres is back, and then has lost nothing."""
     absent = AbsentPool(pool, refusals=3)
     recorder = Recorder(redis, cast("Pool", absent), env_name, 0, node_ids, settings=RecorderSettings(backoff_ms=1))
     await record_one(recorder, pool, writer)
@@ -341,7 +341,7 @@ async def record_one(recorder: Recorder, pool: Pool, writer: Writer) -> None:
 async def test_a_confused_connection_is_waited_out(
     redis: Redis, pool: Pool, env_name: str, writer: Writer, error: Exception
 ) -> None:
-    """What asyncpg says of a connection that was lost in the middle ends no recorder."""
+    """F41: what asyncpg says of a connection that was lost in the middle ends no recorder."""
     recorder = Recorder(redis, cast("Pool", FaultyPool(pool, 2, error)), env_name, 0, node_ids)
     await record_one(recorder, pool, writer)
 

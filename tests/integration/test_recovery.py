@@ -163,7 +163,7 @@ async def test_two_recover_at_once(stage: Stage) -> None:
 
 
 async def test_a_recovery_that_slept_is_refused(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who is stopped in the middle, while the lock is his, holds up nobody for ever, and changes nothing later."""
+    """F24: who is stopped in the middle, while the lock is his, holds up nobody for ever, and changes nothing later."""
     journal = Journal()
     stage.worker(journal.steps())
     supervisor = stage.supervisor()

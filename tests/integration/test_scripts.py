@@ -158,6 +158,7 @@ async def test_a_partition_without_an_epoch_refuses_everything(redis: Redis) -> 
 
 
 async def test_a_full_outbox_refuses_before_any_write(hands: Hands, redis: Redis) -> None:
+    """F42: over the hard limit BACKPRESSURE is all that a call does; over the soft one nothing is handed out."""
     await start(hands, CHAIN)
     transition = settle(await take_one(hands), CHAIN)
     before = await dump(hands)
@@ -196,6 +197,7 @@ async def test_a_key_of_another_type_is_refused_before_any_write(hands: Hands, r
 
 
 async def test_a_run_key_of_another_type_halts_that_run_only(hands: Hands, redis: Redis) -> None:
+    """F30: its transition is CORRUPT, and whoever else is in the same call goes on."""
     await start(hands, CHAIN)
     transition = settle(await take_one(hands), CHAIN)
     await redis.unlink(hands.at.run(RUN))

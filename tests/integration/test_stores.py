@@ -276,7 +276,7 @@ async def test_commands_are_numbered(pool: Pool) -> None:
 
 
 async def test_the_first_decision_stands(pool: Pool) -> None:
-    """Of many who decide about one token one does, and the others are told who it was."""
+    """F65: of many who decide about one token one does, and the others are told who it was."""
     answers: list[Command | Decided] = []
 
     async def decide(n: int) -> None:

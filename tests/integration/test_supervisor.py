@@ -28,7 +28,7 @@ async def command_of(stage: Stage, workflow: str, input: Any, key: str | None = 
 
 
 async def test_three_supervisors_end_each_run_once(stage: Stage) -> None:
-    """A hundred runs under three supervisors have one end each, in the log and on the channel."""
+    """F56: a hundred runs under three supervisors have one end each, in the log and on the channel."""
     for _ in range(3):
         stage.supervisor()
     for _ in range(2):
@@ -75,7 +75,7 @@ async def zero_without_a_word(stage: Stage, workflow: str, value: Any) -> str:
 
 
 async def test_a_lost_word_is_found(stage: Stage, quick_sweep: None) -> None:
-    """A run whose entry on ``done`` was deleted is found by the sweep, past a spoiled key, and ends once."""
+    """F57: a run whose entry on ``done`` was deleted is found by the sweep, past a spoiled key, and ends once."""
     stage.worker()
     workflow = await stage.register(NOOP)
     run_id = await zero_without_a_word(stage, workflow, 1)
@@ -87,7 +87,7 @@ async def test_a_lost_word_is_found(stage: Stage, quick_sweep: None) -> None:
 
 
 async def test_words_in_dead_hands_are_taken_over(stage: Stage, quick_sweep: None) -> None:
-    """An entry on ``done`` that was given to a supervisor that died is ended by another one."""
+    """F57: an entry on ``done`` that was given to a supervisor that died is ended by another one."""
     stage.worker()
     run_id = await stage.client.submit(await stage.register(NOOP), 1)
     done = stage.client.keys.partition(0).done
@@ -147,7 +147,7 @@ def quick_reconciler(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_a_start_that_redis_never_heard_of_is_applied_once(stage: Stage, quick_reconciler: None) -> None:
-    """Starts that were committed and not applied are started by one of three supervisors, large inputs as well."""
+    """F64: starts that were committed and not applied are started by one of three supervisors, large inputs as well."""
     workflow = await stage.register(NOOP)
     commands = [await command_of(stage, workflow, "x" * (20_000 if n % 2 else 1)) for n in range(30)]
     async with stage.client.pool.acquire() as conn:
@@ -224,7 +224,7 @@ async def test_a_wait_fires_once(stage: Stage) -> None:
 
 
 async def test_a_thousand_timers_that_are_due_at_once(stage: Stage) -> None:
-    """They are released in bounded batches, each once, the oldest first."""
+    """F60: they are released in bounded batches, each once, the oldest first."""
     stage.worker()
     workflow = await stage.register({"id": "w", "type": "wait", "config": {"until": "input"}})
     now = datetime.now(UTC).timestamp()

@@ -62,7 +62,7 @@ def test_runs_that_lose_everything_come_to_the_same_end(floor: LiveFloor) -> Non
 
 
 def test_whatever_happens_rules_log_and_reading_agree(floor: LiveFloor) -> None:
-    """Drawn graphs, two workers, and every fault one by one: see the rules of ``TokenMachine``."""
+    """F61: drawn graphs, two workers, and every fault one by one: see the rules of ``TokenMachine``."""
     limits = settings(
         max_examples=EXAMPLES or 20,
         stateful_step_count=100 if EXAMPLES else 40,
@@ -97,7 +97,7 @@ def test_a_token_has_one_owner_whatever_happens(floor: LiveFloor, redis_url: str
 
 @pytest.mark.parametrize("test", FIRST_TESTS, ids=lambda test: test.name)
 def test_the_first_tests_hold(floor: LiveFloor, test: FirstTest) -> None:
-    """The graphs of section 9 of the token rules, each in six orders."""
+    """F69: the graphs of section 9 of the token rules, each in six orders."""
     document = test.document()
     for seed in range(6):
         run = floor.walk(document, Spoken(graph=from_document(document), told=Told(outcomes=test.outcomes)), seed)
@@ -114,7 +114,7 @@ def cluster_floor(cluster_nodes: list[tuple[str, int]]) -> Iterator[LiveFloor]:
 
 
 def test_a_cluster_runs_the_same_shapes(cluster_floor: LiveFloor) -> None:
-    """Three partitions, one on each of three nodes: every key of a run is in the slot of its partition."""
+    """F35: three partitions, one on each of three nodes: every key of a run is in the slot of its partition."""
     for seed in range(EXAMPLES or 15):
         try:
             drive(cluster_floor, accepted(seed, LARGE if seed % 5 == 0 else SMALL), seed, partition=(0, 1, 3)[seed % 3])

@@ -63,7 +63,7 @@ async def test_plain_handlers_do_not_hold_each_other(stage: Stage) -> None:
 
 
 async def test_a_worker_that_is_told_to_stop_finishes_what_it_holds(stage: Stage) -> None:
-    """It takes no more, the step that runs is finished and recorded once, and no entry or consumer is left."""
+    """F16: it takes no more, the step that runs is finished and recorded once, and no entry or consumer is left."""
     entered, leave = anyio.Event(), anyio.Event()
 
     async def slow() -> str:
@@ -159,7 +159,7 @@ async def test_a_handler_that_a_worker_does_not_know_is_left_to_another(
 
 
 async def test_an_ir_that_a_worker_cannot_read_is_given_back(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A token of a run whose IR is missing or of another version waits, and the other runs do not."""
+    """F18: a token of a run whose IR is missing or of another version waits, and the other runs do not."""
     monkeypatch.setattr("courante.runner.execution.MISSING_DELAY_MS", 50)
     stage.worker()
     stage.supervisor()

@@ -102,7 +102,7 @@ async def test_unknown_runs_in_a_queue_are_dropped(stage: Stage) -> None:
 
 
 async def test_what_a_broken_read_was_given_is_found(stage: Stage) -> None:
-    """Entries that were handed to a worker in an answer that never arrived are run when it has reconnected."""
+    """F17: entries that were handed to a worker in an answer that never arrived are run when it has reconnected."""
     entered, leave = anyio.Event(), anyio.Event()
 
     async def hold(value: int) -> int:

@@ -190,7 +190,7 @@ ERRORS: list[tuple[str, list[dict[str, Any]], tuple[str | int, ...], tuple[str, 
 def test_an_error_names_its_place_and_its_nodes(
     code: str, nodes: list[dict[str, Any]], path: tuple[str | int, ...], names: tuple[str, ...]
 ) -> None:
-    """The document is refused; the finding has its code, the path in the document, and names what is involved."""
+    """F70: the document is refused; the finding has its code, the path in the document, and names what is involved."""
     check_error(code, nodes, path, names)
 
 

@@ -25,7 +25,8 @@ def load_tool() -> Any:
 
 
 TOOL = load_tool()
-GUARDS = TOOL.load_guards()
+TABLE = TOOL.load_table()
+GUARDS = TABLE.guard
 
 
 @pytest.mark.parametrize("guard", GUARDS, ids=lambda guard: f"{guard.rows[0]}-{guard.file}")
@@ -34,11 +35,20 @@ def test_a_guard_stands_in_the_code(guard: Any) -> None:
     text = (ROOT / guard.file).read_text("utf-8")
     assert text.count(guard.text) == 1, f"{guard.file} does not have exactly once: {guard.text}"
     assert guard.without != guard.text
-    path, _, name = guard.test.partition("::")
+
+
+@pytest.mark.parametrize("one", [*GUARDS, *TABLE.unguarded], ids=lambda one: f"{one.rows[0]}-{one.test}")
+def test_a_test_names_its_rows(one: Any) -> None:
+    """Who reads the catalogue finds the test by its docstring."""
+    path, _, name = one.test.partition("::")
+    text = (ROOT / path).read_text("utf-8")
     name = name.partition("[")[0]
-    assert re.search(rf"^(async )?def {name}\(", (ROOT / path).read_text("utf-8"), re.MULTILINE), guard.test
+    found = re.search(rf'^(?:async )?def {name}\(.*?\n    """(.*?)"""', text, re.MULTILINE | re.DOTALL)
+    assert found, one.test
+    assert set(one.rows) <= set(re.findall(r"F\d\d", found[1])), one.test
 
 
-def test_rows_are_of_the_catalogue() -> None:
-    """A row that nobody knows guards nothing."""
-    assert {row for guard in GUARDS for row in guard.rows} <= set(TOOL.ROWS)
+def test_every_row_of_the_catalogue_is_spoken_of() -> None:
+    """It has a guard, or a reason why none can be taken out; and no row is in the table that nobody knows."""
+    assert TOOL.uncovered(TABLE) == []
+    assert {row for one in (*GUARDS, *TABLE.unguarded) for row in one.rows} <= set(TOOL.ROWS)
