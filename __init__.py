@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .compiler.normalize import normalize
     from .compiler.workflow import Workflow
     from .sdk.around import StepCall
+    from .sdk.building import workflow
     from .sdk.client import Client, RunResult
     from .sdk.context import Context
     from .sdk.deferral import Deferred
@@ -44,6 +45,7 @@ __all__ = [
     "middleware",
     "normalize",
     "step",
+    "workflow",
 ]
 
 _PLACES = {
@@ -65,6 +67,7 @@ _PLACES = {
     "middleware": ".sdk.steps",
     "normalize": ".compiler.normalize",
     "step": ".sdk.steps",
+    "workflow": ".sdk.building",
 }
 
 

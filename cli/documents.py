@@ -6,6 +6,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
 from click import style
 
 from ..compiler.analysis import compile_workflow
@@ -13,7 +14,7 @@ from ..compiler.diagnostics import Diagnostic, Severity, has_errors
 from ..compiler.ir import Ir
 from ..compiler.limits import TEXT_BYTES_MAX
 from ..compiler.normalize import read_document
-from ..compiler.source import Source, load_source
+from ..compiler.source import Source, load_source, source_of
 from ..compiler.source_error import SourceError
 from ..compiler.workflow import EdgeKind, Workflow
 from .exits import CliError, ExitCode
@@ -60,12 +61,18 @@ class Document:
 
 
 def compile_file(name: str) -> Document:
-    """Read and compile a file, or standard input for ``-``. Raises CliError where it cannot be read."""
-    content = read_bytes(name, "workflow file")
+    """Read and compile a file, in Python too, or standard input for ``-``. Raises CliError where it cannot be read."""
     try:
-        source = load_source(content, format="json" if name.endswith(".json") else None)
+        if name.endswith(".py"):
+            from .flows import load_flow  # it runs the file
+
+            source = source_of(load_flow(name).document)
+            content = msgspec.json.encode(source.value)
+        else:
+            content = read_bytes(name, "workflow file")
+            source = load_source(content, format="json" if name.endswith(".json") else None)
     except SourceError as error:
-        return Document(name, content, diagnostics=error.diagnostics)
+        return Document(name, b"", diagnostics=error.diagnostics)
     read = read_document(source.value)
     found = source.locate(read.diagnostics)
     if read.workflow is None or has_errors(found):
@@ -136,8 +143,6 @@ def dependencies(workflow: Workflow) -> dict[str, str]:
 
 def _placed(source: Source, diagnostics: list[Diagnostic], origin: object) -> list[Diagnostic]:
     """Diagnostics of the analysis, with the paths and places of the document that was given."""
-    import msgspec
-
     assert callable(origin)
     return source.locate([msgspec.structs.replace(d, path=origin(d.path)) for d in diagnostics])
 

@@ -31,6 +31,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
     "Workflows": {
         "validate": Entry("validate", "validate", "Check a workflow file and say everything that is wrong with it."),
         "graph": Entry("graph", "graph", "Draw a workflow as Mermaid or DOT."),
+        "convert": Entry("convert", "convert", "Print a workflow file as YAML, JSON or Python."),
         "schema": Entry("schema", "schema", "Print the JSON Schema of workflow files."),
         "init": Entry("workflows", "init", "Register a workflow file; what changed becomes a new version."),
         "workflows": Entry("workflows", "workflows", "List registered workflows, or show one."),
