@@ -18,8 +18,10 @@ import msgspec
 
 from .workflow import Approval, EdgeKind, JoinPolicy, Json, Loop, OnFailure, Retry, Routing, Signal
 
-IR_VERSION = 2
+IR_VERSION = 3
 """Grows when the meaning of a field changes. A worker gives back tokens of an IR version it does not know."""
+READABLE = frozenset({2, 3})
+"""2 is the same without maps."""
 
 IrHash = NewType("IrHash", str)
 
@@ -49,7 +51,11 @@ class Region(msgspec.Struct, frozen=True, array_like=True):
     """``node``: the loop node, the map, or the ``each`` join. ``entry``: ``back_to``, or the same node.
 
     ``depth``: its place among the levels of the nodes inside. ``gates``: told when the loop goes back or ends.
-    ``aggregate``: of a map, else -1. ``keeps_last``: its last iteration is read from outside.
+    ``keeps_last``: its last iteration is read from outside.
+    Of a map, else -1: ``aggregate``, and the nodes of its own tokens, which no edge leads to: ``cursor`` emits its
+    first items, ``collector`` gathers results, ``sweeper`` clears up after a failure. ``window``: items at work at a
+    time. ``batch``: how many values an item has, 0: it is one. ``chunk``: results that are kept as one. ``is_fast``:
+    closed by its first failed item.
     """
 
     kind: RegionKind
@@ -59,6 +65,13 @@ class Region(msgspec.Struct, frozen=True, array_like=True):
     gates: tuple[int, ...] = ()
     aggregate: int = -1
     keeps_last: bool = False
+    cursor: int = -1
+    collector: int = -1
+    sweeper: int = -1
+    window: int = 0
+    batch: int = 0
+    chunk: int = 0
+    is_fast: bool = False
 
 
 class Edge(msgspec.Struct, frozen=True, array_like=True):
@@ -86,12 +99,15 @@ class ReadKind(IntEnum):
     STATUS = 3
     ERROR = 4
     TOKEN = 5
+    ITEM = 6
+    MAP = 7
 
 
 class Read(msgspec.Struct, frozen=True, array_like=True):
     """One context value that a node needs: of which node, and per level of that node where its index comes from.
 
-    TOKEN: the record of the node's own token, there as long as it has not settled.
+    TOKEN: the record of the node's own token, there as long as it has not settled. ITEM: of the items of a map, the
+    reader's own. MAP: the record of a map around the reader that a failed item closes.
     """
 
     kind: ReadKind
@@ -107,7 +123,8 @@ class Node(msgspec.Struct, frozen=True, array_like=True):
     ``retry``: None for gates only. ``outs``: the edges that settling decides; ``milestones``: those that parking does.
     ``mutex``: empty, or the name that no two nodes of the run hold at once.
     Numbers of nodes, -1 for none: ``compensate`` undoes this one, this one undoes ``compensates``, and runs only while
-    ``waits_while`` waits. Those in ``cancels`` are withdrawn when it succeeds.
+    ``waits_while`` waits. Those in ``cancels`` are withdrawn when it succeeds. ``map_region``: of a map, its
+    aggregate and the nodes of its own tokens.
     """
 
     id: str
@@ -149,6 +166,21 @@ class Node(msgspec.Struct, frozen=True, array_like=True):
     waits_while: int = -1
     cancels: tuple[int, ...] = ()
     milestones: tuple[int, ...] = ()
+    map_region: int = -1
+
+    @property
+    def is_map(self) -> bool:
+        return self.type == "map"
+
+    @property
+    def is_aggregate(self) -> bool:
+        return self.type == "aggregate"
+
+
+def signals_of(node: Node) -> tuple[str, ...]:
+    """Return the names of the signals that a node may wait for."""
+    more = node.config.get("more") if node.is_map else None
+    return (more["signal"],) if more else () if node.signal is None else node.signal.names
 
 
 class Terminal(msgspec.Struct, frozen=True, array_like=True):

@@ -15,6 +15,7 @@ from .durations import format_duration
 from .findings import Findings
 from .http_config import read_http
 from .json_schema import read_json_schema
+from .maps import read_aggregate, read_map
 from .reading import (
     is_extension,
     missing_field,
@@ -115,6 +116,8 @@ _READERS: dict[str, ConfigReader] = {
     "filter": _filter,
     "validate": _validate,
     "conditional": _noop,
+    "map": read_map,
+    "aggregate": read_aggregate,
     "approval": _noop,
     "signal": _noop,
 }

@@ -20,6 +20,7 @@
 -- @include redirects
 -- @include ending
 -- @include sweep
+-- @include maps
 -- @include transitions
 -- @include flush
 -- @include deliver
@@ -66,7 +67,8 @@ while i <= #ARGV do
   local run = open_run(ARGV[i], 't' .. token)
   local number, id = number_of(ARGV[i + 3]), ARGV[i + 4]
   local count, blob, words = number_of(ARGV[i + 5]), ARGV[i + 6], number_of(ARGV[i + 7])
-  local record = run.st and get_field(run, 't' .. token)
+  local record, first = run.st and get_field(run, 't' .. token), i + 8
+  if ARGV[first] == '@' then first = first + 3 end
   local verdict = 'A'
   if run.is_broken then
     verdict = 'C'
@@ -79,12 +81,18 @@ while i <= #ARGV do
   elseif run.n < 1 or run.st == 'H' then
     -- A token lives and the counter says none: nothing in this run can be trusted, so it goes no further.
     verdict, run.st, run.touched = 'C', 'H', true
-  elseif ARGV[i + 8] == 'y' and ARGV[i + 9] ~= '' and run.retries >= tonumber(ARGV[i + 9]) then
+  elseif first > i + 8 and goes_on(run) and is_below_closed(run, ARGV[i + 9]) then
+    local codes = {}
+    run.touched = true
+    run.n = run.n - 1
+    drop_below_closed(run, codes, token, ARGV[i + 10])
+    close_transition(run, 0, '', codes)
+  elseif ARGV[first] == 'y' and ARGV[first + 1] ~= '' and run.retries >= tonumber(ARGV[first + 1]) then
     verdict = 'B'
   else
     local codes = {}
     run.touched = true
-    if not apply_operations(run, codes, token, fence, record, i + 8, i + 7 + words) then
+    if not apply_operations(run, codes, token, fence, record, first, i + 7 + words) then
       set_field(run, 't' .. token, false)
       run.n = run.n - 1
     end

@@ -14,6 +14,7 @@
 -- @include redirects
 -- @include ending
 -- @include sweep
+-- @include maps
 -- @include transitions
 -- @include flush
 if not EPOCH then return { 'CLOSED', '' } end

@@ -15,6 +15,7 @@
 -- @include redirects
 -- @include ending
 -- @include sweep
+-- @include maps
 -- @include transitions
 -- @include flush
 if not EPOCH then return { 'CLOSED', '' } end
@@ -23,7 +24,7 @@ check_type(OUTBOX, 'stream')
 check_type(TIMERS, 'zset')
 local verdicts, ended, seen = {}, {}, {}
 
--- How a run ends by what went wrong (the twin of fold.ENDS); one in which nothing did completes, or has no output.
+-- How a run ends by what went wrong (the twin of fold_ends.ENDS); one in which nothing did completes, or has no output.
 local ENDS = { cancelled = 'CANCELLED', timed_out = 'TIMED_OUT', expired = 'TIMED_OUT' }
 local function fits(run, status)
   local reason = get_field(run, 'why')

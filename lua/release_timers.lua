@@ -13,6 +13,7 @@
 -- @include redirects
 -- @include ending
 -- @include sweep
+-- @include maps
 -- @include transitions
 -- @include flush
 if not EPOCH then return { 'CLOSED', 0, -1 } end

@@ -19,6 +19,7 @@
 -- @include redirects
 -- @include ending
 -- @include sweep
+-- @include maps
 -- @include transitions
 -- @include flush
 if not EPOCH then return { 'CLOSED', '' } end

@@ -15,6 +15,7 @@
 -- @include redirects
 -- @include ending
 -- @include sweep
+-- @include maps
 -- @include transitions
 -- @include flush
 if not EPOCH then return { 'CLOSED', '' } end

@@ -99,7 +99,11 @@ class History:
         place = self.place(event.facts)
         if place is None:
             return
-        if kind == "step.succeeded" or (kind == "step.reused" and event.facts.data.get("status") == "SUCCEEDED"):
+        if (
+            kind == "step.succeeded"
+            or (kind == "step.reused" and event.facts.data.get("status") == "SUCCEEDED")
+            or (kind == "step.waiting" and event.facts.reason == "more")
+        ):
             self._values[context_field("o", *place)] = Value(event.seq, event.payload)
         elif kind == "step.input_kept":
             self._values[context_field("i", *place)] = Value(event.seq, event.payload)

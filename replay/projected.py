@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ..sdk.fold import FINAL
+from ..sdk.fold_ends import FINAL
 from ..sdk.marking import RunPhase
 from ..sdk.stores.runs import RunRow, StepRow
 from .history import History

@@ -13,8 +13,9 @@ import msgspec
 
 from ..compiler.ir import IrHash, ir_hash
 from ..sdk.commanding import facts_of, value_of
+from ..sdk.corrupt import Corrupt
 from ..sdk.events import RecordedEvent, encode_facts
-from ..sdk.marking import Corrupt
+from ..sdk.item_values import cut_items
 from ..sdk.plan import Plan
 from ..sdk.run_output import OutputError, run_output
 from ..sdk.stores.commands import get_command
@@ -175,7 +176,10 @@ class _Verifier:
             claim = claim_of(history, codes, event)
             if claim is None:
                 return
-            moments = [await self._contents.load_all(values) for values in claim.moments]
+            moments = [
+                cut_items(codes.plan, claim.number, claim.scope, await self._contents.load_all(values))
+                for values in claim.moments
+            ]
             output = None if claim.output is None else await self._contents.load(claim.output)
         except Emptied:
             self.unchecked += 1

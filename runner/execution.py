@@ -5,42 +5,48 @@ Nodes that return at once run inline; the others in a task each. Whatever user c
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 import anyio
 import structlog
 from anyio.abc import TaskGroup, TaskStatus
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from ..sdk.cancellation import CancelReason
 from ..sdk.fault_points import reach
 from ..sdk.gates import before_node
 from ..sdk.keys import Keys, PartitionKeys
 from ..sdk.marking import RunPhase, TokenKind
-from ..sdk.outcomes import Failed, GivenBack, Outcome, Succeeded, failed
-from ..sdk.payloads import INLINE_BYTES_MAX, PayloadMissing, PayloadTooLarge, is_reference, load_payload, store_payload
-from ..sdk.plan import READS_MAX, Plan, value_field
+from ..sdk.outcomes import Failed, GivenBack, Opened, Outcome, Succeeded, failed
+from ..sdk.payloads import INLINE_BYTES_MAX, PayloadMissing, PayloadTooLarge, is_reference, store_payload
+from ..sdk.plan import READS_MAX
 from ..sdk.repairs import halt_runs
 from ..sdk.retry_after import RETRY_AFTER_MS_MAX
-from ..sdk.scopes import parse_token_key
-from ..sdk.scripts import Word, look_at_runs
+from ..sdk.scripts import Word
 from ..sdk.step_context import StepError
 from .attempts import STARTED_AFTER_S, Attempts, Ending, HeldAttempt
+from .bringing import Bringer, retry
 from .leases import Lease
 from .nodes import AWAITED, INLINE
+from .nodes.map import forced_items
 from .plans import Plans
 from .settling import Settler, Transition
 from .terms import Terms
 from .toolbox import Toolbox
-from .work import Work, deliveries_of, read_roughly
+from .work import Work, deliveries_of, read_roughly, read_token
 
 MISSING_DELAY_MS = 2_000
 """An IR or node type that this worker does not have: another may."""
 BACKOFF_S_MAX = 5.0
+ITEMS_INLINE_BYTES_MAX = 1_024
+"""Each item's token brings the list that it is in, or a reference to it."""
+COLLECTED_BYTES_MAX = 1_000_000
+"""Of the results of one chunk: those beyond ``INLINE_BYTES_MAX`` are references already."""
+CLOSED_MAP = b"x"
 T = TypeVar("T")
 Finish = Callable[[Transition], None]
 Drop = Callable[[int, str], None]
@@ -73,6 +79,7 @@ class Executor:
         self._settler = Settler(consumer)
         self._terms = terms or Terms()
         self._attempts = Attempts(cancel_grace_s=self._terms.cancel_grace_ms / 1000, send=send_reports)
+        self._bringer = Bringer(redis, keys, partition)
         self._awaiting: dict[str, list[tuple[list[bytes], int]]] = {}
         self._stopped = anyio.Event()
         self._group: TaskGroup | None = None
@@ -155,6 +162,12 @@ class Executor:
             self._finish(transition)
             return
         node = work.node
+        if any(work.values[at] == CLOSED_MAP for at in plan.map_reads[work.number]):
+            self._finish(self._settler.drop(work))
+            return
+        if work.kind is TokenKind.COLLECT:
+            self._spawn(self._collect, work)
+            return
         if work.deliveries >= self._terms.deliveries_max:
             self._finish(self._settler.settle(work, self._poisoned(work)))
             return
@@ -162,7 +175,8 @@ class Executor:
             work.received_at = time.monotonic()
         wide = len(node.reads) > READS_MAX
         is_again = (work.deliveries or work.attempt > 1) and node.type in AWAITED
-        if wide or is_again or any(value is not None and is_reference(value) for value in work.values):
+        is_cut = self._bringer.cut(work)
+        if wide or is_again or not is_cut or any(value is not None and is_reference(value) for value in work.values):
             self._spawn(self._fetch_then_start, work, wide)
         else:
             self._start(work)
@@ -185,7 +199,7 @@ class Executor:
         return True
 
     async def _halt(self, run_id: str) -> None:
-        verdict = await self._retry(lambda: halt_runs(self._redis, self._partition, [run_id], why="unreadable"))
+        verdict = await retry(lambda: halt_runs(self._redis, self._partition, [run_id], why="unreadable"))
         log.error("run_halted", run_id=run_id, verdict=verdict)
 
     def _await_plan(self, token: list[bytes], now_ms: int) -> None:
@@ -199,7 +213,7 @@ class Executor:
         self._spawn(self._load_plan, ir_hash)
 
     async def _load_plan(self, ir_hash: str) -> None:
-        plan = await self._retry(lambda: self._plans.load(ir_hash))
+        plan = await retry(lambda: self._plans.load(ir_hash))
         for token, now_ms in self._awaiting.pop(ir_hash):
             if plan is not None:
                 self.receive(token, now_ms)
@@ -228,7 +242,10 @@ class Executor:
         self._finish_or_store(work, outcome)
 
     def _finish_or_store(self, work: Work, outcome: Outcome) -> None:
-        if isinstance(outcome, Succeeded) and len(outcome.output) > INLINE_BYTES_MAX:
+        if work.node.is_map and isinstance(outcome, Succeeded):
+            outcome = forced_items(work, outcome.output)
+        most = ITEMS_INLINE_BYTES_MAX if isinstance(outcome, Opened) else INLINE_BYTES_MAX
+        if isinstance(outcome, Succeeded | Opened) and len(outcome.output) > most:
             self._spawn(self._store_then_finish, work, outcome, 0)
         else:
             self._finish(self._settler.settle(work, outcome))
@@ -296,32 +313,31 @@ class Executor:
         self._finish(transition)
         return None
 
-    async def _store_then_finish(self, work: Work, outcome: Succeeded, ms: int) -> None:
+    async def _store_then_finish(self, work: Work, outcome: Succeeded | Opened, ms: int) -> None:
         """A payload is stored before the script that refers to it."""
         final: Outcome
         try:
-            final = Succeeded(await self._retry(lambda: store_payload(self._redis, self._keys, outcome.output)))
+            reference = await retry(lambda: store_payload(self._redis, self._keys, outcome.output))
+            final = dataclasses.replace(outcome, output=reference)
         except PayloadTooLarge as error:
             too_large = StepError("PAYLOAD_TOO_LARGE", str(error))
             final = self._failure(work, too_large)
         self._finish(self._settler.settle_stored(work, final, outcome.output, ms))
 
     async def _fetch_then_start(self, work: Work, wide: bool) -> None:
-        """Bring what did not travel with the token: wide reads, and payloads behind references."""
+        """Bring what did not travel with the token: wide reads, items, results, and payloads behind references."""
         try:
-            if wide:
-                fields = work.plan.reads(work.number, work.scope, work.live)
-                if work.has_value:
-                    fields.append(value_field(work.number, work.scope))
-                work.values = await self._retry(lambda: self._read_fields(work.run_id, fields))
-            if work.last_report is None and (work.deliveries or work.attempt > 1):
-                (work.last_report,) = await self._retry(lambda: self._read_fields(work.run_id, [f"d{work.key}"]))
-            work.values = [await self._resolve(value) for value in work.values]
-        except PayloadMissing as error:
-            missing = StepError("PAYLOAD_MISSING", str(error))
-            self._finish(self._settler.settle(work, self._failure(work, missing)))
+            await self._bringer.fetch(work, wide=wide)
+        except (PayloadMissing, PayloadTooLarge) as error:
+            code = "PAYLOAD_MISSING" if isinstance(error, PayloadMissing) else "PAYLOAD_TOO_LARGE"
+            self._finish(self._settler.settle(work, self._failure(work, StepError(code, str(error)))))
             return
         self._start(work)
+
+    async def _collect(self, work: Work) -> None:
+        """Make one value of the results of the chunk whose turn it is."""
+        number, content = await self._bringer.collect(work)
+        self._finish(self._settler.collect(work, number, content))
 
     def _failure(self, work: Work, error: BaseException) -> Failed:
         most_ms = self._retry_after_ms_max
@@ -333,26 +349,6 @@ class Executor:
         times = f"{work.deliveries} workers" if work.deliveries > 1 else "a worker"
         text = f"{times} fell silent with this step in hand; it is not given to another one"
         return self._failure(work, StepError("POISONED", text))
-
-    async def _read_fields(self, run_id: str, fields: list[str]) -> list[bytes | None]:
-        """Fetch a wide node's context values."""
-        answer = await look_at_runs(self._redis, self._partition, [(run_id, " ".join(fields))])
-        return answer[0].values
-
-    async def _resolve(self, value: bytes | None) -> bytes | None:
-        if value is None or not is_reference(value):
-            return value
-        return await self._retry(lambda: load_payload(self._redis, self._keys, value))
-
-    async def _retry(self, call: Callable[[], Awaitable[T]]) -> T:
-        delay = 0.05
-        while True:
-            try:
-                return await call()
-            except (RedisError, OSError) as error:
-                log.warning("redis_unreachable", error=str(error))
-                await anyio.sleep(delay)
-                delay = min(BACKOFF_S_MAX, delay * 2)
 
     async def _tend(self) -> None:
         """Look after what runs for long."""
@@ -369,31 +365,3 @@ class Executor:
 def _no_lane(*what: object) -> None:
     del what
     raise AssertionError("the executor does not run")
-
-
-def read_token(token: list[bytes], plan: Plan) -> Work:
-    """Return the work that ``advance`` handed out: see lua/includes/deliver.lua for the order."""
-    number, entry, run_id, key, phase, _, record, *values = token
-    fence, _, deliveries, _, kind, _, attempt, extra, reads, live = record.decode().split("|")
-    node, scope = parse_token_key(key.decode())
-    last_report: bytes | None = None
-    if "d" in reads:  # its handler has reported something before it was given back
-        last_report = values.pop(reads.split().index(f"d{key.decode()}"))
-    return Work(
-        run_id=run_id.decode(),
-        key=key.decode(),
-        fence=fence,
-        stream=int(number),
-        entry=entry.decode(),
-        phase=phase.decode(),
-        plan=plan,
-        number=node,
-        scope=scope,
-        kind=TokenKind(kind),
-        attempt=int(attempt),
-        extra=extra,
-        live=live,
-        deliveries=int(deliveries),
-        last_report=last_report,
-        values=list(values),
-    )

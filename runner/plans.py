@@ -7,7 +7,7 @@ from collections import OrderedDict
 import msgspec
 import structlog
 
-from ..compiler.ir import IR_VERSION, IrHash
+from ..compiler.ir import READABLE, IrHash
 from ..sdk.keys import Keys
 from ..sdk.node_code import NodeCode, compile_node
 from ..sdk.plan import Plan
@@ -43,7 +43,7 @@ class Plans:
         except msgspec.MsgspecError as error:
             log.warning("ir_unreadable", ir=ir_hash, error=str(error))
             return None
-        if plan.ir.ir_version != IR_VERSION:
+        if plan.ir.ir_version not in READABLE:
             log.warning("ir_version_unknown", ir=ir_hash, version=plan.ir.ir_version)
             return None
         self._plans[ir_hash] = plan

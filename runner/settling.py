@@ -13,14 +13,16 @@ import msgspec
 from ..compiler.workflow import Retry
 from ..sdk import rules
 from ..sdk.events import ErrorInfo, Facts, encode_blob, encode_facts
+from ..sdk.maps import FILL_MAX
 from ..sdk.marking import APPROVED, WOKEN, RunPhase, TokenKind, lasting, with_word
-from ..sdk.outcomes import AsksMutex, Failed, GivenBack, Outcome, Parked, Skipped, Succeeded, Waits, failed
+from ..sdk.outcomes import AsksMutex, Failed, GivenBack, Opened, Outcome, Parked, Skipped, Succeeded, Waits, failed
 from ..sdk.plan import context_field, cursor_ready, start_ready, value_field
 from ..sdk.retrying import GivesUp, draw_of, next_attempt
 from ..sdk.routing import loop_word, route
 from ..sdk.scopes import NODE_NAMES, START_NODE, parse_token_key, scope_key, token_key
 from ..sdk.scripts import Word
 from ..sdk.step_context import StepError, decode_json
+from . import map_settling
 from .work import Work
 
 NO_RETRY = Retry(max_attempts=1)
@@ -50,6 +52,8 @@ class Settler:
         """Return the transition of a step. ``ms``: how long it ran."""
         if isinstance(outcome, Succeeded):
             return self._succeeded(work, outcome.output, ms)
+        if isinstance(outcome, Opened):
+            return self._opened(work, outcome)
         if isinstance(outcome, Failed):
             return self._failed(work, outcome, ms)
         if isinstance(outcome, Skipped):
@@ -78,6 +82,11 @@ class Settler:
             return _transition(work, [], ["j"])
         if work.kind is TokenKind.CLOSING:
             return self._close(work)
+        if work.kind is TokenKind.FILL:
+            facts = self._event(work, "fanout.continued")
+            return _transition(work, [(facts, None)], map_settling.continued(work), 2 * FILL_MAX)
+        if work.kind is TokenKind.CLEAR:
+            return _transition(work, [], map_settling.cleared(work))
         if work.number == START_NODE:
             return self._start(work)
         if work.kind is TokenKind.SKIP:
@@ -92,6 +101,21 @@ class Settler:
             facts = self._event(work, "gate.passed")
             return self._routed(work, facts, None, rules.taken(work.node, work.plan.ir.edges), [])
         return None
+
+    def drop(self, work: Work) -> Transition:
+        """Return the transition of a token below a map that a failed item has closed: the script takes it away."""
+        return _transition(work, [], [])
+
+    def collect(self, work: Work, number: int, content: bytes) -> Transition:
+        """Return the transition that keeps the results of a chunk as one value, and nothing else of its items."""
+        facts, words = map_settling.collected(work, number, content)
+        return _transition(work, [(facts, content)], words)
+
+    def _opened(self, work: Work, outcome: Opened) -> Transition:
+        """A map has items: at first, more of them, or the last."""
+        keep = _spent(work) if outcome.more is not None else [*self._kept(work, "SUCCEEDED"), *_freed(work)]
+        facts, words = map_settling.opened(work, outcome, self._worker)
+        return _transition(work, [*self._before(work), (facts, outcome.output)], [*keep, *words], 2 * FILL_MAX)
 
     def _close(self, work: Work) -> Transition:
         """Undo what was completed last, if anything is left."""
@@ -230,6 +254,9 @@ class Settler:
             words = [*keep, "d", "failed", content, work.plan.closes, *_freed(work)]
             return _transition(work, events, words)
         keep += ["o", context_field("e", work.number, work.scope), content]
+        item = rules.failing_item(work.plan.ir, work.number, work.scope)
+        if item is not None:
+            keep += work.plan.words([rules.ItemError(*item, content)])
         if effect is not None:
             keep += ["x", content, work.plan.closes]
         return self._routed(work, facts, None, decision, keep)
@@ -292,6 +319,7 @@ class Settler:
         self, work: Work, facts: bytes, payload: bytes | None, decision: str, keep: list[Word], position: int = 0
     ) -> Transition:
         words, following = self._effects(work, decision, position)
+        keep = [*keep, *map_settling.forgotten(work)] if work.node.is_aggregate else keep
         if following >= 0:
             words = [*words, "c", cursor_ready(following, decision)]
         if work.node.mutex or work.extra or work.has_report:
@@ -353,7 +381,12 @@ def _freed(work: Work) -> list[Word]:
     return [*words, "-", f"d{work.key}"] if work.has_report else words
 
 
-def _transition(work: Work, events: list[tuple[bytes, bytes | None]], words: Sequence[Word]) -> Transition:
+def _transition(
+    work: Work, events: list[tuple[bytes, bytes | None]], words: Sequence[Word], more_writes: int = 0
+) -> Transition:
+    closed = work.plan.closed_by(work.number, work.scope)
+    if closed:
+        words = [*closed, *words]
     head: list[Word] = [
         work.run_id,
         work.key,
@@ -365,4 +398,4 @@ def _transition(work: Work, events: list[tuple[bytes, bytes | None]], words: Seq
         len(words),
     ]
     head += words
-    return Transition(head, 6 + len(words) // 2)
+    return Transition(head, 6 + len(words) // 2 + more_writes)

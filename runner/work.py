@@ -11,6 +11,7 @@ from ..sdk.scopes import parse_token_key
 from ..sdk.step_context import StepContext
 
 if TYPE_CHECKING:
+    from ..sdk.item_values import ItemResult
     from .attempts import HeldAttempt
 
 
@@ -19,7 +20,7 @@ class Work(StepContext):
     """``stream``: number of the stream that brought it, ``entry``: its id there. ``now_ms``: the server's clock at the
     delivery. ``deliveries``: how often the token was taken over from a silent worker before. ``received_at``: by the
     monotonic clock, where the attempt has a timeout. ``last_report``: details of the last heartbeat of the attempt
-    before. ``held``: the attempt, once it is under way.
+    before. ``held``: the attempt, once it is under way. ``results``: of the map's items, for an aggregate.
     """
 
     fence: str
@@ -33,11 +34,40 @@ class Work(StepContext):
     received_at: float = 0.0
     last_report: bytes | None = None
     held: HeldAttempt | None = None
+    results: list[ItemResult] | None = None
 
     @property
     def has_report(self) -> bool:
         """Whether the run may have details of a heartbeat of this token."""
         return self.last_report is not None or (self.held is not None and self.held.has_report)
+
+
+def read_token(token: list[bytes], plan: Plan) -> Work:
+    """Return the work that ``advance`` handed out: see lua/includes/deliver.lua for the order."""
+    number, entry, run_id, key, phase, _, record, *values = token
+    fence, _, deliveries, _, kind, _, attempt, extra, reads, live = record.decode().split("|")
+    node, scope = parse_token_key(key.decode())
+    last_report: bytes | None = None
+    if "d" in reads:  # its handler has reported something before it was given back
+        last_report = values.pop(reads.split().index(f"d{key.decode()}"))
+    return Work(
+        run_id=run_id.decode(),
+        key=key.decode(),
+        fence=fence,
+        stream=int(number),
+        entry=entry.decode(),
+        phase=phase.decode(),
+        plan=plan,
+        number=node,
+        scope=scope,
+        kind=TokenKind(kind),
+        attempt=int(attempt),
+        extra=extra,
+        live=live,
+        deliveries=int(deliveries),
+        last_report=last_report,
+        values=list(values),
+    )
 
 
 def deliveries_of(token: list[bytes]) -> int:

@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from ..compiler.diagnostics import did_you_mean
+from ..compiler.ir import signals_of
 from .catalog import Catalog
 from .commanding import GAP, Body, apply_in_order, encode_body, last_applied, token_of
 from .errors import InputInvalid, RunNotFound, StepNotFound
@@ -222,7 +223,7 @@ def find_step(plan: Plan, step: str, scope: str) -> tuple[int, str]:
 
 def check_signal(plan: Plan, name: str) -> None:
     """Raises InputInvalid where nothing in the workflow ever waits for this signal."""
-    known = sorted({each for node in plan.ir.nodes if node.signal is not None for each in node.signal.names})
+    known = sorted({each for node in plan.ir.nodes for each in signals_of(node)})
     if name in known:
         return
     told = f"no step of {plan.ir.workflow!r} waits for a signal {name!r:.200}"

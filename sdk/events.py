@@ -27,6 +27,11 @@ worker's events, in order. Nodes are numbers in the IR, scopes are ``ScopeKey`` 
     J<node>:<scope>           token.forced (to the end that a command says)
     O<node>:<scope>           token.overdue (nobody took it from its queue in time)
     Y<node>:<scope>           approval.escalated
+    I<node>:<scope>:<live>    fanout.completed, of an aggregate: items, ok, failed, skipped, joined by "."; "!": closed
+    A<node>:<scope>           fanout.closed (a map, by its first failed item)
+    E<node>:<scope>           token.dropped (below a map that was closed)
+    Q<node>:<scope>           join.dropped (half-filled, below a map that was closed)
+    M<node>:<scope>           fanout.swept (nothing is left below the closed map)
     B                         closing.released (nothing else is left: time to undo what was done)
     U                         run.woken (nothing is put aside by a pause any more)
     N                         command.ignored (there was nothing that it could act on)
@@ -49,6 +54,14 @@ DAMAGES = frozenset({"counter", "record", "missing", "state", "log", "again", "u
 """Why a run was halted that may be rebuilt from its log. ``log``: which cannot be followed; ``again``: it was rebuilt
 as often as that is tried; ``unreadable``: workers cannot read a token of it. These three are left to a person.
 """
+
+
+SCRIPT_EVENTS = frozenset(
+    """approval.escalated closing.released command.ignored fanout.closed fanout.completed fanout.swept join.died
+    join.dropped join.fired mutex.granted run.draining run.halted run.swept run.woken step.withdrawn timer.released
+    timer.set token.claimed token.dropped token.forced token.overdue token.released token.withdrawn""".split()
+)
+"""What the scripts say of themselves, after the events of a transition and before those of the next."""
 
 
 class ErrorInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

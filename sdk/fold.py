@@ -13,28 +13,15 @@ from typing import ClassVar
 import msgspec
 
 from ..compiler.ir import Ir, Node
-from . import fold_restart, fold_waits, waiting
-from .events import DAMAGES, Facts, RecordedEvent
-from .fold_ends import check_end
-from .marking import GOES_ON, PARKS, Corrupt, Marking, Place, RunPhase, Token, TokenKind
+from . import fold_maps, fold_restart, fold_waits, waiting
+from .corrupt import Corrupt
+from .events import DAMAGES, SCRIPT_EVENTS, Facts, RecordedEvent
+from .fold_ends import FINAL, check_end
+from .marking import GOES_ON, PARKS, Marking, Place, RunPhase, Token, TokenKind
 from .rules import Drain, Effect, died, failed, is_decision, settle, start, succeeded, taken
 from .scopes import NODE_NAMES, START_NODE, SWEEP_NODE, WAKER_NODE, Scope, parse_scope_key, token_key
 
-FINAL = {
-    "run.completed": "COMPLETED",
-    "run.failed": "FAILED",
-    "run.cancelled": "CANCELLED",
-    "run.timed_out": "TIMED_OUT",
-}
-
 ENGINE_NODES = {name: node for node, name in NODE_NAMES.items()}
-
-CODES = frozenset(
-    """approval.escalated closing.released command.ignored join.died join.fired mutex.granted run.draining run.halted
-    run.swept run.woken step.withdrawn timer.released timer.set token.claimed token.forced token.overdue token.released
-    token.withdrawn""".split()
-)
-"""What the scripts say of themselves, after the events of a transition and before those of the next."""
 
 
 def fold(ir: Ir, events: Iterable[RecordedEvent]) -> Marking:
@@ -88,7 +75,7 @@ class Folder:
             raise Corrupt("the run has ended before")
         if kind in fold_restart.TYPES if not self.is_restoring else kind not in fold_restart.ALLOWED:
             raise Corrupt("a run is told once, at its beginning, what it takes over")
-        if self._expected and kind not in CODES:
+        if self._expected and kind not in SCRIPT_EVENTS:
             raise Corrupt(f"{self._expected[0]!r} is missing")
 
     def _place(self, facts: Facts) -> tuple[int, Scope]:
@@ -151,6 +138,8 @@ class Folder:
         token = self._take(number, scope)
         if self.marking.phase not in GOES_ON:
             return
+        if token.kind is TokenKind.NORMAL:
+            self._apply(fold_maps.settled(self.ir, (number, scope), token.live))
         effects, following = settle(self.ir, number, scope, decision, position)
         self._apply(effects)
         if following >= 0:
@@ -204,6 +193,14 @@ class Folder:
             self.marking.outputs[place] = event.payload
         self._keep_status(place, "SUCCEEDED")
         node = self.ir.nodes[place[0]]
+        if node.is_map:
+            effects = [
+                *succeeded(self.ir, *place),
+                *fold_maps.items(self.ir, self.marking, place, event, is_open=False),
+            ]
+            self._take(*place)
+            self._apply(effects)
+            return
         decision = event.facts.edges or taken(node, self.ir.edges)
         if not is_decision(node, decision):
             raise Corrupt(f"{decision!r} decides nothing at {node.id!r}")
@@ -232,7 +229,9 @@ class Folder:
             self._take(*place)
             return
         if event.facts.error is not None:
-            self.marking.errors[place] = msgspec.json.encode(event.facts.error)
+            content = msgspec.json.encode(event.facts.error)
+            self.marking.errors[place] = content
+            self._apply(fold_maps.item_error(self.ir, place, content))
         self._settle(event, decision)
 
     def _keep_status(self, place: tuple[int, Scope], status: str) -> None:
@@ -312,8 +311,13 @@ class Folder:
     def _run_woken(self, _event: RecordedEvent) -> None:
         self._take(WAKER_NODE, ())
 
+    def _join_dropped(self, event: RecordedEvent) -> None:
+        scope = parse_scope_key(event.facts.scope)
+        fold_maps.join_dropped(self.ir, self.marking, event.facts, self._numbers, scope)
+
     def _token_gone(self, event: RecordedEvent) -> None:
-        if self.marking.phase in GOES_ON:
+        is_below = fold_maps.is_gone(self.ir, self.marking, self._place(event.facts))
+        if self.marking.phase in GOES_ON and not is_below:
             raise Corrupt("no token is taken from a run that goes on")
         is_parked = self._any(event).place is not Place.FLOOR
         if is_parked and event.facts.type == "token.dropped":
@@ -378,6 +382,16 @@ class Folder:
         "token.dropped": _token_gone,
         "join.fired": _join_fired,
         "join.died": _join_died,
+        "join.dropped": _join_dropped,
+        "fanout.continued": lambda self, event: self._expected.extend(
+            fold_maps.continued(self.ir, self.marking, self._step(event.facts))
+        ),
+        "fanout.collected": lambda self, event: self._expected.extend(
+            fold_maps.collected(self.ir, self.marking, self._step(event.facts), event)
+        ),
+        "fanout.completed": lambda self, event: self._expect_at("I", event, f":{event.facts.data.get('live')}"),
+        "fanout.closed": lambda self, event: self._expect_at("A", event),
+        "fanout.swept": lambda self, event: fold_maps.swept(self.ir, self.marking, self._step(event.facts)),
         "step.retried": _step_retried,
         "approval.granted": lambda self, event: fold_waits.approval_granted(self._living(event, TokenKind.NORMAL)),
         "approval.escalated": _approval_escalated,

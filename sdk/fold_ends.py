@@ -5,6 +5,13 @@ from __future__ import annotations
 from .events import Facts
 from .marking import Corrupt
 
+FINAL = {
+    "run.completed": "COMPLETED",
+    "run.failed": "FAILED",
+    "run.cancelled": "CANCELLED",
+    "run.timed_out": "TIMED_OUT",
+}
+
 ENDS: dict[str, frozenset[str]] = {
     "": frozenset({"run.completed"}),
     "cancelled": frozenset({"run.cancelled"}),

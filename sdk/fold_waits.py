@@ -9,14 +9,14 @@ from __future__ import annotations
 from typing import TypeAlias
 
 from ..compiler.ir import Ir
-from . import waiting
+from . import fold_maps, waiting
+from .corrupt import Corrupt
 from .events import Facts, RecordedEvent
 from .marking import (
     APPROVED,
     GOES_ON,
     PARKS,
     WOKEN,
-    Corrupt,
     Marking,
     Place,
     Token,
@@ -42,6 +42,8 @@ def step_waiting(ir: Ir, marking: Marking, at: At, token: Token, event: Recorded
     if facts.reason == "mutex":
         return waiting.ask_mutex(marking, at, node.mutex)
     codes: list[str] = []
+    if facts.reason == "more":
+        codes += fold_maps.door_waits(ir, marking, at, event)
     if reaches_milestones(node, facts.reason):
         codes += marking.apply(ir, parked(ir, *at))
     timer = f"P{at[0]}:{facts.scope}:"

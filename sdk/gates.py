@@ -23,6 +23,8 @@ def before_node(step: StepContext) -> Outcome | None:
     """Return what becomes of the token without running its node, None where it may run. Raises StepError."""
     code, node = step.code, step.node
     assert code is not None
+    if node.is_map and step.own_output is not None:
+        return None
     if not step.extra:
         if code.when is not None and not _holds(step):
             return Skipped()

@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple, cast
 
+from .corrupt import Corrupt
 from .keys import PartitionKeys
-from .marking import Corrupt, JoinRecord, Marking, Mutex, Place, RunPhase, Token, TokenKind
+from .map_plans import read_ends, read_record
+from .marking import JoinRecord, Marking, Mutex, Place, RunPhase, Token, TokenKind
 from .scopes import Scope, parse_token_key
 from .scripts import Connection
 
@@ -98,7 +100,7 @@ def read_token_record(record: str) -> Token:
         kind=TokenKind(kind),
         attempt=int(attempt),
         live=live,
-        extra="" if kind in (TokenKind.SWEEP, TokenKind.WAKER) else extra,
+        extra="" if kind in (TokenKind.SWEEP, TokenKind.WAKER, TokenKind.CLEAR) else extra,
         place=Place(place) if is_parked else Place.FLOOR,
         due=int(entry) if is_parked and entry else 0,
         deliveries=int(deliveries),
@@ -167,9 +169,21 @@ def _add(marking: Marking, kind: str, key: str, value: bytes) -> bool:
             raise Corrupt(f"the run has a field {kind + key!r}")
         return False
     place = parse_token_key(key)
-    kept = {"o": marking.outputs, "i": marking.inputs, "e": marking.errors, "s": marking.statuses, "v": marking.values}
+    kept = {
+        "o": marking.outputs,
+        "i": marking.inputs,
+        "e": marking.errors,
+        "s": marking.statuses,
+        "v": marking.values,
+        "r": marking.results,
+        "E": marking.item_errors,
+    }
     if kind in kept:
         kept[kind][place] = value
+    elif kind == "n":
+        marking.maps[place] = read_record(value.decode())
+    elif kind == "q":
+        marking.chunks[place] = read_ends(value.decode())
     elif kind == "t":
         marking.tokens[place] = read_token_record(value.decode())
     elif kind == "j":
@@ -181,8 +195,8 @@ def _add(marking: Marking, kind: str, key: str, value: bytes) -> bool:
     return True
 
 
-_OF_PLACES = frozenset("oiesvtjxld")
-"""``d``: details of a heartbeat, which only the next attempt sees."""
+_OF_PLACES = frozenset("oiesvtjxldrEnqN")
+"""``d``: details of a heartbeat, which only the next attempt sees; ``N``: what the IR says of a map."""
 _OF_WAITS = frozenset("wWmMgGc")
 
 

@@ -12,12 +12,28 @@ from enum import StrEnum
 
 from ..compiler.ir import Ir
 from ..compiler.workflow import JoinPolicy
-from .rules import Arrive, Complete, Drain, Effect, Emit, Last, Milestone, Skip, Taint, Tell, Withdraw
+from . import maps
+from .corrupt import Corrupt as Corrupt  # noqa: PLC0414 - whoever needs a marking needs it too
+from .maps import ItemEnd, MapRecord
+from .rules import (
+    Arrive,
+    Collected,
+    Complete,
+    Drain,
+    Effect,
+    Emit,
+    Fill,
+    Forget,
+    ItemError,
+    Items,
+    Last,
+    Milestone,
+    Skip,
+    Taint,
+    Tell,
+    Withdraw,
+)
 from .scopes import CLOSING_NODE, SWEEP_NODE, Scope, scope_key, token_key
-
-
-class Corrupt(Exception):
-    """The state of a run contradicts the rules. Never caught to go on; the run halts."""
 
 
 class TokenKind(StrEnum):
@@ -27,6 +43,9 @@ class TokenKind(StrEnum):
     SWEEP = "w"
     CLOSING = "x"
     WAKER = "u"
+    FILL = "f"
+    COLLECT = "g"
+    CLEAR = "z"
 
 
 class Place(StrEnum):
@@ -61,7 +80,8 @@ HOLDS = "held"
 OVERDUE = "overdue"
 FORCED = "forced"
 EXPIRED = "s-"
-LASTING = frozenset({APPROVED, HOLDS})
+OPEN = "open"
+LASTING = frozenset({APPROVED, HOLDS, OPEN})
 
 
 def lasting(extra: str) -> str:
@@ -76,8 +96,8 @@ def with_word(extra: str, word: str) -> str:
 @dataclass(slots=True)
 class Token:
     """One living token. ``live``: see ``Emit``. ``extra``: of a skip its status, of a cursor ``position.decision``,
-    of a normal one what happened to it: APPROVED and HOLDS last, and the last word says why it came back (WOKEN,
-    ``s<k>`` the k-th of the names that it waited for, EXPIRED, OVERDUE, FORCED).
+    of a normal one what happened to it: APPROVED, HOLDS and OPEN (a map that waits for more items) last, and the last
+    word says why it came back (WOKEN, ``s<k>`` the k-th of the names that it waited for, EXPIRED, OVERDUE, FORCED).
 
     ``due``: ms since the epoch while a timer is set for it, else 0. ``waits``: names of signals, or of one mutex.
     ``deliveries``: how often it was taken over from a silent worker since it was put out or parked. ``escalates``: ms
@@ -123,7 +143,9 @@ class Marking:
     run drains. ``last``: by (region, scope around it). ``waiting``: tokens by the name of the signal, in order of
     parking. ``signals``: those that came early, by name, as (command, value). ``values``: what a release brought.
     ``completed``: what is to be undone, in order of completion. ``marks``: (edge, scope) of milestones that were
-    reached. ``started_ms``: the time of the first event.
+    reached. ``started_ms``: the time of the first event. ``maps``: those that are open, and those that were closed by a
+    failure; ``chunks``: how items ended whose results are not collected; ``results``: JSON bytes of those that are, by
+    (map, scope and chunk); ``item_errors``: by (map, scope and item).
     """
 
     phase: RunPhase = RunPhase.RUNNING
@@ -142,6 +164,10 @@ class Marking:
     mutexes: dict[str, Mutex] = field(default_factory=lambda: {})
     completed: list[tuple[int, Scope]] = field(default_factory=lambda: [])
     marks: set[tuple[int, Scope]] = field(default_factory=lambda: set())
+    maps: dict[tuple[int, Scope], MapRecord] = field(default_factory=lambda: {})
+    chunks: dict[tuple[int, Scope], list[ItemEnd]] = field(default_factory=lambda: {})
+    results: dict[tuple[int, Scope], bytes] = field(default_factory=lambda: {})
+    item_errors: dict[tuple[int, Scope], bytes] = field(default_factory=lambda: {})
     input: bytes = b"null"
     started_ms: int = 0
     retries: int = 0
@@ -156,6 +182,13 @@ class Marking:
         if (node, scope) in self.tokens:
             raise Corrupt(f"token {token_key(node, scope)} exists already")
         self.tokens[node, scope] = token
+
+    def put_own(self, node: int, scope: Scope, kind: str, live: str = "") -> None:
+        """A token of a map's own, or of its aggregate."""
+        self.put(node, scope, Token(kind=TokenKind(kind), live=live))
+
+    def join_at(self, node: int, scope: Scope) -> JoinRecord:
+        return self.joins.setdefault((node, scope), JoinRecord())
 
     def take(self, node: int, scope: Scope) -> Token:
         token = self.tokens.pop((node, scope), None)
@@ -185,7 +218,7 @@ class Marking:
         for effect in effects:
             if isinstance(effect, Complete):
                 self.completed.append((effect.node, effect.scope))
-            elif self.phase in GOES_ON:
+            elif self.phase in GOES_ON and not (self.maps and maps.is_below_closed(self, ir, effect)):
                 self._apply(ir, effect, codes)
         return codes
 
@@ -198,6 +231,14 @@ class Marking:
                     codes.append(f"P{node}:{scope_key(scope)}:")
             case Skip(node, scope, status):
                 self.put(node, scope, Token(kind=TokenKind.SKIP, extra=status))
+            case Arrive(edge) if ir.nodes[ir.edges[edge].target].is_aggregate:
+                maps.arrive(self, ir, effect, codes)
+            case Items():
+                maps.put_items(self, ir, effect, codes)
+            case ItemError(node, scope, error):
+                self.item_errors.setdefault((node, scope), error)
+            case Forget():
+                maps.forget(self, ir, effect)
             case Arrive(edge, scope, status):
                 self._arrive(ir, ir.edges[edge].target, scope, ir.edges[edge].slot, status, codes)
             case Milestone(edge, scope, status):
@@ -213,8 +254,8 @@ class Marking:
             case Taint():
                 self.reason = self.reason or "failed"
                 self._hold_closing(ir)
-            case Complete():
-                raise AssertionError("applied in any phase")
+            case Complete() | Fill() | Collected():
+                raise AssertionError("applied elsewhere")
 
     def drain(self, ir: Ir, reason: str) -> None:
         """From now on nothing is emitted; a sweep takes away what is parked."""
@@ -241,10 +282,20 @@ class Marking:
         token = self.tokens.get((node, scope))
         if token is None or token.kind is not TokenKind.NORMAL:
             return []
+        if OPEN in token.extra.split("+"):
+            return self._shut(node, scope, token)
         self.forget_wait((node, scope), token)
         self.values.pop((node, scope), None)
         self.tokens[node, scope] = Token(kind=TokenKind.SKIP, extra="d")
         return [f"V{node}:{scope_key(scope)}"]
+
+    def _shut(self, node: int, scope: Scope, token: Token) -> list[str]:
+        """A map that has opened is not withdrawn: no more items come."""
+        if token.place is not Place.SIGNAL:
+            return []
+        self.forget_wait((node, scope), token)
+        token.extra = with_word(token.extra, EXPIRED)
+        return [f"L{node}:{scope_key(scope)}:{EXPIRED}"]
 
     def _reach(self, ir: Ir, edge: int, scope: Scope, status: str, codes: list[str]) -> None:
         """A milestone is decided once: live when its source parks, else dead when that settles."""

@@ -5,7 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import cast
 
-from ..compiler.analysis.sites import AFTER, BEFORE, CONFIG_EXPRESSIONS, CONFIG_LITERALS, ITEM, SECRET_TYPES, SECRETS
+from ..compiler.analysis.sites import (
+    AFTER,
+    BEFORE,
+    CONFIG_EXPRESSIONS,
+    CONFIG_LITERALS,
+    ITEM,
+    RESULT,
+    SECRET_TYPES,
+    SECRETS,
+)
 from ..compiler.cel import Expression, compile_expression
 from ..compiler.ir import Ir, Node
 from ..compiler.templates import ValueTemplate, compile_value
@@ -13,6 +22,7 @@ from ..compiler.workflow import EdgeKind
 
 ROOTS_BEFORE = BEFORE | ITEM
 ROOTS_AFTER = AFTER | ITEM
+ROOTS_RESULT = BEFORE | RESULT
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +88,8 @@ def declared_target(ir: Ir, edge: int) -> str:
 def _compiled(source: object) -> Expression | dict[str, Expression]:
     if isinstance(source, dict):
         fields = cast("dict[str, object]", source)
-        return {name: compile_expression(str(text), roots=ROOTS_BEFORE) for name, text in fields.items()}
-    return compile_expression(str(source), roots=ROOTS_BEFORE)
+        return {name: compile_expression(str(text), roots=ROOTS_RESULT) for name, text in fields.items()}
+    return compile_expression(str(source), roots=ROOTS_RESULT)
 
 
 def _compile(source: str | dict[str, str] | None) -> Expression | dict[str, Expression] | None:

@@ -31,6 +31,20 @@ class Succeeded:
 
 
 @dataclass(frozen=True, slots=True)
+class Opened:
+    """A map has items. ``output``: their list as JSON bytes; ``count``: of the items, also those of before.
+
+    ``more``: the signal that brings others, and how many ms it waits for that (None: without limit). ``refused``: how
+    many were too many.
+    """
+
+    output: bytes
+    count: int
+    more: tuple[str, int | None] | None = None
+    refused: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Skipped:
     """Its ``when`` was false."""
 
@@ -74,7 +88,7 @@ class GivenBack:
     delay_ms: int
 
 
-Outcome: TypeAlias = Succeeded | Skipped | Failed | Parked | Waits | AsksMutex | GivenBack
+Outcome: TypeAlias = Succeeded | Opened | Skipped | Failed | Parked | Waits | AsksMutex | GivenBack
 
 
 def failed(

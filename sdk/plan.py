@@ -11,7 +11,28 @@ from functools import cached_property
 
 from ..compiler.ir import FIXED, LAST, PREVIOUS, Ir, IrHash, Node, Read, ReadKind, decode_ir
 from ..compiler.workflow import JoinPolicy
-from .rules import Arrive, Complete, Drain, Effect, Emit, Last, Milestone, Skip, Taint, Tell, Withdraw, start
+from .map_plans import ITEM_MARK, MapPlans
+from .maps import FILL_MAX
+from .rules import (
+    Arrive,
+    Collected,
+    Complete,
+    Drain,
+    Effect,
+    Emit,
+    Fill,
+    Forget,
+    ItemError,
+    Items,
+    Last,
+    Milestone,
+    Skip,
+    Taint,
+    Tell,
+    Withdraw,
+    item,
+    start,
+)
 from .scopes import START_NODE, Scope, project, scope_key, token_key
 
 READS_MAX = 32
@@ -23,6 +44,8 @@ PREFIX = {
     ReadKind.STATUS: "s",
     ReadKind.ERROR: "e",
     ReadKind.TOKEN: "t",
+    ReadKind.ITEM: "o",
+    ReadKind.MAP: "n",
 }
 POLICY = {
     JoinPolicy.ALL: "a",
@@ -55,6 +78,13 @@ class Plan:
         self.closes = "1" if any(node.compensate >= 0 for node in ir.nodes) else "0"
         self.node_ids = [node.id for node in ir.nodes]
         self.numbers = {node.id: number for number, node in enumerate(ir.nodes)}
+        self.maps = MapPlans(ir)
+        self.item_reads = [
+            tuple(at for at, read in enumerate(node.reads) if read.kind is ReadKind.ITEM) for node in ir.nodes
+        ]
+        self.map_reads = [
+            tuple(at for at, read in enumerate(node.reads) if read.kind is ReadKind.MAP) for node in ir.nodes
+        ]
         self.is_read = self._who_is_read()
 
     @classmethod
@@ -66,8 +96,11 @@ class Plan:
         found = [False] * len(self.ir.nodes)
         for node in self.ir.nodes:
             for read in node.reads:
-                if read.kind is ReadKind.OUTPUT:
+                if read.kind in (ReadKind.OUTPUT, ReadKind.ITEM):
                     found[read.node] = True
+            if node.is_aggregate:
+                for source, _ in self.maps.sources(node):
+                    found[source] = True
             if node.loop_region >= 0:
                 found[self.ir.regions[node.loop_region].node] = True
         for read in self.ir.output_reads:
@@ -156,6 +189,25 @@ class Plan:
         is_plain = len(fields) <= READS_MAX and not any(field.startswith("?") for field in fields)
         return ("z", " ".join(fields)) if is_plain else ()
 
+    def closed_by(self, number: int, scope: Scope) -> list[str]:
+        """Return the operation that drops a token if a failed item has closed a map around it, or nothing."""
+        fields = self.maps.fast_fields(number, scope)
+        if not fields:
+            return []
+        return ["@", " ".join(fields), self.ir.nodes[number].mutex]
+
+    def map_terms(self, number: int, scope: Scope) -> str:
+        """Return what a map's record says once: see lua/includes/maps.lua."""
+        region = self.maps.region(number)
+        own = (region.aggregate, region.cursor, region.collector, region.sweeper)
+        keys = (token_key(node, scope) for node in own)
+        is_fast = "1" if region.is_fast else "0"
+        per_call = max(1, FILL_MAX // self.maps.tokens_per_item[number])
+        head = "|".join((str(region.window), str(region.chunk), is_fast, str(per_call), *keys))
+        words = self.words(item(self.ir, number, scope, ITEM_MARK))
+        template = "\n".join(words).replace(str(ITEM_MARK), "\x01")
+        return "\n".join((head, self.ready(region.aggregate, scope), template))
+
     def words(self, effects: Iterable[Effect]) -> list[str]:
         """Return the operations that apply ``effects`` in order (lua/includes/transitions.lua)."""
         words: list[str] = []
@@ -165,6 +217,16 @@ class Plan:
                     words += ("P", token_key(node, scope), f"+{delay}", self.ready(node, scope, live))
                 case Emit(node, scope, live):
                     words += ("e", token_key(node, scope), self.ready(node, scope, live))
+                case Arrive(edge, scope, status) if self.ir.nodes[self.ir.edges[edge].target].is_aggregate:
+                    words += self.maps.arrival(self.ir.edges[edge], scope, status)
+                case Items(node, scope, count, is_open):
+                    terms = self.map_terms(node, scope)
+                    words += ("O", token_key(node, scope), str(count), str(int(is_open)), terms)
+                case ItemError(node, scope, error):
+                    words += ("h", context_field("E", node, scope), error.decode())
+                case Forget(node, scope, live):
+                    for field in self.maps.forgotten(node, scope, live, self.is_read):
+                        words += ("-", field)
                 case Arrive(edge, scope, status):
                     words += self._arrival(self.ir.edges[edge].target, scope, self.ir.edges[edge].slot, status)
                 case Skip(node, scope, status):
@@ -180,8 +242,8 @@ class Plan:
                     words += ("v", token_key(node, scope), WITHDRAWN_READY)
                 case Complete(node, scope):
                     words += ("k", token_key(node, scope))
-                case Drain() | Taint():
-                    raise AssertionError("a failure carries its error: see the worker")
+                case Drain() | Taint() | Fill() | Collected():
+                    raise AssertionError("a failure carries its error, and a map's own tokens have words of their own")
         return words
 
     def _arrival(self, join: int, scope: Scope, slot: int, status: str) -> tuple[str, ...]:

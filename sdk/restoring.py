@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from .live_marking import RunHead
+from .map_plans import write_ends, write_record
 from .marking import (
     EXPIRED,
     FORCED,
@@ -40,8 +41,10 @@ ENGINE_READY = {
     TokenKind.SWEEP: "w|system:high|1|0||",
     TokenKind.WAKER: "u|system:high|1|0||",
     TokenKind.CLOSING: f"x|{SYSTEM_STREAM}|1||cp|",
+    TokenKind.FILL: f"f|{SYSTEM_STREAM}|1|||",
+    TokenKind.CLEAR: "z|system:high|1|||",
 }
-"""As the scripts write it (lua/includes/ending.lua, lua/apply_commands.lua)."""
+"""As the scripts write it (lua/includes/ending.lua, lua/includes/maps.lua, lua/apply_commands.lua)."""
 
 At = tuple[int, Scope]
 Fields = Iterable[tuple[str, Word]]
@@ -120,6 +123,8 @@ def place_token(plan: Plan, at: At, token: Token) -> PlacedToken:
 
 def token_ready(plan: Plan, at: At, token: Token) -> str:
     """Return ``kind|stream|attempt|extra|reads|live`` of a living token, as whoever put it there wrote it."""
+    if token.kind is TokenKind.COLLECT:
+        return f"g|{SYSTEM_STREAM}|1||n{token_key(plan.maps.region(at[0]).node, at[1])}|"
     if token.kind in ENGINE_READY:
         return ENGINE_READY[token.kind]
     if token.kind is not TokenKind.NORMAL:
@@ -267,6 +272,15 @@ def _completed(_plan: Plan, marking: Marking) -> Fields:
     return [*stack, ("cp", keys[-1])] if keys else []
 
 
+def _maps(plan: Plan, marking: Marking) -> Fields:
+    fields: list[tuple[str, Word]] = []
+    for at, record in marking.maps.items():
+        fields.append((context_field("n", *at), write_record(record)))
+        if not record.is_closed:
+            fields.append((context_field("N", *at), plan.map_terms(*at)))
+    return fields
+
+
 def _list(places: Iterable[At]) -> str:
     return " ".join(token_key(*at) for at in places)
 
@@ -290,6 +304,10 @@ MARKING: Mapping[str, Callable[[Plan, Marking], Fields] | None] = {
     "mutexes": _mutexes,
     "completed": _completed,
     "marks": lambda _, marking: [(context_field("x", *at), "1") for at in marking.marks],
+    "maps": _maps,
+    "chunks": lambda _, marking: [(context_field("q", *at), write_ends(ends)) for at, ends in marking.chunks.items()],
+    "results": lambda _, marking: _values("r", marking.results),
+    "item_errors": lambda _, marking: _values("E", marking.item_errors),
     "input": lambda _, marking: [("in", marking.input)],
     "started_ms": lambda _, marking: [("at", marking.started_ms)],
     "command": lambda _, marking: [("cmd", marking.command)],

@@ -8,9 +8,10 @@ effects, at most ``EFFECTS_MAX`` at a time; whoever gets a position back continu
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
-from ..compiler.ir import LOOP_ENDS, Edge, Ir, Node
+from ..compiler.ir import LOOP_ENDS, Edge, Ir, Node, RegionKind
 from ..compiler.workflow import EdgeKind, OnFailure
 from .scopes import Scope, follow, project
 
@@ -100,7 +101,63 @@ class Complete(NamedTuple):
     scope: Scope
 
 
-Effect: TypeAlias = Emit | Skip | Arrive | Tell | Last | Drain | Taint | Milestone | Withdraw | Complete
+class Items(NamedTuple):
+    """A map has ``total`` items, all that were and new ones. ``is_open``: more may come."""
+
+    node: int
+    scope: Scope
+    total: int
+    is_open: bool
+
+
+class Fill(NamedTuple):
+    """The cursor of the map ``node`` emits more of its items."""
+
+    node: int
+    scope: Scope
+
+
+class Collected(NamedTuple):
+    """The results of the items of one chunk are one value, and what the items left behind is gone."""
+
+    node: int
+    scope: Scope
+    chunk: int
+
+
+class ItemError(NamedTuple):
+    """An item of the map ``node`` fails by this; the first one counts. ``scope``: the map's and the item."""
+
+    node: int
+    scope: Scope
+    error: bytes
+
+
+class Forget(NamedTuple):
+    """The aggregate of the map ``node`` has settled: its results are needed no more. ``live``: of its token."""
+
+    node: int
+    scope: Scope
+    live: str
+
+
+Effect: TypeAlias = (
+    Emit
+    | Skip
+    | Arrive
+    | Tell
+    | Last
+    | Drain
+    | Taint
+    | Milestone
+    | Withdraw
+    | Complete
+    | Items
+    | Fill
+    | Collected
+    | ItemError
+    | Forget
+)
 
 
 def succeeded(ir: Ir, number: int, scope: Scope) -> list[Effect]:
@@ -113,7 +170,9 @@ def succeeded(ir: Ir, number: int, scope: Scope) -> list[Effect]:
 
 def reaches_milestones(node: Node, reason: str) -> bool:
     """Whether parking for ``reason`` is what others run beside: a gate's question, else a wait or a signal."""
-    return bool(node.milestones) and reason == ("approval" if node.approval is not None else reason) != "outside"
+    if not node.milestones or reason == "more":
+        return False
+    return reason == ("approval" if node.approval is not None else reason) != "outside"
 
 
 def parked(ir: Ir, number: int, scope: Scope) -> list[Effect]:
@@ -155,18 +214,72 @@ def failed(ir: Ir, node: Node) -> tuple[str, Effect | None]:
     end = "-" if node.loop_region < 0 else "x"
     if node.has_error_edge:
         return "".join("l" if ir.edges[e].kind is EdgeKind.ERROR else "d" for e in node.outs) + end, None
+    if map_over(ir, node) >= 0:
+        return "f" * len(node.outs) + end, None
     if ir.on_failure is OnFailure.CONTINUE:
         return "f" * len(node.outs) + end, Taint()
     return "", Drain("failed")
+
+
+def map_over(ir: Ir, node: Node) -> int:
+    """Return the region of the innermost map around a node, or -1."""
+    for region in reversed(node.levels):
+        if ir.regions[region].kind is RegionKind.MAP:
+            return region
+    return -1
+
+
+def failing_item(ir: Ir, number: int, scope: Scope) -> tuple[int, Scope] | None:
+    """Return (map, its scope and the item) that a node is in which fails unhandled, None outside of maps."""
+    node = ir.nodes[number]
+    over = map_over(ir, node)
+    if over < 0 or node.has_error_edge:
+        return None
+    return ir.regions[over].node, scope[: node.levels.index(over) + 1]
+
+
+def opened(ir: Ir, number: int, scope: Scope, count: int, *, is_open: bool) -> list[Effect]:
+    """Return what a map does when it first has items: ``count`` of them. is_open: it waits for more."""
+    node = ir.nodes[number]
+    effects: list[Effect] = [Milestone(edge, scope, "d") for edge in node.milestones]
+    for out in node.outs:
+        if ir.edges[out].kind is not EdgeKind.NORMAL:
+            effects.extend(_dead(ir, number, out, ir.edges[out], scope, "d"))
+    return [*effects, Items(number, scope, count, is_open)]
+
+
+def item(ir: Ir, number: int, scope: Scope, index: int) -> list[Effect]:
+    """Return what an item of a map begins with. scope: of the map."""
+    edges = ir.edges
+    return [_live(ir, e, edges[e], scope, index) for e in ir.nodes[number].outs if edges[e].kind is EdgeKind.NORMAL]
+
+
+def _ways_past(ir: Ir, number: int, decision: str) -> tuple[int, list[int], str]:
+    """A map that never opens: its own other edges, then those of its aggregate, whose loop ends.
+
+    Returns (the node whose loop that is, edges, decision).
+    """
+    node = ir.nodes[number]
+    region = ir.regions[node.map_region]
+    aggregate = ir.nodes[region.aggregate]
+    ways = [(e, ir.edges[e].kind, letter) for e, letter in zip(node.outs, decision, strict=False)]
+    own = [(e, letter) for e, kind, letter in ways if kind is not EdgeKind.NORMAL]
+    body = next(letter for _, kind, letter in ways if kind is EdgeKind.NORMAL)
+    letters = "".join(letter for _, letter in own) + body * len(aggregate.outs)
+    return region.aggregate, [*(e for e, _ in own), *aggregate.outs], letters + died(aggregate, "d")[-1]
 
 
 def settle(ir: Ir, number: int, scope: Scope, decision: str, position: int = 0) -> tuple[list[Effect], int]:
     """Return the effects of a decision from ``position`` on, and the position where to continue (-1: done)."""
     node = ir.nodes[number]
     effects: list[Effect] = []
-    outs = node.outs
+    outs: Sequence[int] = node.outs
     if not position:
         effects.extend(Milestone(edge, scope, "d") for edge in node.milestones)
+    if node.is_map:
+        number, outs, decision = _ways_past(ir, number, decision)
+        node = ir.nodes[number]
+    if not position:
         effects.extend(_loop_moves(ir, node, scope, decision[-1]))
     for i in range(position, len(outs) if decision[-1] != "b" else 0):
         if len(effects) >= EFFECTS_MAX and i > position:
@@ -178,7 +291,7 @@ def settle(ir: Ir, number: int, scope: Scope, decision: str, position: int = 0) 
             effects.extend(_dead(ir, number, outs[i], edge, scope, decision[i]))
     if decision[-1] == "-":
         return effects, -1
-    return _tell_gates(ir, node, scope, decision[-1], effects, max(0, position - len(outs)))
+    return _tell_gates(ir, node, scope, decision[-1], effects, max(0, position - len(outs)), len(outs))
 
 
 def start(ir: Ir, position: int = 0) -> tuple[list[Effect], int]:
@@ -189,16 +302,27 @@ def start(ir: Ir, position: int = 0) -> tuple[list[Effect], int]:
     return tokens, following if following < len(ir.entries) else -1
 
 
-def _live(ir: Ir, number: int, edge: Edge, scope: Scope) -> Effect:
-    reached = follow(edge, scope)
+def _live(ir: Ir, number: int, edge: Edge, scope: Scope, index: int = 0) -> Effect:
+    """``index``: the item, where the edge enters the body of a map."""
+    reached = follow(edge, scope, index)
     target = ir.nodes[edge.target]
+    if target.is_aggregate:
+        return Arrive(number, (*reached, _item_of(target, ir.nodes[edge.source].levels, scope, index)), "l")
     if target.join is not None:
         return Arrive(number, reached, "l")
     return Emit(edge.target, reached, f"+{edge.slot}" if target.is_each else "")
 
 
+def _item_of(aggregate: Node, levels: tuple[int, ...], scope: Scope, index: int = 0) -> int:
+    """The item in which a token reaches an aggregate: behind the scope, as each item has a record of its own."""
+    return scope[levels.index(aggregate.map_region)] if aggregate.map_region in levels else index
+
+
 def _dead(ir: Ir, source: int, number: int, edge: Edge, scope: Scope, status: str) -> list[Effect]:
     target = ir.nodes[edge.target]
+    if target.is_aggregate:
+        reached = (*follow(edge, scope), _item_of(target, ir.nodes[source].levels, scope))
+        return [Arrive(number, reached, status)]
     if target.join is not None:
         return [Arrive(number, follow(edge, scope), status)]
     if target.is_each:
@@ -212,7 +336,10 @@ def _walk(ir: Ir, levels: tuple[int, ...], scope: Scope, first: int, end: int, s
     effects: list[Effect] = []
     for entry in ir.frontier[first:end]:
         if entry >= 0:
-            reached = project(levels, scope, ir.nodes[ir.edges[entry].target].levels)
+            target = ir.nodes[ir.edges[entry].target]
+            reached = project(levels, scope, target.levels)
+            if target.is_aggregate:
+                reached = (*reached, _item_of(target, levels, scope))
             effects.append(Arrive(entry, reached, status))
         elif entry > LOOP_ENDS:
             gate = -1 - entry
@@ -239,13 +366,13 @@ def _loop_moves(ir: Ir, node: Node, scope: Scope, told: str) -> list[Effect]:
 
 
 def _tell_gates(
-    ir: Ir, node: Node, scope: Scope, told: str, effects: list[Effect], first: int
+    ir: Ir, node: Node, scope: Scope, told: str, effects: list[Effect], first: int, ways: int
 ) -> tuple[list[Effect], int]:
-    """Add what a loop's decision does, from gate ``first`` on. Positions go on after those of the out edges."""
+    """Add what a loop's decision does, from gate ``first`` on. Positions go on after those of the ``ways`` out."""
     region = ir.regions[node.loop_region]
     for i in range(first, len(region.gates)):
         if len(effects) >= EFFECTS_MAX and i > first:
-            return effects, len(node.outs) + i
+            return effects, ways + i
         gate = region.gates[i]
         effects.append(Tell(gate, scope[: len(ir.nodes[gate].levels)], told))
     return effects, -1

@@ -76,12 +76,15 @@ def read_scope(ir: Ir, node: int, text: str) -> Scope:
     return scope
 
 
-def follow(edge: Edge, scope: Scope) -> Scope:
-    """Return the scope in which a token of the source's ``scope`` reaches the edge's target."""
+def follow(edge: Edge, scope: Scope, item: int = 0) -> Scope:
+    """Return the scope in which a token of the source's ``scope`` reaches the edge's target.
+
+    item: where the edge enters the body of a map.
+    """
     if not edge.scope:
         return ()
     return tuple(
-        scope[copy] if copy >= 0 else 1 if copy == COPY_ENTER else edge.slot if copy == COPY_SLOT else 0
+        scope[copy] if copy >= 0 else 1 if copy == COPY_ENTER else edge.slot if copy == COPY_SLOT else item
         for copy in edge.scope
     )
 

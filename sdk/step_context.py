@@ -24,6 +24,7 @@ __all__ = ["NULL", "Roots", "StepContext", "StepError", "decode_json", "encode_j
 NULL = b"null"
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
+_NO_STEPS = frozenset({ReadKind.INPUT, ReadKind.TOKEN, ReadKind.ITEM, ReadKind.MAP})
 _STEP_FIELD = {ReadKind.OUTPUT: "output", ReadKind.STEP_INPUT: "input", ReadKind.ERROR: "error"}
 
 
@@ -70,6 +71,12 @@ class StepContext:
         """The value that came with the release; it stands behind all that the node reads."""
         place = len(self.node.reads) + self.live.startswith("b")
         return decode_json(self.values[place] or b"null") if len(self.values) > place else None
+
+    @property
+    def own_output(self) -> bytes | None:
+        """What it has said before, of a map to which items may be added: it has opened then."""
+        pairs = zip(self.node.reads, self.values, strict=False)
+        return next((value for read, value in pairs if read.node == self.number), None)
 
     def default_input(self) -> bytes:
         """Return the input where the document says none, as JSON bytes: nothing is decoded on the way."""
@@ -159,6 +166,10 @@ class Roots(dict[str, Any]):
             self[root] = {"id": step.run_id, "workflow": step.plan.ir.workflow}
         elif root == "loop":
             self[root] = self._loop()
+        elif root in ("item", "index"):
+            self._read_item()
+            if root not in self:
+                raise KeyError(root)
         else:
             raise KeyError(root)
         return self[root]
@@ -175,7 +186,7 @@ class Roots(dict[str, Any]):
         outputs: dict[str, Any] = {}
         nodes = self._step.plan.ir.nodes
         for read, value in zip(self._step.node.reads, self._step.values, strict=False):
-            if read.kind in (ReadKind.INPUT, ReadKind.TOKEN):
+            if read.kind in _NO_STEPS:
                 continue
             name = nodes[read.node].id
             found = steps.setdefault(name, {})  # also where it has no value: has(steps.x.output) is false, no error
@@ -187,6 +198,18 @@ class Roots(dict[str, Any]):
                     outputs[name] = found["output"]
         self["steps"] = self["tasks"] = steps
         self["outputs"] = outputs
+
+    def _read_item(self) -> None:
+        """Of the innermost map around the step. Raises KeyError outside of maps."""
+        step = self._step
+        regions = step.plan.ir.regions
+        for level, index in zip(reversed(step.node.levels), reversed(step.scope), strict=True):
+            if regions[level].kind is RegionKind.MAP:
+                self["index"] = index
+                for read, value in zip(step.node.reads, step.values, strict=False):
+                    if read.kind is ReadKind.ITEM and read.node == regions[level].node and value is not None:
+                        self["item"] = decode_json(value)
+                return
 
     def _loop(self) -> Mapping[str, int]:
         step = self._step

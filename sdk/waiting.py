@@ -6,13 +6,13 @@ codes of what they caused, in the same order.
 
 from __future__ import annotations
 
+from .corrupt import Corrupt
 from .marking import (
     EXPIRED,
     FORCED,
     HOLDS,
     OVERDUE,
     PARKS,
-    Corrupt,
     Marking,
     Mutex,
     Place,

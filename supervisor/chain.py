@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from ..sdk.events import GENESIS, Facts, chain_hash, decode_blob, decode_facts, digest, encode_facts
-from ..sdk.fold import FINAL
+from ..sdk.fold_ends import FINAL
 from ..sdk.stores import copy_format
 from .entries import QUARANTINED, Entry, LogDiverged, Transition, quarantine, read_code
 from .projections import Projection

@@ -90,6 +90,10 @@ def read_code(code: str, node_ids: Sequence[str]) -> Facts:
     match letter:
         case "F":
             return Facts(type="join.fired", node=node, scope=scope, data={"live": extra})
+        case "I" if extra:
+            return Facts(type="fanout.completed", node=node, scope=scope, data={"live": extra})
+        case "E" if not extra:
+            return Facts(type="token.dropped", node=node, scope=scope, reason="map_closed")
         case "D" if extra in ("d", "f"):
             return Facts(type="join.died", node=node, scope=scope, reason="failed" if extra == "f" else "dead")
         case "P":
@@ -115,6 +119,9 @@ _OF_TOKENS = {
     "J": "token.forced",
     "O": "token.overdue",
     "Y": "approval.escalated",
+    "A": "fanout.closed",
+    "M": "fanout.swept",
+    "Q": "join.dropped",
 }
 
 

@@ -14,7 +14,7 @@ from typing import Any, cast
 import msgspec
 
 from ..sdk.events import ErrorInfo, Facts
-from ..sdk.fold import FINAL
+from ..sdk.fold_ends import FINAL
 from ..sdk.stores.connection import Connection, from_ms
 from ..sdk.stores.queries import load_queries
 from .dead_letters import DeadLetterRows

@@ -14,12 +14,13 @@ import structlog
 from redis.asyncio import Redis
 
 from ..sdk.catalog import Catalog
+from ..sdk.corrupt import Corrupt
 from ..sdk.errors import WorkflowNotFound
 from ..sdk.events import RecordedEvent
 from ..sdk.fault_points import reach
 from ..sdk.fold import Folder
 from ..sdk.keys import Keys
-from ..sdk.marking import Corrupt, Marking, RunPhase
+from ..sdk.marking import Marking, RunPhase
 from ..sdk.plan import Plan
 from ..sdk.repairs import restore_runs
 from ..sdk.restoring import RestoredRun, halted, restore, restore_calls

@@ -2,34 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
-from ..runner.execution import read_token
+from ..runner.gathering import Gatherer
 from ..runner.nodes import INLINE
+from ..runner.nodes.map import forced_items
 from ..runner.settling import Settler, Transition
-from ..runner.work import Work
+from ..runner.work import Work, read_token
 from ..sdk.gates import before_node
+from ..sdk.item_values import cut_items, encode_results
+from ..sdk.map_plans import read_record
+from ..sdk.marking import TokenKind
 from ..sdk.node_code import NodeCode, compile_node
-from ..sdk.outcomes import Outcome, failed
+from ..sdk.outcomes import Outcome, Succeeded, failed
 from ..sdk.plan import Plan
 
 Handler = Callable[[Work], Outcome]
 """Runs a node that is not run inline; may raise what a step raises."""
+Look = Callable[[list[str]], list[bytes | None]]
+"""Reads fields of the run."""
+T = TypeVar("T")
 
 
 class Crew:
-    """``name``: of the worker, as the log has it. ``handler``: see ``Handler``."""
+    """``name``: of the worker, as the log has it. ``handler``: see ``Handler``. ``look``: see ``Look``."""
 
-    def __init__(self, plan: Plan, handler: Handler, name: str = "crew") -> None:
+    def __init__(self, plan: Plan, handler: Handler, look: Look, name: str = "crew") -> None:
         self.plan = plan
         self.name = name
         self._handler = handler
         self._settler = Settler(name)
         self._code: dict[int, NodeCode] = {}
+        self._look = look
+        self._gatherer = Gatherer(self._read, _itself)
 
     def open(self, token: list[bytes], now_ms: int) -> Work:
         work = read_token(token, self.plan)
         work.now_ms = now_ms
+        work.values = cut_items(self.plan, work.number, work.scope, work.values)
         return work
 
     def settle(self, work: Work) -> Transition:
@@ -37,7 +48,22 @@ class Crew:
         transition = self._settler.settle_engine_token(work)
         if transition is not None:
             return transition
-        return self._settler.settle(work, self._outcome(work))
+        if any(work.values[at] == b"x" for at in self.plan.map_reads[work.number]):
+            return self._settler.drop(work)
+        if work.kind is TokenKind.COLLECT:
+            record = work.values[0]
+            number = read_record(record.decode()).ready[0] if record else 0
+            return self._settler.collect(work, number, encode_results(run_now(self._gatherer.chunk(work, number))))
+        if work.node.is_aggregate and work.live:
+            work.results = run_now(self._gatherer.results(work))
+        outcome = self._outcome(work)
+        if work.node.is_map and isinstance(outcome, Succeeded):
+            outcome = forced_items(work, outcome.output)
+        return self._settler.settle(work, outcome)
+
+    async def _read(self, run_id: str, fields: list[str]) -> list[bytes | None]:
+        del run_id
+        return self._look(fields)
 
     def give_back(self, work: Work, outcome: Outcome) -> Transition:
         return self._settler.settle(work, outcome)
@@ -61,3 +87,17 @@ class Crew:
             return INLINE.get(work.node.type, self._handler)(work)
         except Exception as error:  # noqa: BLE001 - as a worker does: whatever a step raises has failed it
             return failed(error, work.node.id, work.attempt, self.name)
+
+
+async def _itself(value: bytes) -> bytes:
+    """Nothing is stored apart."""
+    return value
+
+
+def run_now(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Return what a coroutine comes to that waits for nothing."""
+    try:
+        coroutine.send(None)
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return]  # what the coroutine returns
+    raise AssertionError("it waits for something")

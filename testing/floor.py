@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..runner.settling import Transition
-from ..sdk import waiting
+from ..sdk import maps, waiting
 from ..sdk.commanding import ASKED
 from ..sdk.events import RecordedEvent, decode_blob, decode_facts
 from ..sdk.marking import EXPIRED, GOES_ON, PARKS, Marking, Place, RunPhase, TokenKind, with_word
@@ -72,6 +72,10 @@ class MemoryFloor:
                 found.append(token)
         return found
 
+    def look(self, fields: list[str]) -> list[bytes | None]:
+        """Read fields of the run (lua/look_at_runs.lua)."""
+        return [self.run.value(field) for field in fields]
+
     def open(self, entry: Entry) -> list[bytes] | None:
         """Open an entry that was delivered; None where its token is gone, was queued again or is put aside."""
         run, phase, at = self.run, self.run.marking.phase, entry.at
@@ -112,7 +116,9 @@ class MemoryFloor:
         run, words = self.run, transition.words
         at, fence, number = parse_token_key(str(words[1])), int(words[2]), str(words[4])
         verdict = self._verdict(at, fence, words)
-        if verdict == "A":
+        if verdict == "A" and maps.is_closed(run.marking, self.plan.ir, at) and run.marking.phase in GOES_ON:
+            self._drop_below_closed(at)
+        elif verdict == "A":
             codes: list[str] = []
             before = run.marking.tokens[at]
             if not Operations(run, at, codes).apply(words[8:]):
@@ -128,6 +134,20 @@ class MemoryFloor:
             run.pending.pop(int(number), None)
         return verdict
 
+    def _drop_below_closed(self, at: At) -> None:
+        """A token below a closed map goes without any effect but that its slot is free."""
+        run = self.run
+        run.marking.forget_wait(at, run.marking.tokens[at])
+        run.marking.values.pop(at, None)
+        run.take(at)
+        codes = [code_at("E", at)]
+        mutex = self.plan.ir.nodes[at[0]].mutex
+        if mutex:
+            freed = waiting.free_mutex(run.marking, at, mutex)
+            run.redirect(freed)
+            codes += freed
+        self._close(0, b"", codes)
+
     def _verdict(self, at: At, fence: int, words: Sequence[Word]) -> str:
         run = self.run
         if at not in run.marking.tokens:
@@ -138,8 +158,9 @@ class MemoryFloor:
             return "S"
         if run.marking.phase is RunPhase.HALTED:
             return "C"
-        is_retry = len(words) > 9 and words[8] == "y" and str(words[9]) != ""
-        return "B" if is_retry and run.marking.retries >= int(words[9]) else "A"
+        operations = words[11:] if words[8:9] == ["@"] else words[8:]
+        is_retry = len(operations) > 1 and operations[0] == "y" and str(operations[1]) != ""
+        return "B" if is_retry and run.marking.retries >= int(operations[1]) else "A"
 
     def command(self, command: Applied) -> str:
         """Apply one command; return its verdict (lua/apply_commands.lua)."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields
 from typing import NamedTuple
 
 from ..sdk.live_marking import marking_of
+from ..sdk.map_plans import write_ends, write_record
 from ..sdk.marking import FORCED, OVERDUE, Marking, Place, Token, TokenKind
 from ..sdk.plan import Plan, value_field
 from ..sdk.restoring import RestoredRun
@@ -182,6 +183,8 @@ class MemoryRun:
         token = self.marking.tokens[at]
         if number == CLOSING_NODE:
             return [token_key(*self.marking.completed[-1]).encode() if self.marking.completed else None]
+        if token.kind is TokenKind.COLLECT:
+            return [self.value(f"n{token_key(self.plan.maps.region(number).node, scope)}")]
         if number < 0 or token.kind is not TokenKind.NORMAL:
             return []
         fields = [*self.plan.reads(number, scope, token.live), value_field(number, scope)]
@@ -203,5 +206,16 @@ class MemoryRun:
         if kind == "t":
             return self.record(place) if place in self.marking.tokens else None
         marking = self.marking
-        kept = {"o": marking.outputs, "i": marking.inputs, "s": marking.statuses, "e": marking.errors}
+        if kind == "n":
+            return write_record(marking.maps[place]).encode() if place in marking.maps else None
+        if kind == "q":
+            return write_ends(marking.chunks[place]).encode() if place in marking.chunks else None
+        kept = {
+            "r": marking.results,
+            "E": marking.item_errors,
+            "o": marking.outputs,
+            "i": marking.inputs,
+            "s": marking.statuses,
+            "e": marking.errors,
+        }
         return kept.get(kind, marking.values).get(place)

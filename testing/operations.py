@@ -7,9 +7,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ..sdk import waiting
+from ..sdk import maps, waiting
 from ..sdk.marking import GOES_ON, PARKS, Place, Token, TokenKind
-from ..sdk.rules import Arrive, Complete, Drain, Effect, Emit, Last, Milestone, Skip, Taint, Tell, Withdraw
+from ..sdk.rules import (
+    Arrive,
+    Collected,
+    Complete,
+    Drain,
+    Effect,
+    Emit,
+    ItemError,
+    Items,
+    Last,
+    Milestone,
+    Skip,
+    Taint,
+    Tell,
+    Withdraw,
+)
 from ..sdk.scopes import CLOSING_NODE, SWEEP_NODE, parse_token_key, scope_key, token_key
 from ..sdk.scripts import Word
 from .memory_run import ASIDE, BACK, At, MemoryRun
@@ -18,10 +33,12 @@ Words = Sequence[str]
 
 # fmt: off
 WIDTHS = {"o": 3, "-": 2, "e": 3, "P": 4, "a": 8, "i": 9, "l": 3, "d": 4, "x": 3, "k": 2, "b": 3, "v": 3, "u": 2,
-          "p": 3, "y": 4, "w": 5, "m": 3, "c": 2, "r": 2, "s": 1, "j": 1, "n": 1, "t": 4, "z": 2}
+          "p": 3, "y": 4, "w": 5, "m": 3, "c": 2, "r": 2, "s": 1, "j": 1, "n": 1, "t": 4, "z": 2,
+          "O": 5, "I": 7, "f": 2, "g": 3, "q": 4, "h": 3, "@": 3}
 # fmt: on
 """How many words an operation has, its letter included."""
-PREPARED = {"s": "statuses", "i": "inputs", "e": "errors", "o": "outputs"}
+PREPARED = {"s": "statuses", "i": "inputs", "e": "errors", "o": "outputs", "r": "results"}
+KEPT = {**PREPARED, "v": "values", "E": "item_errors", "q": "chunks"}
 
 
 def code_at(letter: str, at: At, rest: str = "") -> str:
@@ -62,15 +79,18 @@ class Operations:
             if self.run.marking.phase in PARKS:
                 self.stays = True
                 self._parks[letter](words)
+        elif letter in "fgq":
+            self._own(letter, words)
         elif letter in "cnrsjb":
             self._stay(letter, words)
         elif letter == "u":
             self._redirect(waiting.free_mutex(self.run.marking, self.at, words[1]))
         elif letter == "-":
-            self.run.marking.values.pop(parse_token_key(words[1][1:]), None)
+            if words[1][0] in KEPT:
+                getattr(self.run.marking, KEPT[words[1][0]]).pop(parse_token_key(words[1][1:]), None)
         elif letter == "t":
             self.run.timers[f"{words[1]}|{words[3]}"] = self.due_ms(words[2])
-        elif letter != "z":
+        elif letter not in ("z", "@"):
             self._effect(words)
 
     def _effect(self, words: Words) -> None:
@@ -88,6 +108,13 @@ class Operations:
             if kind == TokenKind.SKIP:
                 return Skip(*at, extra)
             return Emit(*at, live, int(letter == "P"))
+        if letter == "O":
+            return Items(*parse_token_key(words[1]), int(words[2]), words[3] == "1")
+        if letter == "h":
+            return ItemError(*parse_token_key(words[1][1:]), words[2].encode())
+        if letter == "I":
+            aggregate, item = parse_token_key(words[2])
+            return Arrive(ir.nodes[aggregate].ins[int(words[4])], item, words[5])
         if letter == "l":
             return Last(*parse_token_key(words[1][1:]), int(words[2]))
         if letter in "kv":
@@ -136,6 +163,41 @@ class Operations:
             self._sweep() if letter == "s" else self._wake()
             return
         self.stays = True
+
+    def _own(self, letter: str, words: Words) -> None:
+        """What the cursor, the collector and the sweep of a map do."""
+        run, at = self.run, parse_token_key(words[1])
+        if run.marking.phase not in GOES_ON:
+            return
+        codes: list[str] = []
+        if letter == "q":
+            self._clear(at)
+        elif letter == "f":
+            self.stays = maps.fill_on(run.marking, run.plan.ir, at, codes)
+        else:
+            self.stays = maps.collected(run.marking, run.plan.ir, Collected(*at, int(words[2])), codes)
+        if self.stays:
+            run.marking.tokens[self.at].deliveries = 0
+            run.again(self.at)
+        run.welcome()
+        self.codes += codes
+
+    def _clear(self, over: At) -> None:
+        """Take away what is parked below a closed map, and its half-filled joins."""
+        run, ir = self.run, self.run.plan.ir
+        for at, token in list(run.marking.tokens.items()):
+            if run.place_of(at) not in ("q", BACK) and maps.below(ir, over, at):
+                run.timers.pop(f"{token_key(*at)}|{run.fences[at]}", None)
+                run.marking.forget_wait(at, token)
+                run.marking.values.pop(at, None)
+                run.take(at)
+                self.codes.append(code_at("W", at))
+                if ir.nodes[at[0]].mutex:
+                    self._redirect(waiting.free_mutex(run.marking, at, ir.nodes[at[0]].mutex))
+        for at in [at for at in run.marking.joins if maps.below(ir, over, at)]:
+            del run.marking.joins[at]
+            self.codes.append(code_at("Q", at))
+        self.codes.append(code_at("M", self.at))
 
     def _sweep(self) -> None:
         run = self.run

@@ -23,7 +23,7 @@ from ..compiler.source import load_source
 from ..compiler.source_error import SourceError
 from ..runner.work import Work
 from ..sdk.events import ErrorInfo, Facts, RecordedEvent, encode_blob, encode_facts
-from ..sdk.fold import FINAL
+from ..sdk.fold_ends import FINAL
 from ..sdk.json_values import encode_value
 from ..sdk.plan import Plan
 from ..sdk.run_output import OutputError, run_output
@@ -104,7 +104,7 @@ class _Rehearsal:
 
     def __post_init__(self) -> None:
         self.floor = MemoryFloor(self.plan, "run_rehearsal")
-        self.crew = Crew(self.plan, self.handlers, WORKER)
+        self.crew = Crew(self.plan, self.handlers, self.floor.look, WORKER)
         self.random = Random(self.seed)  # noqa: S311 - it is there to be repeated
 
     @property

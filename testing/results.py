@@ -10,7 +10,8 @@ import msgspec
 
 from ..compiler.ir import Ir
 from ..sdk.events import ErrorInfo, RecordedEvent
-from ..sdk.fold import FINAL, fold
+from ..sdk.fold import fold
+from ..sdk.fold_ends import FINAL
 
 ENDS = {
     "step.succeeded": "SUCCEEDED",

@@ -12,10 +12,12 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Protocol
 
+from ..compiler.ir import signals_of
 from ..runner.settling import Transition
 from ..runner.work import Work
 from ..sdk.events import Facts, RecordedEvent, encode_blob, encode_facts
-from ..sdk.fold import FINAL, Folder
+from ..sdk.fold import Folder
+from ..sdk.fold_ends import FINAL
 from ..sdk.gates import APPROVAL
 from ..sdk.marking import Marking, Place, RunPhase, TokenKind
 from ..sdk.outcomes import GivenBack
@@ -40,6 +42,7 @@ class Floor(Protocol):
 
     def start(self, words: Sequence[Word]) -> bool: ...
     def take(self, want: int) -> list[list[bytes]]: ...
+    def look(self, fields: list[str]) -> list[bytes | None]: ...
     def reopen(self, entry: str) -> list[bytes] | None: ...
     def claim(self, entry: str) -> None: ...
     def hand_in(self, transition: Transition) -> str: ...
@@ -104,10 +107,10 @@ class Simulation:
 
     def __post_init__(self) -> None:
         self.random = Random(self.seed)  # noqa: S311 - it is there to be repeated
-        self.crew = Crew(self.plan, self.handler)
+        self.crew = Crew(self.plan, self.handler, self.floor.look)
         self.folder = Folder(self.plan.ir)
         self.invariants = Invariants(self.plan)
-        self._names = sorted({name for node in self.plan.ir.nodes if node.signal for name in node.signal.names})
+        self._names = sorted({name for node in self.plan.ir.nodes for name in signals_of(node)})
 
     def run(self) -> str:
         """Drive the run to its end; return its status. Raises Violation, with the seed and the trace."""

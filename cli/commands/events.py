@@ -9,7 +9,7 @@ from click import style
 
 from ...compiler.ir import Ir, decode_ir
 from ...sdk.events import RecordedEvent
-from ...sdk.fold import FINAL
+from ...sdk.fold_ends import FINAL
 from ...sdk.scopes import parse_scope_key, scope_text
 from ...sdk.stores.connection import Connection, from_ms
 from ...sdk.stores.errors import UnknownRun

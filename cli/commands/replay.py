@@ -11,7 +11,7 @@ import msgspec
 from click import style
 
 from ...compiler.ir import Ir, decode_ir
-from ...sdk.marking import Corrupt
+from ...sdk.corrupt import Corrupt
 from ...sdk.stores.connection import Connection
 from ...sdk.stores.errors import UnknownRun
 from ...sdk.stores.log import read_events

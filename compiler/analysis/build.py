@@ -15,6 +15,7 @@ from .compensations import Compensations, find_compensations
 from .frontier import Frontiers, find_frontiers
 from .gates import Gates, insert_gates
 from .graph import Findings, Graph, build_graph, components, sort_graph
+from .map_nodes import MapNodes, check_map
 from .reads import NodeReads, Reads
 from .regions import Regions, find_regions
 
@@ -23,7 +24,7 @@ EDGES_MAX = 500_000
 ITERATIONS_MAX = 1_000_000
 
 RUNNABLE = frozenset(
-    """function noop echo sleep wait transform filter validate conditional approval signal http""".split()
+    """function noop echo sleep wait transform filter validate conditional approval signal http map aggregate""".split()
 )
 """Node types that this version's workers run. The others are part of the language, and refused at registration."""
 
@@ -78,7 +79,7 @@ def compile_workflow(workflow: Workflow, *, nodes_key: str = "nodes") -> tuple[I
         output_reads=tuple(output_reads),
         terminals=tuple(terminals),
         entries=parts.entries(),
-        nodes=tuple(parts.node(n) for n in range(len(graph.ins))),
+        nodes=(*(parts.node(n) for n in range(len(graph.ins))), *parts.maps.nodes),
         edges=tuple(parts.edge(e) for e in range(len(graph.links))),
         regions=tuple(parts.region(a) for a in range(len(regions.areas))),
         frontier=tuple(parts.frontiers.entries),
@@ -120,10 +121,7 @@ def _check_nodes(graph: Graph, findings: Findings) -> None:
                 "join",
                 hint=f"1 to {max(arity, 1)}",
             )
-        if node.type == "map" and (node.routing is not None or node.loop is not None):
-            findings.add("map_routes", f"the map {node.id!r} can have neither rules nor a loop", number)
-        if node.type == "aggregate" and node.join is not None:
-            findings.add("aggregate_joins", f"the aggregate {node.id!r} has its own policy, not a join", number, "join")
+        check_map(graph, findings, number)
         if node.loop is not None and not 1 <= node.loop.max_iterations <= ITERATIONS_MAX:
             findings.add("max_iterations_out_of_range", f"1 to {ITERATIONS_MAX}", number, "loop", "max_iterations")
         _warn_join(graph, findings, number)
@@ -190,6 +188,7 @@ class _Parts:
             graph, regions, gates, self._kept_last, self._is_join, self._is_each, is_map
         )
         self._slot = {e: slot for ins in graph.ins for slot, e in enumerate(ins)}
+        self.maps = MapNodes(workflow, regions, graph)
 
     def _type(self, node: int) -> str:
         return self._workflow.nodes[node].type if node < len(self._workflow.nodes) else "gate"
@@ -207,7 +206,8 @@ class _Parts:
     def region(self, number: int) -> Region:
         area = self._regions.areas[number]
         gates = tuple(self._gates.told_by.get(number, ()))
-        return Region(area.kind, area.node, area.entry, area.depth, gates, area.aggregate, number in self._kept_last)
+        region = Region(area.kind, area.node, area.entry, area.depth, gates, area.aggregate, number in self._kept_last)
+        return region if area.kind is not RegionKind.MAP else self.maps.complete(number, region)
 
     def edge(self, number: int) -> Edge:
         link = self._graph.links[number]
@@ -281,6 +281,7 @@ class _Parts:
             waits_while=-1 if node.while_waiting is None else index[node.while_waiting],
             cancels=tuple(index[name] for name in node.cancels),
             milestones=tuple(self._graph.milestones.get(number, ())),
+            map_region=self.maps.region_of.get(number, -1),
         )
 
     def _gate(self, number: int) -> Node:

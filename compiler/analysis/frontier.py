@@ -44,7 +44,8 @@ def find_frontiers(
                 stack.append(("node_end", number, len(entries)))
                 stack.extend(("edge", e, 0) for e in reversed(_dead_outs(graph, regions, number, is_map)))
             elif what == "node_end":
-                area = regions.loop_of.get(number, -1)
+                decides = regions.areas[regions.map_of[number]].aggregate if is_map[number] else number
+                area = regions.loop_of.get(decides, -1)
                 if area in kept_last:
                     entries.append(LOOP_ENDS - area)
                 entries.extend(-1 - gate for gate in gates.told_by.get(area, ()))

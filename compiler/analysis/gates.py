@@ -29,9 +29,8 @@ def insert_gates(graph: Graph, regions: Regions, findings: Findings) -> Gates:
     for number in range(len(graph.links)):
         link = graph.links[number]
         left = _regions_left(regions, link.source, link.target)
-        if any(regions.areas[area].kind is not RegionKind.LOOP for area in left):
-            continue  # an aggregate closes the map; every other way out was refused
-        inside = [area for area in left if regions.areas[area].node != link.source]
+        loops = [area for area in left if regions.areas[area].kind is RegionKind.LOOP]  # an aggregate closes the map
+        inside = [area for area in loops if regions.areas[area].node != link.source]
         if not inside:
             continue
         routes = findings.workflow.nodes[link.source].routing is not None

@@ -104,6 +104,11 @@ class Reads:
             link = self.graph.links[number]
             if link.kind is EdgeKind.MILESTONE:
                 continue
+            if self._leaves_map(link.origin, node):
+                continue  # an aggregate reads what its map has gathered
+            if self._is_map(link.origin) and link.kind is EdgeKind.NORMAL:
+                self.of[node].sources.append((self.findings.id(link.origin), self._item(node, link.origin)))
+                continue
             kind = ReadKind.ERROR if link.kind is EdgeKind.ERROR else ReadKind.OUTPUT
             read = Read(kind, link.origin, self._scope(node, link.origin, previous=False))
             self.of[node].sources.append((self.findings.id(link.origin), self.of[node].add(read)))
@@ -111,11 +116,38 @@ class Reads:
             undone = self.compensations.undoes[node]
             read = Read(ReadKind.OUTPUT, undone, self._scope(node, undone, previous=False))
             self.of[node].sources.append((self.findings.id(undone), self.of[node].add(read)))
-        if not self.of[node].sources:
+        if self.findings.workflow.nodes[node].config.get("more") is not None and self._is_map(node):
+            self.of[node].add(Read(ReadKind.OUTPUT, node, self._scope(node, node, previous=False)))
+        if not self.of[node].sources and not self._is_aggregate(node):
             self.of[node].add(Read(ReadKind.INPUT))
+        for area in self.regions.levels[node]:
+            region = self.regions.areas[area]
+            if region.kind is RegionKind.MAP and self._is_fast(region.aggregate):
+                self.of[node].add(Read(ReadKind.MAP, region.node, self._scope(node, region.node, previous=False)))
         waiting = self._waits_while(node)
         if waiting >= 0:
             self.of[node].add(Read(ReadKind.TOKEN, waiting, self._scope(node, waiting, previous=False)))
+
+    def _is_fast(self, aggregate: int) -> bool:
+        return self.findings.workflow.nodes[aggregate].config.get("policy") == "fail_fast"
+
+    def _is_aggregate(self, node: int) -> bool:
+        return self.findings.workflow.nodes[node].type == "aggregate"
+
+    def _is_map(self, node: int) -> bool:
+        return self.findings.workflow.nodes[node].type == "map"
+
+    def _leaves_map(self, source: int, node: int) -> bool:
+        return self._is_aggregate(node) and source != node
+
+    def _item(self, node: int, source: int) -> int:
+        """The item that a node in the body of the map ``source`` is run for."""
+        return self.of[node].add(Read(ReadKind.ITEM, source, self._scope(node, source, previous=False)))
+
+    def _map_over(self, node: int) -> int:
+        """The innermost map around a node, or -1."""
+        areas = (self.regions.areas[area] for area in reversed(self.regions.levels[node]))
+        return next((area.node for area in areas if area.kind is RegionKind.MAP), -1)
 
     def _waits_while(self, node: int) -> int:
         name = self.findings.workflow.nodes[node].while_waiting
@@ -135,6 +167,8 @@ class Reads:
                 self._step(node, place, after, root, rest)
             elif root == "inputs":
                 self._inputs(node, place, rest)
+            elif root == "item" and (source := self._map_over(node)) >= 0:
+                self._item(node, source)
             elif root in ("run", "loop"):
                 known = RUN_FIELDS if root == "run" else LOOP_FIELDS
                 if rest and rest[0] not in known:

@@ -57,6 +57,7 @@ def find_regions(graph: Graph, findings: Findings) -> Regions | None:
     levels += [tuple(number_of_each[join] for join in joins) for joins in each_levels]
     _nest(areas, levels, loops + maps, findings)
     _check_each(areas, levels, findings)
+    _check_aggregates(areas, levels, findings)
     if len(findings.found) > before:
         return None
     for number, area in enumerate(areas):
@@ -288,6 +289,19 @@ def _check_each(areas: list[Area], levels: list[tuple[int, ...]], findings: Find
             over = areas[number]
             if over.kind is RegionKind.MAP or (over.kind is RegionKind.LOOP and over.entry != area.node):
                 _refuse_each(findings, area, over)
+
+
+def _check_aggregates(areas: list[Area], levels: list[tuple[int, ...]], findings: Findings) -> None:
+    """A loop that goes back to an aggregate would run it again without its map."""
+    for area in areas:
+        if area.kind is RegionKind.MAP and levels[area.node] != levels[area.aggregate]:
+            findings.add(
+                "aggregate_apart",
+                f"{findings.id(area.aggregate)!r} is in a loop without the map {findings.id(area.node)!r} that it "
+                "aggregates",
+                area.aggregate,
+                hint=f"go back to {findings.id(area.node)!r}, or put a noop behind the aggregate and go back to that",
+            )
 
 
 def _refuse_each(findings: Findings, area: Area, over: Area) -> None:

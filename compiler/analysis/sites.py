@@ -19,7 +19,8 @@ BEFORE = frozenset({"input", "steps", "outputs", "inputs", "tasks", "run", "loop
 AFTER = BEFORE | {"output"}
 """The roots after it: rules, loop condition, ``when`` of its edges."""
 ITEM = frozenset({"item", "index"})
-"""Added inside the body of a map, and in the predicate of a ``filter``."""
+"""Added inside the body of a map, in the predicate of a ``filter``, and where an aggregate looks at a result."""
+RESULT = ITEM | {"acc"}
 RUN_FIELDS = frozenset({"id", "workflow"})
 LOOP_FIELDS = frozenset({"iteration"})
 
@@ -33,7 +34,7 @@ CONFIG_EXPRESSIONS: dict[str, tuple[str, ...]] = {
     "validate": ("value",),
     "wait": ("until",),
     "map": ("items",),
-    "aggregate": ("reduce",),
+    "aggregate": ("reduce", "group"),
 }
 """Config fields that hold CEL (or an object of CEL by name), not templates, by node type."""
 
@@ -65,7 +66,8 @@ def node_sites(node: Node, in_map: bool) -> Iterator[Site]:
     expressions = CONFIG_EXPRESSIONS.get(node.type, ())
     literals = CONFIG_LITERALS.get(node.type, ())
     for name, value in ((name, value) for name, value in node.config.items() if name not in literals):
-        roots = before | ITEM if (node.type, name) == ("filter", "where") else before
+        roots = before | RESULT if node.type == "aggregate" else before
+        roots = before | ITEM if (node.type, name) == ("filter", "where") else roots
         if name not in expressions:
             roots = before | SECRETS if node.type in SECRET_TYPES else before
             yield Site(("config", name), value, roots, False, is_template=True)

@@ -34,6 +34,7 @@ local function flush()
   for i = 1, #run_order do
     local run = run_order[i]
     if run.touched then
+      if run.maps then write_maps(run) end
       local set, gone = run.ctx, {}
       set[#set + 1] = 'h'
       set[#set + 1] = run.st .. '|' .. text(run.n) .. '|' .. text(run.seq) .. '|' .. text(run.jn) .. '|' .. text(run.retries)

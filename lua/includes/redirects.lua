@@ -11,6 +11,13 @@ end
 local function withdraw(run, codes, token, ready)
   local record, fence, place = living(run, token)
   if not record then return false end
+  if string.find('+' .. string.match(record, '|([^|]*)|[^|]*|[^|]*$') .. '+', '+open+', 1, true) then
+    -- A map that has opened is not withdrawn: no more items come.
+    if place ~= 'w' then return false end
+    stop_waiting(run, token, place)
+    release(run, codes, token, raise(fence), ready_of(record), 's-')
+    return true
+  end
   stop_waiting(run, token, place)
   set_field(run, 'v' .. token, false)
   enqueue(run, token, raise(fence), ready)

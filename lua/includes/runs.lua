@@ -59,12 +59,23 @@ local function set_context(run, field, value)
 end
 
 -- Whether effects change anything, and whether tokens may be parked; else they are taken away.
+-- run.shut: the rest of this transition is below a map that it has closed.
 local function goes_on(run)
-  return run.st == 'R' or run.st == 'P'
+  return (run.st == 'R' or run.st == 'P') and not run.shut
 end
 
 local function may_park(run)
-  return run.st == 'R' or run.st == 'P' or run.st == 'C'
+  return (run.st == 'R' or run.st == 'P' or run.st == 'C') and not run.shut
+end
+
+-- The records of maps that this call has changed: includes/maps.lua.
+local function write_maps(run)
+  for map, m in pairs(run.maps) do
+    if m.touched then
+      set_field(run, 'n' .. map, table.concat({ text(m.count), text(m.next), text(m.ok), text(m.failed), text(m.skipped),
+        m.open, m.filling, m.collecting, text(m.collected), m.ready }, ','))
+    end
+  end
 end
 
 local function set_timer(run, due, name, fence)

@@ -23,6 +23,13 @@
 --   j                                                  wake what a pause has put aside
 --   n                                                  note: only the events; the token stays as it is
 --   t what due closes                                  a timer of the run: !timeout, !expire (release_timers)
+--   O map count open terms                             a map has items (includes/maps.lua)
+--   I map join item slot status arity                  an arrival at an aggregate
+--   f map                                              the cursor of a map goes on
+--   g map chunk                                        the collector of a map has stored the results of a chunk
+--   q map nodes mutexes                                clear up below a closed map
+--   h field value                                      keep a context value if there is none yet
+--   @ records mutex                                    first of all: below a closed map the token goes, and nothing else
 --   z reads                                            if the run is complete now, its output reads these fields
 local function split(text)
   local words = {}
@@ -44,7 +51,7 @@ end
 -- Per operation what it does, and how many words it has. Each is given the run, the codes, the token, its fence and
 -- record, and the place of the operation in ARGV; it returns true where the token stays.
 local OPERATIONS, WORDS = {}, { ['-'] = 2, P = 4, i = 9, l = 3, d = 4, x = 3, k = 2, b = 3, v = 3, u = 2, p = 3, y = 4, w = 5,
-  m = 3, c = 2, r = 2, s = 1, j = 1, n = 1, t = 4, z = 2 }
+  m = 3, c = 2, r = 2, s = 1, j = 1, n = 1, t = 4, z = 2, O = 5, I = 7, f = 2, g = 3, q = 4, h = 3, ['@'] = 3 }
 
 OPERATIONS['-'] = function(run, _, _, _, _, i) set_field(run, ARGV[i + 1], false) end
 
@@ -162,6 +169,45 @@ function OPERATIONS.j(run, codes, token, fence, record)
   return true
 end
 
+OPERATIONS['@'] = function() return false end
+
+function OPERATIONS.O(run, codes, _, _, _, i)
+  if goes_on(run) then put_items(run, codes, ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4]) end
+end
+
+function OPERATIONS.I(run, codes, _, _, _, i)
+  if not goes_on(run) then return end
+  arrive_at_aggregate(run, codes, ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4], ARGV[i + 5], number_of(ARGV[i + 6]))
+end
+
+function OPERATIONS.f(run, codes, token, fence, record, i)
+  if not goes_on(run) or not fill_on(run, codes, ARGV[i + 1]) then return false end
+  enqueue(run, token, raise(fence), ready_of(record))
+  return true
+end
+
+function OPERATIONS.g(run, codes, token, fence, record, i)
+  if not goes_on(run) or not chunk_collected(run, codes, ARGV[i + 1], ARGV[i + 2]) then return false end
+  enqueue(run, token, raise(fence), ready_of(record))
+  return true
+end
+
+function OPERATIONS.q(run, codes, token, fence, record, i)
+  if not goes_on(run) then return false end
+  local cursor = string.match(record, '^[^|]*|[^|]*|[^|]*|[^|]*|[^|]*|[^|]*|[^|]*|([^|]*)')
+  local following = clear_map(run, codes, cursor == '' and '0' or cursor, ARGV[i + 1], ARGV[i + 2], ARGV[i + 3])
+  if following == '0' then
+    codes[#codes + 1] = 'M' .. place_of(token)
+    return false
+  end
+  enqueue(run, token, raise(fence), 'z|system:high|1|' .. following .. '||', deliveries_of(record))
+  return true
+end
+
+function OPERATIONS.h(run, _, _, _, _, i)
+  if not get_field(run, ARGV[i + 1]) then set_field(run, ARGV[i + 1], ARGV[i + 2]) end
+end
+
 function OPERATIONS.n() return true end
 
 function OPERATIONS.t(run, _, _, _, _, i) set_run_timer(run, due_at(ARGV[i + 2]), ARGV[i + 1], ARGV[i + 3]) end
@@ -194,6 +240,7 @@ end
 
 -- Give the events of one transition their sequence numbers, and look at the counter once.
 local function close_transition(run, count, blob, codes)
+  run.shut = nil
   if run.n == 1 and run.closing ~= '' and run.st ~= 'P' then
     release_closing(run, codes)
   elseif run.n == 0 and run.st ~= 'E' then

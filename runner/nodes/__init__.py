@@ -3,10 +3,12 @@
 from ...sdk.outcomes import Outcome
 from ..toolbox import Toolbox
 from ..work import Work
+from .aggregate import run_aggregate
 from .conditional import run_conditional
 from .echo import run_echo
 from .filter import run_filter
 from .function import run_function
+from .map import run_map
 from .noop import run_noop
 from .sleep import run_sleep
 from .transform import run_transform
@@ -21,6 +23,8 @@ INLINE = {
     "filter": run_filter,
     "validate": run_validate,
     "wait": run_wait,
+    "map": run_map,
+    "aggregate": run_aggregate,
 }
 
 

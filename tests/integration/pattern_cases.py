@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from integration.cases import MAPS, Case, chooses, node, says, signal, waits
+from integration.cases import Case, chooses, node, says, signal, waits
 from integration.floor import Command
 
 PATTERNS = [
@@ -131,7 +131,6 @@ PATTERNS = [
             node("other"),
         ],
         completed=["m", "work m[0]", "work m[1]", "work m[2]", "spawned", "other"],
-        wait=MAPS,
     ),
     Case(
         name="instances-known-at-design-time",
@@ -143,7 +142,6 @@ PATTERNS = [
         completed=["m", "work m[0]", "work m[1]", "all"],
         before=[("work m[0]", "all"), ("work m[1]", "all")],
         output={"all": ["a", "b"]},
-        wait=MAPS,
     ),
     Case(
         name="instances-known-at-run-time",
@@ -156,7 +154,6 @@ PATTERNS = [
         completed=["m", "work m[0]", "work m[1]", "work m[2]", "all"],
         before=[("work m[0]", "all"), ("work m[1]", "all"), ("work m[2]", "all")],
         output={"all": [1, 2, 3]},
-        wait=MAPS,
     ),
     Case(
         name="instances-not-known-before",
@@ -169,7 +166,6 @@ PATTERNS = [
         before=[("work m[1]", "all")],
         output={"all": [1, 2]},
         commands=[signal("extra", {"items": [2], "is_last": True})],
-        wait=MAPS,
     ),
     Case(
         name="deferred-choice",

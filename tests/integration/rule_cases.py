@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from integration.cases import MAPS, Case, chooses, fails, node, says
+from integration.cases import Case, chooses, fails, node, says
 
 AGAIN = "loop.iteration < 2"
 
@@ -142,7 +142,6 @@ FIRST_TESTS = [
         ],
         input=2,
         completed=["A", "J"],
-        wait=MAPS,
     ),
     Case(
         name="activations-never-merge",
@@ -163,7 +162,6 @@ FIRST_TESTS = [
         ],
         completed=["M", "E"],
         failed=["b M[0]", "G"],
-        wait=MAPS,
     ),
     Case(
         name="mutex-waiters-in-a-map-that-closes",
@@ -177,6 +175,5 @@ FIRST_TESTS = [
         ],
         completed=["M", "outside", "E"],
         failed=["c M[0]", "G"],
-        wait=MAPS,
     ),
 ]

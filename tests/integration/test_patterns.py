@@ -29,7 +29,7 @@ def cases(some: list[Case]) -> list[Any]:
     return [pytest.param(case, id=case.name, marks=marks(case)) for case in some]
 
 
-def fail() -> None:
+async def fail() -> None:
     raise FatalError("as it should")
 
 

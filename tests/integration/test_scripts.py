@@ -10,14 +10,15 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from courante.runner.execution import read_token
 from courante.runner.settling import Settler, Transition
+from courante.runner.work import read_token
 from courante.sdk.connections import connect_redis
+from courante.sdk.corrupt import Corrupt
 from courante.sdk.events import ErrorInfo
 from courante.sdk.fold import fold
 from courante.sdk.keys import Keys
 from courante.sdk.live_marking import read_marking
-from courante.sdk.marking import Corrupt, Marking, RunPhase
+from courante.sdk.marking import Marking, RunPhase
 from courante.sdk.node_code import compile_node
 from courante.sdk.outcomes import Failed, Outcome, Parked, Succeeded
 from courante.sdk.plan import READS_MAX, Plan

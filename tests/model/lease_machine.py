@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from courante.runner.execution import read_token
 from courante.runner.settling import Settler
+from courante.runner.work import read_token
 from courante.sdk.fold import fold
 from courante.sdk.keys import Keys
 from courante.sdk.live_marking import read_marking

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING, Protocol
 
-from courante.runner.execution import read_token
 from courante.runner.settling import Settler, Transition
-from courante.runner.work import Work
+from courante.runner.work import Work, read_token
 from courante.sdk.events import ErrorInfo, Facts, encode_blob, encode_facts
-from courante.sdk.fold import FINAL, Folder
+from courante.sdk.fold import Folder
+from courante.sdk.fold_ends import FINAL
 from courante.sdk.live_marking import read_marking
 from courante.sdk.marking import WOKEN, Marking, RunPhase, TokenKind
 from courante.sdk.node_code import NodeCode, compile_node

@@ -17,6 +17,7 @@ from courante.sdk.scripts import (
     apply_commands,
     claim_tokens,
     finish_runs,
+    look_at_runs,
     release_timers,
     start_runs,
 )
@@ -86,6 +87,9 @@ class RedisFloor:
             self._found[entry] = Found(int(token[0]), token[1].decode(), self.run_id, token[3].decode(), fence)
             token[1] = entry.encode()
         return answer.tokens
+
+    def look(self, fields: list[str]) -> list[bytes | None]:
+        return self.runner.run(look_at_runs(self.redis, self.hands.at, [(self.run_id, " ".join(fields))]))[0].values
 
     def reopen(self, entry: str) -> list[bytes] | None:
         answer = self._do(self.hands.advance(opened=[self._found[entry]]))

@@ -39,6 +39,15 @@ def analyse(nodes: list[dict[str, Any]], **more: Any) -> list[Diagnostic]:
     return diagnostics
 
 
+def test_an_edge_into_a_map_bears_no_condition() -> None:
+    """It would be asked once; what is meant is asked for each item, at the node."""
+    edges = [{"from": "m", "to": "b", "when": "output.size() > 1"}]
+    (found,) = analyse([MAP, node("b"), node("g", "b", type="aggregate")], edges=edges)
+    assert (found.code, found.path) == ("map_edge_when", ("nodes", 0))
+    assert "'m'" in found.message
+    assert "'b'" in found.hint
+
+
 def check_error(code: str, nodes: list[dict[str, Any]], path: tuple[str | int, ...], names: tuple[str, ...]) -> None:
     """The document has exactly one finding of the code, an error, at that path, which names all of ``names``."""
     found = [one for one in analyse(nodes) if one.code == code]
@@ -86,6 +95,18 @@ ERRORS: list[tuple[str, list[dict[str, Any]], tuple[str | int, ...], tuple[str, 
         [MAP, node("b", "m"), node("g", "b", type="aggregate", join="any")],
         ("nodes", 2, "join"),
         ("g",),
+    ),
+    (
+        "aggregate_input",
+        [MAP, node("b", "m"), node("g", "b", type="aggregate", input="input")],
+        ("nodes", 2, "input"),
+        ("g",),
+    ),
+    (
+        "aggregate_apart",
+        [MAP, node("b", "m"), node("g", "b", type="aggregate"), node("l", "g", loop={**AGAIN, "back_to": "g"})],
+        ("nodes", 2),
+        ("g", "m"),
     ),
     ("cycle", [node("a", "c"), node("b", "a"), node("c", "b")], ("nodes", 0), ("'a' -> 'b' -> 'c' -> 'a'",)),
     ("no_entry", [node("a", "b"), node("b", "a")], ("nodes",), ()),

@@ -22,7 +22,7 @@ from courante.sdk.events import (
     encode_facts,
     join_codes,
 )
-from courante.sdk.fold import FINAL
+from courante.sdk.fold_ends import FINAL
 from courante.sdk.stores.cursors import entry_digest
 from courante.sdk.stores.payloads import read_reference
 from courante.supervisor.entries import LogDiverged, quarantine, read_code, read_entry

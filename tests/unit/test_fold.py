@@ -7,9 +7,10 @@ from random import Random
 import msgspec
 import pytest
 
+from courante.sdk.corrupt import Corrupt
 from courante.sdk.events import ErrorInfo, Facts, RecordedEvent
 from courante.sdk.fold import Folder, fold
-from courante.sdk.marking import Corrupt, Marking, RunPhase, TokenKind
+from courante.sdk.marking import Marking, RunPhase, TokenKind
 from courante.sdk.rules import is_decision
 from courante.sdk.scopes import START_NODE
 from model.compiled import Parking, plan_of, with_delays

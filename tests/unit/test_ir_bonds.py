@@ -60,7 +60,7 @@ def test_times_retries_and_mutexes_are_in_the_ir() -> None:
         (9_000, 2_000, 3_000, ""),
     ]
     assert [one.retry for one in ir.nodes] == [Retry(max_attempts=2)] * 2
-    assert (ir.ir_version, ir.retry_budget, ir.stuck_ms, ir.fails_when_stuck) == (2, 5, 600_000, True)
+    assert (ir.ir_version, ir.retry_budget, ir.stuck_ms, ir.fails_when_stuck) == (3, 5, 600_000, True)
     assert (compiled([node("a")]).retry_budget, compiled([node("a")]).stuck_ms) == (None, None)
 
 

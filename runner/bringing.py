@@ -1,0 +1,86 @@
+"""Bringing: what did not travel with a token is read before its node runs. Nothing here changes a run."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import anyio
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from ..sdk.item_values import encode_results
+from ..sdk.keys import Keys, PartitionKeys
+from ..sdk.map_plans import read_record
+from ..sdk.payloads import INLINE_BYTES_MAX, is_reference, load_payload, store_payload
+from ..sdk.plan import value_field
+from ..sdk.scripts import look_at_runs
+from .gathering import Gatherer
+from .item_lists import ItemLists
+from .work import Work
+
+BACKOFF_S_MAX = 5.0
+T = TypeVar("T")
+log = structlog.get_logger()
+
+
+class Bringer:
+    """For one lane."""
+
+    def __init__(self, redis: Redis, keys: Keys, partition: PartitionKeys) -> None:
+        self._redis = redis
+        self._keys = keys
+        self._partition = partition
+        self._items = ItemLists()
+        self._gatherer = Gatherer(self._read_fields, self._resolve)
+
+    def cut(self, work: Work) -> bool:
+        """Put the token's own items in the place of their lists; False where something must be brought for that."""
+        return not (work.node.is_aggregate and work.live) and self._items.cut(work)
+
+    async def fetch(self, work: Work, *, wide: bool) -> None:
+        """Bring everything. wide: also what the node reads. Raises PayloadMissing, PayloadTooLarge."""
+        if work.node.is_aggregate and work.live:
+            work.results = await self._gatherer.results(work)
+        if wide:
+            fields = work.plan.reads(work.number, work.scope, work.live)
+            if work.has_value:
+                fields.append(value_field(work.number, work.scope))
+            work.values = await self._read_fields(work.run_id, fields)
+        if work.last_report is None and (work.deliveries or work.attempt > 1):
+            (work.last_report,) = await self._read_fields(work.run_id, [f"d{work.key}"])
+        for reference in self._items.missing(work):
+            self._items.keep(reference, await self._resolve(reference))
+        self._items.cut(work)
+        work.values = [None if value is None else await self._resolve(value) for value in work.values]
+
+    async def collect(self, work: Work) -> tuple[int, bytes]:
+        """Return (number, results) of the chunk whose turn it is, for a collector's token."""
+        record = work.values[0]
+        number = read_record(record.decode()).ready[0] if record else 0
+        content = encode_results(await self._gatherer.chunk(work, number))
+        if len(content) > INLINE_BYTES_MAX:
+            content = await retry(lambda: store_payload(self._redis, self._keys, content))
+        return number, content
+
+    async def _read_fields(self, run_id: str, fields: list[str]) -> list[bytes | None]:
+        answer = await retry(lambda: look_at_runs(self._redis, self._partition, [(run_id, " ".join(fields))]))
+        return answer[0].values
+
+    async def _resolve(self, value: bytes) -> bytes:
+        if not is_reference(value):
+            return value
+        return await retry(lambda: load_payload(self._redis, self._keys, value))
+
+
+async def retry(call: Callable[[], Awaitable[T]]) -> T:
+    """Return what it comes to, however long Redis cannot be reached."""
+    delay = 0.05
+    while True:
+        try:
+            return await call()
+        except (RedisError, OSError) as error:
+            log.warning("redis_unreachable", error=str(error))
+            await anyio.sleep(delay)
+            delay = min(BACKOFF_S_MAX, delay * 2)

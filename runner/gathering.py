@@ -1,0 +1,79 @@
+"""Gathering: the results of a map, read for its aggregate and chunk by chunk for its collector.
+
+Nothing here changes anything; what is read is bounded by the size of one payload.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+
+import msgspec
+
+from ..sdk.item_values import ItemResult, decode_results, gather_results, result_fields
+from ..sdk.map_plans import read_ends
+from ..sdk.maps import Counts
+from ..sdk.payloads import PAYLOAD_BYTES_MAX, PayloadTooLarge
+from ..sdk.scopes import scope_key
+from .work import Work
+
+PAGE = 200
+"""Fields that one call reads."""
+Read = Callable[[str, list[str]], Awaitable[list[bytes | None]]]
+Resolve = Callable[[bytes], Awaitable[bytes]]
+
+
+class Gatherer:
+    """``read``: fields of a run; ``resolve``: the value that may be a reference."""
+
+    def __init__(self, read: Read, resolve: Resolve) -> None:
+        self._read = read
+        self._resolve = resolve
+
+    async def results(self, work: Work) -> list[ItemResult]:
+        """Return the results for an aggregate's token, in the order of the items. Raises PayloadTooLarge."""
+        region = work.plan.ir.regions[work.node.map_region]
+        counts = Counts.read(work.live)
+        if counts.is_closed or not counts.items:
+            return []
+        found: list[ItemResult] = []
+        if counts.items <= region.chunk:
+            found = await self.chunk(work, 0)
+        else:
+            chunks = -(-counts.items // region.chunk)
+            fields = [f"r{region.node}:{scope_key((*work.scope, number))}" for number in range(chunks)]
+            for content in await self._fields(work.run_id, fields):
+                if content is not None:
+                    found += decode_results(await self._resolve(content))
+        size = 0
+        for at, result in enumerate(found):
+            found[at] = await self._whole(result) if result.stored else result
+            size += len(bytes(found[at].value))
+            if size > PAYLOAD_BYTES_MAX:
+                raise PayloadTooLarge(size, PAYLOAD_BYTES_MAX)
+        return found
+
+    async def chunk(self, work: Work, number: int) -> list[ItemResult]:
+        """Return the results of one chunk; those that are stored apart stay references."""
+        plan = work.plan
+        region = plan.ir.regions[work.node.map_region]
+        sources = plan.maps.sources(plan.ir.nodes[region.aggregate])
+        (text,) = await self._read(work.run_id, [f"q{region.node}:{scope_key((*work.scope, number))}"])
+        ends = read_ends(text.decode()) if text else []
+        fields = result_fields(region, sources, work.scope, number, ends)
+        values = dict(zip(fields, await self._fields(work.run_id, fields), strict=True))
+        return gather_results(region, sources, work.scope, number, ends, values)
+
+    async def _fields(self, run_id: str, fields: Sequence[str]) -> list[bytes | None]:
+        found: list[bytes | None] = []
+        for at in range(0, len(fields), PAGE):
+            found += await self._read(run_id, list(fields[at : at + PAGE]))
+        return found
+
+    async def _whole(self, result: ItemResult) -> ItemResult:
+        """Bring the outputs that are stored apart."""
+        stored = {name: await self._resolve(reference.encode()) for name, reference in result.stored.items()}
+        if "" in stored:
+            return ItemResult(result.status, msgspec.Raw(stored[""]))
+        outputs = msgspec.json.decode(result.value, type=dict[str, msgspec.Raw])
+        outputs.update((name, msgspec.Raw(content)) for name, content in stored.items())
+        return ItemResult(result.status, msgspec.Raw(msgspec.json.encode(outputs)))

@@ -1,0 +1,59 @@
+"""Item lists: the lists of maps, split once and kept, so that each item is cut out of them without reading the whole.
+
+What is kept is bounded; the list that was used longest ago goes first.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import msgspec
+
+from ..sdk.item_values import cut_item, split_list
+from ..sdk.payloads import is_reference
+from .work import Work
+
+KEPT_BYTES_MAX = 64 * 1024 * 1024
+RAW_BYTES = 100
+"""About what a split item costs beside its bytes."""
+
+
+class ItemLists:
+    """By the reference of the list; lists that came inline are split each time."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[bytes, tuple[list[msgspec.Raw], int]] = OrderedDict()
+        self._bytes = 0
+
+    def cut(self, work: Work) -> bool:
+        """Put the token's items in the place of the lists they are in; False where a list must be brought first."""
+        if self.missing(work):
+            return False
+        node, plan = work.node, work.plan
+        for at in plan.item_reads[work.number]:
+            value = work.values[at]
+            if value is not None:
+                over = plan.ir.nodes[node.reads[at].node].map_region
+                index = work.scope[node.levels.index(over)]
+                work.values[at] = cut_item(self._values(value), index, plan.ir.regions[over].batch)
+        return True
+
+    def missing(self, work: Work) -> list[bytes]:
+        """Return the references of the lists that must be brought."""
+        values = (work.values[at] for at in work.plan.item_reads[work.number])
+        return [value for value in values if value is not None and is_reference(value) and value not in self._kept]
+
+    def keep(self, reference: bytes, content: bytes) -> None:
+        values = split_list(content)
+        size = len(content) + RAW_BYTES * len(values)
+        self._kept[reference] = values, size
+        self._bytes += size
+        while self._bytes > KEPT_BYTES_MAX and len(self._kept) > 1:
+            _, (_, gone) = self._kept.popitem(last=False)
+            self._bytes -= gone
+
+    def _values(self, value: bytes) -> list[msgspec.Raw]:
+        if not is_reference(value):
+            return split_list(value)
+        self._kept.move_to_end(value)
+        return self._kept[value][0]

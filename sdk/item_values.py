@@ -1,0 +1,143 @@
+"""Items and results as JSON bytes: one item cut out of a map's list, and what a chunk of results looks like. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from typing import Any, cast
+
+import msgspec
+
+from ..compiler.ir import Region
+from ..compiler.maps import ITEMS_MAX
+from .maps import ItemEnd
+from .plan import Plan
+from .scopes import Scope, scope_key
+from .step_context import StepError, encode_json
+
+_split = msgspec.json.Decoder(list[msgspec.Raw]).decode
+NULL = msgspec.Raw(b"null")
+
+
+class ItemResult(msgspec.Struct, frozen=True, array_like=True):
+    """How one item ended. ``status``: o, f or s. ``value``: its output; of a failed item its error.
+
+    ``stored``: references of outputs that are stored apart: under ``""`` where the aggregate has one in-edge, else by
+    the ids of the nodes behind them, whose other outputs ``value`` has by id.
+    """
+
+    status: str
+    value: msgspec.Raw = NULL
+    stored: dict[str, str] = {}
+
+
+_results = msgspec.json.Decoder(list[ItemResult]).decode
+_encode = msgspec.json.Encoder().encode
+
+
+def as_items(value: Any, batch: int) -> tuple[bytes, int]:
+    """Return a map's list as JSON bytes, and how many items it has. batch: values per item, 0: each is one.
+
+    An object becomes a list of its fields, ``{"key": ..., "value": ...}``, in their order. Raises StepError.
+    """
+    if isinstance(value, dict):
+        fields = cast("dict[str, Any]", value)
+        value = [{"key": key, "value": field} for key, field in fields.items()]
+    if not isinstance(value, list):
+        raise StepError("ITEMS_INVALID", f"a map runs over a list or an object, not {type(value).__name__}")
+    values = cast("list[Any]", value)
+    if len(values) > ITEMS_MAX:
+        raise StepError("TOO_MANY_ITEMS", f"a map has at most {ITEMS_MAX:,} items, not {len(values):,}")
+    return encode_json(values), count_items(len(values), batch)
+
+
+def count_items(values: int, batch: int) -> int:
+    return -(-values // batch) if batch else values
+
+
+def split_list(content: bytes) -> list[msgspec.Raw]:
+    return _split(content)
+
+
+def cut_item(values: list[msgspec.Raw], index: int, batch: int) -> bytes | None:
+    """Return one item as JSON bytes, None where the list is too short."""
+    if not batch:
+        return bytes(values[index]) if index < len(values) else None
+    some = values[index * batch : (index + 1) * batch]
+    return b"[" + b",".join(map(bytes, some)) + b"]" if some else None
+
+
+@lru_cache(maxsize=8)
+def _split_once(content: bytes) -> list[msgspec.Raw]:
+    return _split(content)
+
+
+def cut_items(plan: Plan, number: int, scope: Scope, values: list[bytes | None]) -> list[bytes | None]:
+    """Return the context values of a token with its own items in the place of the lists that they are in."""
+    node, ir = plan.ir.nodes[number], plan.ir
+    cut = list(values)
+    for at in plan.item_reads[number]:
+        value = cut[at]
+        if value is not None:
+            over = ir.nodes[node.reads[at].node].map_region
+            cut[at] = cut_item(_split_once(value), scope[node.levels.index(over)], ir.regions[over].batch)
+    return cut
+
+
+def result_fields(
+    region: Region, sources: list[tuple[int, str]], scope: Scope, number: int, ends: list[ItemEnd]
+) -> list[str]:
+    """Return the fields that hold the results of a chunk. scope: of the map."""
+    fields: list[str] = []
+    for end in ends:
+        key = scope_key((*scope, number * region.chunk + end.offset))
+        if end.status == "f":
+            fields.append(f"E{region.node}:{key}")
+        elif end.status == "o":
+            fields += (f"o{sources[slot][0]}:{key}" for slot in _slots(sources, end))
+    return fields
+
+
+def gather_results(
+    region: Region,
+    sources: list[tuple[int, str]],
+    scope: Scope,
+    number: int,
+    ends: list[ItemEnd],
+    values: Mapping[str, bytes | None],
+) -> list[ItemResult]:
+    """Return the results of a chunk in the order of its items. values: by the fields that ``result_fields`` names."""
+    found: list[ItemResult] = []
+    for end in sorted(ends):
+        key = scope_key((*scope, number * region.chunk + end.offset))
+        if end.status == "f":
+            found.append(ItemResult("f", msgspec.Raw(values.get(f"E{region.node}:{key}") or b"null")))
+            continue
+        outputs = {
+            sources[slot][1]: values.get(f"o{sources[slot][0]}:{key}") or b"null" for slot in _slots(sources, end)
+        }
+        found.append(ItemResult("s") if end.status == "s" else _result(outputs, is_alone=len(sources) == 1))
+    return found
+
+
+def _result(outputs: Mapping[str, bytes], *, is_alone: bool) -> ItemResult:
+    if is_alone:
+        (output,) = outputs.values()
+        is_apart = output.startswith(b"@")
+        return ItemResult("o", NULL, {"": output.decode()}) if is_apart else ItemResult("o", msgspec.Raw(output))
+    inline = {name: msgspec.Raw(output) for name, output in outputs.items() if not output.startswith(b"@")}
+    stored = {name: output.decode() for name, output in outputs.items() if output.startswith(b"@")}
+    return ItemResult("o", msgspec.Raw(_encode(inline)), stored)
+
+
+def _slots(sources: list[tuple[int, str]], end: ItemEnd) -> Iterable[int]:
+    """The in-edges that came live; sources in the document's order."""
+    return (0,) if len(sources) == 1 else sorted(end.slots)
+
+
+def encode_results(results: list[ItemResult]) -> bytes:
+    return _encode(results)
+
+
+def decode_results(content: bytes) -> list[ItemResult]:
+    return _results(content)
