@@ -37,7 +37,7 @@ WINDOW_MAX = 100_000
 BATCH_MAX = 10_000
 POLICIES = ("all", "fail_fast", "collect")
 SHAPES = ("merge", "group", "reduce")
-_PERCENT = re.compile(r"(\d{1,3}(?:\.\d{1,6})?)%")
+PERCENT_PATTERN = r"^[0-9]{1,3}([.][0-9]{1,6})?%$"
 
 
 def read_map(config: Config, path: Path, findings: Findings) -> Config:
@@ -104,8 +104,7 @@ def _policy(value: Json, path: Path, findings: Findings) -> Json:
 def _tolerate(value: Json, path: Path, findings: Findings) -> int | str:
     if not isinstance(value, str):
         return read_integer(value, path, findings, low=0, high=ITEMS_MAX)
-    found = _PERCENT.fullmatch(value)
-    if found is None or float(found[1]) > 100:
+    if re.fullmatch(PERCENT_PATTERN, value) is None or float(value.removesuffix("%")) > 100:
         message = f"tolerate can not be {quote(value)}"
         findings.error("out_of_range", message, path, "write a number of items, or a share like '5%'")
         return 0

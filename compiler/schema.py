@@ -10,6 +10,7 @@ from __future__ import annotations
 from .durations import DURATION_PATTERN
 from .http_config import BODIES, BYTES_MAX, HEADER_PATTERN, METHODS, REDIRECTS_MAX, RESPONSES
 from .limits import DURATION_MS_MAX
+from .maps import BATCH_MAX, ITEMS_MAX, PERCENT_PATTERN, POLICIES, WINDOW_MAX
 from .native import PARALLEL_MAX, RETRY_BUDGET_MAX, STUCK_ACTIONS
 from .node_fields import ATTEMPTS_MAX, CACHE_SCOPES, DEFAULTS_READERS, ITERATIONS_MAX, JOIN_WORDS, MODES, PRIORITIES
 from .node_types import NODE_TYPES
@@ -217,6 +218,8 @@ def _configs() -> list[Json]:
         ),
         _config_of("validate", _closed(validate, "schema"), is_required=True),
         _config_of("conditional", _closed(routing)),
+        _config_of("map", _map()),
+        _config_of("aggregate", _aggregate()),
         _config_of("approval", _ref("approval")),
         _config_of("signal", _signal(), is_required=True),
     ]
@@ -261,6 +264,31 @@ def _http() -> Schema:
 
 def _any_case(word: str) -> str:
     return "".join(f"[{letter}{letter.lower()}]" for letter in word)
+
+
+def _map() -> Schema:
+    more = _closed({"signal": _ref("signal_name"), "expires": _ref("duration")}, "signal")
+    fields: Schema = {
+        "items": _ref("expression"),
+        "max_concurrency": {"type": "integer", "minimum": 1, "maximum": WINDOW_MAX},
+        "batch_size": {"type": "integer", "minimum": 1, "maximum": BATCH_MAX},
+        "more": more,
+    }
+    return _closed(fields)
+
+
+def _aggregate() -> Schema:
+    share: Schema = {"type": "string", "pattern": PERCENT_PATTERN}
+    number: Schema = {"type": "integer", "minimum": 0, "maximum": ITEMS_MAX}
+    tolerate = _closed({"tolerate": {"anyOf": [number, share]}}, "tolerate")
+    fields: Schema = {
+        "policy": {"anyOf": [{"enum": list(POLICIES)}, tolerate]},
+        "merge": {"type": "boolean"},
+        "group": _ref("expression"),
+        "reduce": _ref("expression"),
+        "initial": True,
+    }
+    return _closed(fields)
 
 
 def _signal() -> Schema:

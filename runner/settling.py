@@ -68,9 +68,9 @@ class Settler:
 
     def settle_stored(self, work: Work, outcome: Outcome, output: bytes, ms: int) -> Transition:
         """As ``settle``, for an output that is stored apart: it routes on ``output`` and keeps the reference."""
-        if isinstance(outcome, Succeeded):
-            return self._succeeded(work, output, ms, kept=outcome.output)
-        return self.settle(work, outcome, ms)
+        if not isinstance(outcome, Succeeded):
+            return self.settle(work, outcome, ms)
+        return self._succeeded(work, output, ms, kept=outcome.output)
 
     def settle_engine_token(self, work: Work) -> Transition | None:
         """Return the transition of a token that needs no node to run, or None."""
@@ -103,7 +103,7 @@ class Settler:
         return None
 
     def drop(self, work: Work) -> Transition:
-        """Return the transition of a token below a map that a failed item has closed: the script takes it away."""
+        """Return the transition of a token below a closed map: the script takes it away."""
         return _transition(work, [], [])
 
     def collect(self, work: Work, number: int, content: bytes) -> Transition:

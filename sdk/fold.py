@@ -17,11 +17,10 @@ from . import fold_maps, fold_restart, fold_waits, waiting
 from .corrupt import Corrupt
 from .events import DAMAGES, SCRIPT_EVENTS, Facts, RecordedEvent
 from .fold_ends import FINAL, check_end
+from .fold_places import place_of
 from .marking import GOES_ON, PARKS, Marking, Place, RunPhase, Token, TokenKind
 from .rules import Drain, Effect, died, failed, is_decision, settle, start, succeeded, taken
-from .scopes import NODE_NAMES, START_NODE, SWEEP_NODE, WAKER_NODE, Scope, parse_scope_key, token_key
-
-ENGINE_NODES = {name: node for node, name in NODE_NAMES.items()}
+from .scopes import START_NODE, SWEEP_NODE, WAKER_NODE, Scope, parse_scope_key, token_key
 
 
 def fold(ir: Ir, events: Iterable[RecordedEvent]) -> Marking:
@@ -79,18 +78,7 @@ class Folder:
             raise Corrupt(f"{self._expected[0]!r} is missing")
 
     def _place(self, facts: Facts) -> tuple[int, Scope]:
-        number = ENGINE_NODES.get(facts.node)
-        if number is None:
-            number = self._numbers.get(facts.node)
-        if number is None:
-            raise Corrupt(f"the IR has no node {facts.node!r}")
-        try:
-            scope = parse_scope_key(facts.scope)
-        except ValueError as error:
-            raise Corrupt(f"{facts.scope!r} is no scope") from error
-        if len(scope) != (len(self.ir.nodes[number].levels) if number >= 0 else 0):
-            raise Corrupt(f"{facts.node!r} has no scope {facts.scope!r}")
-        return number, scope
+        return place_of(self.ir, self._numbers, facts)
 
     def _step(self, facts: Facts) -> tuple[int, Scope]:
         """The place of an event that only a node can have."""
@@ -311,6 +299,9 @@ class Folder:
     def _run_woken(self, _event: RecordedEvent) -> None:
         self._take(WAKER_NODE, ())
 
+    def _map_goes_on(self, event: RecordedEvent) -> None:
+        self._expected.extend(fold_maps.own_token(self.ir, self.marking, self._step(event.facts), event))
+
     def _join_dropped(self, event: RecordedEvent) -> None:
         scope = parse_scope_key(event.facts.scope)
         fold_maps.join_dropped(self.ir, self.marking, event.facts, self._numbers, scope)
@@ -383,15 +374,11 @@ class Folder:
         "join.fired": _join_fired,
         "join.died": _join_died,
         "join.dropped": _join_dropped,
-        "fanout.continued": lambda self, event: self._expected.extend(
-            fold_maps.continued(self.ir, self.marking, self._step(event.facts))
-        ),
-        "fanout.collected": lambda self, event: self._expected.extend(
-            fold_maps.collected(self.ir, self.marking, self._step(event.facts), event)
-        ),
+        "fanout.continued": _map_goes_on,
+        "fanout.collected": _map_goes_on,
+        "fanout.swept": _map_goes_on,
         "fanout.completed": lambda self, event: self._expect_at("I", event, f":{event.facts.data.get('live')}"),
         "fanout.closed": lambda self, event: self._expect_at("A", event),
-        "fanout.swept": lambda self, event: fold_maps.swept(self.ir, self.marking, self._step(event.facts)),
         "step.retried": _step_retried,
         "approval.granted": lambda self, event: fold_waits.approval_granted(self._living(event, TokenKind.NORMAL)),
         "approval.escalated": _approval_escalated,

@@ -53,6 +53,16 @@ def settled(ir: Ir, at: At, live: str) -> list[Effect]:
     return [Forget(ir.regions[node.map_region].node, at[1], live)]
 
 
+def own_token(ir: Ir, marking: Marking, at: At, event: RecordedEvent) -> list[str]:
+    """What the cursor, the collector or the sweep of a map has done."""
+    if event.facts.type == "fanout.collected":
+        return collected(ir, marking, at, event)
+    if event.facts.type == "fanout.continued":
+        return continued(ir, marking, at)
+    swept(ir, marking, at)
+    return []
+
+
 def continued(ir: Ir, marking: Marking, at: At) -> list[str]:
     """The cursor has emitted more items."""
     token = marking.tokens.get(at)

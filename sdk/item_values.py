@@ -74,6 +74,8 @@ def _split_once(content: bytes) -> list[msgspec.Raw]:
 
 def cut_items(plan: Plan, number: int, scope: Scope, values: list[bytes | None]) -> list[bytes | None]:
     """Return the context values of a token with its own items in the place of the lists that they are in."""
+    if number < 0 or not plan.item_reads[number]:
+        return values
     node, ir = plan.ir.nodes[number], plan.ir
     cut = list(values)
     for at in plan.item_reads[number]:

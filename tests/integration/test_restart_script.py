@@ -12,7 +12,6 @@ from random import Random
 from typing import Any
 
 import pytest
-from model.test_every_fold_ends import simulate
 
 from courante.sdk import restart_calls, restarting
 from courante.sdk.connections import connect_redis
@@ -27,6 +26,7 @@ from courante.testing.simulation import Simulation
 from model.eventful import Handlers, eventful, taste_of
 from model.redis_floor import RedisFloor
 from model.restarts import drawn_cuts, restart_of, take_over
+from model.test_every_run_ends import simulate
 
 EXAMPLES = int(os.environ.get("COURANTE_LIVE_EXAMPLES", "25"))
 FIRST = 200_000

@@ -34,7 +34,7 @@ def simulate(seed: int) -> Simulation:
     )
 
 
-def test_every_fold_ends() -> None:
+def test_every_run_ends() -> None:
     """And the seeds are worth something: every kind of end, and every kind of event of a waiting token, occurs."""
     ends: Counter[str] = Counter()
     words: set[str] = set()

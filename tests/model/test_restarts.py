@@ -1,6 +1,6 @@
 """A run may be cut at any of its events and begun again: the new log tells the same state, and the new run ends.
 
-Base runs are simulated, with all that may happen to them (``test_every_fold_ends``). ``COURANTE_SIM_EXAMPLES`` sets how
+Base runs are simulated, with all that may happen to them (``test_every_run_ends``). ``COURANTE_SIM_EXAMPLES`` sets how
 many; of each, some places where it may be cut are tried, and at each the new run is driven to its end.
 """
 
@@ -10,13 +10,12 @@ import os
 from collections import Counter
 from random import Random
 
-from model.test_every_fold_ends import FIRST, simulate
-
 from courante.sdk.fold import fold
 from courante.sdk.marking import Marking
 from courante.sdk.restarting import started
 from model.eventful import eventful, taste_of
 from model.restarts import NOW_MS, drawn_cuts, go_on, log_of, restart_of
+from model.test_every_run_ends import FIRST, simulate
 
 EXAMPLES = int(os.environ.get("COURANTE_SIM_EXAMPLES", "100"))
 CUTS = 3
