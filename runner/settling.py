@@ -83,8 +83,9 @@ class Settler:
         if work.kind is TokenKind.CLOSING:
             return self._close(work)
         if work.kind is TokenKind.FILL:
-            facts = self._event(work, "fanout.continued")
-            return _transition(work, [(facts, None)], map_settling.continued(work), 2 * FILL_MAX)
+            return _transition(
+                work, [(self._event(work, "fanout.continued"), None)], map_settling.continued(work), 2 * FILL_MAX
+            )
         if work.kind is TokenKind.CLEAR:
             return _transition(work, [], map_settling.cleared(work))
         if work.number == START_NODE:
@@ -107,7 +108,7 @@ class Settler:
         return _transition(work, [], [])
 
     def collect(self, work: Work, number: int, content: bytes) -> Transition:
-        """Return the transition that keeps the results of a chunk as one value, and nothing else of its items."""
+        """Return the transition that keeps the results of a chunk as one value."""
         facts, words = map_settling.collected(work, number, content)
         return _transition(work, [(facts, content)], words)
 
