@@ -386,8 +386,6 @@ def _transition(
     work: Work, events: list[tuple[bytes, bytes | None]], words: Sequence[Word], more_writes: int = 0
 ) -> Transition:
     closed = work.plan.closed_by(work.number, work.scope)
-    if closed:
-        words = [*closed, *words]
     head: list[Word] = [
         work.run_id,
         work.key,
@@ -396,7 +394,7 @@ def _transition(
         work.entry,
         len(events),
         encode_blob(events) if events else b"",
-        len(words),
+        len(closed) + len(words),
     ]
-    head += words
+    head += [*closed, *words] if closed else words
     return Transition(head, 6 + len(words) // 2 + more_writes)
