@@ -31,6 +31,7 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     run_id: str
     workflow: str
     version: int
+    ir_hash: str
     tags: tuple[str, ...]
     node: str
     scope: str

@@ -12,8 +12,8 @@ UPDATE dead_letters d SET is_open = false
         OR EXISTS (SELECT FROM commands c WHERE c.base_run_id = d.run_id AND c.base_seq IS NOT NULL))
 
 -- name: list_dead_letters
-SELECT d.run_id, r.workflow, r.version, r.tags, d.node, d.scope, d.attempt, d.seq, d.error::text AS error, d.failed_at,
-       x.by AS dropped_by, x.reason AS drop_reason, x.dropped_at, q.run_id AS requeued_as
+SELECT d.run_id, r.workflow, r.version, r.ir_hash, r.tags, d.node, d.scope, d.attempt, d.seq, d.error::text AS error,
+       d.failed_at, x.by AS dropped_by, x.reason AS drop_reason, x.dropped_at, q.run_id AS requeued_as
   FROM dead_letters d
   JOIN runs r USING (run_id)
   LEFT JOIN dead_letter_drops x ON (x.run_id, x.node, x.scope) = (d.run_id, d.node, d.scope)
