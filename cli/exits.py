@@ -99,6 +99,7 @@ def _explain_ours(error: BaseException) -> CliError | None:
 _EXITS = {
     "workflow_not_found": ExitCode.NOT_FOUND,
     "run_not_found": ExitCode.NOT_FOUND,
+    "artifact_not_found": ExitCode.NOT_FOUND,
     "schedule_not_found": ExitCode.NOT_FOUND,
     "step_not_found": ExitCode.NOT_FOUND,
     "step_unclear": ExitCode.USAGE,

@@ -21,9 +21,11 @@ from typing import Any, BinaryIO
 
 import msgspec
 
+from ..sdk.artifacts import Artifact
 from ..sdk.cancellation import Cancellation, CancelReason
-from ..sdk.context import Context
+from ..sdk.context import Context, NoTools
 from ..sdk.deferral import Deferred
+from ..sdk.step_error import StepError
 from ..sdk.steps import Step, Steps
 
 LENGTH_BYTES = 4
@@ -75,6 +77,17 @@ def frame(content: object) -> bytes:
     """Return a frame as it goes over the pipe."""
     body = _encode(content)
     return len(body).to_bytes(LENGTH_BYTES) + body
+
+
+class CellTools(NoTools):
+    """What a cell lends to its step: all but the worker's store."""
+
+    async def keep_artifact(self, content: bytes, content_type: str) -> Artifact:
+        del content, content_type
+        raise StepError("CONFIG_INVALID", "a step in a process of its own has no store for artifacts")
+
+
+CELL_TOOLS = CellTools()
 
 
 class CellAttempt:
@@ -130,7 +143,7 @@ class Cell:
     def _run(self, call: Call, held: CellAttempt) -> Done:
         step = self._find(call)
         given = step.hints.read(call.given) if step.takes_input else None
-        arguments = step.arguments(given, Context(*call.facts, held))
+        arguments = step.arguments(given, Context(*call.facts, held, CELL_TOOLS))
         output = asyncio.run(step.function(*arguments)) if step.is_async else step.function(*arguments)
         return Done(token=output.token) if isinstance(output, Deferred) else Done(step.hints.write(output))
 

@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..sdk.artifacts import Artifact, check_content_type
 from ..sdk.secrets import Secrets
 from ..sdk.steps import Steps
+from .blobs import Blobs
 from .cells import Cells
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ class Toolbox:
     secrets: Secrets = field(default_factory=Secrets)
     http_allow: str = ""
     resources: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    blobs: Blobs | None = None
     _connections: Connections | None = None
 
     @property
@@ -46,6 +49,12 @@ class Toolbox:
 
         return open_client(self.connections)
 
+    async def keep_artifact(self, content: bytes, content_type: str) -> Artifact:
+        """Store a content, before the output that refers to it. Raises StepError, ValueError."""
+        kind = check_content_type(content_type)
+        assert self.blobs is not None
+        return Artifact(await self.blobs.keep(content), kind, len(content))
+
     def read_secret(self, name: str) -> str:
         return self.secrets.read(name)
 
@@ -58,7 +67,13 @@ class Toolbox:
 
 @asynccontextmanager
 async def open_toolbox(
-    steps: Steps, worker: str, *, processes: int = 0, http_allow: str = "", secrets_dir: Path | None = None
+    steps: Steps,
+    worker: str,
+    *,
+    processes: int = 0,
+    http_allow: str = "",
+    secrets_dir: Path | None = None,
+    blobs: Blobs | None = None,
 ) -> AsyncGenerator[Toolbox]:
     """Open what the lifespans of the steps share. Raises what they raise, ValueError where two give the same name.
 
@@ -79,6 +94,7 @@ async def open_toolbox(
             secrets=Secrets(secrets_dir),
             http_allow=http_allow,
             resources=resources,
+            blobs=blobs,
         )
         stack.push_async_callback(tools.close)
         yield tools

@@ -28,6 +28,7 @@ from ..sdk.presence import FORGOTTEN_S
 from ..sdk.retry_after import RETRY_AFTER_MS_MAX
 from ..sdk.scripts import OUTBOX_HARD_MAX, OUTBOX_SOFT_MAX, Closed, forget_consumers
 from ..sdk.steps import Steps
+from .blobs import Blobs
 from .execution import Executor
 from .lane import Lane
 from .leases import Renewer
@@ -76,8 +77,11 @@ class Worker:
         self._limits = (outbox_soft_max, outbox_hard_max)
         self._retry_after_ms_max = retry_after_ms_max
         self._terms = terms or Terms()
-        self._tools = partial(open_toolbox, steps, self.name, http_allow=http_allow, secrets_dir=secrets_dir)
         self._redis = connect_redis(redis_url)
+        blobs = Blobs(self._redis, self._keys)
+        self._tools = partial(
+            open_toolbox, steps, self.name, http_allow=http_allow, secrets_dir=secrets_dir, blobs=blobs
+        )
         self._lanes: list[Lane] = []
         self._alone: list[Redis] = []
         self._renewer = Renewer(redis_url, self._terms.lease_ms, self._lanes)

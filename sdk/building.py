@@ -73,7 +73,7 @@ class BuiltNode:
 
     def __rrshift__(self, others: Iterable[BuiltNode]) -> BuiltNode:
         """``[a, b] >> c``: c depends on both."""
-        _Several(others) >> self
+        self.depends_on(*others)
         return self
 
     def when(self, condition: object, *targets: BuiltNode | str) -> BuiltNode:

@@ -16,6 +16,7 @@ import anyio
 
 from ..compiler.ir import Ir
 from ..compiler.workflow import Workflow
+from .artifact_store import Artifacts
 from .catalog import Catalog, Registered
 from .commanding import Body
 from .connections import SILENCE_MS, connect_postgres, connect_redis
@@ -71,6 +72,7 @@ class Client:
         self._decisions: Decisions
         self.pausing: Pausing
         self._dead_letters: DeadLetters
+        self.artifacts: Artifacts
         self._results: Results
 
     @classmethod
@@ -108,6 +110,7 @@ class Client:
         self._dead_letters = DeadLetters(
             self.pool, self.keys, self.catalog, self._submitter, partitions=self._partitions
         )
+        self.artifacts = Artifacts(self._redis, self.pool, self.keys)
         self._results = await self._stack.enter_async_context(
             Results(self._redis, self.pool, self.keys, self._partitions)
         )

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import httpx
     from structlog.typing import FilteringBoundLogger
 
+    from .artifacts import Artifact
+
 HEARTBEAT_BYTES_MAX = 8 * 1024
 _decode = msgspec.json.Decoder().decode
 
@@ -67,6 +69,10 @@ class Tools(Protocol):
         """Return a client of one attempt over the connections of the worker."""
         ...
 
+    async def keep_artifact(self, content: bytes, content_type: str) -> Artifact:
+        """Store what is no JSON, for an output that refers to it."""
+        ...
+
     def read_secret(self, name: str) -> str:
         """Return a secret, which is masked in errors and logs from then on."""
         ...
@@ -81,6 +87,13 @@ class NoTools:
         from .http.client import open_client
 
         return open_client()
+
+    async def keep_artifact(self, content: bytes, content_type: str) -> Artifact:
+        """Give the reference; nothing is stored."""
+        from .artifacts import Artifact, check_content_type
+        from .events import digest
+
+        return Artifact(digest(content).hex(), check_content_type(content_type), len(content))
 
     def read_secret(self, name: str) -> str:
         from .secrets import Secrets
@@ -171,6 +184,13 @@ class Context(msgspec.Struct, frozen=True, eq=False):
             self.made["http"] = self.tools.open_http()
         client: httpx.AsyncClient = self.made["http"]
         return client
+
+    async def artifact(self, content: bytes, content_type: str = "application/octet-stream") -> dict[str, Any]:
+        """Store what is no JSON, and return the reference that the step puts into its output.
+
+        At most 16 MiB. Raises ValueError for what is no content type, StepError for too much.
+        """
+        return (await self.tools.keep_artifact(content, content_type)).reference
 
     def secret(self, name: str) -> str:
         """Return a secret by its name, from the worker's environment or files. Raises StepError where there is none.

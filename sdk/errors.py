@@ -7,6 +7,7 @@ CouranteError (code, message, hint)
 │   └── ScheduleInvalid   a schedule, or a request about one, that cannot be kept (problems)
 ├── ScheduleNotFound      no such schedule
 ├── ScheduleExists        a schedule of this id asks for something else
+├── ArtifactNotFound      no such artifact, or its content is damaged
 ├── IdempotencyConflict   the key belongs to another request
 ├── StepNotFound          the run's workflow has no such step, or the step has no such scope
 ├── StepUnclear           several steps are meant, or none (steps)
@@ -66,6 +67,10 @@ class ScheduleNotFound(CouranteError):
 
 class ScheduleExists(CouranteError):
     code = "schedule_exists"
+
+
+class ArtifactNotFound(CouranteError):
+    code = "artifact_not_found"
 
 
 class IdempotencyConflict(CouranteError):

@@ -1,4 +1,4 @@
-"""Blobs: payloads beyond the inline limit, copied from Redis before an event that refers to them is committed."""
+"""Blobs: payloads beyond the inline limit, and artifacts, copied before an event that refers to them is committed."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from ..sdk.artifacts import digests_in
 from ..sdk.events import digest
 from ..sdk.keys import Keys
 from ..sdk.stores.connection import Connection
-from ..sdk.stores.payloads import Reference, known_payloads, put_payloads, read_reference
+from ..sdk.stores.payloads import known_payloads, put_payloads, read_reference
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -19,32 +20,45 @@ if TYPE_CHECKING:
 AT_ONCE = 16
 """Blobs held in memory at a time; each may have 16 MiB."""
 
+NESTED_MAX = 8
+"""Artifacts inside of artifacts."""
+
 _log = structlog.get_logger()
 
 
 async def copy_blobs(redis: Redis, conn: Connection, env: str, payloads: Iterable[bytes]) -> None:
-    """Store what the payloads refer to, unless it is stored already. Idempotent.
+    """Store what the payloads refer to, artifacts too, unless it is stored already. Idempotent.
 
     A blob that is gone or damaged cannot stop history: it is logged, and the event keeps its reference.
     """
-    wanted: dict[bytes, Reference] = {}
+    wanted: set[bytes] = set()
     for payload in payloads:
         reference = read_reference(payload)
-        if reference is not None:
-            wanted[reference.digest] = reference
-    for known in await known_payloads(conn, env, wanted):
-        del wanted[known]
-    keys = Keys(env)
-    missing = iter(wanted)
+        wanted |= digests_in(payload) if reference is None else {reference.digest}
+    await _copy(redis, conn, Keys(env), wanted, NESTED_MAX)
+
+
+async def _copy(redis: Redis, conn: Connection, keys: Keys, wanted: set[bytes], depth: int) -> None:
+    """What a content refers to is stored before it: whoever finds the one stored need not look for the others."""
+    missing = iter(wanted - await known_payloads(conn, keys.env, wanted))
     while some := list(islice(missing, AT_ONCE)):
-        pipeline = redis.pipeline(transaction=False)
-        for found in some:
-            pipeline.get(keys.blob(found.hex()))
-        contents: list[bytes | None] = await pipeline.execute()
-        good: dict[bytes, bytes] = {}
-        for found, content in zip(some, contents, strict=True):
-            if content is not None and digest(content) == found:
-                good[found] = content
-            else:
-                _log.error("blob_lost", env=env, digest=found.hex(), is_damaged=content is not None)
-        await put_payloads(conn, env, good)
+        good = await _read(redis, keys, some)
+        nested = {found for content in good.values() for found in digests_in(content)} - set(some)
+        if nested and depth:
+            await _copy(redis, conn, keys, nested, depth - 1)
+        await put_payloads(conn, keys.env, good)
+
+
+async def _read(redis: Redis, keys: Keys, digests: list[bytes]) -> dict[bytes, bytes]:
+    """Return what Redis has, by digest; what is gone or damaged is logged and left out."""
+    pipeline = redis.pipeline(transaction=False)
+    for found in digests:
+        pipeline.get(keys.blob(found.hex()))
+    contents: list[bytes | None] = await pipeline.execute()
+    good: dict[bytes, bytes] = {}
+    for found, content in zip(digests, contents, strict=True):
+        if content is not None and digest(content) == found:
+            good[found] = content
+        else:
+            _log.error("blob_lost", env=keys.env, digest=found.hex(), is_damaged=content is not None)
+    return good

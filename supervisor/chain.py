@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from ..sdk.artifacts import refers
 from ..sdk.events import GENESIS, Facts, chain_hash, decode_blob, decode_facts, digest, encode_facts
 from ..sdk.fold_ends import FINAL
 from ..sdk.stores import copy_format
@@ -170,7 +171,7 @@ class Chains:
             if payload is not None:
                 found = digest(payload)
                 payloads += b"".join((self._payload_start, place, number, copy_format.bytea(payload)))
-                if payload.startswith(b"@"):
+                if payload.startswith(b"@") or refers(payload):
                     batch.references.add(payload)
             row_hash = chain_hash(previous, run_id, seq, entry.at_ms, content, found)
             column = copy_format.NULL if found is None else _DIGEST + found

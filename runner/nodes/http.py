@@ -13,6 +13,7 @@ import anyio
 import httpx
 
 from ...compiler.http_config import BYTES_MAX
+from ...sdk.artifacts import CONTENT_TYPE
 from ...sdk.http.reach import AddressRefused
 from ...sdk.outcomes import Outcome, Succeeded
 from ...sdk.redaction import mask_values
@@ -77,7 +78,7 @@ async def _send(call: Call, wanted: _Wanted, tools: Toolbox) -> Outcome:
         try:
             target = response.headers.get("location")
             if response.status_code not in _REDIRECTS or target is None or wanted.expects(response.status_code):
-                return Succeeded(await _output(call, response, wanted))
+                return Succeeded(await _output(call, response, wanted, tools))
             if not wanted.redirects:
                 raise UnexpectedStatus(f"HTTP {response.status_code}: a redirect, and redirects: 0 follows none")
             if not left:
@@ -112,18 +113,19 @@ def _origin(url: httpx.URL) -> tuple[str, str, int]:
     return url.scheme, url.host, url.port or (443 if url.scheme == "https" else 80)
 
 
-async def _output(call: Call, response: httpx.Response, wanted: _Wanted) -> bytes:
+async def _output(call: Call, response: httpx.Response, wanted: _Wanted, tools: Toolbox) -> bytes:
     status = response.status_code
     if not wanted.expects(status):
         raise await _unexpected(call, response)
     content = mask_values(await read_body(response, wanted.bytes_max), call.secrets.used)
-    return encode_json(
-        {
-            "status": status,
-            "headers": kept_headers(response, call.secrets),
-            "body": _body(content, response, wanted.response, is_empty=call.method == "HEAD" or status in (204, 304)),
-        }
-    )
+    is_empty = call.method == "HEAD" or status in (204, 304)
+    if wanted.response == "artifact":
+        kind = response.headers.get("content-type", "")
+        artifact = await tools.keep_artifact(content, kind if "/" in kind else CONTENT_TYPE)
+        body: Any = artifact.reference
+    else:
+        body = _body(content, response, wanted.response, is_empty=is_empty)
+    return encode_json({"status": status, "headers": kept_headers(response, call.secrets), "body": body})
 
 
 def _body(content: bytes, response: httpx.Response, kind: str, *, is_empty: bool) -> Any:

@@ -54,7 +54,7 @@ class Connections(httpx.AsyncBaseTransport):
             status_code=answer.status,
             headers=answer.headers,
             stream=_Body(answer, request),
-            extensions=answer.extensions,
+            extensions=cast("dict[str, object]", cast("Any", answer).extensions),
         )
 
     async def __aenter__(self) -> Self:

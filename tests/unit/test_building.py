@@ -33,8 +33,10 @@ def read_samples() -> dict[str, Any]:
     return found
 
 
-WORKFLOWS = {name: read_document(value).workflow for name, value in read_samples().items()}
-WORKFLOWS |= {f"golden {name}": made for name, (_, made) in GOLDEN.items()}
+WORKFLOWS = {
+    **{name: read_document(value).workflow for name, value in read_samples().items()},
+    **{f"golden {name}": made for name, (_, made) in GOLDEN.items()},
+}
 
 
 @step("test_building.score")
@@ -130,7 +132,7 @@ def test_several_nodes_side_by_side() -> None:
     """A chain may widen and narrow."""
     flow = workflow("w")
     a, b, c, d = (flow.node(name, "noop") for name in "abcd")
-    a >> [b, c] >> d
+    assert a >> [b, c] >> d is d
     edges = [(edge.source, edge.target) for edge in flow.workflow().edges]
     assert edges == [("a", "b"), ("a", "c"), ("b", "d"), ("c", "d")]
 

@@ -1,0 +1,38 @@
+"""Blobs: where a worker puts the contents of artifacts before an output refers to them."""
+
+from __future__ import annotations
+
+import anyio
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from ..sdk.keys import Keys
+from ..sdk.payloads import PayloadTooLarge, store_payload
+from ..sdk.step_context import StepError
+
+BACKOFF_S_MAX = 5.0
+log = structlog.get_logger()
+
+
+class Blobs:
+    """Of one environment."""
+
+    def __init__(self, redis: Redis, keys: Keys) -> None:
+        self._redis = redis
+        self._keys = keys
+
+    async def keep(self, content: bytes) -> str:
+        """Store a content and return its digest as hex; waits for a Redis that is away. Raises StepError."""
+        delay_s = 0.05
+        while True:
+            try:
+                reference = await store_payload(self._redis, self._keys, content)
+            except PayloadTooLarge as error:
+                raise StepError("PAYLOAD_TOO_LARGE", str(error)) from error
+            except (RedisError, OSError) as error:
+                log.warning("redis_unreachable", error=str(error))
+                await anyio.sleep(delay_s)
+                delay_s = min(BACKOFF_S_MAX, delay_s * 2)
+            else:
+                return reference[1:].split(b":")[0].decode()
