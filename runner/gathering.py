@@ -59,9 +59,9 @@ class Gatherer:
         sources = plan.maps.sources(plan.ir.nodes[region.aggregate])
         (text,) = await self._read(work.run_id, [f"q{region.node}:{scope_key((*work.scope, number))}"])
         ends = read_ends(text.decode()) if text else []
-        fields = result_fields(region, sources, work.scope, number, ends)
+        fields = result_fields(sources, region, work.scope, number, ends)
         values = dict(zip(fields, await self._fields(work.run_id, fields), strict=True))
-        return gather_results(region, sources, work.scope, number, ends, values)
+        return gather_results(sources, region, work.scope, number, ends, values)
 
     async def _fields(self, run_id: str, fields: Sequence[str]) -> list[bytes | None]:
         found: list[bytes | None] = []

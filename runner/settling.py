@@ -98,7 +98,7 @@ class Settler:
             position, _, decision = work.extra.partition(".")
             facts = self._event(work, "effects.continued")
             return self._routed(work, facts, None, decision, [], int(position))
-        if work.node.is_gate:
+        if work.node.is_gate and work.kind is TokenKind.NORMAL:
             facts = self._event(work, "gate.passed")
             return self._routed(work, facts, None, rules.taken(work.node, work.plan.ir.edges), [])
         return None

@@ -10,6 +10,7 @@ import msgspec
 
 from ..compiler.ir import Region
 from ..compiler.maps import ITEMS_MAX
+from .map_plans import Source
 from .maps import ItemEnd
 from .plan import Plan
 from .scopes import Scope, scope_key
@@ -86,23 +87,21 @@ def cut_items(plan: Plan, number: int, scope: Scope, values: list[bytes | None])
     return cut
 
 
-def result_fields(
-    region: Region, sources: list[tuple[int, str]], scope: Scope, number: int, ends: list[ItemEnd]
-) -> list[str]:
+def result_fields(sources: list[Source], region: Region, scope: Scope, number: int, ends: list[ItemEnd]) -> list[str]:
     """Return the fields that hold the results of a chunk. scope: of the map."""
     fields: list[str] = []
     for end in ends:
-        key = scope_key((*scope, number * region.chunk + end.offset))
+        item = (*scope, number * region.chunk + end.offset)
         if end.status == "f":
-            fields.append(f"E{region.node}:{key}")
+            fields.append(f"E{region.node}:{scope_key(item)}")
         elif end.status == "o":
-            fields += (f"o{sources[slot][0]}:{key}" for slot in _slots(sources, end))
+            fields += (sources[slot].field(item) for slot in _slots(sources, end))
     return fields
 
 
 def gather_results(
+    sources: list[Source],
     region: Region,
-    sources: list[tuple[int, str]],
     scope: Scope,
     number: int,
     ends: list[ItemEnd],
@@ -111,13 +110,12 @@ def gather_results(
     """Return the results of a chunk in the order of its items. values: by the fields that ``result_fields`` names."""
     found: list[ItemResult] = []
     for end in sorted(ends):
-        key = scope_key((*scope, number * region.chunk + end.offset))
+        item = (*scope, number * region.chunk + end.offset)
         if end.status == "f":
-            found.append(ItemResult("f", msgspec.Raw(values.get(f"E{region.node}:{key}") or b"null")))
+            found.append(ItemResult("f", msgspec.Raw(values.get(f"E{region.node}:{scope_key(item)}") or b"null")))
             continue
-        outputs = {
-            sources[slot][1]: values.get(f"o{sources[slot][0]}:{key}") or b"null" for slot in _slots(sources, end)
-        }
+        slots = [sources[slot] for slot in _slots(sources, end)]
+        outputs = {source.id: values.get(source.field(item)) or b"null" for source in slots}
         found.append(ItemResult("s") if end.status == "s" else _result(outputs, is_alone=len(sources) == 1))
     return found
 
@@ -132,7 +130,7 @@ def _result(outputs: Mapping[str, bytes], *, is_alone: bool) -> ItemResult:
     return ItemResult("o", msgspec.Raw(_encode(inline)), stored)
 
 
-def _slots(sources: list[tuple[int, str]], end: ItemEnd) -> Iterable[int]:
+def _slots(sources: list[Source], end: ItemEnd) -> Iterable[int]:
     """The in-edges that came live; sources in the document's order."""
     return (0,) if len(sources) == 1 else sorted(end.slots)
 

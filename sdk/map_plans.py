@@ -6,12 +6,28 @@ results, ``E<map>:<scope and item>`` an item's first error.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from ..compiler.ir import Edge, Ir, Node, Region, RegionKind
 from .maps import Counts, ItemEnd, MapRecord, plain_nodes, tokens_per_item
 from .scopes import Scope, scope_key, token_key
 
 ITEM_MARK = -(2**52)
 """Stands for the item's index where the operations of any item are written."""
+
+
+class Source(NamedTuple):
+    """A node that leads to an aggregate. ``loops``: the regions of those that it is in, inside of the item."""
+
+    number: int
+    id: str
+    loops: tuple[int, ...] = ()
+
+    def field(self, item: Scope) -> str:
+        """Return the field of its output in an item, in the last iteration of its loops. item: the map's scope too."""
+        if not self.loops:
+            return f"o{self.number}:{scope_key(item)}"
+        return "~".join((f"?o{self.number}", *map(str, item), *(f"L{region}" for region in self.loops)))
 
 
 class MapPlans:
@@ -30,10 +46,14 @@ class MapPlans:
     def region(self, number: int) -> Region:
         return self._ir.regions[self._ir.nodes[number].map_region]
 
-    def sources(self, aggregate: Node) -> list[tuple[int, str]]:
-        """Return the node behind each in-edge of an aggregate, and its id."""
-        edges = [self._ir.edges[edge] for edge in aggregate.ins]
-        return [(edge.origin, self._ir.nodes[edge.origin].id) for edge in edges]
+    def sources(self, aggregate: Node) -> list[Source]:
+        """Return the nodes behind the in-edges of an aggregate."""
+        found: list[Source] = []
+        for edge in aggregate.ins:
+            node = self._ir.nodes[self._ir.edges[edge].origin]
+            inside = node.levels[len(aggregate.levels) + 1 :]
+            found.append(Source(self._ir.edges[edge].origin, node.id, inside))
+        return found
 
     def fast_fields(self, number: int, scope: Scope) -> list[str]:
         """Return the records of the maps around a token that a failed item closes; of a map's own also that map's."""

@@ -99,8 +99,8 @@ class Plan:
                 if read.kind in (ReadKind.OUTPUT, ReadKind.ITEM):
                     found[read.node] = True
             if node.is_aggregate:
-                for source, _ in self.maps.sources(node):
-                    found[source] = True
+                for source in self.maps.sources(node):
+                    found[source.number] = True
             if node.loop_region >= 0:
                 found[self.ir.regions[node.loop_region].node] = True
         for read in self.ir.output_reads:

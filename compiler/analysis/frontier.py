@@ -35,7 +35,11 @@ def find_frontiers(
     entries: list[int] = []
     edge = [(0, 0)] * len(graph.links)
     node = [(0, 0)] * len(graph.ins)
-    roots = [n for n in range(len(graph.ins)) if is_join[n] or is_each[n] or not graph.ins[n]]
+    roots = [
+        n
+        for n in range(len(graph.ins))
+        if is_join[n] or is_each[n] or not graph.ins[n] or _begins_item(graph, is_map, n)
+    ]
     for root in roots:
         stack: list[tuple[str, int, int]] = [("node", root, 0)]
         while stack:
@@ -60,6 +64,11 @@ def find_frontiers(
                 elif not is_each[target]:
                     stack.append(("node", target, 0))
     return Frontiers(entries, edge, node)
+
+
+def _begins_item(graph: Graph, is_map: list[bool], node: int) -> bool:
+    """Whether a map leads to it: no dead path comes that way, for where a map is dead its body never exists."""
+    return any(is_map[graph.links[e].source] and graph.links[e].kind is EdgeKind.NORMAL for e in graph.ins[node])
 
 
 def _dead_outs(graph: Graph, regions: Regions, node: int, is_map: list[bool]) -> list[int]:

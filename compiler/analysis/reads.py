@@ -73,6 +73,10 @@ class Reads:
             if LAST in read.scope:
                 levels = self.regions.levels[read.node]
                 areas.update(area for area, index in zip(levels, read.scope, strict=True) if index == LAST)
+        for node in filter(self._is_aggregate, range(len(self.findings.workflow.nodes))):
+            for number in self.graph.ins[node]:
+                inside = set(self.regions.levels[self.graph.links[number].origin]) - set(self.regions.levels[node])
+                areas |= {area for area in inside if self.regions.areas[area].kind is RegionKind.LOOP}
         return areas
 
     def collect(self) -> tuple[list[Read], list[Terminal]]:

@@ -248,8 +248,8 @@ def _map_areas(findings: Findings, bodies: dict[int, list[int]], aggregate_of: d
 
 
 def _nest(areas: list[Area], levels: list[tuple[int, ...]], inner: list[Area], findings: Findings) -> None:
-    """Put loops and maps into each other, larger ones outside; equal ones: loop outside map."""
-    for area in sorted(inner, key=lambda a: (-len(a.body), a.kind, a.node)):
+    """Put loops and maps into each other, larger ones outside; equal ones: the map, as each item loops by itself."""
+    for area in sorted(inner, key=lambda a: (-len(a.body), a.kind is not RegionKind.MAP, a.node)):
         number = len(areas)
         areas.append(area)
         over = {levels[node] for node in area.body}
