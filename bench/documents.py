@@ -24,6 +24,20 @@ def fanout(width: int) -> dict[str, Json]:
     return {"courante": 1, "id": f"bench-fanout-{width}", "nodes": nodes}
 
 
+def mapped() -> dict[str, Json]:
+    """A map over the run's input, a step for each item, and an aggregate of which the number of results is told."""
+    return {
+        "courante": 1,
+        "id": "bench-map",
+        "output": "size(steps.all.output)",
+        "nodes": [
+            {"id": "each", "type": "map"},
+            {"id": "step", "type": "noop", "depends_on": "each"},
+            {"id": "all", "type": "aggregate", "depends_on": "step"},
+        ],
+    }
+
+
 def parked() -> dict[str, Json]:
     """A step, and then a wait that no benchmark sees the end of."""
     return {

@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from ..sdk.errors import CouranteError
 from ..sdk.settings import Settings
-from . import chain, fanout, growth, limit, makespan, memory, recovery, throughput
+from . import chain, fanout, growth, limit, makespan, maps, memory, recovery, throughput
 from .measured import Measured
 from .plan import BenchPlan
 from .stage import Progress
@@ -23,6 +23,7 @@ MEASURES: dict[str, Measure] = {
     "chain": chain.measure,
     "fanout": fanout.measure,
     "throughput": throughput.measure,
+    "map": maps.measure,
     "growth": growth.measure,
     "makespan": makespan.measure,
     "memory": memory.measure,

@@ -24,12 +24,13 @@ RUNS = {
     "chain": 2,
     "fanout": 2,
     "throughput": 50,
+    "map": 350,
     "growth": 50,
     "memory": 50,
     "makespan": 30,
     "recovery": 50,
 }
-RATES = {"limit", "throughput"}
+RATES = {"limit", "throughput", "map"}
 
 
 @pytest.mark.parametrize("name", NAMES)
