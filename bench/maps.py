@@ -79,7 +79,9 @@ async def measure(settings: Settings, plan: BenchPlan, say: Progress) -> Measure
                 "throughput": figure(median(rates)),
                 "of_throughput": figure(median(many.rate / rate for (_, many), rate in zip(loads, rates, strict=True))),
                 "small": {"items": small, "rate": figure(median(few.rate for few, _ in loads))},
-                "run_bytes": {str(one[0].items): max(load.run_bytes for load in one) for one in zip(*loads, strict=True)},
+                "run_bytes": {
+                    str(one[0].items): max(load.run_bytes for load in one) for one in zip(*loads, strict=True)
+                },
                 "worker_bytes": max(many.worker_bytes for _, many in loads),
                 "longest_script_ms": figure(max(load.longest_us for pair in loads for load in pair) / 1000),
             },
