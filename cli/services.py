@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 
 from ..sdk.embedded import Servers, hold, status
+from ..sdk.payload_terms import PAYLOAD_TERMS
 from ..sdk.settings import Settings, mask_password
 from .call import Call
 from .exits import CliError, ExitCode
@@ -62,6 +64,7 @@ class Services:
 def open_services(call: Call) -> Generator[Services]:
     """Hold the servers for as long as the context lasts. Raises EmbeddedError."""
     settings = call.settings
+    set_payload_terms(settings)
     if settings.redis_url is not None and settings.database_url is not None:
         yield Services(settings, settings.redis_url, settings.database_url, None)
         return
@@ -72,6 +75,24 @@ def open_services(call: Call) -> Generator[Services]:
         yield Services(
             settings, settings.redis_url or servers.redis_url, settings.database_url or servers.database_url, servers
         )
+
+
+def set_payload_terms(settings: Settings) -> None:
+    """How this process keeps payloads. Raises CliError for a key ring that cannot be used."""
+    PAYLOAD_TERMS.inline_bytes_max = settings.inline_bytes_max
+    if settings.key_ring is None:
+        return
+    try:
+        from ..sdk.key_ring import KeyRing
+
+        PAYLOAD_TERMS.codec = KeyRing.read(Path(settings.key_ring))
+    except ImportError as cause:
+        hint = "pip install 'courante[encryption]'"
+        raise CliError(
+            ExitCode.SERVICE, "key_ring_unusable", "a key ring needs the package cryptography", hint
+        ) from cause
+    except (OSError, ValueError) as cause:
+        raise CliError(ExitCode.SERVICE, "key_ring_unusable", f"the key ring cannot be used: {cause}") from cause
 
 
 def run_async(function: Callable[[], Coroutine[Any, Any, T]], *, is_daemon: bool = False) -> T:

@@ -13,7 +13,8 @@ from redis.exceptions import RedisError
 from ..sdk.item_values import encode_results
 from ..sdk.keys import Keys, PartitionKeys
 from ..sdk.map_plans import read_record
-from ..sdk.payloads import INLINE_BYTES_MAX, is_reference, load_payload, store_payload
+from ..sdk.payload_terms import PAYLOAD_TERMS
+from ..sdk.payloads import is_reference, load_payload, store_payload
 from ..sdk.plan import value_field
 from ..sdk.scripts import look_at_runs
 from .gathering import Gatherer
@@ -60,7 +61,7 @@ class Bringer:
         record = work.values[0]
         number = read_record(record.decode()).ready[0] if record else 0
         content = encode_results(await self._gatherer.chunk(work, number))
-        if len(content) > INLINE_BYTES_MAX:
+        if PAYLOAD_TERMS.keeps_apart(content):
             content = await retry(lambda: store_payload(self._redis, self._keys, content))
         return number, content
 

@@ -22,7 +22,8 @@ from ..sdk.gates import before_node
 from ..sdk.keys import Keys, PartitionKeys
 from ..sdk.marking import RunPhase, TokenKind
 from ..sdk.outcomes import Failed, GivenBack, Opened, Outcome, Succeeded, failed
-from ..sdk.payloads import INLINE_BYTES_MAX, PayloadMissing, PayloadTooLarge, is_reference, store_payload
+from ..sdk.payload_terms import PAYLOAD_TERMS
+from ..sdk.payloads import PayloadMissing, PayloadTooLarge, is_reference, store_payload
 from ..sdk.plan import READS_MAX
 from ..sdk.repairs import halt_runs
 from ..sdk.retry_after import RETRY_AFTER_MS_MAX
@@ -45,7 +46,7 @@ BACKOFF_S_MAX = 5.0
 ITEMS_INLINE_BYTES_MAX = 1_024
 """Each item's token brings the list that it is in, or a reference to it."""
 COLLECTED_BYTES_MAX = 1_000_000
-"""Of the results of one chunk: those beyond ``INLINE_BYTES_MAX`` are references already."""
+"""Of the results of one chunk: those beyond the inline limit are references already."""
 CLOSED_MAP = b"x"
 T = TypeVar("T")
 Finish = Callable[[Transition], None]
@@ -244,7 +245,9 @@ class Executor:
     def _finish_or_store(self, work: Work, outcome: Outcome) -> None:
         if work.node.is_map and isinstance(outcome, Succeeded):
             outcome = forced_items(work, outcome.output)
-        most = ITEMS_INLINE_BYTES_MAX if isinstance(outcome, Opened) else INLINE_BYTES_MAX
+        most = PAYLOAD_TERMS.inline_most
+        if isinstance(outcome, Opened):
+            most = min(most, ITEMS_INLINE_BYTES_MAX)
         if isinstance(outcome, Succeeded | Opened) and len(outcome.output) > most:
             self._spawn(self._store_then_finish, work, outcome, 0)
         else:
@@ -272,7 +275,7 @@ class Executor:
             outcome = self._ended(work, held, outcome)
         if outcome is None:
             return
-        if isinstance(outcome, Succeeded) and len(outcome.output) > INLINE_BYTES_MAX:
+        if isinstance(outcome, Succeeded) and len(outcome.output) > PAYLOAD_TERMS.inline_most:
             await self._store_then_finish(work, outcome, ms)
         else:
             self._finish(self._settler.settle(work, outcome, ms))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 
 import msgspec
 
@@ -10,6 +11,7 @@ from .artifacts import Artifact, artifacts_in, refers
 from .errors import ArtifactNotFound, RunNotFound
 from .events import digest
 from .keys import Keys
+from .payload_terms import PAYLOAD_TERMS, PayloadUnreadable
 from .scripts import Connection
 from .stores.connection import Pool
 from .stores.errors import UnknownRun
@@ -71,5 +73,8 @@ class Artifacts:
                     async with self._pool.acquire() as conn:
                         content = (await get_payloads(conn, self._keys.env, [wanted])).get(wanted)
             if content is not None and digest(content) == wanted:
-                return bytes(content)
-        raise ArtifactNotFound(f"there is no artifact {address[:64]!r}, or its content is damaged")
+                with suppress(PayloadUnreadable):
+                    return PAYLOAD_TERMS.decode(bytes(content))
+        raise ArtifactNotFound(
+            f"there is no artifact {address[:64]!r}, its content is damaged, or there is no key for it"
+        )

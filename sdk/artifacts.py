@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -64,6 +64,6 @@ def artifacts_in(value: object) -> Iterator[Artifact]:
                     pass
                 else:
                     continue
-            waiting += reversed(list(found.values()))
+            waiting += reversed(list(cast("dict[str, Any]", found).values()))
         elif isinstance(found, list):
-            waiting += reversed(found)
+            waiting += reversed(cast("list[Any]", found))

@@ -14,7 +14,8 @@ import msgspec
 from .events import Facts, encode_blob, encode_facts
 from .json_values import encode_value
 from .keys import Keys, PartitionKeys
-from .payloads import INLINE_BYTES_MAX, store_payload
+from .payload_terms import PAYLOAD_TERMS
+from .payloads import store_payload
 from .plan import WITHDRAWN_READY, Plan
 from .scopes import parse_scope_key, token_key
 from .scripts import Applied, Connection, apply_commands
@@ -93,7 +94,7 @@ async def apply_in_order(
         applied: list[Applied] = []
         for run_id, plan, command in commands[first : first + COMMANDS_MAX]:
             value = value_of(command)
-            if value is not None and len(value) > INLINE_BYTES_MAX:
+            if value is not None and PAYLOAD_TERMS.keeps_apart(value):
                 value = await store_payload(redis, keys, value)
             applied.append(_applied(run_id, plan, command, value))
         verdicts += await apply_commands(redis, partition, applied, outbox_hard_max)

@@ -1,15 +1,16 @@
 """Payloads that are too large to travel inline: content-addressed, written before the script that refers to them.
 
-A reference is ``@<digest>:<size>``: JSON never begins with ``@``.
+A reference is ``@<digest>:<size>``: JSON never begins with ``@``. What is stored may be encoded (``payload_terms``);
+digest and size are of what is stored.
 """
 
 from __future__ import annotations
 
 from .events import digest
 from .keys import Keys
+from .payload_terms import PAYLOAD_TERMS, PayloadUnreadable
 from .scripts import Connection
 
-INLINE_BYTES_MAX = 8_192
 PAYLOAD_BYTES_MAX = 16 * 1024 * 1024
 
 
@@ -30,9 +31,10 @@ async def store_payload(redis: Connection, keys: Keys, content: bytes, limit: in
     """Store the content under its address and return the reference. Idempotent. Raises PayloadTooLarge."""
     if len(content) > limit:
         raise PayloadTooLarge(len(content), limit)
-    address = digest(content).hex()
-    await redis.set(keys.blob(address), content)
-    return f"@{address}:{len(content)}".encode()
+    stored = PAYLOAD_TERMS.encode(content)
+    address = digest(stored).hex()
+    await redis.set(keys.blob(address), stored)
+    return f"@{address}:{len(stored)}".encode()
 
 
 async def load_payload(redis: Connection, keys: Keys, reference: bytes) -> bytes:
@@ -41,4 +43,7 @@ async def load_payload(redis: Connection, keys: Keys, reference: bytes) -> bytes
     content = await redis.get(keys.blob(address))
     if content is None or digest(content).hex() != address:
         raise PayloadMissing(f"the payload {address} is gone or damaged")
-    return bytes(content)
+    try:
+        return PAYLOAD_TERMS.decode(bytes(content))
+    except PayloadUnreadable as error:
+        raise PayloadMissing(f"the payload {address} cannot be read: {error}") from error

@@ -53,6 +53,7 @@ _ENV_ALLOWED = "1 to 64 of a-z, 0-9, - and _, the first a letter or digit"
 _TEXTS = {
     "http_allow": "networks, addresses and hosts, joined by commas, with a port or without: 10.0.0.0/8, shop:8080",
     "secrets_dir": "the path of a directory",
+    "key_ring": "the path of a file",
 }
 _KIB = 1024
 _MIB = 1024 * _KIB
@@ -85,6 +86,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_level: LogLevel = LogLevel.INFO
     prefer_system_servers: bool = False
     inline_bytes_max: Annotated[int, Meta(ge=0, le=_MIB)] = 8 * _KIB
+    key_ring: str | None = None
     payload_bytes_max: Annotated[int, Meta(ge=_KIB, le=512 * _MIB)] = 16 * _MIB
     outbox_entries_soft: Annotated[int, Meta(ge=1)] = 50_000
     outbox_entries_hard: Annotated[int, Meta(ge=1)] = 100_000
@@ -231,7 +233,7 @@ def _decode(name: str, found: _Found, kind: object) -> object:
             read_reach(value)
         except ValueError as cause:
             raise SettingsError(name, found.source, f"expected {_TEXTS[name]}; {cause}") from cause
-    if name == "secrets_dir" and value:
+    if name in ("secrets_dir", "key_ring") and value:
         return str(found.base / Path(str(value)).expanduser())
     return value
 

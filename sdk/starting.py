@@ -10,7 +10,8 @@ from redis.exceptions import RedisError
 
 from .events import Facts, encode_blob, encode_facts
 from .keys import Keys, PartitionKeys
-from .payloads import INLINE_BYTES_MAX, store_payload
+from .payload_terms import PAYLOAD_TERMS
+from .payloads import store_payload
 from .plan import START_KEY, Plan, start_ready
 from .scripts import Connection, Word, start_runs
 from .stores.commands import StartCommand
@@ -68,7 +69,7 @@ async def apply_starts(
     for command, plan in starts:
         assert command.base_seq is None, "it goes on from another run: see ``bases``"
         kept = command.input
-        if len(kept) > INLINE_BYTES_MAX:
+        if PAYLOAD_TERMS.keeps_apart(kept):
             kept = await store_payload(redis, keys, kept)
         more = _start_words(command, plan, kept)
         if count and (count >= RUNS_MAX or writes + len(more) > 3 * WRITES_MAX):

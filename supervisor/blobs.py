@@ -11,6 +11,7 @@ import structlog
 from ..sdk.artifacts import digests_in
 from ..sdk.events import digest
 from ..sdk.keys import Keys
+from ..sdk.payload_terms import PAYLOAD_TERMS, PayloadUnreadable
 from ..sdk.stores.connection import Connection
 from ..sdk.stores.payloads import known_payloads, put_payloads, read_reference
 
@@ -43,10 +44,18 @@ async def _copy(redis: Redis, conn: Connection, keys: Keys, wanted: set[bytes], 
     missing = iter(wanted - await known_payloads(conn, keys.env, wanted))
     while some := list(islice(missing, AT_ONCE)):
         good = await _read(redis, keys, some)
-        nested = {found for content in good.values() for found in digests_in(content)} - set(some)
+        nested = {found for stored in good.values() for found in digests_in(_decoded(stored))} - set(some)
         if nested and depth:
             await _copy(redis, conn, keys, nested, depth - 1)
         await put_payloads(conn, keys.env, good)
+
+
+def _decoded(stored: bytes) -> bytes:
+    try:
+        return PAYLOAD_TERMS.decode(stored)
+    except PayloadUnreadable as error:
+        _log.error("blob_unreadable", error=str(error), hint="all processes need the same key ring")
+        return b""
 
 
 async def _read(redis: Redis, keys: Keys, digests: list[bytes]) -> dict[bytes, bytes]:

@@ -19,8 +19,8 @@ from ..sdk.errors import CouranteError
 from ..sdk.events import ErrorInfo, Facts, encode_blob, encode_facts
 from ..sdk.fault_points import reach
 from ..sdk.keys import Keys, PartitionKeys
+from ..sdk.payload_terms import PAYLOAD_TERMS
 from ..sdk.payloads import (
-    INLINE_BYTES_MAX,
     PayloadMissing,
     PayloadTooLarge,
     is_reference,
@@ -227,7 +227,7 @@ class Completion:
         if status == "COMPLETED":
             try:
                 output = run_output(plan, [await self._resolve(value) for value in look.values], run_id)
-                if len(output) > INLINE_BYTES_MAX:
+                if PAYLOAD_TERMS.keeps_apart(output):
                     output = await store_payload(self._redis, self._keys, output)
             except (OutputError, PayloadMissing, PayloadTooLarge) as problem:
                 status = "FAILED"

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from ..payload_terms import PAYLOAD_TERMS
 from .connection import Connection
 from .queries import load_queries
 
@@ -41,16 +42,20 @@ async def known_payloads(conn: Connection, env: str, digests: Iterable[bytes]) -
 
 
 async def get_payloads(conn: Connection, env: str, digests: Iterable[bytes]) -> dict[bytes, bytes]:
-    """Return stored contents by digest; what is not stored is left out."""
+    """Return what is stored by digest, as it is stored; what is not there is left out."""
     return {row[0]: row[1] for row in await conn.fetch(_sql["get_payloads"], env, list(digests))}
 
 
 async def resolve(conn: Connection, env: str, payload: bytes) -> bytes | None:
-    """Return the value of a payload, looked up where it is a reference; None where its content is gone."""
+    """Return the value of a payload, looked up where it is a reference; None where its content is gone.
+
+    Raises PayloadUnreadable.
+    """
     reference = read_reference(payload)
     if reference is None:
         return payload
-    return (await get_payloads(conn, env, [reference.digest])).get(reference.digest)
+    stored = (await get_payloads(conn, env, [reference.digest])).get(reference.digest)
+    return None if stored is None else PAYLOAD_TERMS.decode(stored)
 
 
 async def event_payload(conn: Connection, env: str, run_id: str, seq: int) -> bytes | None:
