@@ -14,7 +14,7 @@ from ..sdk.item_values import encode_results
 from ..sdk.keys import Keys, PartitionKeys
 from ..sdk.map_plans import read_record
 from ..sdk.payload_terms import PAYLOAD_TERMS
-from ..sdk.payloads import is_reference, load_payload, store_payload
+from ..sdk.payloads import PayloadMissing, is_reference, load_payload, store_payload
 from ..sdk.plan import value_field
 from ..sdk.scripts import look_at_runs
 from .gathering import Gatherer
@@ -66,8 +66,12 @@ class Bringer:
         return number, content
 
     async def _read_fields(self, run_id: str, fields: list[str]) -> list[bytes | None]:
-        answer = await retry(lambda: look_at_runs(self._redis, self._partition, [(run_id, " ".join(fields))]))
-        return answer[0].values
+        """Raises PayloadMissing where Redis has lost the run: its token is void."""
+        wanted = [(run_id, " ".join(fields))]
+        (found,) = await retry(lambda: look_at_runs(self._redis, self._partition, wanted))
+        if found.phase is None:
+            raise PayloadMissing(f"Redis has lost the run {run_id}")
+        return found.values
 
     async def _resolve(self, value: bytes) -> bytes:
         if not is_reference(value):

@@ -338,8 +338,13 @@ class Executor:
         self._start(work)
 
     async def _collect(self, work: Work) -> None:
-        """Make one value of the results of the chunk whose turn it is."""
-        number, content = await self._bringer.collect(work)
+        """Make one value of the results of the chunk whose turn it is. Where they are gone, another worker tries."""
+        try:
+            number, content = await self._bringer.collect(work)
+        except PayloadMissing as error:
+            log.error("results_missing", run_id=work.run_id, token=work.key, error=str(error))
+            self._drop(work.stream, work.entry)
+            return
         self._finish(self._settler.collect(work, number, content))
 
     def _failure(self, work: Work, error: BaseException) -> Failed:

@@ -42,7 +42,7 @@ async def test_redis_is_killed_again_and_again(site: Site) -> None:
 
 
 async def test_redis_restarts_in_order(site: Site) -> None:
-    """F21, F22: a clean restart loses nothing; scripts are loaded again."""
+    """F21, F22: a clean restart loses nothing; scripts are loaded again, and an epoch begins in which all is fenced."""
     await crew(site)
     await site.order(draw_orders(22, 10))
     await until_busy(site, 5)
@@ -50,6 +50,7 @@ async def test_redis_restarts_in_order(site: Site) -> None:
     await site.redis.start()
     await site.order(draw_orders(23, 5))
     await site.until_ended()
+    await site.members[0].until_said("recovery_finished")
     await site.check()
 
 

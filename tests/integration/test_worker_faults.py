@@ -11,6 +11,8 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from courante import Context, RetryableError
+from courante.runner import execution
 from courante.sdk.ids import new_run_id
 from integration.stage import Stage, until
 
@@ -132,3 +134,35 @@ async def test_what_a_broken_read_was_given_is_found(stage: Stage) -> None:
     await until(kill_reads, lambda killed: killed > 0)
     assert [result.output for result in await stage.results(ids)] == [{"a": 0}, {"a": 1}, {"a": 2}]
     assert await until(stage.pending, lambda pending: not pending) == {}
+
+
+async def test_a_run_that_is_lost_between_delivery_and_reading_stops_nobody(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """F29: what a second attempt reads of its run is gone with it; the worker lives on, and the run is rebuilt."""
+    real, lost = execution.look_at_runs, list[str]()
+    run_key = stage.client.keys.partition(0).run
+
+    async def look_too_late(redis: Any, keys: Any, wanted: list[tuple[str, str]]) -> Any:
+        if not lost:
+            lost.append(wanted[0][0])
+            await stage.redis.unlink(run_key(lost[0]))
+        return await real(redis, keys, wanted)
+
+    monkeypatch.setattr("courante.runner.bringing.look_at_runs", look_too_late)
+    attempts: list[int] = []
+
+    async def fails_once(value: int, context: Context) -> int:
+        attempts.append(context.attempt)
+        if context.attempt == 1:
+            raise RetryableError("once more")
+        return value
+
+    stage.supervisor(audit_s=0.2)
+    stage.worker({"fails": fails_once})
+    workflow = await stage.register(step("a", "fails", retry={"max_attempts": 3, "base": "10ms"}))
+    run_id = await stage.client.submit(workflow, 7)
+    assert (await stage.result(run_id)).output == {"a": 7}
+    assert lost == [run_id]
+    assert attempts == [1, 2]
+    assert "run.rebuilt" in await stage.types(run_id)
