@@ -25,7 +25,17 @@ TABLE = ROOT / "tests" / "guards.toml"
 ROWS = [f"F{number:02}" for number in (*range(1, 38), *range(41, 74))]
 """The fault catalogue but for its last part, input and edge."""
 COPIED = (".dev", "bench", "cli", "compiler", "lua", "migrations", "replay", "runner", "scripts", "sdk", "supervisor")
-COPIED_TOO = ("__init__.py", "__main__.py", "py.typed", "pyproject.toml", "test_data", "tests", "deploy", "docs")
+COPIED_TOO = (
+    "testing",
+    "__init__.py",
+    "__main__.py",
+    "py.typed",
+    "pyproject.toml",
+    "test_data",
+    "tests",
+    "deploy",
+    "docs",
+)
 FAILED, PASSED = 1, 0
 """Exit codes of pytest."""
 TEST_S = 300.0

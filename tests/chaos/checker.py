@@ -45,13 +45,18 @@ class Seen:
 
     log: dict[str, list[Event]]
     graphs: dict[str, Graph]
-    partition: LivePartition
+    partitions: list[LivePartition]
     journal: dict[Place, list[dict[str, Any]]]
     starts: dict[str, str]
     commands: set[tuple[str, int]]
     rows: dict[str, str]
     gave_up: list[str] = field(default_factory=list[str])
     unknown: set[str] = field(default_factory=set[str])
+
+    @property
+    def partition(self) -> LivePartition:
+        """The first one, where there is no other."""
+        return self.partitions[0]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +73,13 @@ def main() -> int:
     calm: dict[str, list[str]] = json.loads(Path(given.calm).read_text("utf-8")) if given.calm else {}
     accepted: dict[str, str] = json.loads(Path(given.accepted).read_text("utf-8"))
     seen = asyncio.run(
-        read_all(os.environ["COURANTE_REDIS_URL"], os.environ["COURANTE_DATABASE_URL"], given.env, Path(given.journal))
+        read_all(
+            os.environ["COURANTE_REDIS_URL"],
+            os.environ["COURANTE_DATABASE_URL"],
+            given.env,
+            Path(given.journal),
+            given.partitions,
+        )
     )
     limits = Limits(excess_max=given.excess, claimed_max=given.claimed, is_unended=given.unended)
     findings = list(find(seen, accepted, calm, limits))
@@ -95,6 +106,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--env", required=True)
     parser.add_argument("--accepted", required=True)
     parser.add_argument("--journal", required=True)
+    parser.add_argument("--partitions", type=int, default=1)
     parser.add_argument("--excess", type=int, default=0)
     parser.add_argument("--claimed", type=int)
     parser.add_argument("--unended", action="store_true")
@@ -104,24 +116,24 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-async def read_all(redis_url: str, database_url: str, env: str, journal: Path) -> Seen:
+async def read_all(redis_url: str, database_url: str, env: str, journal: Path, partitions: int = 1) -> Seen:
     """Wait until the log has caught up, then read everything."""
     redis = Redis.from_url(redis_url)
     conn = await asyncpg.connect(database_url)
     try:
         deadline = time.monotonic() + DRAIN_S
-        while not await _is_drained(redis, conn, env):
+        while not await _is_drained(redis, conn, env, partitions):
             if time.monotonic() > deadline:
                 break  # the oracles say what is missing
             await asyncio.sleep(0.05)
-        return await _read(redis, conn, env, journal)
+        return await _read(redis, conn, env, journal, partitions)
     finally:
         await conn.close()
         await redis.aclose()
 
 
-async def _read(redis: Redis, conn: asyncpg.Connection[Any], env: str, journal: Path) -> Seen:
-    partition = await read_partition(redis, env, 0)
+async def _read(redis: Redis, conn: asyncpg.Connection[Any], env: str, journal: Path, partitions: int) -> Seen:
+    found = [await read_partition(redis, env, number) for number in range(partitions)]
     irs = {row["hash"]: read_graph(row["content"]) for row in await conn.fetch("SELECT hash, content FROM irs")}
     commands = await conn.fetch("SELECT run_id, number, ir_hash FROM commands WHERE env = $1", env)
     starts = {row["run_id"]: row["ir_hash"] for row in commands if row["number"] == 1}
@@ -129,7 +141,7 @@ async def _read(redis: Redis, conn: asyncpg.Connection[Any], env: str, journal: 
     return Seen(
         log=await read_log(conn, env),
         graphs={run_id: irs[ir_hash] for run_id, ir_hash in starts.items()},
-        partition=partition,
+        partitions=found,
         journal=read_journal(journal),
         starts=starts,
         commands={(row["run_id"], row["number"]) for row in commands if row["number"] > 1},
@@ -137,10 +149,14 @@ async def _read(redis: Redis, conn: asyncpg.Connection[Any], env: str, journal: 
     )
 
 
-async def _is_drained(redis: Redis, conn: asyncpg.Connection[Any], env: str) -> bool:
-    cursor = await conn.fetchrow("SELECT epoch, partition_seq FROM recorder_cursors WHERE env = $1", env)
-    partition = await read_partition(redis, env, 0)
-    return cursor is not None and (cursor[0], cursor[1]) == (partition.epoch, partition.sequence) and not partition.done
+async def _is_drained(redis: Redis, conn: asyncpg.Connection[Any], env: str, partitions: int) -> bool:
+    rows = await conn.fetch("SELECT partition, epoch, partition_seq FROM recorder_cursors WHERE env = $1", env)
+    cursors = {row[0]: (row[1], row[2]) for row in rows}
+    for number in range(partitions):
+        partition = await read_partition(redis, env, number)
+        if cursors.get(number) != (partition.epoch, partition.sequence) or partition.done:
+            return False
+    return True
 
 
 def find(
@@ -161,7 +177,8 @@ def find(
         if events[-1].type in FINAL and seen.rows.get(run_id) != events[-1].type.removeprefix("run.").upper():
             yield Finding("O2", run_id, f"the projection says {seen.rows.get(run_id)}, the log {events[-1].type}")
     if not limits.is_unended:
-        yield from check_leftovers(seen.partition)
+        for partition in seen.partitions:
+            yield from check_leftovers(partition)
     excess_max, claimed_max = limits.excess_max, limits.claimed_max
     yield from check_executions(seen.log, seen.graphs, seen.journal, excess_max, claimed_max=claimed_max)
 
@@ -179,9 +196,10 @@ def _check_commands(run_id: str, events: list[Event], seen: Seen) -> Iterator[Fi
 
 def _check_tokens(run_id: str, events: list[Event], seen: Seen) -> Iterator[Finding]:
     walk = Walk(seen.graphs[run_id])
-    live = seen.partition.runs.get(run_id)
+    home = next((partition for partition in seen.partitions if run_id in partition.runs), seen.partitions[0])
+    live = home.runs.get(run_id)
     if live is not None:
-        yield from check_ledger(run_id, live, seen.partition)
+        yield from check_ledger(run_id, live, home)
     try:
         walk.follow(events)
     except Broken as broken:

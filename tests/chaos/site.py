@@ -43,7 +43,10 @@ PATIENCE_S = 120.0
 
 @dataclass
 class Site:
-    """Made by ``open_site``. ``accepted``: acknowledged runs with the kind of each. ``lease_ms``: of who starts."""
+    """Made by ``open_site``. ``accepted``: acknowledged runs with the kind of each. ``lease_ms``: of who starts.
+
+    ``partitions``: set it before anybody starts, and the client of the harness is told.
+    """
 
     folder: Path
     redis: RedisServer
@@ -55,6 +58,7 @@ class Site:
     members: list[Process] = field(default_factory=list[Process])
     client: Client | None = None
     lease_ms: int = LEASE_MS
+    partitions: int = 1
 
     @property
     def database_url(self) -> str:
@@ -85,7 +89,8 @@ class Site:
         redis: Proxy | None = None,
         postgres: Proxy | None = None,
     ) -> Process:
-        environ = self.environ(redis, postgres) | {"COURANTE_LEASE_MS": str(self.lease_ms)}
+        environ = self.environ(redis, postgres)
+        environ |= {"COURANTE_LEASE_MS": str(self.lease_ms), "COURANTE_PARTITIONS": str(self.partitions)}
         if fault:
             environ[FAULT_VARIABLE] = fault
         log = self.folder / f"{len(self.members)}-{words[0]}.log"
@@ -195,7 +200,8 @@ class Site:
     async def reach_client(self) -> Client:
         """The client of the harness; made when it is first needed."""
         if self.client is None:
-            client = Client.open(redis_url=self.redis.url, database_url=self.database_url, env=ENV, partitions=1)
+            url, count = self.redis.url, self.partitions
+            client = Client.open(redis_url=url, database_url=self.database_url, env=ENV, partitions=count)
             self.client = await self.stack.enter_async_context(client)
             await self.client.prepare()
             for document in shapes.documents():
@@ -233,7 +239,7 @@ class Site:
         listed = self.folder / "accepted.json"
         listed.write_text(json.dumps(self.accepted))
         argv = [sys.executable, "-m", "chaos.checker", "--env", ENV, "--accepted", str(listed)]
-        argv += ["--journal", str(self.journal), "--excess", str(excess)]
+        argv += ["--journal", str(self.journal), "--excess", str(excess), "--partitions", str(self.partitions)]
         if self.lease_ms == LEASE_MS:
             argv += ["--claimed", "0"]
         if self.calm is not None:

@@ -90,6 +90,23 @@ async def test_a_zombie_wakes_up(site: Site) -> None:
     await site.check()
 
 
+@pytest.mark.parametrize("point", ["before_handler:4", "after_handler:4", "before_advance:8", "after_advance:8"])
+async def test_a_zombie_that_fell_asleep_at_the_worst_moment(site: Site, point: str) -> None:
+    """F07, F08: frozen around its handler and around its call; what it does when it wakes up changes nothing."""
+    site.lease_ms = SHORT_LEASE_MS
+    site.supervisor()
+    zombie = site.worker(fault=f"{point}:stop")
+    await site.order(draw_orders(70, 8, ["chain", "fan", "loop", "mended"]))
+    await zombie.until_frozen()
+    site.worker()
+    await site.until_ended()
+    zombie.thaw()
+    await site.order(draw_orders(71, 4))
+    await site.until_ended()
+    assert zombie.code is None
+    await site.check()
+
+
 async def test_a_worker_loses_redis_for_longer_than_its_lease(site: Site) -> None:
     """F10: its handlers go on and come to an end; back again, it hears that they are no longer its own."""
     site.lease_ms = SHORT_LEASE_MS

@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from courante.sdk.connections import connect_redis
 from courante.sdk.events import Facts, encode_blob, encode_facts
 from courante.sdk.keys import Keys
-from courante.sdk.scripts import Applied, apply_commands, finish_runs, look_at_runs
+from courante.sdk.scripts import Applied, Connection, apply_commands, finish_runs, look_at_runs
 from courante.sdk.starting import apply_starts
 from courante.sdk.stores.commands import StartCommand
 from integration.heads import head_of
@@ -43,10 +43,14 @@ class Race:
     async def run(self, others: list[Redis]) -> None:
         hands = self.hands
         starts = [
-            StartCommand(env=hands.keys.env, run_id=run, partition=0, workflow="t", version=1, ir_hash=ALONE.hash, input=b"")
+            StartCommand(
+                env=hands.keys.env, run_id=run, partition=0, workflow="t", version=1, ir_hash=ALONE.hash, input=b""
+            )
             for run in self.runs
         ]
-        await apply_starts(hands.redis, hands.keys, hands.at, [(start, ALONE) for start in starts], outbox_hard_max=100_000)
+        await apply_starts(
+            hands.redis, hands.keys, hands.at, [(start, ALONE) for start in starts], outbox_hard_max=100_000
+        )
         tokens = (await hands.advance(want=BATCH)).tokens
         assert len(tokens) == BATCH
         async with anyio.create_task_group() as group:
@@ -76,7 +80,7 @@ class Race:
         for run in self.shuffled():
             await self.end(redis, run, "COMPLETED")
 
-    async def end(self, redis: Redis, run: str, status: str) -> None:
+    async def end(self, redis: Connection, run: str, status: str) -> None:
         blob = encode_blob([(encode_facts(Facts(type=ENDS[status])), b"1" if status == "COMPLETED" else None)])
         output = b"1" if status == "COMPLETED" else b""
         verdict = await finish_runs(redis, self.hands.at, ["supervisors", run, "", output, status, 1, blob])

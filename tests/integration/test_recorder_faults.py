@@ -11,10 +11,9 @@ from asyncpg.transaction import Transaction
 from redis.asyncio import Redis
 
 from courante.sdk.stores.connection import Pool
-from courante.sdk.stores.cursors import raise_epoch, read_cursor, restart_cursor
+from courante.sdk.stores.cursors import move_cursor, raise_epoch, read_cursor, restart_cursor
 from courante.sdk.stores.runs import get_run, list_steps
 from courante.sdk.stores.status import RunStatus, StepStatus
-from courante.supervisor import recorder as recorder_module
 from courante.supervisor.entries import LogDiverged
 from courante.supervisor.recorder import Recorder, RecorderSettings
 from integration.outbox_writer import (
@@ -301,17 +300,17 @@ async def test_a_recorder_that_slept_finds_that_it_was_replaced(
 async def test_a_recorder_that_was_overtaken_between_its_read_and_its_commit(
     redis: Redis, pool: Pool, env_name: str, writer: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """F47, F48: the other one has recorded the same entries meanwhile; nothing is recorded twice or taken for a fork."""
+    """F47, F48: the other one has recorded the same entries meanwhile; nothing is there twice, or taken for a fork."""
     late, other = (Recorder(redis, pool, env_name, 0, node_ids) for _ in range(2))
-    real, recorded = recorder_module.move_cursor, list[int]()
+    recorded: list[int] = []
 
     async def move_after_the_other(*arguments: Any) -> bool:
         if not recorded:
             recorded.append(0)
             recorded.append(await other.record_batch())
-        return await real(*arguments)
+        return await move_cursor(*arguments)
 
-    monkeypatch.setattr(recorder_module, "move_cursor", move_after_the_other)
+    monkeypatch.setattr("courante.supervisor.recorder.move_cursor", move_after_the_other)
     await writer.put("run_a", started())
     assert await late.record_batch() == 0
     assert recorded == [0, 1]

@@ -12,8 +12,8 @@ import anyio.lowlevel
 import pytest
 
 from courante import Context, RetryableError
-from courante.runner import execution
 from courante.sdk.ids import new_run_id
+from courante.sdk.scripts import look_at_runs
 from integration.stage import Stage, until
 
 pytestmark = pytest.mark.anyio
@@ -140,14 +140,14 @@ async def test_a_run_that_is_lost_between_delivery_and_reading_stops_nobody(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """F29: what a second attempt reads of its run is gone with it; the worker lives on, and the run is rebuilt."""
-    real, lost = execution.look_at_runs, list[str]()
+    lost: list[str] = []
     run_key = stage.client.keys.partition(0).run
 
     async def look_too_late(redis: Any, keys: Any, wanted: list[tuple[str, str]]) -> Any:
         if not lost:
             lost.append(wanted[0][0])
             await stage.redis.unlink(run_key(lost[0]))
-        return await real(redis, keys, wanted)
+        return await look_at_runs(redis, keys, wanted)
 
     monkeypatch.setattr("courante.runner.bringing.look_at_runs", look_too_late)
     attempts: list[int] = []
