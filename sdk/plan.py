@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import cached_property
 
+from ..compiler.analysis.bonds import WAITING_TYPES
 from ..compiler.ir import FIXED, LAST, PREVIOUS, Ir, IrHash, Node, Read, ReadKind, decode_ir
 from ..compiler.workflow import JoinPolicy
 from .map_plans import ITEM_MARK, MapPlans
 from .maps import FILL_MAX
+from .marking import APPROVED, WOKEN
 from .rules import (
     Arrive,
     Collected,
@@ -168,7 +170,9 @@ class Plan:
         fields = self.travelling(self.reads(number, scope, live))
         if brings_value:
             fields = f"{fields} {value_field(number, scope)}".lstrip()
-        return f"n|{_stream(self.ir.nodes[number])}|{attempt}|{extra}|{fields}|{live}"
+        node = self.ir.nodes[number]
+        stream = _stream(node) if is_for_handler(node, extra, brings_value=brings_value) else node.stream
+        return f"n|{stream}|{attempt}|{extra}|{fields}|{live}"
 
     @cached_property
     def start_words(self) -> tuple[str, ...]:
@@ -257,6 +261,17 @@ class Plan:
 def _stream(node: Node) -> str:
     """The stream of a node's tokens, and how long they may wait in it."""
     return node.stream if node.queue_timeout_ms is None else f"{node.stream}~{node.queue_timeout_ms}"
+
+
+def is_for_handler(node: Node, extra: str, *, brings_value: bool) -> bool:
+    """Whether a token that comes back from its own node is queued for a handler, for which it may wait only so long.
+
+    What was only waited for is there then: an outsider's word is not lost because nobody reads it in time.
+    """
+    if not brings_value:
+        return extra.rpartition("+")[2] != WOKEN
+    is_gate = node.approval is not None and node.type not in WAITING_TYPES
+    return is_gate and APPROVED not in extra.split("+")
 
 
 def value_field(number: int, scope: Scope) -> str:

@@ -131,7 +131,7 @@ def token_ready(plan: Plan, at: At, token: Token) -> str:
         return f"{token.kind}|{SYSTEM_STREAM}|1|{token.extra}||"
     word = token.extra.rpartition("+")[2]
     ready = plan.parked_ready(
-        *at, token.live, attempt=token.attempt, extra=token.extra, brings_value=_brings_value(token, word)
+        *at, token.live, attempt=token.attempt, extra=token.extra, brings_value=brings_value(token, word)
     )
     if word in ENGINE_STREAMS:
         kind, _, rest = ready.split("|", 2)
@@ -143,7 +143,7 @@ ENGINE_STREAMS = {FORCED: "system:high", OVERDUE: SYSTEM_STREAM}
 """Where any worker takes the tokens that an outsider or the time has brought to their end."""
 
 
-def _brings_value(token: Token, word: str) -> bool:
+def brings_value(token: Token, word: str) -> bool:
     """Whether its next worker is given the value of a release: also of one that brings none, because time was up."""
     is_released = word in (EXPIRED, FORCED) or (word[:1] == "s" and word[1:].isdigit())
     return token.place is Place.SIGNAL or is_released

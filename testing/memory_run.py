@@ -12,8 +12,8 @@ from typing import NamedTuple
 from ..sdk.live_marking import marking_of
 from ..sdk.map_plans import write_ends, write_record
 from ..sdk.marking import FORCED, OVERDUE, Marking, Place, Token, TokenKind
-from ..sdk.plan import Plan, value_field
-from ..sdk.restoring import RestoredRun
+from ..sdk.plan import Plan, is_for_handler, value_field
+from ..sdk.restoring import RestoredRun, brings_value
 from ..sdk.scopes import CLOSING_NODE, Scope, parse_token_key, scope_key, token_key
 
 At = tuple[int, Scope]
@@ -90,9 +90,12 @@ class MemoryRun:
 
     def _patience_ms(self, at: At) -> int | None:
         token = self.marking.tokens[at]
-        if token.kind is not TokenKind.NORMAL or token.extra.rpartition("+")[2] in (FORCED, OVERDUE):
+        word = token.extra.rpartition("+")[2]
+        if token.kind is not TokenKind.NORMAL or word in (FORCED, OVERDUE):
             return None
-        return self.plan.ir.nodes[at[0]].queue_timeout_ms
+        node = self.plan.ir.nodes[at[0]]
+        is_waited_for = is_for_handler(node, token.extra, brings_value=brings_value(token, word))
+        return node.queue_timeout_ms if is_waited_for else None
 
     def again(self, at: At) -> None:
         """The token is queued again, under a higher fence."""
