@@ -36,6 +36,11 @@ class Proxy:
         """End all connections; new ones are fine."""
         self._abort()
 
+    def lead_to(self, target: int | str) -> None:
+        """From now on the address is that of another server."""
+        self._target = target
+        self._abort()
+
     def mend(self) -> None:
         """Everything gets through again."""
         self._is_cut = False
