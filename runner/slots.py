@@ -22,7 +22,8 @@ class Slots:
             self._changed.set()
 
     async def wait(self) -> None:
-        """Return when at least one slot is free."""
+        """Return when at least one slot is free. Several lanes may wait at once: all of them are woken."""
         while self.free <= 0:
-            self._changed = anyio.Event()
+            if self._changed.is_set():
+                self._changed = anyio.Event()
             await self._changed.wait()
