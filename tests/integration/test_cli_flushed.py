@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from redis import Redis
 
 from command_line import Said, spawn
+from courante.sdk.connections import connect_blocking
 from courante.sdk.embedded import status
 
 DIAMOND = Path(__file__).parents[2] / "test_data" / "diamond.yaml"
@@ -43,8 +43,7 @@ def flush(home: Path) -> None:
     """Everything in Redis is gone."""
     servers = status(home)
     assert servers is not None
-    with Redis.from_url(servers.redis_url) as redis:
-        assert redis.execute_command("FLUSHALL")
+    assert connect_blocking(servers.redis_url, timeout_s=5).execute_command("FLUSHALL")
 
 
 def test_under_up_all_goes_on(courante: Courante, home: Path) -> None:
