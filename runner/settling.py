@@ -12,9 +12,9 @@ import msgspec
 
 from ..compiler.workflow import Retry
 from ..sdk import rules
-from ..sdk.events import ErrorInfo, Facts, encode_blob, encode_facts
+from ..sdk.events import ITEM_FAILED, ErrorInfo, Facts, encode_blob, encode_facts
 from ..sdk.maps import FILL_MAX
-from ..sdk.marking import APPROVED, WOKEN, RunPhase, TokenKind, lasting, with_word
+from ..sdk.marking import WOKEN, RunPhase, TokenKind, with_word
 from ..sdk.outcomes import AsksMutex, Failed, GivenBack, Opened, Outcome, Parked, Skipped, Succeeded, Waits, failed
 from ..sdk.plan import context_field, cursor_ready, start_ready, value_field
 from ..sdk.retrying import GivesUp, draw_of, next_attempt
@@ -135,7 +135,7 @@ class Settler:
         return Transition([work.run_id, work.key, work.fence, 0, "", 1, blob, 1, "n"], 3)
 
     def give_back(self, work: Work, outcome: GivenBack) -> Transition:
-        return _transition(work, [], [*_reported(work), "r", str(outcome.delay_ms)])
+        return _transition(work, [], [*work.unsent_report, "r", str(outcome.delay_ms)])
 
     def _event(
         self,
@@ -239,14 +239,22 @@ class Settler:
             f"+{decision.delay_ms}",
             ready,
             *_spent(work),
-            *_reported(work),
+            *work.unsent_report,
         ]
         return _transition(work, [*self._before(work), (facts, None)], words)._replace(otherwise=final)
 
     def _failed_for_good(self, work: Work, error: ErrorInfo, ms: int) -> Transition:
         decision, effect = rules.failed(work.plan.ir, work.node)
+        item = rules.failing_item(work.plan.ir, work.number, work.scope)
         facts = self._event(
-            work, "step.failed", attempt=work.attempt, worker=self._worker, edges=decision, ms=ms, error=error
+            work,
+            "step.failed",
+            attempt=work.attempt,
+            worker=self._worker,
+            reason="" if item is None else ITEM_FAILED,
+            edges=decision,
+            ms=ms,
+            error=error,
         )
         content = msgspec.json.encode(error)
         keep = self._kept(work, "FAILED")
@@ -255,7 +263,6 @@ class Settler:
             words = [*keep, "d", "failed", content, work.plan.closes, *_freed(work)]
             return _transition(work, events, words)
         keep += ["o", context_field("e", work.number, work.scope), content]
-        item = rules.failing_item(work.plan.ir, work.number, work.scope)
         if item is not None:
             keep += work.plan.words([rules.ItemError(*item, content)])
         if effect is not None:
@@ -268,7 +275,7 @@ class Settler:
 
     def _parked(self, work: Work, outcome: Parked) -> Transition:
         facts = self._event(work, "step.waiting", attempt=work.attempt, worker=self._worker, reason="timer")
-        ready = self._parked_ready(work, extra=with_word(_lasting(work), WOKEN))
+        ready = self._parked_ready(work, extra=with_word(work.lasting_extra, WOKEN))
         words = [*self._reached(work, "timer"), "p", outcome.due, ready, *_spent(work)]
         return _transition(work, [*self._before(work), (facts, None)], words)
 
@@ -312,7 +319,7 @@ class Settler:
             work.scope,
             work.live,
             attempt=attempt or work.attempt,
-            extra=_lasting(work) if extra is None else extra,
+            extra=work.lasting_extra if extra is None else extra,
             brings_value=brings_value,
         )
 
@@ -356,22 +363,11 @@ class Settler:
         return _transition(work, [(self._event(work, "run.entered"), None)], words)
 
 
-def _lasting(work: Work) -> str:
-    """The words that stay with a token that is parked again."""
-    extra = lasting(work.extra)
-    return with_word(extra, APPROVED) if work.decision is not None and APPROVED not in extra else extra
-
-
 def _spent(work: Work) -> list[Word]:
     """The value that its release has brought is not needed any more."""
     if work.kind is not TokenKind.NORMAL or not work.has_value:
         return []
     return ["-", value_field(work.number, work.scope)]
-
-
-def _reported(work: Work) -> list[Word]:
-    """The details of the last heartbeat, where they were not sent yet: the next attempt is given them."""
-    return ["o", f"d{work.key}", work.held.details] if work.held is not None and work.held.details else []
 
 
 def _freed(work: Work) -> list[Word]:

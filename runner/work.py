@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..sdk.marking import TokenKind
+from ..sdk.marking import APPROVED, TokenKind, lasting, with_word
 from ..sdk.plan import Plan
 from ..sdk.scopes import parse_token_key
+from ..sdk.scripts import Word
 from ..sdk.step_context import StepContext
 
 if TYPE_CHECKING:
@@ -35,6 +36,17 @@ class Work(StepContext):
     last_report: bytes | None = None
     held: HeldAttempt | None = None
     results: list[ItemResult] | None = None
+
+    @property
+    def lasting_extra(self) -> str:
+        """The words that stay with a token that is parked again."""
+        extra = lasting(self.extra)
+        return with_word(extra, APPROVED) if self.decision is not None and APPROVED not in extra else extra
+
+    @property
+    def unsent_report(self) -> list[Word]:
+        """The operation that keeps the details of a heartbeat which were not sent yet, for the next attempt."""
+        return ["o", f"d{self.key}", self.held.details] if self.held is not None and self.held.details else []
 
     @property
     def has_report(self) -> bool:

@@ -47,7 +47,7 @@ async def read_restart(conn: Connection, plan: Plan, run_id: str, seq: int, endi
 
     Raises NotRestartable, Corrupt.
     """
-    return restart_plan(plan, await read_cut(conn, plan, run_id, seq), ending.failed.keys())
+    return restart_plan(plan, await read_cut(conn, plan, run_id, seq), ending.failed)
 
 
 async def apply_all_starts(

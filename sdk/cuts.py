@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ..compiler.ir import Ir
+from .corrupt import Corrupt
 from .events import Facts, RecordedEvent
 from .fold import Folder
-from .marking import Corrupt, Marking
+from .marking import Marking
+from .rules import failing_item
 from .scopes import Scope, parse_scope_key
 
 At = tuple[int, Scope]
@@ -102,31 +104,46 @@ class Cutter:
 class Ending:
     """How a run came to its end: ``add`` all of its events.
 
-    ``seq``: of the event by which it began to end otherwise than well; 0 where it did not. ``failed``: steps that
-    failed for good from there on, with their errors' events. ``undone``: steps whose compensation has begun.
+    ``seq``: of the event by which it began to end otherwise than well; 0 where it did not. Where that is an aggregate
+    that failed by its items, it is the first of these that failed. ``failed``: steps that failed for good from there
+    on. ``undone``: steps whose compensation has begun.
     """
 
     ir: Ir
     seq: int = 0
-    failed: dict[At, RecordedEvent] = field(default_factory=dict[At, RecordedEvent])
     undone: list[At] = field(default_factory=list[At])
+    _failures: dict[At, int] = field(default_factory=dict[At, int])
+    _items: dict[At, int] = field(default_factory=dict[At, int])
 
     def __post_init__(self) -> None:
         self._folder = Folder(self.ir)
         self._numbers = numbers_of(self.ir)
 
+    @property
+    def failed(self) -> list[At]:
+        return [at for at, seq in self._failures.items() if seq >= self.seq]
+
     def add(self, event: RecordedEvent) -> None:
         """Raises Corrupt."""
         self._folder.add(event)
-        if self._folder.marking.reason and not self.seq:
-            self.seq = event.seq
-        if not self.seq:
-            return
-        at = place_of(self._numbers, event.facts)
+        at, cause = place_of(self._numbers, event.facts), event.seq
         if at is not None and event.facts.type == "step.failed":
-            self.failed[at] = event
+            cause = self._cause(at, event.seq)
         elif at is not None and event.facts.type == "compensation.started":
             self.undone.append(at)
+        if self._folder.marking.reason and not self.seq:
+            self.seq = cause
+
+    def _cause(self, at: At, seq: int) -> int:
+        """Return where the failure of a step began: of an aggregate with its map's first failed item."""
+        self._failures[at] = seq
+        node = self.ir.nodes[at[0]]
+        if node.is_aggregate:
+            seq = self._items.get((self.ir.regions[node.map_region].node, at[1]), seq)
+        item = failing_item(self.ir, *at)
+        if item is not None:
+            self._items.setdefault((item[0], item[1][:-1]), seq)
+        return seq
 
 
 def numbers_of(ir: Ir) -> dict[str, int]:

@@ -64,6 +64,10 @@ SCRIPT_EVENTS = frozenset(
 """What the scripts say of themselves, after the events of a transition and before those of the next."""
 
 
+ITEM_FAILED = "item_failed"
+"""Why a step that failed in the body of a map is no dead letter: its item has failed, and the aggregate decides."""
+
+
 class ErrorInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Why a step failed. ``type``: the name of the exception, or the code. ``traceback``: the last frames.
 

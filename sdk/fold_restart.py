@@ -13,13 +13,15 @@ from typing import TypeAlias, cast
 import msgspec
 
 from ..compiler.ir import Ir
+from .corrupt import Corrupt
 from .events import Facts, RecordedEvent
-from .marking import Corrupt, JoinRecord, Marking, Mutex, Place, Token, TokenKind
+from .map_plans import read_ends, read_record
+from .marking import JoinRecord, Marking, Mutex, Place, Token, TokenKind
 from .scopes import Scope, parse_token_key
 
 At: TypeAlias = tuple[int, Scope]
 
-TYPES = frozenset({"step.reused", "value.restored", "join.restored", "token.restored", "run.restored"})
+TYPES = frozenset("step.reused value.restored join.restored fanout.restored token.restored run.restored".split())
 """Events that only a run has that continues another one, and only at its beginning."""
 ALLOWED = TYPES | {"step.input_kept"}
 
@@ -27,7 +29,7 @@ ALLOWED = TYPES | {"step.input_kept"}
 def restored(ir: Ir, marking: Marking, at: At, event: RecordedEvent) -> None:
     """Apply one of ``TYPES``. at: what it is about. Raises Corrupt."""
     kind = event.facts.type
-    if kind in ("step.reused", "join.restored") and at[0] < 0:
+    if kind in ("step.reused", "join.restored", "fanout.restored") and at[0] < 0:
         raise Corrupt("it names no node")
     match kind:
         case "step.reused":
@@ -36,6 +38,8 @@ def restored(ir: Ir, marking: Marking, at: At, event: RecordedEvent) -> None:
             _value_restored(marking, at, event)
         case "join.restored":
             _join_restored(ir, marking, at, event)
+        case "fanout.restored":
+            _map_restored(marking, at, event)
         case "token.restored":
             _token_restored(marking, at, event.facts)
         case _:
@@ -51,15 +55,17 @@ def _step_reused(ir: Ir, marking: Marking, at: At, event: RecordedEvent) -> None
         marking.outputs[at] = event.payload
     if facts.error is not None:
         marking.errors[at] = msgspec.json.encode(facts.error)
-    if facts.attempt and ir.nodes[at[0]].keeps_status:
+    if facts.attempt and ir.nodes[at[0]].keeps_status and not facts.data.get("forgotten"):
         marking.statuses[at] = str(facts.data.get("status", "")).encode()
 
 
 def _value_restored(marking: Marking, at: At, event: RecordedEvent) -> None:
-    """What a release has brought to a token, or, with a name, a signal that came early."""
+    """What a release has brought to a token; with a name, a signal that came early; or what a living one has said."""
     value, name, number = event.payload or b"null", event.facts.data.get("name"), event.facts.data.get("number")
     if isinstance(name, str) and isinstance(number, int):
         marking.signals.setdefault(name, []).append((number, value))
+    elif event.facts.data.get("output"):
+        marking.outputs[at] = value
     else:
         marking.values[at] = value
 
@@ -67,7 +73,9 @@ def _value_restored(marking: Marking, at: At, event: RecordedEvent) -> None:
 def _join_restored(ir: Ir, marking: Marking, at: At, event: RecordedEvent) -> None:
     """A join is half-filled, or settled with arrivals still to come."""
     node, data = ir.nodes[at[0]], event.facts.data
-    if (node.join is None and not node.is_gate) or at in marking.joins:
+    if node.is_aggregate:
+        at = at[0], (*at[1], _number(data, "item"))
+    if (node.join is None and not node.is_gate and not node.is_aggregate) or at in marking.joins:
         raise Corrupt("no such join can be half-filled")
     marking.joins[at] = JoinRecord(
         live=_number(data, "live"),
@@ -77,6 +85,24 @@ def _join_restored(ir: Ir, marking: Marking, at: At, event: RecordedEvent) -> No
         told=str(data.get("told", "")),
         slots=[int(slot) for slot in str(data.get("slots", "")).split()],
     )
+
+
+def _map_restored(marking: Marking, at: At, event: RecordedEvent) -> None:
+    """A map has items: its record, how the items of a chunk ended and what they gave, or an item's first error."""
+    data, error = event.facts.data, event.facts.error
+    try:
+        if "record" in data:
+            marking.maps[at] = read_record(str(data["record"]))
+        elif "chunk" in data:
+            place = at[0], (*at[1], _number(data, "chunk"))
+            if "ends" in data:
+                marking.chunks[place] = read_ends(str(data["ends"]))
+            if event.payload is not None:
+                marking.results[place] = event.payload
+        elif error is not None:
+            marking.item_errors[at[0], (*at[1], _number(data, "item"))] = msgspec.json.encode(error)
+    except (ValueError, StopIteration) as cause:
+        raise Corrupt("nothing that a map can be") from cause
 
 
 def _token_restored(marking: Marking, at: At, facts: Facts) -> None:

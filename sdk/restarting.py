@@ -27,6 +27,7 @@ from .cuts import Cut, Settled
 from .errors import NotRestartable
 from .events import ErrorInfo, Facts
 from .live_marking import RunHead
+from .map_plans import write_ends, write_record
 from .marking import (
     GOES_ON,
     HOLDS,
@@ -92,7 +93,8 @@ def restart_plan(plan: Plan, cut: Cut, renewed: Collection[At] = ()) -> RestartP
     marking = _begin(plan, cut, renewed)
     events = [*_inputs(plan, cut, marking), *_reused(plan, cut, marking), *_values(plan, marking)]
     events += [_join(plan, at, join) for at, join in marking.joins.items()]
-    events += [_token(plan, at, token) for at, token in marking.tokens.items()]
+    events += _maps(plan, marking)
+    events += [_token(plan, cut, at, token) for at, token in marking.tokens.items()]
     events.append(_rest(cut, marking))
     waits = [_wait(plan, at, marking.tokens[at], facts) for at, facts in cut.parked.items() if _is_parked(marking, at)]
     if len(waits) > WAITS_MAX:
@@ -164,6 +166,10 @@ def _begin(plan: Plan, cut: Cut, renewed: Collection[At]) -> Marking:
         mutexes={name: Mutex(mutex.holder, [*mutex.waiters]) for name, mutex in before.mutexes.items()},
         completed=[*before.completed],
         marks=set(before.marks),
+        maps={at: replace(record, ready=[*record.ready]) for at, record in before.maps.items()},
+        chunks={at: [*ends] for at, ends in before.chunks.items()},
+        results=dict(before.results),
+        item_errors=dict(before.item_errors),
         input=before.input,
         command=1,
     )
@@ -215,11 +221,14 @@ def _inputs(plan: Plan, cut: Cut, marking: Marking) -> list[Event]:
 
 def _reused(plan: Plan, cut: Cut, marking: Marking) -> list[Event]:
     """The steps that are settled, in that order."""
-    return [_reuse(plan, marking, at, one) for at, one in cut.settled.items() if not plan.ir.nodes[at[0]].is_gate]
+    settled = [(at, one) for at, one in cut.settled.items() if not plan.ir.nodes[at[0]].is_gate]
+    return [_reuse(plan, marking, at, one) for at, one in settled if at not in marking.tokens]
 
 
 def _reuse(plan: Plan, marking: Marking, at: At, settled: Settled) -> Event:
-    facts = _facts(plan, "step.reused", at, {"status": settled.status}, settled.attempt)
+    is_forgotten = plan.ir.nodes[at[0]].keeps_status and at not in marking.statuses
+    data: dict[str, object] = {"status": settled.status, "forgotten": is_forgotten}
+    facts = _facts(plan, "step.reused", at, data, settled.attempt)
     error = marking.errors.get(at)
     return (
         msgspec.structs.replace(
@@ -233,6 +242,8 @@ def _reuse(plan: Plan, marking: Marking, at: At, settled: Settled) -> Event:
 
 def _values(plan: Plan, marking: Marking) -> list[Event]:
     found: list[Event] = [(_facts(plan, "value.restored", at, {}), value) for at, value in marking.values.items()]
+    said = [(at, marking.outputs[at]) for at in marking.tokens if at in marking.outputs]
+    found += [(_facts(plan, "value.restored", at, {"output": True}), value) for at, value in said]
     for name, some in marking.signals.items():
         data = [{"name": name, "number": number} for number, _ in some]
         found += [
@@ -242,7 +253,9 @@ def _values(plan: Plan, marking: Marking) -> list[Event]:
 
 
 def _join(plan: Plan, at: At, join: JoinRecord) -> Event:
+    is_item = plan.ir.nodes[at[0]].is_aggregate
     data: dict[str, object] = {
+        "item": at[1][-1] if is_item else 0,
         "live": join.live,
         "dead": join.dead,
         "failed": join.failed,
@@ -250,16 +263,36 @@ def _join(plan: Plan, at: At, join: JoinRecord) -> Event:
         "told": join.told,
         "slots": " ".join(map(str, join.slots)),
     }
-    return _facts(plan, "join.restored", at, data), None
+    return _facts(plan, "join.restored", (at[0], at[1][:-1]) if is_item else at, data), None
 
 
-def _token(plan: Plan, at: At, token: Token) -> Event:
-    """One that waits is on the floor until its wait is told, and comes back by what it has then."""
+def _maps(plan: Plan, marking: Marking) -> list[Event]:
+    """The maps that have items: their records, then what is known of chunks and items."""
+    kind = "fanout.restored"
+    found: list[Event] = [
+        (_facts(plan, kind, at, {"record": write_record(record)}), None) for at, record in marking.maps.items()
+    ]
+    for number, scope in dict.fromkeys((*marking.chunks, *marking.results)):
+        facts = _facts(plan, kind, (number, scope[:-1]), {})
+        data: dict[str, object] = {"chunk": scope[-1]}
+        if (number, scope) in marking.chunks:
+            data["ends"] = write_ends(marking.chunks[number, scope])
+        found.append((msgspec.structs.replace(facts, data=data), marking.results.get((number, scope))))
+    for (number, scope), error in marking.item_errors.items():
+        facts = _facts(plan, kind, (number, scope[:-1]), {})
+        told = msgspec.json.decode(error, type=ErrorInfo)
+        found.append((msgspec.structs.replace(facts, data={"item": scope[-1]}, error=told), None))
+    return found
+
+
+def _token(plan: Plan, cut: Cut, at: At, token: Token) -> Event:
+    """One that waits is on the floor until its wait is told, which gives it the word that it waits with."""
     is_waiting = token.place is Place.TIMER and _is_waiting(token)
+    is_open = token.place is Place.SIGNAL and cut.parked[at].reason == "more"
     data: dict[str, object] = {
         "kind": "" if token.kind is TokenKind.NORMAL else str(token.kind),
         "live": token.live,
-        "extra": lasting(token.extra) if is_waiting else token.extra,
+        "extra": lasting(token.extra) if is_waiting else token.extra.rpartition("+")[0] if is_open else token.extra,
     }
     facts = _facts(plan, "token.restored", at, data, token.attempt if token.kind is TokenKind.NORMAL else 0)
     due = token.due if token.place is Place.TIMER and not is_waiting else 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from ..sdk.events import Facts
+from ..sdk.events import ITEM_FAILED, Facts
 from ..sdk.stores.connection import Connection
 from ..sdk.stores.queries import load_queries
 
@@ -18,8 +18,11 @@ class DeadLetterRows:
         self._rows: list[tuple[str, str, str, int, int, str | None, datetime]] = []
 
     def add(self, run_id: str, seq: int, at: datetime, facts: Facts, error: str | None) -> None:
-        """Follow a ``step.failed``. A failure with an edge that lives on is handled. error: as JSON."""
-        if "l" not in facts.edges:
+        """Follow a ``step.failed``. error: as JSON.
+
+        A failure with an edge that lives on is handled, and one in an item of a map is the map's aggregate's.
+        """
+        if "l" not in facts.edges and facts.reason != ITEM_FAILED:
             self._rows.append((run_id, facts.node, facts.scope, facts.attempt, seq, error, at))
 
     async def write(self, conn: Connection, env: str) -> None:

@@ -22,11 +22,15 @@ from courante.sdk.scopes import WAKER_NODE
 from courante.sdk.scripts import Closed, Connection, Late
 from courante.sdk.starting import StartWindow
 from courante.sdk.stores.commands import StartCommand
+from courante.testing.floor import MemoryFloor
 from courante.testing.simulation import Simulation
+from model.compiled import plan_of
 from model.eventful import Handlers, eventful, taste_of
 from model.redis_floor import RedisFloor
 from model.restarts import drawn_cuts, restart_of, take_over
 from model.test_every_run_ends import simulate
+from model.test_restarted_maps import CASES, Drawn
+from model.test_restarted_maps import CHANCES as MAP_CHANCES
 
 EXAMPLES = int(os.environ.get("COURANTE_LIVE_EXAMPLES", "25"))
 FIRST = 200_000
@@ -109,6 +113,29 @@ def test_a_run_goes_on_from_another_one(
         again.drive()
         floor.close()
     assert bool(aside) == is_small
+
+
+@pytest.mark.parametrize("name", ["collect, a window", "fail fast", "more"])
+def test_maps_go_on(runner: Runner, redis: Connection, name: str) -> None:
+    plan = plan_of({"courante": 1, "id": "mapped", "policy": {"on_failure": "continue"}, "nodes": CASES[name]})
+    base = Simulation(plan=plan, handler=Drawn(3), floor=MemoryFloor(plan), seed=3, chances=MAP_CHANCES)
+    base.run()
+    events = [event for call in base.log for event in call]
+    met = 0
+    for cut, renewed in drawn_cuts(plan, events, Random(3), 5):
+        restart = restart_of(plan, cut, renewed)
+        if restart is None:
+            continue
+        met += bool(restart.marking.maps)
+        floor = Begun(runner, redis, plan)
+        assert floor.begin(restart)
+        log = floor.events()
+        assert fold(plan.ir, log) == started(restart.marking, log[0].at_ms)
+        again = Simulation(plan=plan, handler=Drawn(3), floor=floor, seed=3, chances=MAP_CHANCES)
+        take_over(again, log)
+        again.drive()
+        floor.close()
+    assert met
 
 
 def test_a_start_that_comes_late_changes_nothing(runner: Runner, redis: Connection) -> None:

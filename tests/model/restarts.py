@@ -14,13 +14,14 @@ from courante.sdk.restarting import RestartPlan, restart_plan, started
 from courante.sdk.restoring import restore
 from courante.sdk.scopes import parse_token_key, scope_key
 from courante.testing.floor import MemoryFloor
-from courante.testing.simulation import Simulation
+from courante.testing.simulation import Chances, Simulation
 from model.eventful import Handlers
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
     from courante.sdk.plan import Plan
+    from courante.testing.crew import Handler
 
 NOW_MS = 5_000_000
 
@@ -86,13 +87,17 @@ def _numbered(said: Iterable[tuple[Facts, bytes | None]], now_ms: int) -> Iterat
 
 
 def go_on(base: Simulation, marking: Marking, log: list[RecordedEvent], document: object, seed: int) -> Simulation:
+    """A simulation that goes on from a marking, with drawn handlers."""
+    return resume(base.plan, Handlers(document, seed), marking, log, seed, base.chances)  # type: ignore[arg-type]
+
+
+def resume(
+    plan: Plan, handler: Handler, marking: Marking, log: list[RecordedEvent], seed: int, chances: Chances
+) -> Simulation:
     """A simulation that goes on from a marking, on a floor in memory; nothing but ``drive`` is left to do."""
-    floor = MemoryFloor(base.plan)
-    floor.restore(restore("run", base.plan, started(marking, NOW_MS)))
-    handlers = Handlers(document, seed)  # type: ignore[arg-type]
-    made = Simulation(
-        plan=base.plan, handler=handlers, floor=floor, seed=seed, input=marking.input, chances=base.chances
-    )
+    floor = MemoryFloor(plan)
+    floor.restore(restore("run", plan, started(marking, NOW_MS)))
+    made = Simulation(plan=plan, handler=handler, floor=floor, seed=seed, input=marking.input, chances=chances)
     take_over(made, log)
     return made
 
