@@ -69,9 +69,9 @@ class Chains:
         self._heads.clear()
         self._irs.clear()
 
-    def without_head(self, entries: Sequence[Entry]) -> list[str]:
-        """Return the runs whose head must be looked up before ``build``."""
-        heads, begun, unknown = self._heads, set[str](), dict[str, None]()
+    def without_head(self, entries: Sequence[Entry], after: Batch | None = None) -> list[str]:
+        """Return the runs whose head must be looked up before ``build``. after: what is known besides."""
+        heads, begun, unknown = self._heads, set(after.heads if after else ()), dict[str, None]()
         for entry in entries:
             for transition in entry.transitions:
                 run_id = transition.run_id
@@ -87,13 +87,18 @@ class Chains:
     def learn_irs(self, irs: Mapping[str, str]) -> None:
         self._irs.update(irs)
 
-    def irs_of_codes(self, entries: Sequence[Entry]) -> dict[str, str | None]:
-        """Return the IR hash of every run with codes that name nodes, None where it must be looked up."""
+    def irs_of_codes(self, entries: Sequence[Entry], after: Batch | None = None) -> dict[str, str | None]:
+        """Return the IR hash of every run with codes that name nodes, None where it must be looked up.
+
+        after: what is known besides.
+        """
         wanted: dict[str, str | None] = {}
+        begun = after.irs if after else {}
         for entry in entries:
             for transition in entry.transitions:
                 if transition.codes:
-                    wanted[transition.run_id] = self._irs.get(transition.run_id)
+                    run_id = transition.run_id
+                    wanted[run_id] = begun.get(run_id) or self._irs.get(run_id)
         if None not in wanted.values():
             return wanted
         for entry in entries:
@@ -108,20 +113,35 @@ class Chains:
 
         Raises LogDiverged (run_seq) where a transition does not continue its run.
         """
-        batch = Batch(Projection(self.env))
+        batch = self.begin()
         for entry in entries:
-            at = copy_format.timestamptz(entry.at)
-            for transition in entry.transitions:
-                run_id = transition.run_id
-                head = batch.heads.get(run_id) or self._heads.get(run_id) or (0, GENESIS)
-                if transition.first_seq != head[0] + 1:
-                    found = f"{run_id} goes on with event {transition.first_seq} where the log has {head[0]}"
-                    raise LogDiverged("run_seq", self.partition, entry.id, found)
-                reads = self._read(transition, node_ids.get(run_id, ()))
-                if poison:
-                    reads = _without_poison(reads, run_id, head[0], poison)
-                batch.heads[run_id] = self._append(batch, entry, at, run_id, head, reads)
+            self.extend(batch, entry, node_ids, poison)
         return batch
+
+    def begin(self) -> Batch:
+        return Batch(Projection(self.env))
+
+    def extend(
+        self,
+        batch: Batch,
+        entry: Entry,
+        node_ids: Mapping[str, Sequence[str]],
+        poison: Poison = frozenset(),
+        after: Batch | None = None,
+    ) -> None:
+        """Add the rows of one more entry. after: a batch before this one that ``keep`` has not seen yet."""
+        at = copy_format.timestamptz(entry.at)
+        earlier = after.heads if after else {}
+        for transition in entry.transitions:
+            run_id = transition.run_id
+            head = batch.heads.get(run_id) or earlier.get(run_id) or self._heads.get(run_id) or (0, GENESIS)
+            if transition.first_seq != head[0] + 1:
+                found = f"{run_id} goes on with event {transition.first_seq} where the log has {head[0]}"
+                raise LogDiverged("run_seq", self.partition, entry.id, found)
+            reads = self._read(transition, node_ids.get(run_id, ()))
+            if poison:
+                reads = _without_poison(reads, run_id, head[0], poison)
+            batch.heads[run_id] = self._append(batch, entry, at, run_id, head, reads)
 
     def build_each(
         self, entries: Sequence[Entry], node_ids: Mapping[str, Sequence[str]], poison: Poison

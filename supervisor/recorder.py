@@ -11,9 +11,10 @@ a Postgres that fails over to a slightly older copy finds the entries still ther
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import anyio
 import asyncpg
@@ -70,6 +71,21 @@ class RecorderSettings(msgspec.Struct, frozen=True, kw_only=True):
     run_events_max: int = RUN_EVENTS_MAX
 
 
+class _Prepared(NamedTuple):
+    """Entries that come after a cursor, and the batch that they make."""
+
+    after: Cursor
+    entries: list[Entry]
+    names: Mapping[str, Sequence[str]]
+    batch: Batch
+
+    @property
+    def following(self) -> Cursor:
+        """Where the cursor stands when they are recorded."""
+        last = self.entries[-1]
+        return Cursor(self.after.epoch, last.seq, last.id, entry_digest(last.fields))
+
+
 class Recorder:
     """Records one partition. Not for concurrent use; several processes may each have one for the same partition.
 
@@ -112,6 +128,7 @@ class Recorder:
         self._is_careful = False
         self._poison: frozenset[tuple[str, int]] = frozenset()
         self._entries_wanted = 100
+        self._ahead: _Prepared | None = None
         self._ended: list[str] = []
         self._halted: list[str] = []
         self._long: list[str] = []
@@ -174,33 +191,77 @@ class Recorder:
     async def _record(self) -> int:
         conn = await self._connect()
         cursor = await self._find_cursor(conn)
+        ahead, self._ahead = self._ahead, None
         try:
-            older = self._settings.takes_older_epochs
-            entries = await self._outbox.read_after(cursor, self._entries_wanted, takes_older_epochs=older)
-            if not entries:
-                return 0
-            names = await self._look_up(conn, entries)
-            batch, entries = self._build(entries, names)
+            prepared = ahead if ahead is not None and ahead.after == cursor else await self._prepare(conn, cursor)
         except LogDiverged:
             if await open_cursor(conn, self._env, self._partition) == cursor:
                 raise
             return await self._outrun()
+        if prepared is None:
+            return 0
+        batch = prepared.batch
         if batch.references:
             await copy_blobs(self._redis, conn, self._env, batch.references)
-        last = entries[-1]
-        following = Cursor(cursor.epoch, last.seq, last.id, entry_digest(last.fields))
         try:
-            if not await self._commit(conn, cursor, following, batch):
+            if not await self._commit_and_look_ahead(conn, prepared):
                 return await self._outrun()
         except UNSTORABLE:
-            await self._find_unstorable(conn, entries, names)
+            await self._find_unstorable(conn, prepared.entries, prepared.names)
             raise
         reach("after_commit")
-        self._keep(following, batch)
-        wanted = self._settings.batch_events * len(entries) // max(1, batch.count)
+        self._keep(prepared.following, batch)
+        wanted = self._settings.batch_events * len(prepared.entries) // max(1, batch.count)
         self._entries_wanted = max(1, min(ENTRIES_MAX, wanted))
         await self._tell()
         return batch.count
+
+    async def _prepare(self, conn: Connection, cursor: Cursor) -> _Prepared | None:
+        """Read what comes next; None where there is nothing. Raises LogDiverged."""
+        entries = await self._read_after(cursor)
+        if not entries:
+            return None
+        names = await self._look_up(conn, entries)
+        batch, entries = self._build(entries, names)
+        return _Prepared(cursor, entries, names, batch)
+
+    async def _read_after(self, cursor: Cursor) -> list[Entry]:
+        older = self._settings.takes_older_epochs
+        return await self._outbox.read_after(cursor, self._entries_wanted, takes_older_epochs=older)
+
+    async def _commit_and_look_ahead(self, conn: Connection, prepared: _Prepared) -> bool:
+        """Commit; while Postgres is at work, and more is there than one batch takes, prepare the following one."""
+        if len(prepared.entries) < self._entries_wanted:
+            return await self._commit(conn, prepared)
+        looking = asyncio.ensure_future(self._look_ahead(prepared))
+        try:
+            is_mine = await self._commit(conn, prepared)
+            if is_mine:
+                self._ahead = await looking
+        finally:
+            looking.cancel()
+            await asyncio.wait([looking])
+        return is_mine
+
+    async def _look_ahead(self, prepared: _Prepared) -> _Prepared | None:
+        """As ``_prepare`` after a batch that is being committed. None where it is not as plain as that.
+
+        Gives way after each entry: what Postgres asks for comes first.
+        """
+        chains, before = self._chains, prepared.batch
+        try:
+            entries = await self._read_after(prepared.following)
+            irs = chains.irs_of_codes(entries, before)
+            if not entries or chains.without_head(entries, before) or not self._names.keys() >= set(irs.values()):
+                return None
+            names = {run_id: self._names[ir_hash] for run_id, ir_hash in irs.items() if ir_hash}
+            batch = chains.begin()
+            for entry in entries:
+                chains.extend(batch, entry, names, after=before)
+                await asyncio.sleep(0)
+        except (LogDiverged, *TRANSIENT):
+            return None
+        return _Prepared(prepared.following, entries, names, batch)
 
     def _build(self, entries: list[Entry], names: Mapping[str, Sequence[str]]) -> tuple[Batch, list[Entry]]:
         """Return the batch of the entries that continue the log. Raises LogDiverged where not even the first does."""
@@ -244,18 +305,19 @@ class Recorder:
                 names[run_id] = self._names[ir_hash]
         return names
 
-    async def _commit(self, conn: Connection, cursor: Cursor, following: Cursor, batch: Batch) -> bool:
+    async def _commit(self, conn: Connection, prepared: _Prepared) -> bool:
         """Append the batch; False where the cursor was moved by another recorder."""
+        following = prepared.following
         try:
             async with conn.transaction():
-                if not await move_cursor(conn, self._env, self._partition, cursor, following):
+                if not await move_cursor(conn, self._env, self._partition, prepared.after, following):
                     return False
-                await _append(conn, batch, None if self._is_careful else self._open)
+                await _append(conn, prepared.batch, None if self._is_careful else self._open)
                 reach("before_commit")
         except asyncpg.UniqueViolationError as cause:
             if cause.constraint_name == EXECUTIONS_KEY and not self._is_careful:
                 self._is_careful = True
-                return await self._commit(conn, cursor, following, batch)
+                return await self._commit(conn, prepared)
             message = f"an event of it is in the log already: {cause}"
             raise LogDiverged("content", self._partition, following.entry_id, message) from cause
         return True
@@ -315,7 +377,7 @@ class Recorder:
 
     async def _forget(self) -> None:
         """Nothing is known any more: the cursor will be asked again."""
-        conn, self._conn, self._cursor = self._conn, None, None
+        conn, self._conn, self._cursor, self._ahead = self._conn, None, None, None
         self._chains.forget()
         self._is_careful = True
         if conn is not None:
