@@ -62,12 +62,14 @@ local opened, i = tonumber(ARGV[6]), 7
 local first_opened = i
 i = i + 2 * opened
 local verdicts = {}
-while i <= #ARGV do
+local last_word = #ARGV
+while i <= last_word do
   local token, fence = ARGV[i + 1], ARGV[i + 2]
-  local run = open_run(ARGV[i], 't' .. token)
+  local field = 't' .. token
+  local run = open_run(ARGV[i], field)
   local number, id = number_of(ARGV[i + 3]), ARGV[i + 4]
   local count, blob, words = number_of(ARGV[i + 5]), ARGV[i + 6], number_of(ARGV[i + 7])
-  local record, first = run.st and get_field(run, 't' .. token), i + 8
+  local record, first = run.st and get_field(run, field), i + 8
   if ARGV[first] == '@' then first = first + 3 end
   local verdict = 'A'
   if run.is_broken then
@@ -93,7 +95,7 @@ while i <= #ARGV do
     local codes = {}
     run.touched = true
     if not apply_operations(run, codes, token, fence, record, first, i + 7 + words) then
-      set_field(run, 't' .. token, false)
+      run.val[field], run.dirty[field] = false, true
       run.n = run.n - 1
     end
     close_transition(run, count, blob, codes)
@@ -132,6 +134,6 @@ for number = 1, #KEYS - 2 do
 end
 
 local given, word = {}, table.concat(verdicts)
-for k = 1, #tokens do given[k] = tokens[k][1] .. ',' .. tokens[k][2] end
+for k = 1, #tokens do given[k] = text(tokens[k][1]) .. ',' .. tokens[k][2] end
 redis.call('HSET', WORKER, 'call', call, 'verdicts', word, 'given', table.concat(given, ' '), 'at', text(NOW))
 return { is_over and 'OVER' or 'OK', word, text(NOW), unpack(tokens) }

@@ -5,7 +5,7 @@
     did not complete its error as JSON, or ''), end status, number of events, events blob
   Returns {word, verdicts}: OK | CLOSED; a letter per run: A applied, E ended before, N not now: its counter is not zero,
     or a command has come since its end was worked out and it ends otherwise; D unknown
-  Idempotent by run: one end. Publishes the run on `ended` as a hint. Cost: O(runs)
+  Idempotent by run: one end. Publishes the runs, joined by spaces, on `ended` as a hint. Cost: O(runs)
 ]]
 -- @include partition
 -- @include runs
@@ -62,5 +62,5 @@ if #seen > 0 then
   redis.call('XACK', DONE, ARGV[1], unpack(seen))
   redis.call('XDEL', DONE, unpack(seen))
 end
-for i = 1, #ended do redis.call('PUBLISH', BASE .. 'ended', ended[i]) end
+if #ended > 0 then redis.call('PUBLISH', BASE .. 'ended', table.concat(ended, ' ')) end
 return { 'OK', table.concat(verdicts) }

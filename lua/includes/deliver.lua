@@ -75,7 +75,7 @@ local function deliver(number, stream, id, fields)
       end
       reads = reads or string.match(record, '|([^|]*)|[^|]*$')
       if reads ~= '' then
-        local kept = known and known.kept[reads]
+        local kept = known and known.val[reads]
         values = kept and { kept } or ask_fields(key, {}, reads)
         if is_broken(values) then return nil end
         for i = 1, #values do token_found[7 + i] = values[i] end

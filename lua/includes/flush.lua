@@ -19,41 +19,51 @@ local function tell_done(run)
   redis.call('XADD', DONE, '*', unpack(words))
 end
 
+-- One call for many words; Lua's stack bounds how many. PART is even, so that pairs stay together.
+local PART = 1000
+local function call_in_parts(command, key, words)
+  for first = 1, #words, PART do
+    redis.call(command, key, unpack(words, first, math.min(first + PART - 1, #words)))
+  end
+end
+
 local function flush()
   for i = 1, #emissions do
     local e = emissions[i]
-    local token, ready, reads, id = e[2], e[4], e[7], nil
+    local run, field, fence, reads, id = e[1], e[2], e[3], e[7], nil
+    local word = run.id .. '|' .. string.sub(field, 2) .. '|' .. fence
     if reads == '' then
-      id = redis.call('XADD', e[5], '*', 't', e[1].id .. '|' .. token .. '|' .. e[3])
+      id = redis.call('XADD', e[5], '*', 't', word)
     else
-      id = redis.call('XADD', e[5], '*', 't', e[1].id .. '|' .. token .. '|' .. e[3], 'r', reads)
+      id = redis.call('XADD', e[5], '*', 't', word, 'r', reads)
     end
     -- An entry of a token that was queued again since, in this very call, is a stale one.
-    if e[1].val['t' .. token] == e[6] then e[1].val['t' .. token] = e[3] .. '|q|' .. e[8] .. '|' .. id .. '|' .. ready end
+    if run.val[field] == e[6] then run.val[field] = fence .. '|q|' .. e[8] .. '|' .. id .. '|' .. e[4] end
   end
   for i = 1, #run_order do
     local run = run_order[i]
     if run.touched then
       if run.maps then write_maps(run) end
-      local set, gone = run.ctx, {}
-      set[#set + 1] = 'h'
-      set[#set + 1] = run.st .. '|' .. text(run.n) .. '|' .. text(run.seq) .. '|' .. text(run.jn) .. '|' .. text(run.retries)
+      local set, gone, values = run.ctx, {}, run.val
+      local last = #set + 2
+      set[last - 1] = 'h'
+      set[last] = run.st .. '|' .. text(run.n) .. '|' .. text(run.seq) .. '|' .. text(run.jn) .. '|' .. text(run.retries)
         .. run.closing .. '|' .. run.ir
       for field in pairs(run.dirty) do
-        local value = run.val[field]
+        local value = values[field]
         if value then
-          set[#set + 1] = field
-          set[#set + 1] = value
+          set[last + 1], set[last + 2] = field, value
+          last = last + 2
         else
           gone[#gone + 1] = field
         end
       end
       redis.call('HSET', run.key, unpack(set))
-      if #gone > 0 then redis.call('HDEL', run.key, unpack(gone)) end
+      if gone[1] then redis.call('HDEL', run.key, unpack(gone)) end
     end
   end
-  for i = 1, #timers_set, 2 do redis.call('ZADD', TIMERS, timers_set[i], timers_set[i + 1]) end
-  for i = 1, #timers_gone do redis.call('ZREM', TIMERS, timers_gone[i]) end
+  call_in_parts('ZADD', TIMERS, timers_set)
+  call_in_parts('ZREM', TIMERS, timers_gone)
   if #outbox > 0 then
     local sequence = redis.call('HINCRBY', META, 'pseq', 1)
     redis.call('XADD', OUTBOX, '*', 'h', EPOCH .. ' ' .. sequence .. ' ' .. NOW, unpack(outbox))

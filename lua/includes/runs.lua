@@ -17,7 +17,7 @@ local function open_run(id, field)
   if run then return run end
   local key = BASE .. 'run:' .. id
   local found = redis.pcall('HMGET', key, 'h', field)
-  run = { id = id, key = key, n = 0, seq = 0, jn = 0, retries = 0, closing = '', ir = '', val = {}, dirty = {}, ctx = {}, kept = {} }
+  run = { id = id, key = key, n = 0, seq = 0, jn = 0, retries = 0, closing = '', ir = '', val = {}, dirty = {}, ctx = {} }
   if found.err then
     run.st, run.is_broken = 'H', true
   else
@@ -52,10 +52,12 @@ local function set_field(run, field, value)
   run.dirty[field] = true
 end
 
+-- What a later operation of this call may ask for by get_field, as any other; written in the order of their coming.
 local function set_context(run, field, value)
-  run.kept[field] = value
-  run.ctx[#run.ctx + 1] = field
-  run.ctx[#run.ctx + 1] = value
+  local ctx = run.ctx
+  local last = #ctx
+  run.val[field] = value
+  ctx[last + 1], ctx[last + 2] = field, value
 end
 
 -- Whether effects change anything, and whether tokens may be parked; else they are taken away.
@@ -114,9 +116,9 @@ end
 local function enqueue(run, token, fence, ready, deliveries)
   local parts = READIES[ready] or read_ready(ready)
   deliveries = deliveries or '0'
-  local record = fence .. '|q|' .. deliveries .. '||' .. ready
-  set_field(run, 't' .. token, record)
-  emissions[#emissions + 1] = { run, token, fence, ready, parts[1], record, parts[3], deliveries }
+  local field, record = 't' .. token, fence .. '|q|' .. deliveries .. '||' .. ready
+  run.val[field], run.dirty[field] = record, true
+  emissions[#emissions + 1] = { run, field, fence, ready, parts[1], record, parts[3], deliveries }
   if parts[2] ~= '' then set_timer(run, due_at('+' .. parts[2]), '!queue/' .. token, fence) end
 end
 

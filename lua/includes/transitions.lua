@@ -138,7 +138,7 @@ end
 
 function OPERATIONS.r(run, _, token, fence, record, i)
   local ready, field = ready_of(record), 'd' .. token
-  if run.kept[field] or get_field(run, field) then
+  if get_field(run, field) then
     -- Its handler has reported how far it got: the next one shall know.
     local head, reads, live = string.match(ready, '^(.*|)([^|]*)|([^|]*)$')
     ready = head .. with_read(reads, field) .. '|' .. live
@@ -253,8 +253,9 @@ local function close_transition(run, count, blob, codes)
   end
   local events = count + #codes
   if events > 0 then
-    outbox[#outbox + 1] = run.id .. '|' .. text(run.seq + 1) .. '|' .. count .. '|' .. table.concat(codes, ';')
-    outbox[#outbox + 1] = blob
+    local last = #outbox
+    outbox[last + 1] = run.id .. '|' .. text(run.seq + 1) .. '|' .. text(count) .. '|' .. table.concat(codes, ';')
+    outbox[last + 2] = blob
     run.seq = run.seq + events
   end
 end
