@@ -6,70 +6,51 @@ a run that began and ended in one batch is one row of a COPY. Rows depend on the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any, cast
 
 import msgspec
 
 from ..sdk.events import ErrorInfo, Facts
 from ..sdk.fold_ends import FINAL
+from ..sdk.stores import copy_format
 from ..sdk.stores.connection import Connection, from_ms
 from ..sdk.stores.queries import load_queries
 from .dead_letters import DeadLetterRows
 from .entries import QUARANTINED
-
-RUN_COLUMNS = (
-    "run_id env partition workflow version ir_hash status trigger base_run_id by tags input_digest output_seq error "
-    "drain_reason is_halted created_at started_at finished_at updated_at last_seq last_hash last_command"
-).split()
+from .rows import (
+    DUE,
+    ERROR,
+    EXECUTION_COLUMNS,
+    FINISHED,
+    GOES_ON,
+    MS,
+    OUTPUT,
+    REASON,
+    RUN_COLUMNS,
+    STARTED,
+    STATUS,
+    UPDATED,
+    WORKER,
+    Execution,
+    RunChange,
+    changed_row,
+    ended_row,
+    execution_row,
+    run_row,
+)
 
 _sql = load_queries("projections")
 _encode = msgspec.json.Encoder().encode
 
 
 COMMAND_IGNORED = "command.ignored"
-GOES_ON = "GOES_ON"
-"""For a status: what it is without a pause, RUNNING or PENDING."""
 _COMMAND_STATUS = {"pause": "PAUSED", "resume": GOES_ON}
 EXECUTIONS_KEY = "node_executions_pkey"
-EXECUTION_COLUMNS = (
-    "run_id node scope attempt status reason worker started_at finished_at due_at updated_at ms error output_seq env"
-).split()
 OPEN_MAX = 500_000
-
 ExecutionKey = tuple[str, str, str, int]
-Execution = list[Any]
-"""One row of ``upsert_executions``: run, node, scope, attempt, status, reason, worker, started, finished, due, updated,
-ms, error, output_seq, env."""
 OPEN = frozenset({"READY", "RUNNING", "WAITING", "RETRYING"})
 PARKED = frozenset({"WAITING", "RETRYING"})
-STATUS, REASON, WORKER, STARTED, FINISHED, DUE, UPDATED, MS, ERROR, OUTPUT = range(4, 14)
-
-
-@dataclass(slots=True)
-class _Run:
-    """What a batch says of one run. ``is_new``: its first event is in the batch. None: as it was.
-
-    ``before_command``: its status before the last command, for the case that this had no effect.
-    """
-
-    started: Mapping[str, object] = field(default_factory=dict[str, object])
-    is_new: bool = False
-    status: str | None = None
-    output_seq: int | None = None
-    error: str | None = None
-    drain_reason: str | None = None
-    is_halted: bool | None = None
-    created_at: datetime | None = None
-    started_at: datetime | None = None
-    finished_at: datetime | None = None
-    updated_at: datetime | None = None
-    last_seq: int | None = None
-    last_hash: bytes | None = None
-    last_command: int | None = None
-    before_command: str | None = None
 
 
 class OpenExecutions:
@@ -101,8 +82,7 @@ class Projection:
     def __init__(self, env: str) -> None:
         self.env = env
         self.ended: list[str] = []
-        self._partitions: dict[str, int] = {}
-        self._runs: dict[str, _Run] = {}
+        self._runs: dict[str, RunChange] = {}
         self.executions: dict[ExecutionKey, Execution] = {}
         self._waiting: dict[tuple[str, str, str], Execution] = {}
         self._due: list[tuple[str, str, str, datetime]] = []
@@ -154,8 +134,8 @@ class Projection:
         elif kind in FINAL:
             self._run_ended(run_id, seq, at, facts, has_payload, hash_)
         if seq == 1:
-            self._partitions[run_id] = partition
-            self._run(run_id, at).is_new = True
+            run = self._run(run_id, at)
+            run.is_new, run.partition = True, partition
 
     async def write(self, conn: Connection, known: OpenExecutions | None) -> None:
         """Bring everything to Postgres, in the caller's transaction. At most nine statements.
@@ -163,21 +143,32 @@ class Projection:
         known: what has a row already; None where that cannot be said, which is slower and always right. Raises
         asyncpg.UniqueViolationError where a run that begins here has a row, or an execution that ``known`` misses.
         """
-        new = [self._new_row(run_id, run) for run_id, run in self._runs.items() if run.is_new]
+        new, changed, ended = bytearray(), list[tuple[object, ...]](), list[tuple[object, ...]]()
+        for run_id, run in self._runs.items():
+            if run.is_new:
+                new += run_row(self.env, run_id, run)
+            elif run.has_only_ended():
+                ended.append(ended_row(run_id, run))
+            else:
+                changed.append(changed_row(run_id, run))
         if new:
-            await conn.copy_records_to_table("runs", records=new, columns=RUN_COLUMNS)
-        changed = [_changed_row(run_id, run) for run_id, run in self._runs.items() if not run.is_new]
+            await copy_format.copy_rows(conn, "runs", RUN_COLUMNS, new)
         if changed:
             await conn.execute(_sql["update_runs"], *map(list, zip(*changed, strict=True)))
+        if ended:
+            await conn.execute(_sql["end_runs"], *map(list, zip(*ended, strict=True)))
         if self._due:  # of rows that an earlier batch left waiting, so before this one changes them
             await conn.execute(_sql["set_due"], *map(list, zip(*self._due, strict=True)))
         if self._released:
             await conn.execute(_sql["release_executions"], *map(list, zip(*self._released, strict=True)))
-        fresh, old = list[Execution](), list[Execution]()
+        fresh, old = bytearray(), list[Execution]()
         for key, row in self.executions.items():
-            (old if known is None or key in known else fresh).append(row)
+            if known is None or key in known:
+                old.append(row)
+            else:
+                fresh += execution_row(row)
         if fresh:
-            await conn.copy_records_to_table("node_executions", records=fresh, columns=EXECUTION_COLUMNS)
+            await copy_format.copy_rows(conn, "node_executions", EXECUTION_COLUMNS, fresh)
         if old:
             await conn.execute(_sql["upsert_executions"], *map(list, zip(*old, strict=True)))
         if self._escalated:
@@ -186,10 +177,10 @@ class Projection:
             await conn.execute(_sql["cancel_executions"], *map(list, zip(*self._gone, strict=True)))
         await self._dead.write(conn, self.env)
 
-    def _run(self, run_id: str, at: datetime) -> _Run:
+    def _run(self, run_id: str, at: datetime) -> RunChange:
         run = self._runs.get(run_id)
         if run is None:
-            run = self._runs[run_id] = _Run()
+            run = self._runs[run_id] = RunChange(at)
         run.updated_at = at
         return run
 
@@ -236,9 +227,10 @@ class Projection:
 
     def _command_applied(self, run_id: str, _seq: int, at: datetime, facts: Facts, _has_payload: bool) -> None:
         run = self._run(run_id, at)
-        run.last_command = _number(facts.data, "number")
+        number = facts.data.get("number")
+        run.last_command = number if isinstance(number, int) else 0
         run.before_command = run.status
-        run.status = _COMMAND_STATUS.get(_text(facts.data, "type"), run.status)
+        run.status = _COMMAND_STATUS.get(str(facts.data.get("type")), run.status)
 
     def _command_ignored(self, run_id: str, _seq: int, at: datetime, _facts: Facts, _has_payload: bool) -> None:
         """It follows its command at once, in the same transition and so in the same batch."""
@@ -338,47 +330,7 @@ class Projection:
     def _approval_escalated(self, run_id: str, _seq: int, at: datetime, facts: Facts, _has_payload: bool) -> None:
         self._escalated.append((run_id, facts.node, facts.scope, at))
 
-    def _new_row(self, run_id: str, run: _Run) -> tuple[object, ...]:
-        said = run.started
-        created_at = run.created_at or run.updated_at
-        status = run.status or "RUNNING"
-        if status == GOES_ON:
-            status = "PENDING" if run.started_at is None else "RUNNING"
-        created_ms = said.get("created_ms")
-        if isinstance(created_ms, int):
-            created_at = from_ms(created_ms)
-        return (
-            run_id, self.env, self._partitions[run_id], _text(said, "workflow"), _number(said, "version"),
-            _text(said, "ir"), status, _text(said, "trigger") or "initial",
-            _text(said, "base_run_id") or None, _text(said, "by") or None,
-            _texts(said, "tags"), _text(said, "input") or None, run.output_seq, run.error,
-            run.drain_reason, bool(run.is_halted), created_at, run.started_at, run.finished_at, run.updated_at,
-            run.last_seq, run.last_hash, run.last_command or 1,
-        )  # fmt: skip
-
-
-def _changed_row(run_id: str, run: _Run) -> tuple[object, ...]:
-    return (
-        run_id, run.status, run.output_seq, run.error, run.drain_reason, run.is_halted, run.started_at, run.finished_at,
-        run.updated_at, run.last_seq, run.last_hash, run.last_command,
-    )  # fmt: skip
-
 
 def _json(error: ErrorInfo) -> str:
     """jsonb refuses U+0000."""
     return _encode(error).decode().replace("\\u0000", "\\ufffd")
-
-
-def _text(said: Mapping[str, object], name: str) -> str:
-    value = said.get(name)
-    return value if isinstance(value, str) else ""
-
-
-def _texts(said: Mapping[str, object], name: str) -> list[str]:
-    value = said.get(name)
-    return [word for word in cast("list[object]", value) if isinstance(word, str)] if isinstance(value, list) else []
-
-
-def _number(said: Mapping[str, object], name: str) -> int:
-    value = said.get(name)
-    return value if isinstance(value, int) else 0

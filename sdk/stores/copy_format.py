@@ -22,6 +22,10 @@ _US = timedelta(microseconds=1)
 _columns = Struct(">h").pack
 _length = Struct(">i").pack
 _bigint = Struct(">iq").pack
+_TRUE, _FALSE = _length(1) + b"\1", _length(1) + b"\0"
+_TEXT_OID = 25
+_no_texts = _length(12) + Struct(">iii").pack(0, 0, _TEXT_OID)
+_texts = Struct(">iiiii").pack
 
 
 def columns(count: int) -> bytes:
@@ -44,7 +48,25 @@ def bigint(value: int) -> bytes:
 
 
 def timestamptz(at: datetime) -> bytes:
+    """at: with a time zone; UTC is faster than others."""
     return _bigint(8, (at - _EPOCH) // _US)
+
+
+def boolean(value: bool) -> bytes:
+    return _TRUE if value else _FALSE
+
+
+def jsonb(content: str) -> bytes:
+    encoded = content.encode()
+    return _length(len(encoded) + 1) + b"\1" + encoded
+
+
+def texts(values: Sequence[str]) -> bytes:
+    """Return a column of type text[]."""
+    if not values:
+        return _no_texts
+    content = _texts(1, 0, _TEXT_OID, len(values), 1) + b"".join(map(text, values))
+    return _length(len(content)) + content
 
 
 async def copy_rows(conn: Connection, table: str, names: Sequence[str], rows: bytearray) -> None:

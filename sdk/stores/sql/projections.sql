@@ -18,6 +18,18 @@ UPDATE runs SET
           last_command)
  WHERE runs.run_id = g.run_id
 
+-- name: end_runs
+UPDATE runs SET
+  status = g.status,
+  output_seq = coalesce(g.output_seq, runs.output_seq),
+  finished_at = g.finished_at,
+  updated_at = g.finished_at,
+  last_seq = g.last_seq,
+  last_hash = g.last_hash
+  FROM unnest($1::text[], $2::text[], $3::bigint[], $4::timestamptz[], $5::bigint[], $6::bytea[])
+    AS g (run_id, status, output_seq, finished_at, last_seq, last_hash)
+ WHERE runs.run_id = g.run_id
+
 -- name: upsert_executions
 INSERT INTO node_executions AS n (env, run_id, node, scope, attempt, status, reason, worker, started_at, finished_at, due_at,
                                   updated_at, ms, error, output_seq)
