@@ -60,7 +60,7 @@ for k = first, last, 3 do
   if behind ~= '' then set_run_timer(run, due, name, behind) else set_timer(run, due, name, FIRST_FENCE) end
   -- Beside the names that a token waits for stands the time from now on; it is to be that by the clock.
   local field = string.gsub(name, '^!escalate/', 'W')
-  local names = field ~= name and (run.kept[field] or redis.call('HGET', staged, field))
+  local names = field ~= name and (run.val[field] or redis.call('HGET', staged, field))
   if names then set_field(run, field, string.gsub(names, ' @%d+$', '') .. ' @' .. due) end
 end
 first, last = words()
