@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import assert_type
+from collections.abc import AsyncIterator
+from typing import Any, assert_type
 
 import courante
 from courante import (
@@ -16,10 +17,15 @@ from courante import (
     RetryableError,
     RunResult,
     Schedule,
+    StepCall,
     Workflow,
+    lifespan,
+    middleware,
     normalize,
     step,
+    workflow,
 )
+from courante.sdk.building import Flow
 
 
 @step
@@ -52,6 +58,39 @@ def pack(context_free: int, context: Context) -> bool:
     return context.cancelled.wait(0.1)
 
 
+@step(isolation="process")
+def render(pages: list[str]) -> int:
+    return len(pages)
+
+
+@middleware
+async def told(call: StepCall) -> Any:
+    assert_type(call.context, Context)
+    return await call()
+
+
+@lifespan
+async def shared() -> AsyncIterator[dict[str, int]]:
+    yield {"answer": 42}
+
+
+@step("shop.fetch")
+async def fetch(url: str, context: Context) -> dict[str, Any]:
+    answer = await context.http.get(url, headers={"authorization": context.secret("SHOP")})
+    assert_type(answer.status_code, int)
+    context.logger.info("fetched", count=context.resources["answer"])
+    return await context.artifact(answer.content, "image/png")
+
+
+def build() -> Flow:
+    flow = workflow("shop", name="Shop")
+    first = flow.step("render", render, timeout="30s")
+    decide = flow.node("decide", "conditional", after=first)
+    decide.when("output > 1", flow.node("many", "noop")).otherwise(flow.node("few", "noop"))
+    assert_type(flow.workflow(), Workflow)
+    return flow
+
+
 async def use() -> None:
     async with Client.open(redis_url="redis://", database_url="postgresql://") as client:
         run_id = await client.submit("shop", {"amount": 3}, key="order-7")
@@ -62,5 +101,6 @@ async def use() -> None:
 
 
 assert_type(double(2), int)
+assert_type(render(["a"]), int)
 assert_type(normalize({}), tuple[Workflow | None, list[Diagnostic]])
 assert_type(courante.__version__, str)
