@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -56,7 +57,7 @@ class Site:
 
 
 @asynccontextmanager
-async def open_site(give: Give) -> AsyncGenerator[Site]:
+async def open_site(give: Give, *, tls: ssl.SSLContext | None = None) -> AsyncGenerator[Site]:
     site = Site(0)
     tasks: set[asyncio.Task[None]] = set()
 
@@ -84,7 +85,7 @@ async def open_site(give: Give) -> AsyncGenerator[Site]:
             tasks.discard(task)
             writer.close()
 
-    server = await asyncio.start_server(talk, "127.0.0.1", 0)
+    server = await asyncio.start_server(talk, "127.0.0.1", 0, ssl=tls)
     site.port = int(server.sockets[0].getsockname()[1])
     try:
         yield site
