@@ -178,7 +178,7 @@ def test_config_says_where_every_value_comes_from(
     """An option wins over a variable, that over the file, that over the default; passwords are masked."""
     (folder / "courante.toml").write_text('env = "file"\nlease_ms = 5000\nconcurrency = 7\n')
     monkeypatch.setenv("COURANTE_CONCURRENCY", "9")
-    monkeypatch.setenv("COURANTE_REDIS_URL", "redis://:secret@here/0")
+    monkeypatch.setenv("COURANTE_REDIS_URL", "redis://:opensesame@here/0")
     monkeypatch.setenv("COURANTE_CONCURENCY", "9")
     found = config(capsys, "--env", "flag")
     settings = found["settings"]
@@ -188,7 +188,7 @@ def test_config_says_where_every_value_comes_from(
     assert (settings["partitions"]["value"], settings["partitions"]["source"]) == (1, "default")
     assert settings["redis_url"]["value"] == "redis://:***@here/0"
     assert found["unknown"] == ["COURANTE_CONCURENCY is not a setting; did you mean 'COURANTE_CONCURRENCY'?"]
-    assert "secret" not in json.dumps(found)
+    assert "opensesame" not in json.dumps(found)
 
 
 def test_options_may_stand_before_the_command(capsys: pytest.CaptureFixture[str]) -> None:
