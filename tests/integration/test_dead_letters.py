@@ -8,9 +8,11 @@ import anyio
 import pytest
 
 from courante.replay import Verification, verify_run
+from courante.sdk.errors import InputInvalid, NotRestartable, RunNotFound
 from courante.sdk.stores.dead_letters import DeadLetter, Wanted
 from courante.sdk.stores.runs import StepRow, get_run, list_steps
 from courante.sdk.user_errors import FatalError
+from courante.supervisor.projection_rebuild import rebuild_projections
 from integration.cases import node, waits
 from integration.stage import Stage, until
 
@@ -145,3 +147,42 @@ async def test_a_run_that_goes_on_survives_an_emptied_redis(stage: Stage) -> Non
     result = await stage.result(again.run_id)
     assert (result.status, result.output) == ("COMPLETED", {"all": ["a", "z"]})
     assert (await verified(stage, again.run_id)).ok, await verified(stage, again.run_id)
+
+
+async def test_a_poisoned_step_is_a_dead_letter_and_decisions_stay(stage: Stage) -> None:
+    """A step that ended its workers fails with POISONED; who had approved before is not asked again."""
+    handlers = Handlers()
+    stage.supervisor()
+    stage.worker(handlers.steps(), deliveries_max=0)
+    await stage.register(step("p", handler="breaks", requires_approval=True, max_retries=0), step("q", "p"))
+    base = await stage.client.submit("w")
+    await stage.client.approve(base, "p", by="ada")
+    assert (await stage.result(base)).status == "FAILED"
+    (letter,) = await letters(stage, error="POISONED")
+    assert (letter.run_id, letter.node, handlers.done) == (base, "p", [])
+
+
+async def test_what_was_undone_is_refused_and_what_was_dropped_stays_so(stage: Stage) -> None:
+    """Compensated runs have nothing to go on from. A rebuild of the projections knows what was dealt with."""
+    handlers = Handlers()
+    stage.supervisor()
+    stage.worker(handlers.steps())
+    await stage.register(
+        step("a", compensate="u"), step("b", "a", handler="breaks", max_retries=0), step("u"), step("c")
+    )
+    base = await failed(stage, "w")
+    with pytest.raises(NotRestartable, match="undone") as found:
+        await stage.client.requeue(base)
+    assert found.value.reason == "undone"
+    (letter,) = await letters(stage, workflow="w")
+    assert await stage.client.drop_dead_letters([letter], "by hand", by="ada") == [(base, "b", "")]
+    assert await stage.client.drop_dead_letters([letter], "again", by="bob") == []
+    async with stage.client.pool.acquire() as conn:
+        await rebuild_projections(conn, stage.place.env)
+    assert await letters(stage) == []
+    (kept,) = await letters(stage, is_open=False)
+    assert (kept.state, kept.dropped_by, kept.drop_reason) == ("dropped", "ada", "by hand")
+    with pytest.raises(RunNotFound):
+        await stage.client.requeue("run_nobody")
+    with pytest.raises(InputInvalid):
+        await stage.client.dead_letters(Wanted(), limit=0)
