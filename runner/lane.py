@@ -323,7 +323,7 @@ class Lane:
             await self._slots.wait()
             if not self._rest.is_set():
                 continue
-            reserved = min(RESERVED_MAX, max(0, self._slots.free))
+            reserved = min(RESERVED_MAX, self._slots.share, max(0, self._slots.free))
             if not reserved or self._stopping.is_set():
                 continue
             self._slots.take(reserved)

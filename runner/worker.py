@@ -73,7 +73,7 @@ class Worker:
         self._build = build
         pairs = 2 if concurrency >= PAIRED_FROM else 1
         self._concurrency = concurrency
-        self._slots = [Slots((concurrency + pair) // pairs) for pair in range(pairs)]
+        self._slots = [Slots((concurrency + pair) // pairs, len(partitions)) for pair in range(pairs)]
         self._limits = (outbox_soft_max, outbox_hard_max)
         self._retry_after_ms_max = retry_after_ms_max
         self._terms = terms or Terms()

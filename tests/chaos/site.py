@@ -208,6 +208,11 @@ class Site:
                 await self.client.register(*compile_document(document))
         return self.client
 
+    async def split(self, partitions: int) -> None:
+        """Have several partitions from now on. Nobody may have started."""
+        self.partitions, self.client = partitions, None
+        await self.reach_client()
+
     async def query(self, sql: str, *arguments: object) -> list[asyncpg.Record]:
         """Ask Postgres on a connection of its own."""
         connection = await asyncpg.connect(self.database_url, timeout=5)

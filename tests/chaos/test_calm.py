@@ -10,8 +10,10 @@ from chaos.site import Site
 pytestmark = pytest.mark.anyio
 
 
-async def test_a_calm_site_keeps_every_promise(site: Site) -> None:
+@pytest.mark.parametrize("partitions", [1, 3])
+async def test_a_calm_site_keeps_every_promise(site: Site, partitions: int) -> None:
     """Two supervisors and two workers on the same servers: every run ends as it should, and once."""
+    await site.split(partitions)
     for _ in range(2):
         site.worker()
         site.supervisor()
