@@ -39,7 +39,8 @@ _FATAL_CODES = frozenset({"QUEUE_TIMEOUT"})
 """Not tried again unless ``retry.on`` names them: the next try would wait in the same queue."""
 _FINAL_CODES = frozenset(
     """INPUT_INVALID OUTPUT_MISMATCH VALUE_INVALID EXPRESSION_ERROR CONFIG_INVALID NO_ROUTE LOOP_EXHAUSTED
-    PAYLOAD_TOO_LARGE POISONED REJECTED APPROVAL_EXPIRED SIGNAL_EXPIRED""".split()
+    PAYLOAD_TOO_LARGE ITEMS_INVALID TOO_MANY_ITEMS ITEMS_FAILED RESULT_INVALID POISONED REJECTED
+    APPROVAL_EXPIRED SIGNAL_EXPIRED""".split()
 )
 CODES = frozenset({*_CODES, *_FATAL_CODES, *_FINAL_CODES})
 """Every code with which the engine itself fails a step."""
