@@ -95,34 +95,40 @@ async def run_map(stage: Stage, workflow: str, items: int) -> MapLoad:
     await redis.config_set("slowlog-log-slower-than", SLOW_US)
     await redis.config_set("slowlog-max-len", SLOW_MAX)
     await redis.execute_command("SLOWLOG RESET")
-    most = 0
+    watch, status, output, seconds = _Watch(redis), "", None, 0.0
     with anyio.fail_after(MAP_S):
         began = time.perf_counter()
         run_id = await stage.client.submit(workflow, list(range(items)))
         async with anyio.create_task_group() as group:
-            done = anyio.Event()
-
-            async def look() -> None:
-                nonlocal most
-                while not done.is_set():
-                    used = await redis.memory_usage(stage.partition.run(run_id), samples=5)
-                    most = max(most, used or 0)
-                    with anyio.move_on_after(LOOK_S):
-                        await done.wait()
-
-            group.start_soon(look)
+            group.start_soon(watch.look, stage.partition.run(run_id))
             result = await stage.client.wait(run_id, timeout_s=MAP_S, is_recorded=True)
-            seconds = time.perf_counter() - began
-            done.set()
-    if result.status != "COMPLETED" or result.output != items:
-        raise AssertionError(f"the map came to {result.status}, {result.output!r}")
+            status, output = result.status, result.output
+            watch.done.set()
+        seconds = time.perf_counter() - began
+    if status != "COMPLETED" or output != items:
+        raise AssertionError(f"the map came to {status}, {output!r}")
     return MapLoad(
         items=items,
         seconds=seconds,
-        run_bytes=most,
+        run_bytes=watch.most,
         worker_bytes=_resident_bytes(stage.pids.get("worker", [])),
         longest_us=await _longest_us(redis),
     )
+
+
+class _Watch:
+    """Looks at how much a key takes until ``done``. ``most``: bytes, every element counted."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self.done = anyio.Event()
+        self.most = 0
+
+    async def look(self, key: str) -> None:
+        while not self.done.is_set():
+            self.most = max(self.most, await self._redis.memory_usage(key, samples=0) or 0)
+            with anyio.move_on_after(LOOK_S):
+                await self.done.wait()
 
 
 def _resident_bytes(pids: list[int]) -> int:

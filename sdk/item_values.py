@@ -80,7 +80,7 @@ def cut_items(plan: Plan, number: int, scope: Scope, values: list[bytes | None])
     node, ir = plan.ir.nodes[number], plan.ir
     cut = list(values)
     for at in plan.item_reads[number]:
-        value = cut[at]
+        value = cut[at] if at < len(cut) else None  # a skip token brings nothing
         if value is not None:
             over = ir.nodes[node.reads[at].node].map_region
             cut[at] = cut_item(_split_once(value), scope[node.levels.index(over)], ir.regions[over].batch)
@@ -136,7 +136,8 @@ def _slots(sources: list[Source], end: ItemEnd) -> Iterable[int]:
 
 
 def encode_results(results: list[ItemResult]) -> bytes:
-    return _encode(results)
+    """Return a chunk as JSON, without what is there only where outputs are stored apart."""
+    return _encode([result if result.stored else (result.status, result.value) for result in results])
 
 
 def decode_results(content: bytes) -> list[ItemResult]:

@@ -12,8 +12,8 @@ from functools import cached_property
 from ..compiler.analysis.bonds import WAITING_TYPES
 from ..compiler.ir import FIXED, LAST, PREVIOUS, Ir, IrHash, Node, Read, ReadKind, decode_ir
 from ..compiler.workflow import JoinPolicy
+from . import maps
 from .map_plans import ITEM_MARK, MapPlans
-from .maps import FILL_MAX
 from .marking import APPROVED, WOKEN
 from .rules import (
     Arrive,
@@ -206,7 +206,7 @@ class Plan:
         own = (region.aggregate, region.cursor, region.collector, region.sweeper)
         keys = (token_key(node, scope) for node in own)
         is_fast = "1" if region.is_fast else "0"
-        per_call = max(1, FILL_MAX // self.maps.tokens_per_item[number])
+        per_call = max(1, maps.FILL_MAX // self.maps.tokens_per_item[number])
         head = "|".join((str(region.window), str(region.chunk), is_fast, str(per_call), *keys))
         words = self.words(item(self.ir, number, scope, ITEM_MARK))
         template = "\n".join(words).replace(str(ITEM_MARK), "\x01")
