@@ -6,28 +6,15 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import anyio
-import asyncpg
 
 from .errors import ServiceUnavailable
+from .unavailable import HINT, POSTGRES_AWAY
 
 T = TypeVar("T")
 
 PATIENCE_S = 10.0
 PAUSE_S = 0.05
 PAUSE_S_MAX = 1.0
-POSTGRES_AWAY = (
-    OSError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.InsufficientResourcesError,
-)
-"""It cannot be reached, starts or stops, or has no room for now; another try may succeed."""
-HINT = (
-    "what runs goes on meanwhile; ask again when 'courante health' says that Postgres is there, with the same key "
-    "where it must not be done twice"
-)
 
 
 async def wait_for_postgres(ask: Callable[[], Awaitable[T]], patience_s: float) -> T:

@@ -8,11 +8,23 @@ import asyncpg
 from redis.exceptions import RedisError
 
 from .errors import InputInvalid, ServiceUnavailable
-from .patience import HINT, POSTGRES_AWAY
 from .scripts import BackPressure, Closed, Late
 
 POSTGRES_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 """What a Postgres that is away, or goes away in the middle, shows as; the last one where asyncpg itself is confused."""
+POSTGRES_AWAY = (
+    OSError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+)
+"""It cannot be reached, starts or stops, or has no room for now; another try may succeed."""
+HINT = (
+    "what runs goes on meanwhile; ask again when 'courante health' says that Postgres is there, with the same key "
+    "where it must not be done twice"
+)
 SERVER_ERRORS = (RedisError, *POSTGRES_ERRORS)
 """What a loop that never ends waits out. ``TimeoutError`` is an OSError."""
 
