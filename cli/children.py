@@ -30,7 +30,10 @@ def environment_of(settings: Settings, *, redis_url: str, database_url: str) -> 
     values: dict[str, str] = dict(os.environ)
     for field in FIELDS:
         value: object = getattr(settings, field)
-        values[variable_of(field)] = str(value).lower() if isinstance(value, bool) else str(value)
+        if value is None:
+            values.pop(variable_of(field), None)
+        else:
+            values[variable_of(field)] = str(value).lower() if isinstance(value, bool) else str(value)
     return values | {variable_of("redis_url"): redis_url, variable_of("database_url"): database_url}
 
 

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from courante.sdk import repairs, scripts
+from courante.sdk import repairs, restart_calls, scripts
 from courante.sdk.keys import Keys
 
 LUA = Path(str(files("courante") / "lua"))
 NAMES = sorted(path.stem for path in LUA.glob("*.lua"))
-SOURCE = inspect.getsource(scripts) + inspect.getsource(repairs)
+MODULES = (scripts, repairs, restart_calls)
+SOURCE = "".join(map(inspect.getsource, MODULES))
 INCLUDES = sorted(path.stem for path in (LUA / "includes").glob("*.lua"))
 
 
@@ -39,7 +40,7 @@ def test_every_script_has_a_header_that_names_what_it_uses(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_every_script_has_one_wrapper_of_its_name(name: str) -> None:
     assert SOURCE.count(f'load_script("{name}")') == 1
-    wrapper = getattr(scripts, name, None) or getattr(repairs, name)
+    (wrapper,) = {getattr(module, name) for module in MODULES if hasattr(module, name)}
     assert f'load_script("{name}")' in inspect.getsource(wrapper)
 
 
