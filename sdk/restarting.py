@@ -132,8 +132,6 @@ def _check(plan: Plan, cut: Cut) -> None:
     start = marking.tokens.get((START_NODE, ()))
     if start is not None and (start.place is Place.TIMER or "@" in start.extra):
         raise NotRestartable("the run had done nothing yet: start it anew", reason="not_begun")
-    if marking.maps or marking.chunks or marking.results:
-        raise NotRestartable(f"at event {cut.seq} a map was going on: take one before it began", reason="in_map")
     needed = [at for at in cut.emptied if at in cut.settled and plan.is_read[at[0]]]
     if needed:
         names = ", ".join(sorted({plan.node_ids[number] for number, _ in needed}))

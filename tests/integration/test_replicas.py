@@ -40,8 +40,10 @@ async def test_a_replica_that_was_behind_is_promoted(tmp_path: Path) -> None:
                 ids = await park_at_gate(stage, journal, RUNS)
                 partition = stage.client.keys.partition(0)
                 await replica.do("REPLICAOF", "127.0.0.1", str(primary.port))
-                sequence = await stage.redis.hget(partition.meta, "pseq")
-                await until(lambda: replica.do("HGET", partition.meta, "pseq"), lambda seq: seq == sequence)
+                sequence = int(await stage.redis.hget(partition.meta, "pseq") or 0)
+                await until(
+                    lambda: replica.do("HGET", partition.meta, "pseq"), lambda seq: int(seq or 0) >= int(sequence)
+                )
                 await replica.do("REPLICAOF", "NO", "ONE")
                 journal.gate.set()
                 assert [result.output for result in await stage.results(ids)] == [{"b": n} for n in range(RUNS)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from typing import Any
@@ -200,10 +201,10 @@ async def test_a_long_step_says_that_it_has_started(stage: Stage) -> None:
 
 async def test_the_call_that_hands_steps_in_brings_the_next_ones(stage: Stage) -> None:
     """Four slots, so 75 calls for 300 steps that end together; a read beside them would cost as many again."""
-    worker = stage.worker(concurrency=4)
+    meeting = asyncio.Barrier(4)
+    worker = stage.worker({"meet": meeting.wait}, concurrency=4)
     stage.supervisor()
-    sleeps = [{"id": f"s{n}", "type": "sleep", "config": {"for": "2ms"}} for n in range(300)]
-    workflow = await stage.register(*sleeps)
+    workflow = await stage.register(*(step(f"s{n}", "meet") for n in range(300)))
     await stage.run(workflow)
     before = worker.calls
     await stage.run(workflow)
