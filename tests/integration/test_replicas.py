@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import asyncpg
@@ -16,6 +17,12 @@ from integration.standing import park_at_gate, recorded
 
 pytestmark = pytest.mark.anyio
 RUNS = 10
+
+
+async def has_come_to(replica: RedisServer, meta: str, sequence: int) -> bool:
+    """Whether it has followed up to an outbox entry, or further."""
+    found = await replica.do("HGET", meta, "pseq")
+    return isinstance(found, bytes) and int(found) >= sequence
 
 
 async def test_a_replica_that_was_behind_is_promoted(tmp_path: Path) -> None:
@@ -40,10 +47,8 @@ async def test_a_replica_that_was_behind_is_promoted(tmp_path: Path) -> None:
                 ids = await park_at_gate(stage, journal, RUNS)
                 partition = stage.client.keys.partition(0)
                 await replica.do("REPLICAOF", "127.0.0.1", str(primary.port))
-                sequence = int(await stage.redis.hget(partition.meta, "pseq") or 0)
-                await until(
-                    lambda: replica.do("HGET", partition.meta, "pseq"), lambda seq: int(seq or 0) >= int(sequence)
-                )
+                sequence = await stage.redis.hget(partition.meta, "pseq")
+                await until(partial(has_come_to, replica, partition.meta, int(sequence or 0)), bool)
                 await replica.do("REPLICAOF", "NO", "ONE")
                 journal.gate.set()
                 assert [result.output for result in await stage.results(ids)] == [{"b": n} for n in range(RUNS)]
