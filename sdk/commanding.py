@@ -63,12 +63,14 @@ class Body(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     is_asked: bool = False
 
 
+_VALUES = frozenset({"data", "output"})
 _decoder = msgspec.json.Decoder(Body)
 
 
 def encode_body(body: Body) -> bytes:
-    """Return canonical JSON bytes; what is empty is left out. Raises NotJson."""
-    said = {name: value for name, value in msgspec.structs.asdict(body).items() if value not in (None, "", False)}
+    """Return canonical JSON bytes; what is empty is left out, but for values: 0 and false are some. Raises NotJson."""
+    fields = msgspec.structs.asdict(body)
+    said = {name: value for name, value in fields.items() if value or (name in _VALUES and value is not None)}
     return encode_value(said, is_sorted=True)
 
 
