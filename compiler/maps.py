@@ -9,6 +9,7 @@ runs. Its aggregate says what a failed item means (``policy``) and what comes of
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 from typing import Any, cast
 
 from .diagnostics import Path
@@ -64,7 +65,7 @@ def tolerated(policy: Json, count: int) -> int:
     if isinstance(policy, dict):
         allowed = cast("dict[str, Any]", policy)["tolerate"]
         if isinstance(allowed, str):
-            return int(float(allowed.removesuffix("%")) * count / 100)
+            return int(Fraction(allowed.removesuffix("%")) * count / 100)
         return int(allowed)
     return count if policy == "collect" else 0
 
