@@ -170,10 +170,15 @@ def redact_event(_logger: object, _method: str, event: MutableMapping[str, Any])
     return event
 
 
-def mask_values(content: bytes, values: Iterable[str]) -> bytes:
-    """Return content with ``***`` for each of these values, in all spellings; values of no secret's length stay."""
+def mask_values(content: bytes, values: Iterable[str], *, is_cut: bool = False) -> bytes:
+    """Return content with ``***`` for each of these values, in all spellings; values of no secret's length stay.
+
+    is_cut: something followed that was left out. Its end, where half of a value may stand, is masked too.
+    """
     spelled = dict.fromkeys(spelling for value in values for spelling in _spellings(value))
     spans = list(_find_values(content, spelled))
+    if is_cut and spelled:
+        spans.append((max(0, len(content) - max(map(len, spelled))), len(content)))
     return _masked(content, spans) if spans else content
 
 

@@ -146,7 +146,8 @@ def _body(content: bytes, response: httpx.Response, kind: str, *, is_empty: bool
 async def _unexpected(call: Call, response: httpx.Response) -> Exception:
     """Return the error of an answer that was not expected; its Retry-After counts."""
     status = response.status_code
-    shown = mask_values(await read_body(response, SHOWN_BYTES, cuts=True), call.secrets.used)
+    content = await read_body(response, SHOWN_BYTES, cuts=True)
+    shown = mask_values(content, call.secrets.used, is_cut=len(content) == SHOWN_BYTES)
     said = as_text(shown, response).strip()
     if status < 400:
         return UnexpectedStatus(f"HTTP {status} is not expected: {said}")

@@ -17,6 +17,7 @@ import pytest
 
 from courante import Context
 from courante.compiler.source import load_source
+from courante.runner.nodes.http import SHOWN_BYTES
 from integration.floor import compile_document
 from integration.http_site import Answer, Asked, Give, Site, asks, echo, open_site
 from integration.stage import Stage
@@ -222,6 +223,22 @@ async def test_secrets_are_sent_and_never_kept(
     assert CANARY not in str(error)
     assert await places_of(stage_here, CANARY) == []
     assert CANARY not in "".join(capfd.readouterr())
+
+
+@pytest.mark.parametrize("kept", [4, len(CANARY) - 1])
+async def test_a_secret_is_masked_where_an_answer_is_cut(
+    stage_here: Stage, monkeypatch: pytest.MonkeyPatch, kept: int
+) -> None:
+    """Of a long answer the beginning is told, and no part of a secret that stands across its end."""
+    monkeypatch.setenv("COURANTE_SECRET_SHOP", CANARY)
+    said = "x" * (kept % 2) + "ü" * ((SHOWN_BYTES - kept) // 2)
+
+    def give(asked: Asked) -> Answer:
+        return Answer(status=400, body=f"{said}{asked.headers['x-key']} is unknown".encode())
+
+    error, _ = await fetch(stage_here, give, headers={"X-Key": "{{ secret('SHOP') }}"})
+    assert said[:900] in error["message"]
+    assert CANARY[:kept] not in error["message"]
 
 
 async def test_a_secret_that_is_not_there_fails_the_step(stage_here: Stage) -> None:
