@@ -176,9 +176,10 @@ def _ending(code: int | None) -> str:
 
 def _exception(answer: Raised) -> BaseException:
     """Return what the step has raised, with the traceback of its own process."""
-    try:
-        error: BaseException = pickle.loads(answer.pickled)  # noqa: S301 - written by a process of our own a moment ago
-    except Exception:  # noqa: BLE001 - an exception that cannot be carried over
+    error: object = None
+    with suppress(Exception):  # one that cannot be carried over
+        error = pickle.loads(answer.pickled)  # noqa: S301 - written by a process of our own a moment ago
+    if not isinstance(error, BaseException) or isinstance(error, KeyboardInterrupt):  # that would end the worker
         error = RuntimeError(f"{answer.kind}: {answer.message}")
     error.__cause__ = RemoteTraceback(answer.text)
     return error

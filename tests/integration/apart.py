@@ -27,6 +27,13 @@ class Unwritable(Exception):
         super().__init__(f"{first} and {second}")
 
 
+class Disguised(Exception):
+    """Whoever reads it back gets something that is no exception."""
+
+    def __reduce__(self) -> tuple[type[dict[str, str]], tuple[()]]:
+        return dict, ()
+
+
 def where(order: Order, context: Context) -> dict[str, object]:
     print("what a step prints does not disturb the pipe")
     facts = [context.run_id, context.node, context.attempt, context.idempotency_key]
@@ -50,9 +57,24 @@ def raises(how: str) -> None:
         raise Refused("no stock")
     if how == "unwritable":
         raise Unwritable(1, 2)
+    if how == "disguised":
+        raise Disguised("no parcel")
     if how == "exit":
         sys.exit(3)
+    if how == "interrupt":
+        raise KeyboardInterrupt
     os.kill(os.getpid(), 9)
+
+
+def confides(name: str, context: Context) -> None:
+    """Has a secret, and says it aloud."""
+    value = context.secret(name)
+    context.logger.info("secret_told", value=value)
+    raise Refused(f"{value} is not good enough")
+
+
+def calls(url: str, context: Context) -> int:
+    return anyio.run(context.http.get, url).status_code
 
 
 def beats(path: str, context: Context) -> object:

@@ -197,7 +197,9 @@ async def test_a_process_is_killed_when_the_time_of_its_step_is_up(stage: Stage,
     [
         ("refused", "Refused", "no stock"),
         ("unwritable", "RuntimeError", "Unwritable: 1 and 2"),
+        ("disguised", "RuntimeError", "Disguised: no parcel"),
         ("exit", "SystemExit", "3"),
+        ("interrupt", "RuntimeError", "KeyboardInterrupt"),
         ("kill", "PROCESS_DIED", "signal 9"),
     ],
 )
