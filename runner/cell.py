@@ -51,6 +51,12 @@ class Report(msgspec.Struct, frozen=True, tag="report", array_like=True):
     details: bytes
 
 
+class SecretRead(msgspec.Struct, frozen=True, tag="secret", array_like=True):
+    """The step has a secret of this name now."""
+
+    name: str
+
+
 class Done(msgspec.Struct, frozen=True, tag="done", array_like=True):
     """``output``: JSON. ``token``: in place of it, where the step ends later."""
 
@@ -68,7 +74,7 @@ class Raised(msgspec.Struct, frozen=True, tag="raised", array_like=True):
 
 
 HEARD: Any = Call | Cancel
-SAID: Any = Report | Done | Raised
+SAID: Any = Report | SecretRead | Done | Raised
 """What a cell is told, and what it says."""
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -80,14 +86,22 @@ def frame(content: object) -> bytes:
 
 
 class CellTools(NoTools):
-    """What a cell lends to its step: all but the worker's store."""
+    """What a cell lends to its step: all but the worker's store.
+
+    Of each secret the worker is told before what the step says of it, so that it is masked there too.
+    """
+
+    def __init__(self, out: Out) -> None:
+        self._out = out
+
+    def read_secret(self, name: str) -> str:
+        value = super().read_secret(name)
+        self._out.say(SecretRead(name))
+        return value
 
     async def keep_artifact(self, content: bytes, content_type: str) -> Artifact:
         del content, content_type
         raise StepError("CONFIG_INVALID", "a step in a process of its own has no store for artifacts")
-
-
-CELL_TOOLS = CellTools()
 
 
 class CellAttempt:
@@ -109,7 +123,7 @@ class Out:
         self._pipe = pipe
         self._lock = threading.Lock()
 
-    def say(self, content: Report | Done | Raised) -> None:
+    def say(self, content: Report | SecretRead | Done | Raised) -> None:
         with self._lock:
             try:
                 self._pipe.write(frame(content))
@@ -143,7 +157,7 @@ class Cell:
     def _run(self, call: Call, held: CellAttempt) -> Done:
         step = self._find(call)
         given = step.hints.read(call.given) if step.takes_input else None
-        arguments = step.arguments(given, Context(*call.facts, held, CELL_TOOLS))
+        arguments = step.arguments(given, Context(*call.facts, held, CellTools(self._out)))
         output = asyncio.run(step.function(*arguments)) if step.is_async else step.function(*arguments)
         return Done(token=output.token) if isinstance(output, Deferred) else Done(step.hints.write(output))
 
@@ -156,6 +170,8 @@ class Cell:
             found = steps.get(call.step)
             assert found is not None
             self._steps[place] = found
+            if found.takes_context or "structlog" in sys.modules:
+                _mask_logs()
         return self._steps[place]
 
     def _hear(self) -> None:
@@ -172,6 +188,16 @@ class Cell:
                 self._held.cancellation.set(heard.reason)
 
 
+def _mask_logs() -> None:
+    """Unless the module of the step has its own mind of logs. Late, for a step without logs does not pay for them."""
+    import structlog
+
+    from ..sdk.log_lines import JSON, LINE
+
+    if not structlog.is_configured():
+        structlog.configure(processors=[*LINE, JSON], logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+
+
 def raised(error: BaseException) -> Raised:
     """Return what can be said of an exception in another process."""
     try:
@@ -182,7 +208,7 @@ def raised(error: BaseException) -> Raised:
     try:
         pickled = pickle.dumps(error)
         pickle.loads(pickled)  # noqa: S301 - our own bytes; many exceptions can be written and not read
-    except Exception:  # noqa: BLE001 - "
+    except Exception:  # noqa: BLE001 - writing and reading it are user code
         pickled = b""
     return Raised(type(error).__name__, message[:TEXT_CHARS_MAX], text, pickled)
 

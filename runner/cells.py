@@ -10,7 +10,7 @@ import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -22,8 +22,10 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 
 from ..sdk.context import Attempt, Context
 from ..sdk.deferral import Deferred
+from ..sdk.http.reach import ALLOW_VARIABLE
+from ..sdk.secrets import DIRECTORY_VARIABLE, Secrets
 from ..sdk.step_context import StepError
-from .cell import LENGTH_BYTES, SAID, Call, Cancel, Done, Raised, Report, frame
+from .cell import LENGTH_BYTES, SAID, Call, Cancel, Done, Raised, Report, SecretRead, frame
 
 if TYPE_CHECKING:
     from ..sdk.steps import Step
@@ -44,10 +46,15 @@ class RemoteTraceback(Exception):
 
 
 class Cells:
-    """At most ``size`` at once; who comes then waits, within the time of its attempt."""
+    """At most ``size`` at once; who comes then waits, within the time of its attempt.
 
-    def __init__(self, size: int) -> None:
+    ``secrets``, ``http_allow``: the worker's, which the processes have too.
+    """
+
+    def __init__(self, size: int, *, secrets: Secrets, http_allow: str) -> None:
         self._limiter = anyio.CapacityLimiter(size)
+        self._secrets = secrets
+        self._terms = {ALLOW_VARIABLE: http_allow, DIRECTORY_VARIABLE: str(secrets.directory or "")}
         self._idle: list[_Cell] = []
 
     @property
@@ -93,7 +100,7 @@ class Cells:
             if cell.is_alive:
                 return cell
             await cell.kill()
-        return await _Cell.start()
+        return await _Cell.start(self._secrets, self._terms)
 
     async def close(self) -> None:
         """End the processes that nobody uses."""
@@ -104,18 +111,20 @@ class Cells:
 class _Cell:
     """One process, from the outside."""
 
-    def __init__(self, process: Process) -> None:
+    def __init__(self, process: Process, secrets: Secrets) -> None:
         assert process.stdin is not None
         assert process.stdout is not None
         self._process = process
+        self._secrets = secrets
         self._in = process.stdin
         self._out = BufferedByteReceiveStream(process.stdout)
-        self._decode: Callable[[bytes], Done | Raised | Report] = msgspec.msgpack.Decoder(SAID).decode
+        self._decode: Callable[[bytes], Done | Raised | Report | SecretRead] = msgspec.msgpack.Decoder(SAID).decode
 
     @classmethod
-    async def start(cls) -> _Cell:
+    async def start(cls, secrets: Secrets, terms: Mapping[str, str]) -> _Cell:
+        """terms: variables of the process, beside those of the worker."""
         path = os.pathsep.join(each or os.getcwd() for each in sys.path)  # noqa: PTH109 - as sys.path means it
-        environment = {**os.environ, "PYTHONPATH": path}
+        environment = {**os.environ, **terms, "PYTHONPATH": path}
         process = await anyio.open_process(
             [sys.executable, "-c", CODE],
             stdin=subprocess.PIPE,
@@ -124,7 +133,7 @@ class _Cell:
             env=environment,
         )
         log.debug("cell_started", pid=process.pid)
-        return cls(process)
+        return cls(process, secrets)
 
     @property
     def is_alive(self) -> bool:
@@ -142,6 +151,9 @@ class _Cell:
                     heard = self._decode(await self._out.receive_exactly(length))
                     if isinstance(heard, Report):
                         held.report(heard.details)
+                    elif isinstance(heard, SecretRead):
+                        with suppress(StepError):  # it is masked from now on; unless it was taken away meanwhile
+                            self._secrets.read(heard.name)
                     else:
                         answer = heard
             except (anyio.IncompleteRead, anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):

@@ -87,11 +87,12 @@ async def open_toolbox(
             if twice:
                 raise ValueError(f"two lifespans give {', '.join(sorted(map(repr, twice)))}")
             resources.update(shared)
+        secrets = Secrets(secrets_dir)
         tools = Toolbox(
             steps=steps,
             worker=worker,
-            cells=Cells(processes or os.cpu_count() or 1),
-            secrets=Secrets(secrets_dir),
+            cells=Cells(processes or os.cpu_count() or 1, secrets=secrets, http_allow=http_allow),
+            secrets=secrets,
             http_allow=http_allow,
             resources=resources,
             blobs=blobs,

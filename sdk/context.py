@@ -6,7 +6,9 @@ steps: only they cancel it, and its heartbeats go nowhere.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -96,9 +98,10 @@ class NoTools:
         return Artifact(digest(content).hex(), check_content_type(content_type), len(content))
 
     def read_secret(self, name: str) -> str:
-        from .secrets import Secrets
+        from .secrets import DIRECTORY_VARIABLE, Secrets
 
-        return Secrets().read(name)
+        directory = os.environ.get(DIRECTORY_VARIABLE)
+        return Secrets(Path(directory) if directory else None).read(name)
 
 
 NO_TOOLS = NoTools()

@@ -16,6 +16,7 @@ from .redaction import REDACTOR
 from .step_error import StepError
 
 PREFIX = "COURANTE_SECRET_"
+DIRECTORY_VARIABLE = "COURANTE_SECRETS_DIR"
 NAME_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]{0,127}$"
 BYTES_MAX = 65_536
 _NAME = re.compile(NAME_PATTERN.removesuffix("$"))
@@ -25,7 +26,7 @@ class Secrets:
     """Reads secrets of this process. ``directory``: None where there is none."""
 
     def __init__(self, directory: Path | None = None, environ: Mapping[str, str] | None = None) -> None:
-        self._directory = directory
+        self.directory = directory
         self._environ = os.environ if environ is None else environ
 
     def read(self, name: str) -> str:
@@ -33,10 +34,10 @@ class Secrets:
         if not _NAME.fullmatch(name):
             raise StepError("CONFIG_INVALID", f"{name[:200]!r} is no name of a secret: letters, digits and _")
         value = self._environ.get(PREFIX + name)
-        if value is None and self._directory is not None:
-            value = _read_file(self._directory / name)
+        if value is None and self.directory is not None:
+            value = _read_file(self.directory / name)
         if not value:
-            places = f"the variable {PREFIX}{name}" + ("" if self._directory is None else f" or the file {name}")
+            places = f"the variable {PREFIX}{name}" + ("" if self.directory is None else f" or the file {name}")
             raise StepError("CONFIG_INVALID", f"this worker has no secret {name!r}: give it {places}")
         REDACTOR.register(value)
         return value

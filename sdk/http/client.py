@@ -14,7 +14,7 @@ import httpcore
 import httpx
 
 from .connecting import GuardedBackend, Resolver, resolve
-from .reach import Reach, read_reach
+from .reach import ALLOW_VARIABLE, Reach, read_reach
 
 CONNECT_S = 10.0
 READ_S = 60.0
@@ -110,7 +110,7 @@ def _as_httpx(error: Exception, request: httpx.Request) -> httpx.RequestError:
 def open_client(connections: Connections | None = None) -> httpx.AsyncClient:
     """Return a client over connections; without any it has its own, within what the environment allows."""
     if connections is None:
-        connections = Connections(read_reach(os.environ.get("COURANTE_HTTP_ALLOW", "")))
+        connections = Connections(read_reach(os.environ.get(ALLOW_VARIABLE, "")))
     return httpx.AsyncClient(
         transport=connections,
         timeout=httpx.Timeout(READ_S, connect=CONNECT_S),

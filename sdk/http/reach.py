@@ -20,6 +20,7 @@ _COMPATIBLE = ip_network("::/96")
 _SPECIAL = tuple(map(ip_network, ("100.64.0.0/10", "192.0.0.0/24", "198.18.0.0/15", "fec0::/10", "64:ff9b:1::/48")))
 """Not public whatever the tables of this Python say."""
 EVERYTHING = "*"
+ALLOW_VARIABLE = "COURANTE_HTTP_ALLOW"
 
 
 class AddressRefused(FatalError):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 
 import anyio
@@ -60,6 +61,7 @@ class Stage:
         redis_url: str = "",
         queues: Sequence[str] = ("default",),
         http_allow: str = "",
+        secrets_dir: Path | None = None,
         **terms: int,
     ) -> Worker:
         """Start a worker that knows these steps. redis_url: its own way to Redis. terms: see ``runner.terms``."""
@@ -72,6 +74,7 @@ class Stage:
             concurrency=concurrency,
             terms=Terms(**terms),
             http_allow=http_allow,
+            secrets_dir=secrets_dir,
         )
         self._call_up(worker.run)
         self.workers.append(worker)

@@ -16,9 +16,12 @@ from structlog.testing import capture_logs
 from courante import Context, StepCall
 from courante.sdk.steps import Isolation, Steps
 from integration import apart
+from integration.http_site import echo, open_site
 from integration.stage import Stage, until
+from integration.standing_text import places_of
 
 pytestmark = pytest.mark.anyio
+SECRET = "canary-7d20be41"
 
 
 class Item(msgspec.Struct):
@@ -212,6 +215,31 @@ async def test_what_goes_wrong_in_a_process_fails_the_step(stage: Stage, how: st
     assert (done.error["type"], done.status) == (type, "FAILED")
     assert words in done.error["message"]
     assert how == "kill" or "apart.py" in done.error["traceback"]
+
+
+async def test_a_process_has_the_secrets_of_its_worker(
+    stage: Stage, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Also those of its directory; what a step says of them is masked in its error and in what it logs."""
+    (tmp_path / "SHOP").write_text(SECRET, encoding="utf-8")
+    stage.worker(registry("process", confides=apart.confides), secrets_dir=tmp_path)
+    stage.supervisor()
+    done = await stage.run(await stage.register(calls("confides", max_retries=0)), "SHOP")
+    assert done.error is not None
+    assert (done.error["type"], done.error["message"]) == ("Refused", "*** is not good enough")
+    assert await places_of(stage, SECRET) == []
+    logged = "".join(capfd.readouterr())
+    assert "secret_told" in logged
+    assert SECRET not in logged
+
+
+async def test_a_process_calls_what_its_worker_may_call(stage: Stage) -> None:
+    """The reach is the worker's, wherever its settings come from."""
+    stage.worker(registry("process", calls=apart.calls), http_allow="127.0.0.1")
+    stage.supervisor()
+    async with open_site(echo) as site:
+        done = await stage.run(await stage.register(calls("calls", max_retries=0)), site.url)
+    assert done.output == {"a": 200}
 
 
 async def test_heartbeats_and_cancellation_reach_into_a_process(stage: Stage, tmp_path: Path) -> None:
