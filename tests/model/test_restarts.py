@@ -23,7 +23,7 @@ WANTED = {"on the floor", "t", "w", "signals", "values", "mutexes", "completed",
 """What some cut must have met, or nothing is shown."""
 
 
-def test_the_new_log_tells_the_state_at_the_cut_and_the_new_fold_ends() -> None:
+def test_the_new_log_tells_the_state_at_the_cut_and_the_new_run_ends() -> None:
     met: Counter[str] = Counter()
     ends: Counter[str] = Counter()
     for seed in range(FIRST, FIRST + EXAMPLES):

@@ -76,7 +76,7 @@ def test_a_document_may_name_the_failures_that_are_tried_again() -> None:
     assert next_attempt(Retry(on=("FatalError", "error", "Exception")), FINAL, 1, 0.5) == GivesUp("fatal")
 
 
-def test_a_budget_of_the_fold_ends_retries_of_all_its_nodes() -> None:
+def test_a_budget_of_the_run_ends_retries_of_all_its_nodes() -> None:
     """With nothing left of it a node gives up, however many tries it has (S3-72)."""
     assert next_attempt(STEADY, PASSING, 1, 0.5, retries_left=1) == Again(1_000)
     assert next_attempt(STEADY, PASSING, 1, 0.5, retries_left=0) == GivesUp("budget_spent")
