@@ -1,4 +1,4 @@
-"""What a test of a law takes is not what it is about: a slow machine fails none of them."""
+"""How long an example of a law takes is no finding: bounds of work are asserted where they are promised, by counts."""
 
 from __future__ import annotations
 
