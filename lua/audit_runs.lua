@@ -121,13 +121,13 @@ local function look(run)
     local page = redis.call('HSCAN', run.key, cursor, 'MATCH', 't*', 'COUNT', 500)
     return page[2], page[1]
   end
-  local tokens, joins = {}, 0
+  local tokens, unfinished = {}, 0
   for _, field in ipairs(redis.call('HKEYS', run.key)) do
     local kind = string.sub(field, 1, 1)
     if kind == 't' then tokens[#tokens + 1] = field end
-    if kind == 'j' then joins = joins + 1 end
+    if kind == 'j' or kind == 'n' and redis.call('HGET', run.key, field) ~= 'x' then unfinished = unfinished + 1 end
   end
-  if #tokens ~= run.n or joins ~= run.jn then return nil, '0' end
+  if #tokens ~= run.n or unfinished ~= run.unfinished then return nil, '0' end
   local found = {}
   for k = 1, #tokens do
     found[2 * k - 1], found[2 * k] = tokens[k], redis.call('HGET', run.key, tokens[k])

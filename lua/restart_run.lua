@@ -32,8 +32,8 @@ local run, aside, staged = open_run(ARGV[4], 'cmd'), tonumber(ARGV[6]), BASE .. 
 if run.st then return { 'OK', 'D' } end
 if aside > 0 and redis.call('HLEN', staged) ~= aside then return { 'OK', 'G' } end
 
-local st, n, _, jn, _, closing, ir = string.match(ARGV[5], HEAD .. '(.*)$')
-run.st, run.n, run.jn, run.closing, run.ir, run.touched = st, number_of(n), number_of(jn), closing, ir, true
+local st, n, _, unfinished, _, closing, ir = string.match(ARGV[5], HEAD .. '(.*)$')
+run.st, run.n, run.unfinished, run.closing, run.ir, run.touched = st, number_of(n), number_of(unfinished), closing, ir, true
 set_context(run, 'at', text(NOW))
 
 local i = 9

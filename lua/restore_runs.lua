@@ -39,8 +39,8 @@ end
 
 while i <= #ARGV do
   local run, codes, is_done = open_run(ARGV[i], 'h'), ARGV[i + 2], ARGV[i + 3] ~= ''
-  local st, n, seq, jn, retries, closing, ir = string.match(ARGV[i + 1], HEAD .. '(.*)$')
-  run.st, run.n, run.seq, run.jn = st, number_of(n), number_of(seq), number_of(jn)
+  local st, n, seq, unfinished, retries, closing, ir = string.match(ARGV[i + 1], HEAD .. '(.*)$')
+  run.st, run.n, run.seq, run.unfinished = st, number_of(n), number_of(seq), number_of(unfinished)
   run.retries, run.closing, run.ir, run.touched = number_of(retries), closing, ir, true
   i = i + 4
   local first, last = words()

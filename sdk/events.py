@@ -31,11 +31,12 @@ worker's events, in order. Nodes are numbers in the IR, scopes are ``ScopeKey`` 
     A<node>:<scope>           fanout.closed (a map, by its first failed item)
     E<node>:<scope>           token.dropped (below a map that was closed)
     Q<node>:<scope>           join.dropped (half-filled, below a map that was closed)
+    C<node>:<scope>           fanout.dropped (a map that was open, below one that was closed)
     M<node>:<scope>           fanout.swept (nothing is left below the closed map)
     B                         closing.released (nothing else is left: time to undo what was done)
     U                         run.woken (nothing is put aside by a pause any more)
     N                         command.ignored (there was nothing that it could act on)
-    Z<n>                      run.halted: the counter is zero with n half-filled joins (CORRUPT)
+    Z<n>                      run.halted: the counter is zero with n half-filled joins and open maps (CORRUPT)
     H<word>                   run.halted: what Redis had of the run was damaged (counter, record, missing ...)
     R                         run.rebuilt: it goes on from where the log was, whatever Redis had
 
@@ -57,9 +58,10 @@ as often as that is tried; ``unreadable``: workers cannot read a token of it. Th
 
 
 SCRIPT_EVENTS = frozenset(
-    """approval.escalated closing.released command.ignored fanout.closed fanout.completed fanout.swept join.died
-    join.dropped join.fired mutex.granted run.draining run.halted run.swept run.woken step.withdrawn timer.released
-    timer.set token.claimed token.dropped token.forced token.overdue token.released token.withdrawn""".split()
+    """approval.escalated closing.released command.ignored fanout.closed fanout.completed fanout.dropped fanout.swept
+    join.died join.dropped join.fired mutex.granted run.draining run.halted run.swept run.woken step.withdrawn
+    timer.released timer.set token.claimed token.dropped token.forced token.overdue token.released
+    token.withdrawn""".split()
 )
 """What the scripts say of themselves, after the events of a transition and before those of the next."""
 

@@ -20,7 +20,7 @@ from .fold_ends import FINAL, check_end
 from .fold_places import place_of
 from .marking import GOES_ON, PARKS, Marking, Place, RunPhase, Token, TokenKind
 from .rules import Drain, Effect, died, failed, is_decision, settle, start, succeeded, taken
-from .scopes import START_NODE, SWEEP_NODE, WAKER_NODE, Scope, parse_scope_key, token_key
+from .scopes import START_NODE, SWEEP_NODE, WAKER_NODE, Scope, token_key
 
 
 def fold(ir: Ir, events: Iterable[RecordedEvent]) -> Marking:
@@ -302,10 +302,6 @@ class Folder:
     def _map_goes_on(self, event: RecordedEvent) -> None:
         self._expected.extend(fold_maps.own_token(self.ir, self.marking, self._step(event.facts), event))
 
-    def _join_dropped(self, event: RecordedEvent) -> None:
-        scope = parse_scope_key(event.facts.scope)
-        fold_maps.join_dropped(self.ir, self.marking, event.facts, self._numbers, scope)
-
     def _token_gone(self, event: RecordedEvent) -> None:
         is_below = fold_maps.is_gone(self.ir, self.marking, self._place(event.facts))
         if self.marking.phase in GOES_ON and not is_below:
@@ -331,8 +327,8 @@ class Folder:
     def _run_halted(self, event: RecordedEvent) -> None:
         if event.facts.reason in DAMAGES:
             self.halted_from = self.halted_from or self.marking.phase
-        elif self.marking.counter or not self.marking.joins:
-            raise Corrupt("halted without a half-filled join")
+        elif self.marking.counter or not self.marking.unfinished:
+            raise Corrupt("halted without a half-filled join or an open map")
         self.marking.phase = RunPhase.HALTED
 
     def _run_rebuilt(self, _event: RecordedEvent) -> None:
@@ -345,8 +341,8 @@ class Folder:
             raise Corrupt(f"{self._expected[0]!r} is missing")
         if self.marking.counter:
             raise Corrupt(f"the run ended with {self.marking.counter} living tokens")
-        if self.marking.phase is RunPhase.RUNNING and self.marking.joins:
-            raise Corrupt("the run ended with a half-filled join")
+        if self.marking.phase in GOES_ON and self.marking.unfinished:
+            raise Corrupt("the run ended with a half-filled join or an open map")
         check_end(self.marking.reason, event.facts)
         if not self.marking.reason:
             self._keep_first_error(event.facts)
@@ -373,11 +369,12 @@ class Folder:
         "token.dropped": _token_gone,
         "join.fired": _join_fired,
         "join.died": _join_died,
-        "join.dropped": _join_dropped,
+        "join.dropped": lambda self, event: fold_maps.join_dropped(self.ir, self.marking, event.facts, self._numbers),
         "fanout.continued": _map_goes_on,
         "fanout.collected": _map_goes_on,
         "fanout.swept": _map_goes_on,
         "fanout.completed": lambda self, event: self._expect_at("I", event, f":{event.facts.data.get('live')}"),
+        "fanout.dropped": lambda self, event: fold_maps.map_dropped(self.ir, self.marking, self._step(event.facts)),
         "fanout.closed": lambda self, event: self._expect_at("A", event),
         "step.retried": _step_retried,
         "approval.granted": lambda self, event: fold_waits.approval_granted(self._living(event, TokenKind.NORMAL)),

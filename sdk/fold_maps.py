@@ -14,7 +14,7 @@ from .corrupt import Corrupt
 from .events import Facts, RecordedEvent
 from .marking import GOES_ON, OPEN, Marking, TokenKind, lasting, with_word
 from .rules import Collected, Effect, Forget, ItemError, Items, failing_item, opened
-from .scopes import Scope
+from .scopes import Scope, parse_scope_key
 
 At = tuple[int, Scope]
 
@@ -89,22 +89,32 @@ def collected(ir: Ir, marking: Marking, at: At, event: RecordedEvent) -> list[st
 
 
 def swept(ir: Ir, marking: Marking, at: At) -> None:
-    """Nothing is parked below the closed map any more, and no join is half-filled."""
+    """Nothing is parked below the closed map any more, no join is half-filled and no map open."""
     token = marking.tokens.get(at)
     if token is None or token.kind is not TokenKind.CLEAR:
         raise Corrupt("no sweep of a map is there")
     over = _map_of(ir, at)
     if any(maps.below(ir, over, place) for place in marking.joins):
         raise Corrupt("a join below the closed map is half-filled")
+    if any(not record.is_closed and maps.below(ir, over, place) for place, record in marking.maps.items()):
+        raise Corrupt("a map below the closed one is open")
     marking.take(*at)
 
 
-def join_dropped(ir: Ir, marking: Marking, facts: Facts, numbers: Mapping[str, int], scope: Scope) -> None:
-    """A half-filled join below a closed map is gone. scope: of the join; of an aggregate's with the item."""
-    at = numbers[facts.node], scope
+def join_dropped(ir: Ir, marking: Marking, facts: Facts, numbers: Mapping[str, int]) -> None:
+    """A half-filled join below a closed map is gone. The scope of an aggregate's has the item in it."""
+    at = numbers[facts.node], parse_scope_key(facts.scope)
     if at not in marking.joins or not is_gone(ir, marking, at):
         raise Corrupt("no join is taken from a map that goes on")
     del marking.joins[at]
+
+
+def map_dropped(ir: Ir, marking: Marking, at: At) -> None:
+    """An open map below a closed one is gone."""
+    record = marking.maps.get(at)
+    if record is None or record.is_closed or not is_gone(ir, marking, at):
+        raise Corrupt("no map is taken from one that goes on")
+    del marking.maps[at]
 
 
 def is_gone(ir: Ir, marking: Marking, at: At) -> bool:

@@ -37,18 +37,19 @@ async def _read_hash(redis: Connection, key: str) -> dict[bytes, bytes]:
 def marking_of(state: dict[bytes, bytes]) -> Marking:
     """Return the marking that the fields of a run's hash say. Raises Corrupt.
 
-    The counter must be the number of living tokens, and the head's number of half-filled joins that of the records.
+    The counter must be the number of living tokens, and what the head says of unfinished joins and maps that of the
+    records.
     """
     marking = Marking()
     rest: dict[str, bytes] = {}
-    half_filled = counter = 0
+    unfinished = counter = 0
     for name, value in state.items():
         field = name.decode()
         try:
             if field == "h":
                 head = RunHead.read(value.decode())
                 marking.phase, marking.seq, marking.retries = head.phase, head.seq, head.retries
-                counter, half_filled = head.counter, head.half_filled
+                counter, unfinished = head.counter, head.unfinished
             elif field in _FIELDS:
                 _FIELDS[field](marking, value)
             elif field not in _IGNORED and not _add(marking, field[0], field[1:], value):
@@ -58,18 +59,20 @@ def marking_of(state: dict[bytes, bytes]) -> Marking:
     read_waits(marking, rest)
     if counter != len(marking.tokens):
         raise Corrupt(f"the counter is {counter}, and {len(marking.tokens)} tokens live")
-    if half_filled != len(marking.joins):
-        raise Corrupt(f"{half_filled} half-filled joins are counted, and there are {len(marking.joins)}")
+    if unfinished != marking.unfinished:
+        raise Corrupt(f"{unfinished} half-filled joins and open maps are counted, and there are {marking.unfinished}")
     return marking
 
 
 class RunHead(NamedTuple):
-    """The field ``h`` of a run (lua/includes/runs.lua). ``closes``: its closing token is parked."""
+    """The field ``h`` of a run (lua/includes/runs.lua). ``closes``: its closing token is parked. ``unfinished``: see
+    ``Marking``.
+    """
 
     phase: RunPhase
     counter: int
     seq: int
-    half_filled: int
+    unfinished: int
     retries: int
     ir_hash: str
     closes: bool = False
@@ -77,15 +80,15 @@ class RunHead(NamedTuple):
     @classmethod
     def read(cls, text: str) -> RunHead:
         """Raises ValueError."""
-        phase, counter, seq, half_filled, retries, ir_hash = text.split("|")
+        phase, counter, seq, unfinished, retries, ir_hash = text.split("|")
         number = retries.removesuffix("+")
         return cls(
-            RunPhase(phase), int(counter), int(seq), int(half_filled), int(number), ir_hash, number is not retries
+            RunPhase(phase), int(counter), int(seq), int(unfinished), int(number), ir_hash, number is not retries
         )
 
     def write(self) -> str:
         retries = f"{self.retries}{'+' if self.closes else ''}"
-        return f"{self.phase}|{self.counter}|{self.seq}|{self.half_filled}|{retries}|{self.ir_hash}"
+        return f"{self.phase}|{self.counter}|{self.seq}|{self.unfinished}|{retries}|{self.ir_hash}"
 
 
 def read_token_record(record: str) -> Token:

@@ -178,6 +178,11 @@ class Marking:
     def counter(self) -> int:
         return len(self.tokens)
 
+    @property
+    def unfinished(self) -> int:
+        """How many joins are half-filled and maps open. Where one is left and nothing lives, the run is corrupt."""
+        return len(self.joins) + sum(not record.is_closed for record in self.maps.values())
+
     def put(self, node: int, scope: Scope, token: Token) -> None:
         if (node, scope) in self.tokens:
             raise Corrupt(f"token {token_key(node, scope)} exists already")

@@ -91,7 +91,7 @@ def restore(run_id: str, plan: Plan, marking: Marking, *, codes: Iterable[str] =
         marking.phase,
         marking.counter,
         marking.seq,
-        len(marking.joins),
+        marking.unfinished,
         marking.retries,
         plan.hash,
         closing is not None and closing.place is Place.HELD,

@@ -77,7 +77,7 @@ def read_code(code: str, node_ids: Sequence[str]) -> Facts:
     """Return what a script said of itself. node_ids: of the run's IR. Raises ValueError where it is no code."""
     letter, rest = code[:1], code[1:]
     if letter == "Z":
-        return Facts(type="run.halted", reason="corrupt", data={"joins": int(rest)})
+        return Facts(type="run.halted", reason="corrupt", data={"unfinished": int(rest)})
     if letter == "H" and rest.isalpha():
         return Facts(type="run.halted", reason=rest)
     if letter == "X" and rest.replace("_", "").isalpha():
@@ -120,6 +120,7 @@ _OF_TOKENS = {
     "O": "token.overdue",
     "Y": "approval.escalated",
     "A": "fanout.closed",
+    "C": "fanout.dropped",
     "M": "fanout.swept",
     "Q": "join.dropped",
 }

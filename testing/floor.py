@@ -295,8 +295,8 @@ class MemoryFloor:
             run.again((CLOSING_NODE, ()))
             codes += closing
         elif not marking.counter and marking.phase is not RunPhase.ENDED:
-            if marking.phase is RunPhase.RUNNING and marking.joins:
-                codes.append(f"Z{len(marking.joins)}")
+            if marking.phase in GOES_ON and marking.unfinished:
+                codes.append(f"Z{marking.unfinished}")
                 marking.phase = RunPhase.HALTED
             else:
                 run.zeros += 1

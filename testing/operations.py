@@ -183,7 +183,7 @@ class Operations:
         self.codes += codes
 
     def _clear(self, over: At) -> None:
-        """Take away what is parked below a closed map, and its half-filled joins."""
+        """Take away what is parked below a closed map, its half-filled joins and the maps that are open there."""
         run, ir = self.run, self.run.plan.ir
         for at, token in list(run.marking.tokens.items()):
             if run.place_of(at) not in ("q", BACK) and maps.below(ir, over, at):
@@ -197,6 +197,10 @@ class Operations:
         for at in [at for at in run.marking.joins if maps.below(ir, over, at)]:
             del run.marking.joins[at]
             self.codes.append(code_at("Q", at))
+        opened = [at for at, record in run.marking.maps.items() if not record.is_closed]
+        for at in [at for at in opened if maps.below(ir, over, at)]:
+            del run.marking.maps[at]
+            self.codes.append(code_at("C", at))
         self.codes.append(code_at("M", self.at))
 
     def _sweep(self) -> None:

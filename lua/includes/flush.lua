@@ -47,7 +47,7 @@ local function flush()
       local set, gone, values = run.ctx, {}, run.val
       local last = #set + 2
       set[last - 1] = 'h'
-      set[last] = run.st .. '|' .. text(run.n) .. '|' .. text(run.seq) .. '|' .. text(run.jn) .. '|' .. text(run.retries)
+      set[last] = run.st .. '|' .. text(run.n) .. '|' .. text(run.seq) .. '|' .. text(run.unfinished) .. '|' .. text(run.retries)
         .. run.closing .. '|' .. run.ir
       for field in pairs(run.dirty) do
         local value = values[field]

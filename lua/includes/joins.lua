@@ -5,7 +5,7 @@ local SKIP_READY = 'k|system:normal|1|'
 local function read_join(run, field)
   local value = get_field(run, field)
   if not value then
-    run.jn = run.jn + 1
+    run.unfinished = run.unfinished + 1
     return 0, 0, 0, false, '', ''
   end
   local live, dead, failed, settled, told, slots = string.match(value, '^(%d+),(%d+),(%d+),(%d),(%a*),(.*)$')
@@ -60,7 +60,7 @@ local function arrive(run, codes, join, slot, status, policy, need, arity, ready
     if settled then slots = '' end
   end
   if arrived >= arity then
-    run.jn = run.jn - 1
+    run.unfinished = run.unfinished - 1
     set_field(run, field, false)
   else
     set_field(run, field, live .. ',' .. dead .. ',' .. failed .. ',' .. (settled and '1' or '0') .. ',' .. told .. ','

@@ -25,6 +25,7 @@ local function read_map(run, map)
 end
 
 local function forget_map(run, map, mark)
+  run.unfinished = run.unfinished - 1
   if run.maps then run.maps[map] = nil end
   set_field(run, 'n' .. map, mark)
   set_field(run, 'N' .. map, false)
@@ -134,6 +135,7 @@ local function put_items(run, codes, map, count, open, value)
     m = { count = 0, next = 0, ok = 0, failed = 0, skipped = 0, filling = '0', collecting = '0', collected = 0, ready = '' }
     run.maps = run.maps or {}
     run.maps[map] = m
+    run.unfinished = run.unfinished + 1
     set_field(run, 'N' .. map, value)
   end
   m.count, m.open, m.touched = number_of(count), open, true
@@ -198,7 +200,7 @@ function arrive_at_aggregate(run, codes, map, join, item, slot, status, arity)
     set_field(run, field, live .. ',' .. dead .. ',' .. failed .. ',0,,' .. slots)
     return
   end
-  run.jn = run.jn - 1
+  run.unfinished = run.unfinished - 1
   set_field(run, field, false)
   settle_item(run, codes, map, m, index, failed > 0 and 'f' or live > 0 and 'o' or 's', slots)
 end
@@ -243,7 +245,8 @@ local function drop_below_closed(run, codes, token, mutex)
   if mutex ~= '' then free_mutex(run, codes, token, mutex) end
 end
 
--- Take away what is parked below a closed map, and its half-filled joins; about 250 fields of the run a call.
+-- Take away what is parked below a closed map, its half-filled joins and the maps that are open there; about 250 fields
+-- of the run a call.
 -- nodes: numbers of those below, "3-7 9"; mutexes: "<node>=<name>" of those that have one.
 -- Returns the cursor where to continue, "0" when all has been seen.
 local function clear_map(run, codes, cursor, map, nodes, mutexes)
@@ -254,7 +257,7 @@ local function clear_map(run, codes, cursor, map, nodes, mutexes)
   for node, name in string.gmatch(mutexes, '(%d+)=(%S+)') do names[node] = name end
   local scope_of_map = string.match(map, '^%d+:?(.*)$')
   local prefix = scope_of_map == '' and '' or scope_of_map .. '.'
-  local page = redis.call('HSCAN', run.key, cursor, 'MATCH', '[tj]*', 'COUNT', 250)
+  local page = redis.call('HSCAN', run.key, cursor, 'MATCH', '[tjn]*', 'COUNT', 250)
   local fields = page[2]
   check_type(TIMERS, 'zset')
   for i = 1, #fields, 2 do
@@ -266,8 +269,13 @@ local function clear_map(run, codes, cursor, map, nodes, mutexes)
     if record and (is_below or key == map) then
       if kind == 'j' then
         set_field(run, fields[i], false)
-        run.jn = run.jn - 1
+        run.unfinished = run.unfinished - 1
         codes[#codes + 1] = 'Q' .. place_of(key)
+      elseif kind == 'n' then
+        if read_map(run, key) then
+          forget_map(run, key, false)
+          codes[#codes + 1] = 'C' .. place_of(key)
+        end
       else
         local fence, place = string.match(record, '^(%d+)|(%a)')
         if place ~= 'q' and place ~= 'g' then

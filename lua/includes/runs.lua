@@ -4,8 +4,8 @@ local emissions, timers_set, timers_gone, outbox, done = {}, {}, {}, {}, {}
 local acked = {}
 local FIRST_FENCE = EPOCH and text(tonumber(EPOCH) * 4294967296 + 1)
 
--- The head of a run: status|counter|seq|half-filled joins|retries|IR hash. A "+" behind the retries: its closing token
--- is parked.
+-- The head of a run: status|counter|seq|unfinished|retries|IR hash; unfinished: half-filled joins and open maps. A "+"
+-- behind the retries: its closing token is parked.
 local HEAD = '^(%a)|(%d+)|(%d+)|(%d+)|(%d+)(%+?)|'
 local IR_CHARS = 32
 
@@ -17,15 +17,17 @@ local function open_run(id, field)
   if run then return run end
   local key = BASE .. 'run:' .. id
   local found = redis.pcall('HMGET', key, 'h', field)
-  run = { id = id, key = key, n = 0, seq = 0, jn = 0, retries = 0, closing = '', ir = '', val = {}, dirty = {}, ctx = {} }
+  run = {
+    id = id, key = key, n = 0, seq = 0, unfinished = 0, retries = 0, closing = '', ir = '', val = {}, dirty = {}, ctx = {},
+  }
   if found.err then
     run.st, run.is_broken = 'H', true
   else
     run.val[field] = found[2]
     if found[1] then
-      local st, n, seq, jn, retries, closing = string.match(found[1], HEAD)
+      local st, n, seq, unfinished, retries, closing = string.match(found[1], HEAD)
       if st then
-        run.st, run.n, run.seq, run.jn = st, number_of(n), number_of(seq), number_of(jn)
+        run.st, run.n, run.seq, run.unfinished = st, number_of(n), number_of(seq), number_of(unfinished)
         run.retries, run.closing, run.ir = number_of(retries), closing, string.sub(found[1], -IR_CHARS)
       else
         run.st, run.is_broken = 'H', true

@@ -244,8 +244,8 @@ local function close_transition(run, count, blob, codes)
   if run.n == 1 and run.closing ~= '' and run.st ~= 'P' then
     release_closing(run, codes)
   elseif run.n == 0 and run.st ~= 'E' then
-    if run.st == 'R' and run.jn ~= 0 then
-      codes[#codes + 1] = 'Z' .. run.jn
+    if goes_on(run) and run.unfinished ~= 0 then
+      codes[#codes + 1] = 'Z' .. text(run.unfinished)
       run.st = 'H'
     else
       done[#done + 1] = run

@@ -319,7 +319,7 @@ async def test_a_timer_that_is_gone_is_set_again(hands: Hands) -> None:
     assert await hands.redis.execute_command("ZRANGE", hands.at.timers, 0, -1, "WITHSCORES") == timers
 
 
-@pytest.mark.parametrize("wrong", [{"counter": 5}, {"half_filled": 5}], ids=lambda wrong: "".join(wrong))
+@pytest.mark.parametrize("wrong", [{"counter": 5}, {"unfinished": 5}], ids=lambda wrong: "".join(wrong))
 async def test_a_wrong_counter_halts_its_run(hands: Hands, wrong: Any) -> None:
     await start(hands, "r1", "r2")
     key = hands.at.run("r1")

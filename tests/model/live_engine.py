@@ -44,7 +44,7 @@ class LiveEngine:
         marking = self.run.marking
         if marking.counter:
             return "RUNNING"
-        if marking.phase is RunPhase.RUNNING and marking.joins:
+        if marking.phase is RunPhase.RUNNING and marking.unfinished:
             return "CORRUPT"
         return "FAILED" if marking.reason else "COMPLETED"
 

@@ -60,7 +60,7 @@ class PureEngine:
     def status(self) -> str:
         if self.marking.counter:
             return "RUNNING"
-        if self.marking.phase is RunPhase.RUNNING and self.marking.joins:
+        if self.marking.phase is RunPhase.RUNNING and self.marking.unfinished:
             return "CORRUPT"
         return "FAILED" if self.marking.reason else "COMPLETED"
 

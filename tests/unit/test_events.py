@@ -149,7 +149,7 @@ CODES = [
     ("T-1:", Facts(type="timer.released", node="(start)")),
     ("W0:", Facts(type="token.withdrawn", node="a")),
     ("S", Facts(type="run.swept")),
-    ("Z3", Facts(type="run.halted", reason="corrupt", data={"joins": 3})),
+    ("Z3", Facts(type="run.halted", reason="corrupt", data={"unfinished": 3})),
 ]
 
 

@@ -76,6 +76,11 @@ DIAMOND: Document = {
         {"id": "d", "type": "noop", "depends_on": ["b", "c"]},
     ],
 }
+MAP: list[dict[str, object]] = [
+    {"id": "m", "type": "map"},
+    {"id": "w", "type": "noop", "depends_on": ["m"]},
+    {"id": "all", "type": "aggregate", "depends_on": ["w"]},
+]
 DIAMOND_LOG = [
     event(1, "run.started", payload=b'{"x":1}'),
     event(2, "step.succeeded", "a", payload=b"1"),
@@ -180,6 +185,21 @@ def test_what_contradicts_the_rules_is_refused(place: int, other: RecordedEvent,
         folder.add(one)
     with pytest.raises(Corrupt, match=why):
         folder.add(other)
+
+
+@pytest.mark.parametrize(("kind", "why"), [("run.completed", "an open map"), ("run.halted", "")])
+def test_a_run_does_not_complete_beside_an_open_map(kind: str, why: str) -> None:
+    """Where nothing lives and a map is open, the run is corrupt: it may be halted, and cannot end."""
+    folder = of({"courante": 1, "id": "t", "nodes": MAP})
+    folder.add(event(1, "run.started"))
+    folder.add(event(2, "step.succeeded", "m", data={"items": 2}, payload=b"[1,2]"))
+    folder.marking.tokens.clear()
+    if why:
+        with pytest.raises(Corrupt, match=why):
+            folder.add(event(3, kind))
+    else:
+        folder.add(event(3, kind))
+        assert folder.marking.phase is RunPhase.HALTED
 
 
 def test_a_damaged_run_is_as_it_was_when_it_is_rebuilt() -> None:

@@ -28,14 +28,17 @@ class LiveToken:
 
 @dataclass
 class LiveRun:
-    """``tokens`` and ``joins`` by token key, ``values`` by field: ``in``, ``o<token>`` and the like."""
+    """``unfinished``: half-filled joins and open maps. ``tokens``, ``joins`` and ``maps`` by token key, ``values`` by
+    field: ``in``, ``o<token>`` and the like.
+    """
 
     phase: str
     counter: int
     seq: int
-    joins_counted: int
+    unfinished: int
     tokens: dict[str, LiveToken] = field(default_factory=dict[str, LiveToken])
     joins: dict[str, str] = field(default_factory=dict[str, str])
+    maps: dict[str, str] = field(default_factory=dict[str, str])
     values: dict[str, bytes] = field(default_factory=dict[str, bytes])
 
 
@@ -78,14 +81,16 @@ def read_run(fields: dict[bytes, bytes]) -> LiveRun:
     """Read a run from its hash. Raises ValueError for what no script writes."""
     if b"h" not in fields:
         raise ValueError(f"a run has no head, and fields {sorted(fields)}")
-    phase, counter, seq, joins, *_ = fields[b"h"].decode().split("|")
-    run = LiveRun(phase, int(counter), int(seq), int(joins))
+    phase, counter, seq, unfinished, *_ = fields[b"h"].decode().split("|")
+    run = LiveRun(phase, int(counter), int(seq), int(unfinished))
     for name, value in fields.items():
         field = name.decode()
         if field[0] == "t" and (field[1:2].isdigit() or field[1:2] == "-"):
             run.tokens[field[1:]] = _token(value.decode())
         elif field[0] == "j" and field[1:2].isdigit():
             run.joins[field[1:]] = value.decode()
+        elif field[0] == "n" and field[1:2].isdigit() and value != b"x":
+            run.maps[field[1:]] = value.decode()
         elif field in ("in", "out") or (field[0] in "oiselv" and field[1:2].isdigit()):
             run.values[field] = value
     return run

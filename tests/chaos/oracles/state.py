@@ -16,8 +16,9 @@ def check_ledger(run_id: str, run: LiveRun, partition: LivePartition) -> Iterato
         yield Finding("O8", run_id, "the run is halted")
     if run.counter != len(run.tokens):
         yield Finding("O1", run_id, f"the counter is {run.counter}, and {len(run.tokens)} tokens live")
-    if run.joins_counted != len(run.joins):
-        yield Finding("O1", run_id, f"{run.joins_counted} joins are counted, and {len(run.joins)} are there")
+    unfinished = len(run.joins) + len(run.maps)
+    if run.unfinished != unfinished:
+        yield Finding("O1", run_id, f"{run.unfinished} joins and open maps are counted, and {unfinished} are there")
     if run.phase == "E" and (run.tokens or run.counter):
         yield Finding("O1", run_id, f"the run has ended with living tokens: {sorted(run.tokens)[:3]}")
     for token, record in run.tokens.items():
