@@ -174,7 +174,8 @@ class Node(msgspec.Struct, frozen=True, array_like=True):
 
     @property
     def is_aggregate(self) -> bool:
-        return self.type == "aggregate"
+        """Of a map; an ``aggregate`` of none is an ordinary join."""
+        return self.type == "aggregate" and self.map_region >= 0
 
 
 def signals_of(node: Node) -> tuple[str, ...]:

@@ -39,7 +39,7 @@ def check_map(graph: Graph, findings: Findings, number: int) -> None:
         if node.input is not None:
             findings.add(
                 "aggregate_input",
-                f"the aggregate {node.id!r} reads the results of its map, and no 'input'",
+                f"the aggregate {node.id!r} reads what its map or its predecessors came to, and no 'input'",
                 number,
                 "input",
                 hint="shape them with merge, group or reduce",

@@ -73,7 +73,7 @@ class Reads:
             if LAST in read.scope:
                 levels = self.regions.levels[read.node]
                 areas.update(area for area, index in zip(levels, read.scope, strict=True) if index == LAST)
-        for node in filter(self._is_aggregate, range(len(self.findings.workflow.nodes))):
+        for node in self.regions.aggregates:
             for number in self.graph.ins[node]:
                 inside = set(self.regions.levels[self.graph.links[number].origin]) - set(self.regions.levels[node])
                 areas |= {area for area in inside if self.regions.areas[area].kind is RegionKind.LOOP}
@@ -136,7 +136,7 @@ class Reads:
         return self.findings.workflow.nodes[aggregate].config.get("policy") == "fail_fast"
 
     def _is_aggregate(self, node: int) -> bool:
-        return self.findings.workflow.nodes[node].type == "aggregate"
+        return node in self.regions.aggregates
 
     def _is_map(self, node: int) -> bool:
         return self.findings.workflow.nodes[node].type == "map"

@@ -30,12 +30,16 @@ class Area:
 
 @dataclass(slots=True)
 class Regions:
-    """``levels``: per node, numbers of ``areas``, outermost first. ``loop_of``: loop node -> area."""
+    """``levels``: per node, numbers of ``areas``, outermost first. ``loop_of``: loop node -> area.
+
+    ``aggregates``: the nodes that close a map.
+    """
 
     areas: list[Area]
     levels: list[tuple[int, ...]]
     loop_of: dict[int, int]
     map_of: dict[int, int]
+    aggregates: frozenset[int]
 
 
 def find_regions(graph: Graph, findings: Findings) -> Regions | None:
@@ -68,6 +72,7 @@ def find_regions(graph: Graph, findings: Findings) -> Regions | None:
         levels,
         {a.node: i for i, a in enumerate(areas) if a.kind is RegionKind.LOOP},
         {a.node: i for i, a in enumerate(areas) if a.kind is RegionKind.MAP},
+        frozenset(a.aggregate for a in areas if a.kind is RegionKind.MAP),
     )
 
 
@@ -186,7 +191,7 @@ def _maps(graph: Graph, findings: Findings) -> list[Area]:
         stack = max(stacks, key=len, default=())
         if nodes[node].type == "aggregate":
             if not stack:
-                findings.add("aggregate_without_map", f"{nodes[node].id!r} aggregates no map", node)
+                _check_fan_in(graph, findings, node)
             elif aggregate_of.setdefault(stack[-1], node) != node:
                 findings.add(
                     "map_two_aggregates",
@@ -207,6 +212,27 @@ def _maps(graph: Graph, findings: Findings) -> list[Area]:
                 hint="lead it to the aggregate",
             )
     return _map_areas(findings, bodies, aggregate_of)
+
+
+def _check_fan_in(graph: Graph, findings: Findings, node: int) -> None:
+    """An aggregate of no map joins several nodes; with one way in it is the second one of a map, or left over."""
+    written = findings.workflow.nodes[node]
+    if len(graph.ins[node]) < 2:
+        findings.add(
+            "aggregate_without_map",
+            f"{written.id!r} aggregates neither a map nor several nodes",
+            node,
+            hint="let it depend on the last nodes of a map's body, or on two nodes or more",
+        )
+    if "policy" in written.config:
+        findings.add(
+            "aggregate_policy",
+            f"{written.id!r} aggregates no map, and 'policy' is about a map's items",
+            node,
+            "config",
+            "policy",
+            hint="write on_error at the nodes that may fail",
+        )
 
 
 def _stacks_over(

@@ -1,13 +1,20 @@
-"""``aggregate``: what comes of the results of a map's items, and whether too many of them have failed.
+"""``aggregate``: what comes of the results of a map's items, or of the outputs of several nodes.
+
+Of a map it also says whether too many items have failed.
 
 Without more said the output is the list of what the items came to, in their order: the output of one that went well,
 ``null`` for one that was skipped, ``{"error": ...}`` for one that failed. ``merge``, ``group`` and ``reduce`` look at
-the outputs of those that went well.
+the outputs of those that went well. Of no map, the results are the outputs of the predecessors that arrived live, and
+the output is an object of them by id.
 """
 
 from __future__ import annotations
 
-from typing import Any, cast
+from collections.abc import Iterable
+from typing import Any, TypeAlias, cast
+
+from msgspec import Raw
+from msgspec.json import encode
 
 from ...compiler.cel import Expression
 from ...compiler.maps import tolerated
@@ -18,21 +25,42 @@ from ...sdk.step_context import StepError, decode_json, encode_json
 from ..work import Work
 from .config import render_config
 
+Outputs: TypeAlias = Iterable[tuple[int, Any]]
+"""Places of items or predecessors, and what they gave."""
+
 
 def run_aggregate(work: Work) -> Outcome:
+    return _of_map(work) if work.node.is_aggregate else _of_predecessors(work)
+
+
+def _of_map(work: Work) -> Outcome:
     counts = Counts.read(work.live)
     allowed = tolerated(work.node.config.get("policy", "all"), counts.items)
     if counts.failed > allowed:
         raise StepError("ITEMS_FAILED", _failure(work, counts, allowed))
-    config = work.node.config
-    if config.get("merge"):
-        return Succeeded(encode_json(_merge(work.results or [])))
+    results = work.results or []
+    outputs = ((at, decode_json(bytes(result.value))) for at, result in enumerate(results) if result.status == "o")
+    made = _shape(work, outputs)
+    return Succeeded(b"[" + b",".join(map(_shown, results)) + b"]" if made is None else made)
+
+
+def _of_predecessors(work: Work) -> Outcome:
+    places = {name: place for place, (name, _) in enumerate(work.node.sources)}
+    found = work.live_inputs()
+    made = _shape(work, ((places.get(name, 0), decode_json(value)) for name, value in found))
+    return Succeeded(encode({name: Raw(value) for name, value in found}) if made is None else made)
+
+
+def _shape(work: Work, outputs: Outputs) -> bytes | None:
+    """Return what the config makes of the outputs; None where it says nothing."""
+    if work.node.config.get("merge"):
+        return encode_json(_merge(work, outputs))
     assert work.code is not None
     for name, shape in (("group", _group), ("reduce", _reduce)):
         expression = work.code.config.get(name)
         if isinstance(expression, Expression):
-            return Succeeded(encode_json(shape(work, expression)))
-    return Succeeded(b"[" + b",".join(map(_shown, work.results or [])) + b"]")
+            return encode_json(shape(work, outputs, expression))
+    return None
 
 
 def _failure(work: Work, counts: Counts, allowed: int) -> str:
@@ -45,24 +73,21 @@ def _shown(result: ItemResult) -> bytes:
     return b'{"error":' + bytes(result.value) + b"}" if result.status == "f" else bytes(result.value)
 
 
-def _outputs(results: list[ItemResult]) -> list[tuple[int, Any]]:
-    return [(at, decode_json(bytes(result.value))) for at, result in enumerate(results) if result.status == "o"]
-
-
-def _merge(results: list[ItemResult]) -> dict[str, Any]:
-    """One object of all fields; of two with one name the later item's."""
+def _merge(work: Work, outputs: Outputs) -> dict[str, Any]:
+    """One object of all fields; of two with one name the later one's."""
     merged: dict[str, Any] = {}
-    for index, output in _outputs(results):
+    for index, output in outputs:
         if not isinstance(output, dict):
-            raise StepError("RESULT_INVALID", f"'merge' takes objects; item {index} gives {type(output).__name__}")
+            who = f"item {index}" if work.node.is_aggregate else repr(work.node.sources[index][0])
+            raise StepError("RESULT_INVALID", f"'merge' takes objects; {who} gives {type(output).__name__}")
         merged.update(cast("dict[str, Any]", output))
     return merged
 
 
-def _group(work: Work, key: Expression) -> dict[str, list[Any]]:
+def _group(work: Work, outputs: Outputs, key: Expression) -> dict[str, list[Any]]:
     groups: dict[str, list[Any]] = {}
     context = work.context()
-    for context["index"], context["item"] in _outputs(work.results or []):
+    for context["index"], context["item"] in outputs:
         found = work.evaluate(key)
         if isinstance(found, (dict, list)):
             raise StepError("EXPRESSION_ERROR", f"'group' gives a text, a number or a boolean (in {key.source!r})")
@@ -71,9 +96,9 @@ def _group(work: Work, key: Expression) -> dict[str, list[Any]]:
     return groups
 
 
-def _reduce(work: Work, expression: Expression) -> Any:
+def _reduce(work: Work, outputs: Outputs, expression: Expression) -> Any:
     context = work.context()
     context["acc"] = render_config(work).get("initial")
-    for context["index"], context["item"] in _outputs(work.results or []):
+    for context["index"], context["item"] in outputs:
         context["acc"] = work.evaluate(expression)
     return context["acc"]

@@ -88,6 +88,19 @@ FIRST_TESTS = [
         output={"J": {"P": "P"}},
     ),
     Case(
+        name="a-fan-in-merges-what-came",
+        nodes=[
+            chooses("A", rules={"output == 1": ["P"]}, default=["Q"]),
+            says("P", value={"x": 1, "y": 1}),
+            says("Q", value={"x": 2}),
+            says("R", value={"y": 3}),
+            node("J", "P", "Q", "R", type="aggregate", config={"merge": True}),
+        ],
+        input=1,
+        completed=["A", "P", "R", "J"],
+        output={"J": {"x": 1, "y": 3}},
+    ),
+    Case(
         name="all-runs-by-the-short-way",
         nodes=[
             chooses("A", rules={"output == 1": ["P"]}, default=["J"]),
