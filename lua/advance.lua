@@ -95,7 +95,7 @@ while i <= last_word do
     local codes = {}
     run.touched = true
     if not apply_operations(run, codes, token, fence, record, first, i + 7 + words) then
-      run.val[field], run.dirty[field] = false, true
+      set_record(run, field, false)
       run.n = run.n - 1
     end
     close_transition(run, count, blob, codes)

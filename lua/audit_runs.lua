@@ -95,6 +95,8 @@ local function audit(run, token, record)
     end
   elseif (place == 't' or place == 'g' or place == 'w') and entry ~= '' then
     keep_timer(run, entry, token, fence)
+  elseif place == 'r' and get_field(run, 'y' .. entry) ~= token then
+    return false
   end
   if place == 'w' then
     local told_at = string.match(get_field(run, 'W' .. token) or '', ' @(%d+)$')
@@ -128,10 +130,12 @@ local function look(run)
     if kind == 'j' or kind == 'n' and redis.call('HGET', run.key, field) ~= 'x' then unfinished = unfinished + 1 end
   end
   if #tokens ~= run.n or unfinished ~= run.unfinished then return nil, '0' end
-  local found = {}
+  local found, busy = {}, 0
   for k = 1, #tokens do
     found[2 * k - 1], found[2 * k] = tokens[k], redis.call('HGET', run.key, tokens[k])
+    if is_inside(found[2 * k]) then busy = busy + 1 end
   end
+  if run.limit and busy ~= run.busy then return nil, '0' end
   return found, '0'
 end
 

@@ -13,7 +13,7 @@ for i = 1, #ARGV, 2 do
   local found = ask_fields(BASE .. 'run:' .. ARGV[i], { 'h', 'why', 'err' }, ARGV[i + 1])
   local one = { false, '0', false, '', false }
   local head = not is_broken(found) and found[1] or ''
-  local state, counter, ir = string.match(head, '^(%a)|(%d+)|%d+|%d+|[%d+]+|(.*)$')
+  local state, counter, ir = string.match(head, '^(%a)|(%d+)|%d+|%d+|[^|]+|(.*)$')
   if state then
     one = { state, counter, ir, found[2] or '', found[3] or false }
     for k = 4, #found do one[k + 2] = found[k] end

@@ -32,7 +32,8 @@ local run, aside, staged = open_run(ARGV[4], 'cmd'), tonumber(ARGV[6]), BASE .. 
 if run.st then return { 'OK', 'D' } end
 if aside > 0 and redis.call('HLEN', staged) ~= aside then return { 'OK', 'G' } end
 
-local st, n, _, unfinished, _, closing, ir = string.match(ARGV[5], HEAD .. '(.*)$')
+local st, n, _, unfinished, _, closing, room, ir = string.match(ARGV[5], HEAD .. '(.*)$')
+read_room(run, room)
 run.st, run.n, run.unfinished, run.closing, run.ir, run.touched = st, number_of(n), number_of(unfinished), closing, ir, true
 set_context(run, 'at', text(NOW))
 
@@ -48,11 +49,7 @@ for k = first, last, 2 do set_context(run, ARGV[k], ARGV[k + 1]) end
 first, last = words()
 for k = first, last, 5 do
   local due = ARGV[k + 2] == '' and '' or due_at(ARGV[k + 2])
-  if ARGV[k + 1] == 'q' then
-    enqueue(run, ARGV[k], FIRST_FENCE, ARGV[k + 4], ARGV[k + 3])
-  else
-    park(run, ARGV[k], FIRST_FENCE, ARGV[k + 4], due, ARGV[k + 1], ARGV[k + 3])
-  end
+  put_back(run, ARGV[k], ARGV[k + 1], FIRST_FENCE, ARGV[k + 4], due, ARGV[k + 3])
 end
 first, last = words()
 for k = first, last, 3 do

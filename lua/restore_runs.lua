@@ -29,24 +29,17 @@ local function words()
   return first, i - 1
 end
 
-local function place(run, token, where, due, deliveries, ready)
-  if where == 'q' then
-    enqueue(run, token, FIRST_FENCE, ready, deliveries)
-  else
-    park(run, token, FIRST_FENCE, ready, due, where, deliveries)
-  end
-end
-
 while i <= #ARGV do
   local run, codes, is_done = open_run(ARGV[i], 'h'), ARGV[i + 2], ARGV[i + 3] ~= ''
-  local st, n, seq, unfinished, retries, closing, ir = string.match(ARGV[i + 1], HEAD .. '(.*)$')
+  local st, n, seq, unfinished, retries, closing, room, ir = string.match(ARGV[i + 1], HEAD .. '(.*)$')
   run.st, run.n, run.seq, run.unfinished = st, number_of(n), number_of(seq), number_of(unfinished)
   run.retries, run.closing, run.ir, run.touched = number_of(retries), closing, ir, true
+  read_room(run, room)
   i = i + 4
   local first, last = words()
   for k = first, last, 2 do set_context(run, ARGV[k], ARGV[k + 1]) end
   first, last = words()
-  for k = first, last, 5 do place(run, ARGV[k], ARGV[k + 1], ARGV[k + 2], ARGV[k + 3], ARGV[k + 4]) end
+  for k = first, last, 5 do put_back(run, ARGV[k], ARGV[k + 1], FIRST_FENCE, ARGV[k + 4], ARGV[k + 2], ARGV[k + 3]) end
   first, last = words()
   for k = first, last, 3 do
     if ARGV[k + 1] == '' then

@@ -19,6 +19,7 @@ from .events import DAMAGES, SCRIPT_EVENTS, Facts, RecordedEvent
 from .fold_ends import FINAL, check_end
 from .fold_places import place_of
 from .marking import GOES_ON, PARKS, Marking, Place, RunPhase, Token, TokenKind
+from .room import room_of
 from .rules import Drain, Effect, died, failed, is_decision, settle, start, succeeded, taken
 from .scopes import START_NODE, SWEEP_NODE, WAKER_NODE, Scope, token_key
 
@@ -39,7 +40,7 @@ class Folder:
 
     def __init__(self, ir: Ir, numbers: Mapping[str, int] | None = None) -> None:
         self.ir = ir
-        self.marking = Marking()
+        self.marking = Marking(room=room_of(ir))
         self.status = "PENDING"
         self.halted_from: RunPhase | None = None  # the phase of a run that was halted because Redis had it damaged
         self._numbers = {node.id: number for number, node in enumerate(ir.nodes)} if numbers is None else numbers
@@ -66,6 +67,7 @@ class Folder:
         except Corrupt as error:
             raise Corrupt(f"event {event.seq} ({kind}): {error}") from error
         self.marking.seq = event.seq
+        self.marking.let_in()
 
     def _check_order(self, kind: str) -> None:
         if (kind == "run.started") != (self.marking.seq == 0):
@@ -288,10 +290,7 @@ class Folder:
         self._any(event).due = event.facts.due
 
     def _timer_released(self, event: RecordedEvent) -> None:
-        token = self.marking.tokens.get(self._place(event.facts))
-        if token is None or token.place is not Place.TIMER:
-            raise Corrupt("no token is parked there")
-        token.place, token.due = Place.FLOOR, 0
+        fold_waits.timer_released(self.marking, self._place(event.facts))
 
     def _run_swept(self, _event: RecordedEvent) -> None:
         self._take(SWEEP_NODE, ())

@@ -106,7 +106,10 @@ def _map_restored(marking: Marking, at: At, event: RecordedEvent) -> None:
 
 
 def _token_restored(marking: Marking, at: At, facts: Facts) -> None:
-    """A token lives. With a due time it is in the timers; the one that closes the run is held."""
+    """A token lives. With a due time it is in the timers; the one that closes the run is held.
+
+    In a bounded run what is about to wait takes no room: ``waits``.
+    """
     try:
         kind = TokenKind(str(facts.data.get("kind", TokenKind.NORMAL)))
     except ValueError as error:
@@ -114,7 +117,11 @@ def _token_restored(marking: Marking, at: At, facts: Facts) -> None:
     place = Place.HELD if kind is TokenKind.CLOSING else Place.TIMER if facts.due else Place.FLOOR
     live, extra = str(facts.data.get("live", "")), str(facts.data.get("extra", ""))
     attempt = facts.attempt or 1
-    marking.put(*at, Token(kind=kind, attempt=attempt, live=live, extra=extra, place=place, due=facts.due))
+    token = Token(kind=kind, attempt=attempt, live=live, extra=extra, place=place, due=facts.due)
+    marking.put(*at, token)
+    if facts.data.get("waits"):
+        marking.leave(at)
+        token.place = Place.FLOOR
 
 
 def _run_restored(marking: Marking, facts: Facts) -> None:

@@ -50,6 +50,7 @@ def step_waiting(ir: Ir, marking: Marking, at: At, token: Token, event: Recorded
     if facts.reason == "timer":
         token.extra = with_word(lasting(token.extra), WOKEN)
         token.place = Place.TIMER
+        marking.leave(at)
         return [*codes, timer]
     codes += waiting.wait_for_signals(marking, at, names_of(facts))
     if token.place is Place.SIGNAL:
@@ -82,7 +83,16 @@ def step_retried(marking: Marking, at: At, token: Token, facts: Facts) -> list[s
     token.deliveries = 0
     token.extra = lasting(token.extra)
     token.place = Place.TIMER
+    marking.leave(at)
     return [f"P{at[0]}:{facts.scope}:"]
+
+
+def timer_released(marking: Marking, at: At) -> None:
+    token = marking.tokens.get(at)
+    if token is None or token.place is not Place.TIMER:
+        raise Corrupt("no token is parked there")
+    token.place, token.due = Place.FLOOR, 0
+    marking.land(at)
 
 
 def token_released(marking: Marking, at: At, facts: Facts) -> None:

@@ -13,8 +13,11 @@ from .corrupt import Corrupt
 from .keys import PartitionKeys
 from .map_plans import read_ends, read_record
 from .marking import JoinRecord, Marking, Mutex, Place, RunPhase, Token, TokenKind
-from .scopes import Scope, parse_token_key
+from .room import Room
+from .scopes import Scope, parse_token_key, token_key
 from .scripts import Connection
+
+At = tuple[int, Scope]
 
 
 async def read_marking(redis: Connection, keys: PartitionKeys, run_id: str) -> Marking | None:
@@ -43,13 +46,17 @@ def marking_of(state: dict[bytes, bytes]) -> Marking:
     marking = Marking()
     rest: dict[str, bytes] = {}
     unfinished = counter = 0
+    room: RoomHead | None = None
+    row: dict[int, At] = {}
     for name, value in state.items():
         field = name.decode()
         try:
             if field == "h":
                 head = RunHead.read(value.decode())
                 marking.phase, marking.seq, marking.retries = head.phase, head.seq, head.retries
-                counter, unfinished = head.counter, head.unfinished
+                counter, unfinished, room = head.counter, head.unfinished, head.room
+            elif field[0] == "y":
+                row[int(field[1:])] = parse_token_key(value.decode())
             elif field in _FIELDS:
                 _FIELDS[field](marking, value)
             elif field not in _IGNORED and not _add(marking, field[0], field[1:], value):
@@ -57,11 +64,22 @@ def marking_of(state: dict[bytes, bytes]) -> Marking:
         except ValueError as error:
             raise Corrupt(f"the field {field!r} of the run says {value!r}") from error
     read_waits(marking, rest)
+    if room is not None:
+        _read_room(marking, room, row, state)
     if counter != len(marking.tokens):
         raise Corrupt(f"the counter is {counter}, and {len(marking.tokens)} tokens live")
     if unfinished != marking.unfinished:
         raise Corrupt(f"{unfinished} half-filled joins and open maps are counted, and there are {marking.unfinished}")
     return marking
+
+
+class RoomHead(NamedTuple):
+    """``busy``: tokens inside. ``first``, ``last``: the numbers of the row of those that wait to be let in."""
+
+    limit: int
+    busy: int
+    first: int
+    last: int
 
 
 class RunHead(NamedTuple):
@@ -76,18 +94,27 @@ class RunHead(NamedTuple):
     retries: int
     ir_hash: str
     closes: bool = False
+    room: RoomHead | None = None
 
     @classmethod
     def read(cls, text: str) -> RunHead:
         """Raises ValueError."""
         phase, counter, seq, unfinished, retries, ir_hash = text.split("|")
-        number = retries.removesuffix("+")
+        number, is_bounded, room = retries.partition("*")
         return cls(
-            RunPhase(phase), int(counter), int(seq), int(unfinished), int(number), ir_hash, number is not retries
+            RunPhase(phase),
+            int(counter),
+            int(seq),
+            int(unfinished),
+            int(number.removesuffix("+")),
+            ir_hash,
+            number.endswith("+"),
+            RoomHead(*map(int, room.split(","))) if is_bounded else None,
         )
 
     def write(self) -> str:
-        retries = f"{self.retries}{'+' if self.closes else ''}"
+        room = "" if self.room is None else f"*{','.join(map(str, self.room))}"
+        retries = f"{self.retries}{'+' if self.closes else ''}{room}"
         return f"{self.phase}|{self.counter}|{self.seq}|{self.unfinished}|{retries}|{self.ir_hash}"
 
 
@@ -105,7 +132,7 @@ def read_token_record(record: str) -> Token:
         live=live,
         extra="" if kind in (TokenKind.SWEEP, TokenKind.WAKER, TokenKind.CLEAR) else extra,
         place=Place(place) if is_parked else Place.FLOOR,
-        due=int(entry) if is_parked and entry else 0,
+        due=int(entry) if is_parked and entry and place != Place.ROOM else 0,
         deliveries=int(deliveries),
     )
 
@@ -130,6 +157,22 @@ def read_waits(marking: Marking, fields: dict[str, bytes]) -> None:
     while top:
         marking.completed.insert(0, parse_token_key(top))
         top = fields[f"c{top}"].decode()
+
+
+def _read_room(marking: Marking, head: RoomHead, row: dict[int, At], state: dict[bytes, bytes]) -> None:
+    """Who is inside is told by the tokens, who waits by their records too: some in the row may have gone since."""
+    room = marking.room = Room(head.limit)
+    for number, at in sorted(row.items()):
+        record = state.get(f"t{token_key(*at)}".encode(), b"").decode().split("|")
+        if record[1:2] == [Place.ROOM] and record[3] == str(number) and head.first <= number <= head.last:
+            room.waiting[at] = None
+    for at, token in marking.tokens.items():
+        if token.place is Place.FLOOR and token.kind is TokenKind.NORMAL:
+            room.inside.add(at)
+        elif token.place is Place.ROOM and at not in room.waiting:
+            raise Corrupt(f"the token {token_key(*at)} waits in no row")
+    if head.busy != len(room.inside):
+        raise Corrupt(f"{head.busy} tokens are said to be inside, and there are {len(room.inside)}")
 
 
 def _read_mutex(marking: Marking, name: str, holder: str, waiters: str) -> None:

@@ -14,7 +14,9 @@ from ..compiler.ir import Ir
 from ..compiler.workflow import JoinPolicy
 from . import maps
 from .corrupt import Corrupt as Corrupt  # noqa: PLC0414 - whoever needs a marking needs it too
+from .joins import fires
 from .maps import ItemEnd, MapRecord
+from .room import Room
 from .rules import (
     Arrive,
     Collected,
@@ -55,6 +57,7 @@ class Place(StrEnum):
     TIMER = "t"
     SIGNAL = "w"
     MUTEX = "m"
+    ROOM = "r"
     HELD = "c"
 
 
@@ -145,7 +148,7 @@ class Marking:
     ``completed``: what is to be undone, in order of completion. ``marks``: (edge, scope) of milestones that were
     reached. ``started_ms``: the time of the first event. ``maps``: those that are open, and those that were closed by a
     failure; ``chunks``: how items ended whose results are not collected; ``results``: JSON bytes of those that are, by
-    (map, scope and chunk); ``item_errors``: by (map, scope and item).
+    (map, scope and chunk); ``item_errors``: by (map, scope and item). ``room``: None where nothing bounds the run.
     """
 
     phase: RunPhase = RunPhase.RUNNING
@@ -168,6 +171,7 @@ class Marking:
     chunks: dict[tuple[int, Scope], list[ItemEnd]] = field(default_factory=lambda: {})
     results: dict[tuple[int, Scope], bytes] = field(default_factory=lambda: {})
     item_errors: dict[tuple[int, Scope], bytes] = field(default_factory=lambda: {})
+    room: Room | None = None
     input: bytes = b"null"
     started_ms: int = 0
     retries: int = 0
@@ -187,6 +191,8 @@ class Marking:
         if (node, scope) in self.tokens:
             raise Corrupt(f"token {token_key(node, scope)} exists already")
         self.tokens[node, scope] = token
+        if self.room is not None and token.place is Place.FLOOR:
+            self.land((node, scope))
 
     def put_own(self, node: int, scope: Scope, kind: str, live: str = "") -> None:
         """A token of a map's own, or of its aggregate."""
@@ -195,12 +201,36 @@ class Marking:
     def join_at(self, node: int, scope: Scope) -> JoinRecord:
         return self.joins.setdefault((node, scope), JoinRecord())
 
+    def land(self, at: tuple[int, Scope]) -> None:
+        """A token has come to the floor. In a bounded run it waits until ``let_in``, if it is not inside already."""
+        room, token = self.room, self.tokens[at]
+        if room is None or token.kind is not TokenKind.NORMAL or at in room.inside:
+            return
+        if self.phase in PARKS:
+            token.place = Place.ROOM
+            room.waiting[at] = None
+        else:
+            room.inside.add(at)
+
+    def leave(self, at: tuple[int, Scope]) -> None:
+        """A token has left the floor: it is parked, gone, or no step's any more."""
+        if self.room is not None:
+            self.room.leave(at)
+
+    def let_in(self) -> list[tuple[int, Scope]]:
+        """At the end of a transition: return the tokens for which there is room now."""
+        found = self.room.let_in() if self.room is not None and self.phase in PARKS else []
+        for at in found:
+            self.tokens[at].place = Place.FLOOR
+        return found
+
     def take(self, node: int, scope: Scope) -> Token:
         token = self.tokens.pop((node, scope), None)
         if token is None:
             raise Corrupt(f"token {token_key(node, scope)} does not exist")
         self.forget_wait((node, scope), token)
         self.values.pop((node, scope), None)
+        self.leave((node, scope))
         return token
 
     def forget_wait(self, place: tuple[int, Scope], token: Token) -> None:
@@ -291,6 +321,7 @@ class Marking:
             return self._shut(node, scope, token)
         self.forget_wait((node, scope), token)
         self.values.pop((node, scope), None)
+        self.leave((node, scope))
         self.tokens[node, scope] = Token(kind=TokenKind.SKIP, extra="d")
         return [f"V{node}:{scope_key(scope)}"]
 
@@ -300,6 +331,7 @@ class Marking:
             return []
         self.forget_wait((node, scope), token)
         token.extra = with_word(token.extra, EXPIRED)
+        self.land((node, scope))
         return [f"L{node}:{scope_key(scope)}:{EXPIRED}"]
 
     def _reach(self, ir: Ir, edge: int, scope: Scope, status: str, codes: list[str]) -> None:
@@ -360,21 +392,3 @@ class Marking:
                 record.slots = []
         if arrived == arity:
             del self.joins[join, scope]
-
-
-def fires(policy: JoinPolicy | None, need: int, arity: int, record: JoinRecord) -> str:
-    """Return which in-edges came, if the join's policy is met now, else nothing (token-rules, section 3).
-
-    ``*``: all of them; ``-1,2``: all but these slots; ``+0,3``: only these, in order of arrival.
-    """
-    slots = ",".join(map(str, record.slots))
-    if record.told:
-        return "*" if record.told == "x" and record.live == 1 else ""
-    if policy is JoinPolicy.ALL:
-        if record.live + record.dead == arity and record.live and not record.failed:
-            return f"-{slots}" if slots else "*"
-    elif policy is JoinPolicy.EVERY:
-        return "*" if record.live == arity else ""
-    elif record.live == need:
-        return f"+{slots}"
-    return ""

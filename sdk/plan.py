@@ -179,7 +179,12 @@ class Plan:
         """The operations that put the first tokens of a run out; the same for every run."""
         effects, following = start(self.ir)
         cursor = ("e", START_KEY, start_ready(following)) if following >= 0 else ()
-        return (*self.words(effects), *cursor, *self.deadline())
+        return (*self.bound(), *self.words(effects), *cursor, *self.deadline())
+
+    def bound(self) -> tuple[str, ...]:
+        """The operation that a run begins with of which only so many tokens are worked on at once."""
+        limit = self.ir.max_parallel
+        return () if limit is None else ("L", str(limit))
 
     def deadline(self) -> tuple[str, ...]:
         """The operation that ends the run when its time is over."""

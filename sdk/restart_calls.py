@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from .errors import NotRestartable
 from .events import encode_blob, encode_facts
 from .keys import Keys, PartitionKeys
+from .marking import Place
 from .payloads import is_reference, store_payload
 from .restarting import ASIDE, RestartPlan
 from .restoring import PlacedToken
@@ -25,6 +26,8 @@ BYTES_MAX = 1_000_000
 SMALL_BYTES = 256
 BLOB_BYTES_MAX = 64_000_000
 STAGED_S = 600
+STILL = frozenset({ASIDE, str(Place.ROOM)})
+"""Places of tokens that nothing is set for but their record."""
 TRIES_MAX = 3
 """How often it is begun again where what was put aside is gone."""
 
@@ -113,9 +116,11 @@ def _aside(
         return [], tokens
     fence = int(epoch) * 2**32 + 1
     records: list[tuple[str, Word]] = [
-        (f"t{token.token}", f"{fence}|{ASIDE}|0||{token.ready}") for token in tokens if token.place == ASIDE
+        (f"t{token.token}", f"{fence}|{token.place}|0|{token.due}|{token.ready}")
+        for token in tokens
+        if token.place in STILL
     ]
-    return [*fields, *records], [token for token in tokens if token.place != ASIDE]
+    return [*fields, *records], [token for token in tokens if token.place not in STILL]
 
 
 def _listed(items: Iterable[tuple[Word, ...]]) -> list[Word]:

@@ -44,6 +44,7 @@ from .marking import (
 )
 from .plan import Plan
 from .restoring import OtherTimer, PlacedToken, restore
+from .room import Room
 from .scopes import NODE_NAMES, START_NODE, WAKER_NODE, Scope, scope_key, token_key
 from .scripts import Word
 
@@ -143,6 +144,7 @@ def _begin(plan: Plan, cut: Cut, renewed: Collection[At]) -> Marking:
     before = cut.marking
     kept = {at: token for at, token in before.tokens.items() if token.kind is not TokenKind.WAKER}
     tokens = {at: _again(plan, cut, at, token, is_renewed=at in renewed) for at, token in kept.items()}
+    room = _room(before, tokens)
     if sum(token.place is Place.FLOOR for token in tokens.values()) > EMISSIONS_MAX:
         tokens[WAKER_NODE, ()] = Token(kind=TokenKind.WAKER)
     early = sorted((number, name, value) for name, some in before.signals.items() for number, value in some)
@@ -164,6 +166,7 @@ def _begin(plan: Plan, cut: Cut, renewed: Collection[At]) -> Marking:
         signals=signals,
         values={at: value for at, value in before.values.items() if at not in renewed},
         mutexes={name: Mutex(mutex.holder, [*mutex.waiters]) for name, mutex in before.mutexes.items()},
+        room=room,
         completed=[*before.completed],
         marks=set(before.marks),
         maps={at: replace(record, ready=[*record.ready]) for at, record in before.maps.items()},
@@ -173,6 +176,28 @@ def _begin(plan: Plan, cut: Cut, renewed: Collection[At]) -> Marking:
         input=before.input,
         command=1,
     )
+
+
+def _room(before: Marking, tokens: dict[At, Token]) -> Room | None:
+    """Who is worked on first in a bounded run: who was before, then who waited, then whose backoff is left out.
+
+    The tokens are put in that order, because the log tells them so.
+    """
+    if before.room is None:
+        return None
+    rank = {at: place for place, at in enumerate((*sorted(before.room.inside), *before.room.waiting))}
+    order = sorted(tokens, key=lambda at: rank.get(at, len(rank)))
+    told = {at: tokens[at] for at in order}
+    tokens.clear()
+    tokens.update(told)
+    room = Room(before.room.limit)
+    room.waiting = dict.fromkeys(
+        at for at, token in tokens.items() if token.kind is TokenKind.NORMAL and token.place is Place.FLOOR
+    )
+    room.let_in()
+    for at in room.waiting:
+        tokens[at].place = Place.ROOM
+    return room
 
 
 def _again(plan: Plan, cut: Cut, at: At, token: Token, *, is_renewed: bool) -> Token:
@@ -185,6 +210,8 @@ def _again(plan: Plan, cut: Cut, at: At, token: Token, *, is_renewed: bool) -> T
             made.extra = with_word(made.extra, HOLDS)
     if token.place is Place.TIMER and token.attempt > 1 and not _is_waiting(token):
         made.place, made.due = Place.FLOOR, 0
+    if token.place is Place.ROOM:
+        made.place = Place.FLOOR
     if token.place is Place.SIGNAL:
         made.due = max(1, token.due - cut.at_ms) if token.due else 0
         approval = plan.ir.nodes[at[0]].approval
@@ -294,6 +321,8 @@ def _token(plan: Plan, cut: Cut, at: At, token: Token) -> Event:
         "live": token.live,
         "extra": lasting(token.extra) if is_waiting else token.extra.rpartition("+")[0] if is_open else token.extra,
     }
+    if cut.marking.room is not None and token.place in (Place.SIGNAL, Place.MUTEX, Place.TIMER):
+        data["waits"] = token.place is not Place.TIMER or is_waiting
     facts = _facts(plan, "token.restored", at, data, token.attempt if token.kind is TokenKind.NORMAL else 0)
     due = token.due if token.place is Place.TIMER and not is_waiting else 0
     return msgspec.structs.replace(facts, due=due), None

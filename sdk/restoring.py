@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from .live_marking import RunHead
+from .live_marking import RoomHead, RunHead
 from .map_plans import write_ends, write_record
 from .marking import (
     EXPIRED,
@@ -51,7 +51,9 @@ Fields = Iterable[tuple[str, Word]]
 
 
 class PlacedToken(NamedTuple):
-    """``place``: as in a token's record. ``due``: when its timer goes off, in ms since the epoch, or nothing."""
+    """``place``: as in a token's record. ``due``: when its timer goes off, in ms since the epoch, or nothing; of one
+    that waits for room its number in the row.
+    """
 
     token: str
     place: str
@@ -86,7 +88,7 @@ def restore(run_id: str, plan: Plan, marking: Marking, *, codes: Iterable[str] =
     for give in MARKING.values():
         if give is not None:
             fields += give(plan, marking)
-    closing = marking.tokens.get((CLOSING_NODE, ()))
+    closing, room = marking.tokens.get((CLOSING_NODE, ())), marking.room
     head = RunHead(
         marking.phase,
         marking.counter,
@@ -95,13 +97,14 @@ def restore(run_id: str, plan: Plan, marking: Marking, *, codes: Iterable[str] =
         marking.retries,
         plan.hash,
         closing is not None and closing.place is Place.HELD,
+        None if room is None else RoomHead(room.limit, len(room.inside), 1, len(room.waiting)),
     )
     is_alive = marking.phase not in (RunPhase.ENDED, RunPhase.HALTED)
     return RestoredRun(
         run_id,
         head.write(),
         fields,
-        [place_token(plan, at, token) for at, token in marking.tokens.items()],
+        list(_placed(plan, marking)),
         list(_other_timers(plan, marking)),
         is_alive and not marking.counter,
         ";".join(codes),
@@ -112,6 +115,13 @@ def halted(run_id: str, ir_hash: str, seq: int, codes: Iterable[str] = ()) -> Re
     """Return a run of which nothing can be told but that it must not be started again. seq: of its last event."""
     head = RunHead(RunPhase.HALTED, 0, seq, 0, 0, ir_hash).write()
     return RestoredRun(run_id, head, [], [], [], False, ";".join(codes))
+
+
+def _placed(plan: Plan, marking: Marking) -> Iterator[PlacedToken]:
+    row = {} if marking.room is None else {at: str(number) for number, at in enumerate(marking.room.waiting, start=1)}
+    for at, token in marking.tokens.items():
+        placed = place_token(plan, at, token)
+        yield placed._replace(due=row[at]) if at in row else placed
 
 
 def place_token(plan: Plan, at: At, token: Token) -> PlacedToken:
@@ -265,6 +275,12 @@ def _mutexes(_plan: Plan, marking: Marking) -> Fields:
     return slots
 
 
+def _row(_plan: Plan, marking: Marking) -> Fields:
+    """Those that wait for room, by their numbers; who is inside is in the head."""
+    waiting = () if marking.room is None else marking.room.waiting
+    return [(f"y{number}", token_key(*at)) for number, at in enumerate(waiting, start=1)]
+
+
 def _completed(_plan: Plan, marking: Marking) -> Fields:
     """A stack: ``cp`` is its top, and ``c<token>`` what is below."""
     keys = [token_key(*at) for at in marking.completed]
@@ -302,6 +318,7 @@ MARKING: Mapping[str, Callable[[Plan, Marking], Fields] | None] = {
     "signals": _signals,
     "values": lambda _, marking: [(value_field(*at), value) for at, value in marking.values.items()],
     "mutexes": _mutexes,
+    "room": _row,
     "completed": _completed,
     "marks": lambda _, marking: [(context_field("x", *at), "1") for at in marking.marks],
     "maps": _maps,

@@ -88,9 +88,9 @@ def _start_words(command: StartCommand, plan: Plan, kept: bytes) -> list[Word]:
     start_ms = 0 if command.start_at is None else to_ms(command.start_at)
     expires_ms = 0 if command.expires_at is None else to_ms(command.expires_at)
     if start_ms:
-        operations: list[Word] = ["P", START_KEY, start_ms, start_ready(0, expires_ms), *plan.deadline()]
+        operations: list[Word] = [*plan.bound(), "P", START_KEY, start_ms, start_ready(0, expires_ms), *plan.deadline()]
     elif expires_ms:
-        operations = ["e", START_KEY, start_ready(0, expires_ms), *plan.deadline()]
+        operations = [*plan.bound(), "e", START_KEY, start_ready(0, expires_ms), *plan.deadline()]
     else:
         operations = list(plan.start_words)
     if expires_ms:

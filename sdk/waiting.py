@@ -43,6 +43,7 @@ def wait_for_signals(marking: Marking, at: At, names: tuple[str, ...]) -> list[s
             del marking.signals[names[index]]
         return _release(marking, at, f"s{index}")
     token.place, token.waits = Place.SIGNAL, names
+    marking.leave(at)
     for name in names:
         marking.waiting.setdefault(name, []).append(at)
     return []
@@ -80,12 +81,14 @@ def expire_wait(marking: Marking, at: At) -> None:
     token = marking.tokens[at]
     marking.forget_wait(at, token)
     token.extra = with_word(token.extra, EXPIRED)
+    marking.land(at)
 
 
 def _release(marking: Marking, at: At, word: str) -> list[str]:
     token = marking.tokens[at]
     token.place = Place.FLOOR
     token.extra = with_word(token.extra, word)
+    marking.land(at)
     return [f"L{at[0]}:{scope_key(at[1])}:{word}"]
 
 
@@ -98,6 +101,7 @@ def ask_mutex(marking: Marking, at: At, name: str) -> list[str]:
         marking.mutexes[name] = Mutex(at)
         return _grant(marking, at)
     token.place, token.waits = Place.MUTEX, (name,)
+    marking.leave(at)
     mutex.waiters.append(at)
     return []
 
@@ -118,6 +122,7 @@ def free_mutex(marking: Marking, at: At, name: str) -> list[str]:
 def _grant(marking: Marking, at: At) -> list[str]:
     token = marking.tokens[at]
     token.extra = with_word(token.extra, HOLDS)
+    marking.land(at)
     return [f"G{at[0]}:{scope_key(at[1])}"]
 
 
@@ -129,6 +134,7 @@ def force(marking: Marking, at: At, value: bytes) -> list[str]:
     marking.forget_wait(at, token)
     token.extra, token.deliveries = FORCED, 0
     marking.values[at] = value
+    marking.land(at)
     return [f"J{at[0]}:{scope_key(at[1])}"]
 
 

@@ -18,7 +18,7 @@ def start_words(plan: Plan, run_id: str, given: bytes, start_ms: int = 0) -> lis
     """Return what ``start_runs`` is told of one run."""
     operations: list[str] = list(plan.start_words)
     if start_ms:
-        operations = ["P", START_KEY, str(start_ms), start_ready(0), *plan.deadline()]
+        operations = [*plan.bound(), "P", START_KEY, str(start_ms), start_ready(0), *plan.deadline()]
     facts = Facts(type="run.started", due=start_ms, data={"held": True} if start_ms else {})
     return [run_id, plan.hash, given, 1, encode_blob([(encode_facts(facts), given)]), len(operations), *operations]
 

@@ -266,12 +266,14 @@ class MemoryFloor:
         if token.place is Place.SIGNAL:
             run.marking.forget_wait(at, token)
             token.extra = with_word(token.extra, EXPIRED)
+            run.marking.land(at)
             run.again(at)
             return [code_at("L", at, f":{EXPIRED}")]
         place = run.place_of(at)
         if place not in ("t", BACK):
             return None
         token.place, token.due = Place.FLOOR, 0
+        run.marking.land(at)
         run.again(at)
         return [code_at("T", at)] if place == "t" else []
 
@@ -290,6 +292,7 @@ class MemoryFloor:
 
     def _close(self, count: int, blob: bytes, codes: list[str]) -> None:
         run, marking = self.run, self.run.marking
+        run.let_in()
         closing = marking.release_closing()
         if closing:
             run.again((CLOSING_NODE, ()))

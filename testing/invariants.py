@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from ..sdk.events import RecordedEvent
-from ..sdk.marking import HOLDS, Marking, RunPhase
+from ..sdk.marking import HOLDS, PARKS, Marking, RunPhase
 from ..sdk.plan import Plan
 
 FIELDS = """phase seq command input reason error tokens joins last inputs statuses errors waiting signals values mutexes
-    completed marks retries""".split()
+    room completed marks retries""".split()
 ENDS = frozenset(
     """step.succeeded step.skipped step.failed path.died gate.passed token.withdrawn token.dropped
     run.compensated""".split()
@@ -54,6 +54,15 @@ class Invariants:
         ]
         if len(holders) != len(set(holders)):
             raise Violation(f"two tokens hold one mutex: {holders}")
+        self._check_room(live)
+
+    def _check_room(self, live: Marking) -> None:
+        """No more is worked on than may be, and nobody waits for room that is there."""
+        if live.room is None or live.phase not in PARKS:
+            return
+        busy, waiting, limit = len(live.room.inside), len(live.room.waiting), live.room.limit
+        if busy > limit or (waiting and busy < limit):
+            raise Violation(f"{busy} tokens of at most {limit} are worked on, and {waiting} wait")
 
     def end(self, marking: Marking, zeros: int) -> None:
         """The counter came to zero once, and nothing is left of what tokens leave behind."""
@@ -61,6 +70,8 @@ class Invariants:
             raise Violation(f"the counter came to zero {zeros} times")
         if marking.phase is not RunPhase.ENDED or marking.tokens:
             raise Violation("the run has not ended")
+        if marking.room is not None and (marking.room.inside or marking.room.waiting):
+            raise Violation(f"room is taken in a run that has ended: {marking.room}")
         left = {name: getattr(marking, name) for name in ("waiting", "values", "completed")}
         if any(left.values()) and not (marking.reason == "" and left["completed"]):
             raise Violation(f"something is left: {left}")

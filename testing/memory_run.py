@@ -14,6 +14,7 @@ from ..sdk.map_plans import write_ends, write_record
 from ..sdk.marking import FORCED, OVERDUE, Marking, Place, Token, TokenKind
 from ..sdk.plan import Plan, is_for_handler, value_field
 from ..sdk.restoring import RestoredRun, brings_value
+from ..sdk.room import room_of
 from ..sdk.scopes import CLOSING_NODE, Scope, parse_token_key, scope_key, token_key
 
 At = tuple[int, Scope]
@@ -74,15 +75,22 @@ class MemoryRun:
     zeros: int = 0
     last_entry: int = 0
 
+    def __post_init__(self) -> None:
+        self.marking.room = room_of(self.plan.ir)
+
     @property
     def first_fence(self) -> int:
         return self.epoch * EPOCH_FENCES + 1
 
     def enqueue(self, at: At, fence: int) -> None:
-        """A new entry for a token; whatever else points to it is stale."""
-        self.last_entry += 1
-        self.fences[at], self.entries[at] = fence, self.last_entry
+        """A new entry for a token, or none while it waits for room; whatever else points to it is stale."""
         self.places.pop(at, None)
+        self.fences[at] = fence
+        if self.marking.tokens[at].place is Place.ROOM:
+            self.entries.pop(at, None)
+            return
+        self.last_entry += 1
+        self.entries[at] = self.last_entry
         self.queue[self.last_entry] = Entry(self.last_entry, at, fence)
         patience_ms = self._patience_ms(at)
         if patience_ms is not None:
@@ -96,6 +104,11 @@ class MemoryRun:
         node = self.plan.ir.nodes[at[0]]
         is_waited_for = is_for_handler(node, token.extra, brings_value=brings_value(token, word))
         return node.queue_timeout_ms if is_waited_for else None
+
+    def let_in(self) -> None:
+        """At the end of a transition: entries for those for which there is room now."""
+        for at in self.marking.let_in():
+            self.enqueue(at, self.fences[at])
 
     def again(self, at: At) -> None:
         """The token is queued again, under a higher fence."""
@@ -150,7 +163,7 @@ class MemoryRun:
                 made.enqueue(at, fence)
             else:
                 made.fences[at] = fence
-                if token.due:
+                if token.due and token.place != Place.ROOM:
                     made.timers[f"{token.token}|{fence}"] = int(token.due)
         for timer in run.timers:
             made.timers[f"{timer.name}|{timer.behind or fence}"] = timer.due
@@ -166,6 +179,7 @@ class MemoryRun:
     def take(self, at: At) -> None:
         """The token is gone."""
         del self.marking.tokens[at]
+        self.marking.leave(at)
         for known in (self.fences, self.places, self.entries):
             known.pop(at, None)
 

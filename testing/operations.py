@@ -34,7 +34,7 @@ Words = Sequence[str]
 # fmt: off
 WIDTHS = {"o": 3, "-": 2, "e": 3, "P": 4, "a": 8, "i": 9, "l": 3, "d": 4, "x": 3, "k": 2, "b": 3, "v": 3, "u": 2,
           "p": 3, "y": 4, "w": 5, "m": 3, "c": 2, "r": 2, "s": 1, "j": 1, "n": 1, "t": 4, "z": 2,
-          "O": 5, "I": 7, "f": 2, "g": 3, "q": 4, "h": 3, "@": 3}
+          "O": 5, "I": 7, "f": 2, "g": 3, "q": 4, "h": 3, "@": 3, "L": 2}
 # fmt: on
 """How many words an operation has, its letter included."""
 PREPARED = {"s": "statuses", "i": "inputs", "e": "errors", "o": "outputs", "r": "results"}
@@ -90,7 +90,7 @@ class Operations:
                 getattr(self.run.marking, KEPT[words[1][0]]).pop(parse_token_key(words[1][1:]), None)
         elif letter == "t":
             self.run.timers[f"{words[1]}|{words[3]}"] = self.due_ms(words[2])
-        elif letter not in ("z", "@"):
+        elif letter not in ("z", "@", "L"):
             self._effect(words)
 
     def _effect(self, words: Words) -> None:
@@ -156,6 +156,7 @@ class Operations:
                 return
             token = marking.tokens[self.at]
             token.kind, token.extra, token.live, token.deliveries = TokenKind.CURSOR, words[1].split("|")[3], "", 0
+            marking.leave(self.at)
             run.again(self.at)
         elif letter == "r":
             run.park(self.at, run.now_ms + int(words[1]), BACK)
@@ -244,6 +245,7 @@ class Operations:
     def _into_timers(self, due: str) -> None:
         token, due_ms = self.run.marking.tokens[self.at], self.due_ms(due)
         token.place, token.due = Place.TIMER, due_ms
+        self.run.marking.leave(self.at)
         self.run.park(self.at, due_ms)
         self.codes.append(code_at("P", self.at, f":{due_ms}"))
 

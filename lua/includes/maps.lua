@@ -239,7 +239,7 @@ end
 -- A token below a closed map goes without any effect but that its slot is free.
 local function drop_below_closed(run, codes, token, mutex)
   codes[#codes + 1] = 'E' .. place_of(token)
-  set_field(run, 't' .. token, false)
+  set_record(run, 't' .. token, false)
   set_field(run, 'v' .. token, false)
   set_field(run, 'd' .. token, false)
   if mutex ~= '' then free_mutex(run, codes, token, mutex) end
@@ -279,7 +279,7 @@ local function clear_map(run, codes, cursor, map, nodes, mutexes)
       else
         local fence, place = string.match(record, '^(%d+)|(%a)')
         if place ~= 'q' and place ~= 'g' then
-          set_field(run, fields[i], false)
+          set_record(run, fields[i], false)
           stop_waiting(run, key, place)
           set_field(run, 'v' .. key, false)
           run.n = run.n - 1

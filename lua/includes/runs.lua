@@ -5,9 +5,20 @@ local acked = {}
 local FIRST_FENCE = EPOCH and text(tonumber(EPOCH) * 4294967296 + 1)
 
 -- The head of a run: status|counter|seq|unfinished|retries|IR hash; unfinished: half-filled joins and open maps. A "+"
--- behind the retries: its closing token is parked.
-local HEAD = '^(%a)|(%d+)|(%d+)|(%d+)|(%d+)(%+?)|'
+-- behind the retries: its closing token is parked; and "*limit,busy,first,last" where only so many of its tokens are
+-- worked on at once (below).
+local HEAD = '^(%a)|(%d+)|(%d+)|(%d+)|(%d+)(%+?)([^|]*)|'
 local IR_CHARS = 32
+
+local function read_room(run, room)
+  if room == '' then return end
+  local limit, busy, first, last = string.match(room, '^%*(%d+),(%d+),(%d+),(%d+)$')
+  run.limit, run.busy, run.first, run.last = tonumber(limit), tonumber(busy), tonumber(first), tonumber(last)
+end
+
+local function write_room(run)
+  return '*' .. table.concat({ text(run.limit), text(run.busy), text(run.first), text(run.last) }, ',')
+end
 
 -- field: one more field that is wanted, so that it comes with the same call.
 -- A key of another type, or a head that nobody has written, is a halted run without a single field: pcall, so that it
@@ -25,8 +36,9 @@ local function open_run(id, field)
   else
     run.val[field] = found[2]
     if found[1] then
-      local st, n, seq, unfinished, retries, closing = string.match(found[1], HEAD)
+      local st, n, seq, unfinished, retries, closing, room = string.match(found[1], HEAD)
       if st then
+        if room ~= '' then read_room(run, room) end
         run.st, run.n, run.seq, run.unfinished = st, number_of(n), number_of(seq), number_of(unfinished)
         run.retries, run.closing, run.ir = number_of(retries), closing, string.sub(found[1], -IR_CHARS)
       else
@@ -114,19 +126,92 @@ local function read_ready(ready)
   return found
 end
 
--- deliveries: how often the token was taken over until now, where that is still to be counted.
-local function enqueue(run, token, fence, ready, deliveries)
+-- Where a run is bounded, count who is worked on: a token of a step that is queued, in hands, given back or put aside.
+local function is_inside(record)
+  return record and string.find(record, '^%d+|[qgp]|%d*|[^|]*|n|') ~= nil
+end
+
+-- The record of a token, false where it is gone.
+local function set_record(run, field, record)
+  if run.limit then
+    local was, is = is_inside(get_field(run, field)), is_inside(record)
+    if was and not is then run.busy = run.busy - 1 end
+    if is and not was then run.busy = run.busy + 1 end
+  end
+  run.val[field], run.dirty[field] = record, true
+end
+
+local function put_in_queue(run, token, fence, ready, deliveries)
   local parts = READIES[ready] or read_ready(ready)
   deliveries = deliveries or '0'
   local field, record = 't' .. token, fence .. '|q|' .. deliveries .. '||' .. ready
-  run.val[field], run.dirty[field] = record, true
+  set_record(run, field, record)
   emissions[#emissions + 1] = { run, field, fence, ready, parts[1], record, parts[3], deliveries }
   if parts[2] ~= '' then set_timer(run, due_at('+' .. parts[2]), '!queue/' .. token, fence) end
 end
 
+-- In a bounded run a token of a step waits for room first: in place "r", with its number in the row where others have
+-- when they are due; y<number> is the token. The end of the transition lets in whose turn it is (close_transition).
+-- Whoever is inside stays there, and who waits keeps its number. In a run that drains nothing is worked on.
+local function wait_for_room(run, token, fence, ready, deliveries)
+  local field = 't' .. token
+  local record = get_field(run, field)
+  if string.byte(ready) ~= 110 or is_inside(record) or not (run.st == 'R' or run.st == 'P' or run.st == 'C') then
+    return false
+  end
+  local number = string.match(record or '', '^%d+|r|%d+|(%d+)|')
+  if not number then
+    run.last = run.last + 1
+    number = text(run.last)
+    set_field(run, 'y' .. number, token)
+  end
+  set_field(run, field, fence .. '|r|' .. (deliveries or '0') .. '|' .. number .. '|' .. ready)
+  return true
+end
+
+-- Who has gone meanwhile has left its number behind. Of these no more than MISSED_MAX are passed in one call, as long
+-- as somebody is inside, whose transition goes on with it.
+local MISSED_MAX = 1000
+local function let_in(run)
+  local missed = 0
+  while run.busy < run.limit and run.first <= run.last and (missed < MISSED_MAX or run.busy == 0) do
+    local number = text(run.first)
+    local token = get_field(run, 'y' .. number)
+    local record = token and get_field(run, 't' .. token)
+    local fence, deliveries, kept, ready = string.match(record or '', '^(%d+)|r|(%d+)|(%d+)|(.*)$')
+    run.first = run.first + 1
+    if token then set_field(run, 'y' .. number, false) end
+    if kept == number then
+      put_in_queue(run, token, fence, ready, deliveries)
+    else
+      missed = missed + 1
+    end
+  end
+end
+
+-- deliveries: how often the token was taken over until now, where that is still to be counted.
+local function enqueue(run, token, fence, ready, deliveries)
+  if run.limit and wait_for_room(run, token, fence, ready, deliveries) then return end
+  put_in_queue(run, token, fence, ready, deliveries)
+end
+
 local function park(run, token, fence, ready, due, place, deliveries)
-  set_field(run, 't' .. token, fence .. '|' .. place .. '|' .. (deliveries or '0') .. '|' .. due .. '|' .. ready)
+  set_record(run, 't' .. token, fence .. '|' .. place .. '|' .. (deliveries or '0') .. '|' .. due .. '|' .. ready)
   if due ~= '' then set_timer(run, due, token, fence) end
+end
+
+-- A token is put where somebody else has found it to be, and the head says already what room there is.
+local function put_back(run, token, place, fence, ready, due, deliveries)
+  local limit = run.limit
+  run.limit = nil
+  if place == 'q' then
+    put_in_queue(run, token, fence, ready, deliveries)
+  elseif place == 'r' then
+    set_record(run, 't' .. token, fence .. '|r|' .. deliveries .. '|' .. due .. '|' .. ready)
+  else
+    park(run, token, fence, ready, due, place, deliveries)
+  end
+  run.limit = limit
 end
 
 local function emit(run, token, ready)

@@ -12,7 +12,7 @@ local function sweep(run, codes, cursor)
     if record then
       local fence, place = string.match(record, '^(%d+)|(%a)')
       if place ~= 'q' and place ~= 'g' and place ~= 'c' then
-        set_field(run, fields[i], false)
+        set_record(run, fields[i], false)
         stop_waiting(run, token, place)
         if place == 'p' then set_field(run, 'v' .. token, false) end
         run.n = run.n - 1

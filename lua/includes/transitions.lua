@@ -30,6 +30,7 @@
 --   q map nodes mutexes                                clear up below a closed map
 --   h field value                                      keep a context value if there is none yet
 --   @ records mutex                                    first of all: below a closed map the token goes, and nothing else
+--   L limit                                            a run begins of which at most so many tokens are worked on at once
 --   z reads                                            if the run is complete now, its output reads these fields
 local function split(text)
   local words = {}
@@ -51,7 +52,7 @@ end
 -- Per operation what it does, and how many words it has. Each is given the run, the codes, the token, its fence and
 -- record, and the place of the operation in ARGV; it returns true where the token stays.
 local OPERATIONS, WORDS = {}, { ['-'] = 2, P = 4, i = 9, l = 3, d = 4, x = 3, k = 2, b = 3, v = 3, u = 2, p = 3, y = 4, w = 5,
-  m = 3, c = 2, r = 2, s = 1, j = 1, n = 1, t = 4, z = 2, O = 5, I = 7, f = 2, g = 3, q = 4, h = 3, ['@'] = 3 }
+  m = 3, c = 2, r = 2, s = 1, j = 1, n = 1, t = 4, z = 2, O = 5, I = 7, f = 2, g = 3, q = 4, h = 3, ['@'] = 3, L = 2 }
 
 OPERATIONS['-'] = function(run, _, _, _, _, i) set_field(run, ARGV[i + 1], false) end
 
@@ -210,6 +211,10 @@ end
 
 function OPERATIONS.n() return true end
 
+function OPERATIONS.L(run, _, _, _, _, i)
+  run.limit, run.busy, run.first, run.last = number_of(ARGV[i + 1]), 0, 1, 0
+end
+
 function OPERATIONS.t(run, _, _, _, _, i) set_run_timer(run, due_at(ARGV[i + 2]), ARGV[i + 1], ARGV[i + 3]) end
 
 function OPERATIONS.z(run, _, _, _, _, i) run.reads = run.reads or split(ARGV[i + 1]) end
@@ -241,6 +246,7 @@ end
 -- Give the events of one transition their sequence numbers, and look at the counter once.
 local function close_transition(run, count, blob, codes)
   run.shut = nil
+  if run.limit and may_park(run) then let_in(run) end
   if run.n == 1 and run.closing ~= '' and run.st ~= 'P' then
     release_closing(run, codes)
   elseif run.n == 0 and run.st ~= 'E' then

@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import anyio
 
-from chaos.journal import count_executions_of, note_execution
+from chaos.journal import count_executions_of, note_execution, note_slot
 from chaos.nonces import NONCE, without_nonces
 from courante import Context, FatalError, step
 
@@ -51,6 +51,16 @@ async def block(given: Any, context: Context) -> dict[str, Any]:
     """Hold up the whole event loop of the worker."""
     nonce = _enter(context)
     time.sleep(_ms(given) / 1000)  # noqa: ASYNC251 - that is what it is for
+    return _result(given, nonce)
+
+
+@step("chaos.slotted")
+async def slotted(given: Any, context: Context) -> dict[str, Any]:
+    """Say when it begins and ends, for whoever counts how many are at it at once. ``group``: of its input; the run."""
+    nonce, group = _enter(context), str(given.get("group", "")) or context.run_id
+    note_slot(group, context.idempotency_key, is_taken=True)
+    await anyio.sleep(_ms(given) / 1000)
+    note_slot(group, context.idempotency_key, is_taken=False)
     return _result(given, nonce)
 
 

@@ -9,23 +9,43 @@ import json
 import os
 import secrets
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 VARIABLE = "CHAOS_JOURNAL"
+SLOTS = ".slots"
 
 
 def note_execution(run_id: str, node: str, scope: str, attempt: int, key: str, worker: str) -> str:
     """Append one line and return its nonce, a word that no other execution has."""
     nonce = secrets.token_hex(8)
     said = {"run": run_id, "node": node, "scope": scope, "attempt": attempt, "key": key, "worker": worker}
-    line = json.dumps(said | {"pid": os.getpid(), "nonce": nonce, "at": time.time()}) + "\n"
-    path = os.environ[VARIABLE]
-    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    _append("", said | {"pid": os.getpid(), "nonce": nonce, "at": time.time()})
+    return nonce
+
+
+def note_slot(group: str, key: str, *, is_taken: bool) -> None:
+    """Append one line, beside the journal: an execution has begun, or is about to end. group: of who shares slots."""
+    _append(SLOTS, {"group": group, "key": key, "taken": is_taken})
+
+
+def most_at_once(path: Path) -> dict[str, int]:
+    """Per group, how many steps were at it at once. Who died is at it until another has ended the same step."""
+    inside: dict[str, set[str]] = {}
+    most: dict[str, int] = {}
+    for said in map(json.loads, Path(f"{path}{SLOTS}").read_text("utf-8").splitlines()):
+        keys = inside.setdefault(said["group"], set())
+        (keys.add if said["taken"] else keys.discard)(said["key"])
+        most[said["group"]] = max(most.get(said["group"], 0), len(keys))
+    return most
+
+
+def _append(ending: str, said: Mapping[str, object]) -> None:
+    handle = os.open(os.environ[VARIABLE] + ending, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     try:
-        os.write(handle, line.encode())
+        os.write(handle, (json.dumps(said) + "\n").encode())
     finally:
         os.close(handle)
-    return nonce
 
 
 def count_executions(path: Path) -> int:

@@ -118,6 +118,13 @@ SHAPES: dict[str, dict[str, Any]] = {
     "alone": document(
         "alone", step("a"), *(step(f"m{i}", "a", mutex="one") for i in range(3)), step("z", ["m0", "m1", "m2"])
     ),
+    "narrow": document(
+        "narrow",
+        step("a"),
+        *(step(f"n{i}", "a") for i in range(5)),
+        step("z", [f"n{i}" for i in range(5)], input={"n": "size(inputs)"}),
+        policy={"max_parallel": 2},
+    ),
     "asked": document(
         "asked",
         step("a"),

@@ -63,7 +63,7 @@ def test_the_scripts_and_the_rules_have_the_same_trace_of_maps(runner: Runner, r
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(maps, "FILL_MAX", SIZES[seed % len(SIZES)])
         patch.setattr(map_nodes, "CHUNK_MAX", SIZES[seed // 2 % len(SIZES)])
-        plan = plan_of(document_of(parts))
+        plan = plan_of(document_of(parts, seed % 4))
         for floor in (MemoryFloor(plan), RedisFloor(runner, redis, plan)):
             simulation = Simulation(
                 plan=plan,

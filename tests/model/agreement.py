@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from model.reading.graph import Graph
     from model.reading.reading import Reading
 
-FIELDS = ("phase", "seq", "command", "input", "reason", "error", "tokens", "joins", "maps", "last")
+FIELDS = ("phase", "seq", "command", "input", "reason", "error", "tokens", "joins", "maps", "last", "room")
 KEPT = ("inputs", "statuses", "errors")
 
 

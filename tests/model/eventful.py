@@ -72,6 +72,9 @@ def eventful(seed: int, taste: Taste = SMALL) -> Document:
         document["policy"]["timeout"] = "1h"
     if random.random() < 0.2:
         document["policy"]["retry_budget"] = random.randint(0, 3)
+    bound = Random(f"bounded {seed}")
+    if bound.random() < 0.4:
+        document["policy"]["max_parallel"] = bound.choice((1, 1, 2, 3))
     return document
 
 

@@ -53,10 +53,14 @@ def _draw_part(random: Random, kind: str, depth: int, numbers: list[int], polici
     return part
 
 
-def document_of(parts: list[Part]) -> dict[str, Any]:
+def document_of(parts: list[Part], max_parallel: int = 0) -> dict[str, Any]:
+    """max_parallel: 0 where nothing bounds the run."""
     nodes: list[dict[str, Any]] = [_step("n0")]
     _write(parts, "n0", nodes)
-    return {"courante": 1, "id": "maps", "policy": {"on_failure": "continue"}, "nodes": nodes}
+    policy: dict[str, Any] = {"on_failure": "continue"}
+    if max_parallel:
+        policy["max_parallel"] = max_parallel
+    return {"courante": 1, "id": "maps", "policy": policy, "nodes": nodes}
 
 
 def _step(id: str, *depends_on: str, **more: Any) -> dict[str, Any]:

@@ -77,7 +77,7 @@ def drive(parts: list[Part], draws: Draws, seed: int) -> tuple[Simulation, Plan,
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(maps, "FILL_MAX", FILLS[seed % len(FILLS)])
         patch.setattr(map_nodes, "CHUNK_MAX", CHUNKS[seed // 2 % len(CHUNKS)])
-        plan = plan_of(document_of(parts))
+        plan = plan_of(document_of(parts, seed % 4))
         chances = CHANCES[seed // 3 % len(CHANCES)]
         simulation = Simulation(plan=plan, floor=MemoryFloor(plan), handler=handler, seed=seed, chances=chances)
         return simulation, plan, simulation.run()

@@ -1,0 +1,34 @@
+"""Limits under kill -9: never more is worked on at once than may be, and no slot is lost with whoever had it."""
+
+from __future__ import annotations
+
+import pytest
+
+from chaos.journal import most_at_once
+from chaos.shapes import document, order, step
+from chaos.site import SHORT_LEASE_MS, Site
+
+pytestmark = pytest.mark.anyio
+KILLED = -9
+WIDTH = 24
+
+
+@pytest.mark.parametrize("point", ["before_advance:6", "after_advance:6"])
+async def test_a_bounded_run_survives_its_workers(site: Site, point: str) -> None:
+    """F01, F03, F04: a dead worker's tokens keep their room until somebody has ended them."""
+    wide = [f"w{number}" for number in range(WIDTH)]
+    branches = (step(name, "a", handler="chaos.slotted", input={"ms": "15"}) for name in wide)
+    bounded = document("bounded", step("a"), *branches, step("z", wide), policy={"max_parallel": 3})
+    await site.register(bounded)
+    site.lease_ms = SHORT_LEASE_MS
+    site.supervisor()
+    doomed = [site.worker(fault=f"{point}:kill9", concurrency=8) for _ in range(2)]
+    runs = await site.order(order("bounded", number, f"bounded-{number}") for number in range(2))
+    for worker in doomed:
+        assert await worker.wait() == KILLED
+    site.worker(concurrency=8)
+    await site.until_ended()
+    assert most_at_once(site.journal) == dict.fromkeys(runs, 3)
+    rows = await site.query("SELECT status FROM runs")
+    assert [row["status"] for row in rows] == ["COMPLETED"] * len(runs)
+    await site.check()
