@@ -24,7 +24,6 @@ from ..sdk.marking import RunPhase, TokenKind
 from ..sdk.outcomes import Failed, GivenBack, Opened, Outcome, Succeeded, failed
 from ..sdk.payload_terms import PAYLOAD_TERMS
 from ..sdk.payloads import PayloadMissing, PayloadTooLarge, is_reference, store_payload
-from ..sdk.plan import READS_MAX
 from ..sdk.repairs import halt_runs
 from ..sdk.retry_after import RETRY_AFTER_MS_MAX
 from ..sdk.scripts import Word
@@ -47,7 +46,6 @@ ITEMS_INLINE_BYTES_MAX = 1_024
 """Each item's token brings the list that it is in, or a reference to it."""
 COLLECTED_BYTES_MAX = 1_000_000
 """Of the results of one chunk: those beyond the inline limit are references already."""
-CLOSED_MAP = b"x"
 T = TypeVar("T")
 Finish = Callable[[Transition], None]
 Drop = Callable[[int, str], None]
@@ -163,7 +161,7 @@ class Executor:
             self._finish(transition)
             return
         node = work.node
-        if any(work.values[at] == CLOSED_MAP for at in plan.map_reads[work.number]):
+        if work.is_below_closed_map:
             self._finish(self._settler.drop(work))
             return
         if work.kind is TokenKind.COLLECT:
@@ -174,9 +172,9 @@ class Executor:
             return
         if node.timeout_ms is not None:
             work.received_at = time.monotonic()
-        wide = len(node.reads) > READS_MAX
+        wide = len(work.values) < len(node.reads)
         is_again = (work.deliveries or work.attempt > 1) and node.type in AWAITED
-        is_cut = self._bringer.cut(work)
+        is_cut = not wide and self._bringer.cut(work)
         if wide or is_again or not is_cut or any(value is not None and is_reference(value) for value in work.values):
             self._spawn(self._fetch_then_start, work, wide)
         else:
@@ -334,6 +332,9 @@ class Executor:
         except (PayloadMissing, PayloadTooLarge) as error:
             code = "PAYLOAD_MISSING" if isinstance(error, PayloadMissing) else "PAYLOAD_TOO_LARGE"
             self._finish(self._settler.settle(work, self._failure(work, StepError(code, str(error)))))
+            return
+        if work.is_below_closed_map:
+            self._finish(self._settler.drop(work))
             return
         self._start(work)
 

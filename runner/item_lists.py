@@ -26,9 +26,15 @@ class ItemLists:
         self._bytes = 0
 
     def cut(self, work: Work) -> bool:
-        """Put the token's items in the place of the lists they are in; False where a list must be brought first."""
+        """Put the token's items in the place of the lists they are in; False where a list must be brought first.
+
+        Once: an item may be a list, too.
+        """
+        if work.is_cut:
+            return True
         if self.missing(work):
             return False
+        work.is_cut = True
         node, plan = work.node, work.plan
         for at in plan.item_reads[work.number]:
             value = work.values[at]
@@ -40,6 +46,8 @@ class ItemLists:
 
     def missing(self, work: Work) -> list[bytes]:
         """Return the references of the lists that must be brought."""
+        if work.is_cut:
+            return []
         values = (work.values[at] for at in work.plan.item_reads[work.number])
         return [value for value in values if value is not None and is_reference(value) and value not in self._kept]
 

@@ -15,13 +15,17 @@ if TYPE_CHECKING:
     from ..sdk.item_values import ItemResult
     from .attempts import HeldAttempt
 
+CLOSED_MAP = b"x"
+"""The record of a map that a failed item has closed."""
+
 
 @dataclass(slots=True, kw_only=True)
 class Work(StepContext):
     """``stream``: number of the stream that brought it, ``entry``: its id there. ``now_ms``: the server's clock at the
     delivery. ``deliveries``: how often the token was taken over from a silent worker before. ``received_at``: by the
     monotonic clock, where the attempt has a timeout. ``last_report``: details of the last heartbeat of the attempt
-    before. ``held``: the attempt, once it is under way. ``results``: of the map's items, for an aggregate.
+    before. ``held``: the attempt, once it is under way. ``results``: of the map's items, for an aggregate. ``is_cut``:
+    the values have items in the place of lists.
     """
 
     fence: str
@@ -36,12 +40,19 @@ class Work(StepContext):
     last_report: bytes | None = None
     held: HeldAttempt | None = None
     results: list[ItemResult] | None = None
+    is_cut: bool = False
 
     @property
     def lasting_extra(self) -> str:
         """The words that stay with a token that is parked again."""
         extra = lasting(self.extra)
         return with_word(extra, APPROVED) if self.decision is not None and APPROVED not in extra else extra
+
+    @property
+    def is_below_closed_map(self) -> bool:
+        """Whether a failed item has closed a map around it, as far as its values have come with it."""
+        reads = self.plan.map_reads[self.number] if self.number >= 0 else ()
+        return any(self.values[at] == CLOSED_MAP for at in reads if at < len(self.values))
 
     @property
     def unsent_report(self) -> list[Word]:
