@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -11,13 +11,15 @@ from click import style, unstyle
 from ..compiler.ir import Ir
 from ..sdk.deferral import DeferToken
 from ..sdk.events import ErrorInfo
-from ..sdk.scopes import parse_scope_key, scope_text, token_key
+from ..sdk.scopes import child_text, parse_scope_key, scope_text, token_key
 from ..sdk.stores.runs import RunRow, StepRow
 from ..sdk.stores.status import RunStatus, StepStatus
 from .output import status_text
 from .texts import cut, duration_text, iso
 
 DONE = frozenset({StepStatus.SUCCEEDED, StepStatus.SKIPPED})
+OPENED = frozenset({StepStatus.SUCCEEDED, StepStatus.WAITING})
+"""Of a map: it has items, or may have."""
 ENDED = DONE | {StepStatus.FAILED, StepStatus.CANCELLED}
 STATUS_WIDTH = 10
 TIME_WIDTH = 7
@@ -37,7 +39,10 @@ _GLYPHS = {
 
 @dataclass(frozen=True, kw_only=True)
 class StepView:
-    """``scope``: as people read it. ``attempts``: tries so far. ``waiting_for``: what, and until when where known."""
+    """``scope``: as people read it. ``attempts``: tries so far. ``waiting_for``: what, and until when where known.
+
+    ``child``: the item of a map that it is in, ``parent#1`` to ``parent#N``.
+    """
 
     id: str
     scope: str
@@ -49,6 +54,7 @@ class StepView:
     waiting_for: str | None = None
     handler_ms: int = 0
     error: ErrorInfo | None = None
+    child: str = ""
 
     @property
     def label(self) -> str:
@@ -58,6 +64,7 @@ class StepView:
         return {
             "id": self.id,
             "scope": self.scope,
+            "child": self.child or None,
             "status": str(self.status),
             "reason": self.reason,
             "attempts": self.attempts,
@@ -71,7 +78,7 @@ def step_views(run: RunRow, ir: Ir | None, rows: Sequence[StepRow]) -> list[Step
     """Return the steps in the order of the document, those of one node in the order in which they began.
 
     A node without a row is PENDING while the run is open. In a COMPLETED run it was on a path not taken; in one that
-    ended otherwise it was not reached.
+    ended otherwise it was not reached. The aggregate of a map that is open WAITS for the map's items.
     """
     last: dict[tuple[str, str], StepRow] = {}
     for row in rows:
@@ -84,8 +91,10 @@ def step_views(run: RunRow, ir: Ir | None, rows: Sequence[StepRow]) -> list[Step
         number = numbers.get(row.node)
         if ir is not None and number is not None and ir.nodes[number].is_gate:
             continue
-        scope = row.scope if ir is None or number is None else scope_text(ir, number, parse_scope_key(row.scope))
-        by_node.setdefault(row.node, []).append(_view(row, scope, _waiting_for(run.run_id, row, ir, number)))
+        by_node.setdefault(row.node, []).append(_view(run.run_id, row, ir, number))
+    if ir is not None and not run.status.is_final:
+        for row in [row for row in last.values() if row.status in OPENED]:
+            _await_items(ir, numbers, last, by_node, row)
     nodes = list(by_node) if ir is None else [node.id for node in ir.nodes if not node.is_gate]
     return [view for node in nodes for view in by_node.get(node) or [_absent(node, run.status)]]
 
@@ -127,16 +136,45 @@ def _waiting_for(run_id: str, row: StepRow, ir: Ir | None, number: int | None) -
     return f"{what} until {iso(row.due_at)}" if row.due_at is not None else what
 
 
-def _view(row: StepRow, scope: str, waiting_for: str | None) -> StepView:
+def _await_items(
+    ir: Ir,
+    numbers: Mapping[str, int],
+    rows: Mapping[tuple[str, str], StepRow],
+    by_node: dict[str, list[StepView]],
+    row: StepRow,
+) -> None:
+    """Show the aggregate that the items of a map lead to, where it has not begun."""
+    number = numbers.get(row.node)
+    if number is None or not ir.nodes[number].is_map:
+        return
+    aggregate = ir.nodes[ir.regions[ir.nodes[number].map_region].aggregate].id
+    if (aggregate, row.scope) not in rows:
+        scope = parse_scope_key(row.scope)
+        view = StepView(
+            id=aggregate,
+            scope=scope_text(ir, number, scope),
+            status=StepStatus.WAITING,
+            waiting_for=f"items of {row.node}",
+            child=child_text(ir, number, scope),
+        )
+        by_node.setdefault(aggregate, []).append(view)
+
+
+def _view(run_id: str, row: StepRow, ir: Ir | None, number: int | None) -> StepView:
+    shown, child = row.scope, ""
+    if ir is not None and number is not None:
+        scope = parse_scope_key(row.scope)
+        shown, child = scope_text(ir, number, scope), child_text(ir, number, scope)
     return StepView(
         id=row.node,
-        scope=scope,
+        scope=shown,
+        child=child,
         status=row.status,
         reason=row.reason,
         attempts=row.attempt,
         started_at=row.started_at,
         finished_at=row.finished_at,
-        waiting_for=waiting_for,
+        waiting_for=_waiting_for(run_id, row, ir, number),
         handler_ms=row.ms or 0,
         error=row.error,
     )

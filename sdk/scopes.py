@@ -58,6 +58,22 @@ def scope_text(ir: Ir, node: int, scope: Scope) -> str:
     return "/".join(words)
 
 
+def child_text(ir: Ir, node: int, scope: Scope) -> str:
+    """Return the item of a map that the scope is in, as a child counted from 1: ``items#5``; empty outside of maps.
+
+    Of maps in maps or in loops the way to it: ``batch#2/item#1``. Loops inside of the item are no part of it.
+    """
+    levels = ir.nodes[node].levels if node >= 0 else ()
+    words: list[str] = []
+    child = 0
+    for number, index in zip(levels, scope, strict=True):
+        region = ir.regions[number]
+        is_map = region.kind is RegionKind.MAP
+        words.append(f"{ir.nodes[region.node].id}{'@' if region.kind is RegionKind.EACH else '#'}{index + is_map}")
+        child = len(words) if is_map else child
+    return "/".join(words[:child])
+
+
 _INDEX = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*(?:\[(\d{1,9})\]|[#@](\d{1,9}))", re.ASCII)
 _KEY = re.compile(r"\d{1,9}(?:\.\d{1,9})*", re.ASCII)
 

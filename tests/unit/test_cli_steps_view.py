@@ -35,8 +35,8 @@ def at(seconds: float) -> datetime:
     return START + timedelta(seconds=seconds)
 
 
-def compiled() -> Ir:
-    workflow, _ = normalize({"courante": 1, "id": "w", "nodes": NODES})
+def compiled(nodes: object = NODES) -> Ir:
+    workflow, _ = normalize({"courante": 1, "id": "w", "nodes": nodes})
     assert workflow is not None
     ir, _ = compile_workflow(workflow)
     assert ir is not None
@@ -120,6 +120,51 @@ def test_the_last_attempt_is_the_step() -> None:
     assert (step.attempts, step.status, step.error) == (3, StepStatus.SUCCEEDED, None)
 
 
+MAPS = [
+    {"id": "m", "type": "map", "config": {"items": "input"}},
+    {"id": "n", "type": "map", "depends_on": "m", "config": {"items": "item"}},
+    {"id": "w", "type": "noop", "depends_on": "n", "loop": {"while": "false", "back_to": "w"}},
+    {"id": "inner", "type": "aggregate", "depends_on": "w"},
+    {"id": "all", "type": "aggregate", "depends_on": "inner"},
+    {"id": "l", "type": "noop", "depends_on": "all", "loop": {"while": "false", "back_to": "m"}},
+]
+
+
+def test_items_are_children_of_their_map() -> None:
+    """Counted from 1, with the way to them through outer loops and maps; outside of maps there are none."""
+    rows = [
+        step_row("m", StepStatus.SUCCEEDED, "2"),
+        step_row("n", StepStatus.SUCCEEDED, "2.0"),
+        step_row("w", StepStatus.RUNNING, "2.0.3.1"),
+    ]
+    steps = step_views(run_row(RunStatus.RUNNING), compiled(MAPS), rows)
+    assert [(step.id, step.scope, step.child) for step in steps[:3]] == [
+        ("m", "l#2", ""),
+        ("n", "l#2/m[0]", "l#2/m#1"),
+        ("w", "l#2/m[0]/n[3]/w#1", "l#2/m#1/n#4"),
+    ]
+    assert steps[1].to_json()["child"] == "l#2/m#1"
+
+
+def test_an_aggregate_waits_for_the_items_of_its_map() -> None:
+    """As long as it has not begun and the run goes on; others of an earlier iteration are shown beside it."""
+    rows = [
+        step_row("m", StepStatus.SUCCEEDED, "1"),
+        step_row("all", StepStatus.SUCCEEDED, "1"),
+        step_row("m", StepStatus.SUCCEEDED, "2"),
+        step_row("n", StepStatus.FAILED, "2.0"),
+        step_row("n", StepStatus.WAITING, "2.1", reason="more"),
+    ]
+    steps = step_views(run_row(RunStatus.RUNNING), compiled(MAPS), rows)
+    assert [(s.id, s.scope, str(s.status), s.waiting_for) for s in steps if s.id in {"inner", "all"}] == [
+        ("inner", "l#2/m[1]", "WAITING", "items of n"),
+        ("all", "l#1", "SUCCEEDED", None),
+        ("all", "l#2", "WAITING", "items of m"),
+    ]
+    ended = step_views(run_row(RunStatus.FAILED), compiled(MAPS), rows)
+    assert not [step for step in ended if step.waiting_for is not None and "items" in step.waiting_for]
+
+
 @pytest.mark.parametrize(
     ("status", "expected", "reason", "progress"),
     [
@@ -142,6 +187,7 @@ def test_a_step_as_json_has_the_documented_fields() -> None:
     assert step.to_json() == {
         "id": "a",
         "scope": "",
+        "child": None,
         "status": "WAITING",
         "reason": "timer",
         "attempts": 1,
