@@ -26,6 +26,7 @@ from . import map_settling
 from .work import Work
 
 NO_RETRY = Retry(max_attempts=1)
+_NORMAL, _DRAINING = TokenKind.NORMAL, RunPhase.DRAINING
 """Of nodes that have no policy: the engine's own."""
 
 
@@ -74,9 +75,11 @@ class Settler:
 
     def settle_engine_token(self, work: Work) -> Transition | None:
         """Return the transition of a token that needs no node to run, or None."""
+        if work.kind is _NORMAL and work.phase != _DRAINING and work.number >= 0 and not work.node.is_gate:
+            return None  # nearly all of them
         if work.kind is TokenKind.SWEEP:
             return _transition(work, [], ["s"])
-        if work.phase == RunPhase.DRAINING:
+        if work.phase == _DRAINING:
             return _transition(work, [(self._event(work, "token.dropped"), None)], _freed(work))
         if work.kind is TokenKind.WAKER:
             return _transition(work, [], ["j"])

@@ -65,6 +65,9 @@ class Work(StepContext):
         return self.last_report is not None or (self.held is not None and self.held.has_report)
 
 
+_KINDS = {kind.value: kind for kind in TokenKind}
+
+
 def read_token(token: list[bytes], plan: Plan) -> Work:
     """Return the work that ``advance`` handed out: see lua/includes/deliver.lua for the order."""
     number, entry, run_id, key, phase, _, record, *values = token
@@ -83,7 +86,7 @@ def read_token(token: list[bytes], plan: Plan) -> Work:
         plan=plan,
         number=node,
         scope=scope,
-        kind=TokenKind(kind),
+        kind=_KINDS[kind],
         attempt=int(attempt),
         extra=extra,
         live=live,

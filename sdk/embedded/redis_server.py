@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from . import process, wire
+from .allocator import preload
 from .binaries import Binary
 from .home import Layout
 from .identity import own_identity
@@ -43,7 +44,7 @@ def start_redis(layout: Layout, sockets: Path, binary: Binary, *, give_up: Calla
     recipe = Recipe(
         name="redis",
         argv=argv,
-        environment={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC"},
+        environment={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC", **preload(binary)},
         log=layout.logs / "redis.log",
         identity=own_identity(),
         stop=(signal.SIGTERM,),

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from courante.sdk.embedded import EmbeddedError, binaries
+from courante.sdk.embedded import EmbeddedError, allocator, binaries
+from courante.sdk.embedded.allocator import preload
 
 
 @pytest.fixture
@@ -111,3 +114,29 @@ def test_a_program_that_does_not_run_here_counts_as_none(path: Path, monkeypatch
     broken.chmod(0o755)
     with pytest.raises(EmbeddedError):
         binaries.find_redis(prefer_system=False)
+
+
+def test_the_bundled_valkey_takes_an_allocator_of_its_own(path: Path) -> None:
+    """One from elsewhere has the one that it was built with."""
+    bundled = binaries.find_redis(prefer_system=False)
+    library = Path(preload(bundled)["LD_PRELOAD"])
+    assert library.name == "libmimalloc.so"
+    assert library.exists()
+    valkey = put(path, "valkey-server", "Valkey server v=99.0.0 sha=0")
+    assert binaries.find_redis(prefer_system=True).path == valkey
+    assert preload(binaries.find_redis(prefer_system=True)) == {}
+
+
+@pytest.mark.parametrize("folder", ["with blank", "with:colon"])
+def test_a_library_that_the_loader_cannot_name_is_left_out(tmp_path: Path, monkeypatch: Any, folder: str) -> None:
+    """The loader would take its path for two, and complain about both in the server's log."""
+    library = tmp_path / folder / "libmimalloc.so"
+    library.parent.mkdir()
+    library.touch()
+
+    def files(package: str) -> list[Any]:
+        del package
+        return [SimpleNamespace(name=library.name, locate=lambda: library)]
+
+    monkeypatch.setattr(allocator, "files", files)
+    assert preload(binaries.find_redis(prefer_system=False)) == {}

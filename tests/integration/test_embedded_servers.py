@@ -179,6 +179,13 @@ def test_two_commands_at_once_share_the_servers(new_home: Path) -> None:
     eventually(lambda: is_all_gone(new_home))
 
 
+def test_the_bundled_valkey_has_mimalloc_in_it(home: Path) -> None:
+    """The loader has taken what the environment names, and the server runs on it."""
+    with hold(home) as held:
+        assert answers(held.servers)
+        assert "libmimalloc" in Path(f"/proc/{leader(home, 'redis')}/maps").read_text()
+
+
 def test_servers_linger_for_the_next_user(home: Path) -> None:
     """Within the linger time the next user finds the servers running; a later user may shorten it."""
     with hold(home, linger_s=60) as held:
