@@ -1,4 +1,4 @@
-"""``test_data/pipeline.yaml`` against a shop on this machine: a list, 200 calls of which 20 at a time, one that recovers."""
+"""``test_data/pipeline.yaml`` against a shop on this machine: 200 calls, 20 of them at a time, one that recovers."""
 
 from __future__ import annotations
 
