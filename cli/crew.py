@@ -161,6 +161,7 @@ def make_worker(services: Services, steps: Steps, queues: list[str]) -> Worker:
     settings = services.settings
     return Worker(
         redis_url=services.redis_url,
+        database_url=services.database_url,
         env=settings.env,
         partitions=range(settings.partitions),
         queues=queues,

@@ -14,7 +14,7 @@ from ..sdk.item_values import encode_results
 from ..sdk.keys import Keys, PartitionKeys
 from ..sdk.map_plans import read_record
 from ..sdk.payload_terms import PAYLOAD_TERMS
-from ..sdk.payloads import PayloadMissing, is_reference, load_payload, store_payload
+from ..sdk.payloads import ColdStore, PayloadMissing, is_reference, load_payload, store_payload
 from ..sdk.plan import value_field
 from ..sdk.scripts import look_at_runs
 from .gathering import Gatherer
@@ -29,8 +29,9 @@ log = structlog.get_logger()
 class Bringer:
     """For one lane."""
 
-    def __init__(self, redis: Redis, keys: Keys, partition: PartitionKeys) -> None:
+    def __init__(self, redis: Redis, keys: Keys, partition: PartitionKeys, cold: ColdStore | None = None) -> None:
         self._redis = redis
+        self._cold = cold
         self._keys = keys
         self._partition = partition
         self._items = ItemLists()
@@ -76,16 +77,18 @@ class Bringer:
     async def _resolve(self, value: bytes) -> bytes:
         if not is_reference(value):
             return value
-        return await retry(lambda: load_payload(self._redis, self._keys, value))
+        return await retry(lambda: load_payload(self._redis, self._keys, value, self._cold))
 
 
 async def retry(call: Callable[[], Awaitable[T]]) -> T:
-    """Return what it comes to, however long Redis cannot be reached."""
+    """Return what it comes to, however long Redis, or where payloads lie cold, cannot be reached."""
     delay = 0.05
     while True:
         try:
             return await call()
         except (RedisError, OSError) as error:
-            log.warning("redis_unreachable", error=str(error))
+            log.warning(
+                "redis_unreachable" if isinstance(error, RedisError) else "server_unreachable", error=str(error)
+            )
             await anyio.sleep(delay)
             delay = min(BACKOFF_S_MAX, delay * 2)

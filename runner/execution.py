@@ -78,7 +78,7 @@ class Executor:
         self._settler = Settler(consumer)
         self._terms = terms or Terms()
         self._attempts = Attempts(cancel_grace_s=self._terms.cancel_grace_ms / 1000, send=send_reports)
-        self._bringer = Bringer(redis, keys, partition)
+        self._bringer = Bringer(redis, keys, partition, tools.cold)
         self._awaiting: dict[str, list[tuple[list[bytes], int]]] = {}
         self._stopped = anyio.Event()
         self._group: TaskGroup | None = None

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..sdk.artifacts import Artifact, check_content_type
 from ..sdk.secrets import Secrets
 from ..sdk.steps import Steps
+from ..sdk.stores.cold_payloads import PostgresPayloads
 from .blobs import Blobs
 from .cells import Cells
 
@@ -32,6 +33,7 @@ class Toolbox:
     http_allow: str = ""
     resources: Mapping[str, Any] = field(default_factory=dict[str, Any])
     blobs: Blobs | None = None
+    cold: PostgresPayloads | None = None
     _connections: Connections | None = None
 
     @property
@@ -63,6 +65,8 @@ class Toolbox:
         await self.cells.close()
         if self._connections is not None:
             await self._connections.shut()
+        if self.cold is not None:
+            await self.cold.aclose()
 
 
 @asynccontextmanager
@@ -74,6 +78,7 @@ async def open_toolbox(
     http_allow: str = "",
     secrets_dir: Path | None = None,
     blobs: Blobs | None = None,
+    cold: PostgresPayloads | None = None,
 ) -> AsyncGenerator[Toolbox]:
     """Open what the lifespans of the steps share. Raises what they raise, ValueError where two give the same name.
 
@@ -96,6 +101,7 @@ async def open_toolbox(
             http_allow=http_allow,
             resources=resources,
             blobs=blobs,
+            cold=cold,
         )
         stack.push_async_callback(tools.close)
         yield tools

@@ -28,6 +28,7 @@ from ..sdk.presence import FORGOTTEN_S
 from ..sdk.retry_after import RETRY_AFTER_MS_MAX
 from ..sdk.scripts import OUTBOX_HARD_MAX, OUTBOX_SOFT_MAX, Closed, forget_consumers
 from ..sdk.steps import Steps
+from ..sdk.stores.cold_payloads import PostgresPayloads
 from .blobs import Blobs
 from .execution import Executor
 from .lane import Lane
@@ -45,7 +46,10 @@ log = structlog.get_logger()
 
 
 class Worker:
-    """Runs tokens of ``env`` from Redis. ``queues``: named classes of work; the ``system`` queue is always read."""
+    """Runs tokens of ``env`` from Redis. ``queues``: named classes of work; the ``system`` queue is always read.
+
+    ``database_url``: where payloads are that Redis has not any more; without it their steps fail.
+    """
 
     def __init__(
         self,
@@ -63,6 +67,7 @@ class Worker:
         terms: Terms | None = None,
         http_allow: str = "",
         secrets_dir: Path | None = None,
+        database_url: str = "",
     ) -> None:
         self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._url = redis_url
@@ -78,9 +83,14 @@ class Worker:
         self._retry_after_ms_max = retry_after_ms_max
         self._terms = terms or Terms()
         self._redis = connect_redis(redis_url)
-        blobs = Blobs(self._redis, self._keys)
         self._tools = partial(
-            open_toolbox, steps, self.name, http_allow=http_allow, secrets_dir=secrets_dir, blobs=blobs
+            open_toolbox,
+            steps,
+            self.name,
+            http_allow=http_allow,
+            secrets_dir=secrets_dir,
+            blobs=Blobs(self._redis, self._keys),
+            cold=PostgresPayloads(env, database_url=database_url) if database_url else None,
         )
         self._lanes: list[Lane] = []
         self._alone: list[Redis] = []

@@ -6,6 +6,8 @@ digest and size are of what is stored.
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from .events import digest
 from .keys import Keys
 from .payload_terms import PAYLOAD_TERMS, PayloadUnreadable
@@ -16,6 +18,14 @@ PAYLOAD_BYTES_MAX = 16 * 1024 * 1024
 
 class PayloadMissing(Exception):
     """A payload is referred to and not stored, or its content is not what its address says."""
+
+
+class ColdStore(Protocol):
+    """Where payloads are that Redis has not any more."""
+
+    async def get(self, digest: bytes) -> bytes | None:
+        """Return what is stored under an address, None where nothing is. Raises OSError where it cannot be asked."""
+        ...
 
 
 class PayloadTooLarge(Exception):
@@ -37,10 +47,17 @@ async def store_payload(redis: Connection, keys: Keys, content: bytes, limit: in
     return f"@{address}:{len(stored)}".encode()
 
 
-async def load_payload(redis: Connection, keys: Keys, reference: bytes) -> bytes:
-    """Return the content, checked against its address. Raises PayloadMissing."""
+async def load_payload(redis: Connection, keys: Keys, reference: bytes, cold: ColdStore | None = None) -> bytes:
+    """Return the content, checked against its address. Raises PayloadMissing, and what the clients raise.
+
+    What Redis has lost or damaged is brought back from the cold store, where there is one.
+    """
     address = reference[1:].split(b":")[0].decode()
     content = await redis.get(keys.blob(address))
+    if (content is None or digest(content).hex() != address) and cold is not None:
+        content = await cold.get(bytes.fromhex(address))
+        if content is not None and digest(content).hex() == address:
+            await redis.set(keys.blob(address), content)
     if content is None or digest(content).hex() != address:
         raise PayloadMissing(f"the payload {address} is gone or damaged")
     try:

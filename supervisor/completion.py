@@ -21,6 +21,7 @@ from ..sdk.fault_points import reach
 from ..sdk.keys import Keys, PartitionKeys
 from ..sdk.payload_terms import PAYLOAD_TERMS
 from ..sdk.payloads import (
+    ColdStore,
     PayloadMissing,
     PayloadTooLarge,
     is_reference,
@@ -81,13 +82,21 @@ class Completion:
     """Ends the runs of one partition."""
 
     def __init__(
-        self, redis: Redis, blocking: Redis, keys: Keys, partition: PartitionKeys, catalog: Catalog, consumer: str
+        self,
+        redis: Redis,
+        blocking: Redis,
+        keys: Keys,
+        partition: PartitionKeys,
+        catalog: Catalog,
+        consumer: str,
+        cold: ColdStore | None = None,
     ) -> None:
         self._redis = redis
         self._blocking = blocking
         self._keys = keys
         self._partition = partition
         self._catalog = catalog
+        self._cold = cold
         self._consumer = consumer
         self.ended = 0
 
@@ -241,7 +250,7 @@ class Completion:
     async def _resolve(self, value: bytes | None) -> bytes | None:
         if value is None or not is_reference(value):
             return value
-        return await load_payload(self._redis, self._keys, value)
+        return await load_payload(self._redis, self._keys, value, self._cold)
 
 
 def _read_done(entries: Sequence[StreamEntry]) -> list[_Done]:

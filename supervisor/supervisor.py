@@ -26,6 +26,7 @@ from ..sdk.marking import RunPhase
 from ..sdk.repairs import drain_runs, halt_runs
 from ..sdk.scripts import OUTBOX_HARD_MAX, BackPressure, Closed, Word, look_at_runs
 from ..sdk.settings import AUDIT_S, LEASE_MS, RUN_EVENTS_MAX, STUCK_MS
+from ..sdk.stores.cold_payloads import PostgresPayloads
 from .audit import Audit
 from .completion import Completion
 from .entries import LogDiverged
@@ -122,7 +123,9 @@ class Supervisor:
         client = self._client
         keys, pool, catalog = client.keys, client.pool, client.catalog
         partition, hard_max = keys.partition(number), self._outbox_hard_max
-        completion = Completion(redis, blocking, keys, partition, catalog, self.name)
+        completion = Completion(
+            redis, blocking, keys, partition, catalog, self.name, PostgresPayloads(keys.env, pool=pool)
+        )
         intake = Intake(redis, blocking, keys, number, client, self.name)
         reconciler = Reconciler(redis, pool, keys, number, catalog, hard_max)
         halt = partial(_halt, redis, partition)

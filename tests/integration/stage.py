@@ -62,6 +62,7 @@ class Stage:
         queues: Sequence[str] = ("default",),
         http_allow: str = "",
         secrets_dir: Path | None = None,
+        database_url: str = "",
         **terms: int,
     ) -> Worker:
         """Start a worker that knows these steps. redis_url: its own way to Redis. terms: see ``runner.terms``."""
@@ -75,6 +76,7 @@ class Stage:
             terms=Terms(**terms),
             http_allow=http_allow,
             secrets_dir=secrets_dir,
+            database_url=database_url,
         )
         self._call_up(worker.run)
         self.workers.append(worker)

@@ -1,0 +1,86 @@
+"""Payloads that Redis has lost: whoever has Postgres reads them there, and puts them back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from integration.stage import Stage, until
+
+pytestmark = pytest.mark.anyio
+LARGE = "x" * 20_000
+
+
+async def make(size: int) -> str:
+    return "x" * size
+
+
+async def measure(text: str) -> int:
+    return len(text)
+
+
+def waiting(*tail: dict[str, Any]) -> list[dict[str, Any]]:
+    """A large output, and beside it what the run waits for."""
+    return [
+        {"id": "big", "type": "function", "config": {"handler": "make"}},
+        {"id": "go", "type": "signal", "config": {"name": "go"}},
+        *tail,
+    ]
+
+
+MEASURE = {
+    "id": "measure",
+    "type": "function",
+    "depends_on": ["big", "go"],
+    "config": {"handler": "measure"},
+    "input": "steps.big.output",
+}
+
+
+async def lose(stage: Stage, run_id: str, *, damage: bool = False) -> int:
+    """Take every payload from Redis, or spoil it, once the run waits and its log has them; return how many."""
+    await until(lambda: stage.types(run_id), lambda found: {"step.succeeded", "step.waiting"} <= set(found))
+    found = [key async for key in stage.redis.scan_iter(match=stage.client.keys.blob("*"))]
+    for key in found:
+        await (stage.redis.set(key, b"spoilt") if damage else stage.redis.delete(key))
+    return len(found)
+
+
+@pytest.mark.parametrize("damage", [False, True], ids=["gone", "damaged"])
+async def test_a_worker_reads_a_payload_from_postgres(stage: Stage, damage: bool) -> None:
+    """The step runs as if nothing had happened, and Redis has the payload again."""
+    stage.worker({"make": make, "measure": measure}, database_url=stage.place.database_url)
+    stage.supervisor()
+    run_id = await stage.client.submit(await stage.register(*waiting(MEASURE)), len(LARGE))
+    assert await lose(stage, run_id, damage=damage) == 1
+    await stage.client.signal(run_id, "go")
+    result = await stage.result(run_id)
+    assert (result.status, result.output) == ("COMPLETED", {"measure": len(LARGE)})
+    (key,) = [key async for key in stage.redis.scan_iter(match=stage.client.keys.blob("*"))]
+    assert await stage.redis.get(key) == f'"{LARGE}"'.encode()
+
+
+async def test_a_worker_without_postgres_fails_the_step(stage: Stage) -> None:
+    """It says which payload is missing."""
+    stage.worker({"make": make, "measure": measure})
+    stage.supervisor()
+    nodes = waiting({**MEASURE, "retry": {"max_attempts": 1}})
+    run_id = await stage.client.submit(await stage.register(*nodes), len(LARGE))
+    await lose(stage, run_id)
+    await stage.client.signal(run_id, "go")
+    result = await stage.result(run_id)
+    assert result.error is not None
+    assert (result.status, result.error["type"]) == ("FAILED", "PAYLOAD_MISSING")
+
+
+async def test_the_output_of_a_run_is_made_from_postgres(stage: Stage) -> None:
+    """What ends a run reads it there, too."""
+    stage.worker({"make": make})
+    stage.supervisor()
+    workflow = await stage.register(*waiting(), output="size(steps.big.output)")
+    run_id = await stage.client.submit(workflow, len(LARGE))
+    await lose(stage, run_id)
+    await stage.client.signal(run_id, "go")
+    result = await stage.result(run_id)
+    assert (result.status, result.output) == ("COMPLETED", len(LARGE))
