@@ -26,13 +26,15 @@ from typing import Any
 import asyncpg
 from redis.asyncio import Redis
 
+from chaos.oracles.broken import Broken, GaveUp
 from chaos.oracles.executions import Place, canonical, check_calm, check_executions, read_journal
 from chaos.oracles.finding import Finding
 from chaos.oracles.graph import Graph, read_graph
 from chaos.oracles.layout import LivePartition, read_partition
 from chaos.oracles.log import FINAL, Event, check_chain, read_log
+from chaos.oracles.restarts import Taken, check_taken
 from chaos.oracles.state import check_fold, check_ledger, check_leftovers
-from chaos.oracles.walk import Broken, GaveUp, Walk
+from chaos.oracles.walk import Walk
 
 DRAIN_S = 60.0
 REPLAYED_AT_ONCE = 200
@@ -209,10 +211,26 @@ def _check_tokens(run_id: str, events: list[Event], seen: Seen) -> Iterator[Find
         seen.gave_up.append(f"{run_id}: {reason}")
         return
     seen.unknown |= walk.unknown
+    if walk.taken is not None:
+        yield from _check_base(run_id, walk.taken, seen)
     if live is not None:
         yield from check_fold(run_id, live, walk, events)
     elif not walk.has_ended:
         yield Finding("O5", run_id, "the run has not ended, and Redis does not know it")
+
+
+def _check_base(run_id: str, taken: Taken, seen: Seen) -> Iterator[Finding]:
+    """O5, O6: a run that goes on from another one begins with what that had; where it is unknown, that is said."""
+    events = seen.log.get(taken.base_run, [])
+    if not 0 < taken.base_seq < len(events) or seen.starts.get(taken.base_run) != seen.starts.get(run_id):
+        yield Finding("O6", run_id, f"it goes on from {taken.base_run!r} after {taken.base_seq}, which is no such run")
+        return
+    base = Walk(seen.graphs[taken.base_run])
+    try:
+        base.follow(events[: taken.base_seq])
+    except (Broken, GaveUp):
+        return  # that is found, or counted, with the base run itself
+    yield from check_taken(run_id, taken, base)
 
 
 def _replay(run_ids: list[str]) -> Iterator[Finding]:

@@ -48,6 +48,8 @@ def document(id: str, *nodes: dict[str, Any], **fields: Any) -> dict[str, Any]:
     return {"courante": 1, "id": id, "nodes": list(nodes), **fields}
 
 
+ITEM = {"ms": "input.ms", "from": "item"}
+"""The input of a step that works on an item of a map."""
 SHAPES: dict[str, dict[str, Any]] = {
     "chain": document("chain", step("a"), step("b", "a"), step("c", "b", handler="chaos.thread"), step("d", "c")),
     "fan": document(
@@ -131,6 +133,38 @@ SHAPES: dict[str, dict[str, Any]] = {
         {"id": "ask", "type": "approval", "depends_on": "a", "config": {"form": {"type": "object"}}},
         {"id": "hear", "type": "signal", "depends_on": "ask", "config": {"name": "go"}},
         step("z", "hear", input={"ms": "input.ms"}),
+    ),
+    "mapped": document(
+        "mapped",
+        step("a"),
+        {"id": "m", "type": "map", "depends_on": "a", "config": {"items": "[1, 2, 3, 4, 5]", "max_concurrency": 2}},
+        step("w", "m", input=ITEM),
+        {"id": "inner", "type": "map", "depends_on": "w", "config": {"items": "[1, 2]"}},
+        step("v", "inner", input=ITEM),
+        {"id": "few", "type": "aggregate", "depends_on": "v", "config": {"reduce": "acc + 1", "initial": "0"}},
+        step("x", "m", handler="chaos.flaky", input={"fails": "item == 2 ? 9 : 0"}, retry={"max_attempts": 1}),
+        {
+            "id": "all",
+            "type": "aggregate",
+            "depends_on": ["few", "x"],
+            "config": {"policy": "collect", "reduce": "acc + 1", "initial": "0"},
+        },
+        step("z", "all"),
+    ),
+    "closed": document(
+        "closed",
+        step("a"),
+        {"id": "m", "type": "map", "depends_on": "a", "config": {"items": "[1, 2, 3, 4]", "max_concurrency": 1}},
+        step("x", "m", handler="chaos.flaky", input={"fails": "item == 3 ? 9 : 0"}, retry={"max_attempts": 1}),
+        {"id": "hold", "type": "wait", "depends_on": "m", "when": "item == 3", "config": {"for": "1h"}},
+        {
+            "id": "all",
+            "type": "aggregate",
+            "depends_on": ["x", "hold"],
+            "config": {"policy": "fail_fast"},
+            "on_error": "mend",
+        },
+        step("mend", input={"ms": "input.ms"}),
     ),
     "wide": document(
         "wide",

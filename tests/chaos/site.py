@@ -252,7 +252,9 @@ class Site:
         done = await anyio.run_process([*argv, *words], env=self.environ(), cwd="/", check=False)
         said = done.stdout.decode()
         assert done.returncode == 0, f"{said}\n{done.stderr.decode()}\nlogs: {self.folder}"
-        return dict(json.loads(said.splitlines()[-1]))
+        counted = dict(json.loads(said.splitlines()[-1]))
+        assert (counted["not_walked"], counted["unknown_types"]) == (0, []), said
+        return counted
 
     def said(self, pattern: str) -> int:
         """How often the processes have logged it."""

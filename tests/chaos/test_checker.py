@@ -12,9 +12,10 @@ import anyio
 import pytest
 
 from chaos.checker import Limits, Seen, find, read_all
+from chaos.oracles.broken import Broken
 from chaos.oracles.executions import canonical, check_executions
 from chaos.oracles.log import Event
-from chaos.oracles.walk import Broken, Walk
+from chaos.oracles.walk import Walk
 from chaos.servers import PostgresServer
 from chaos.shapes import document, kinds, order, step
 from chaos.site import ENV, open_site
@@ -24,6 +25,9 @@ ENDING = frozenset(
     {
         "closing.released",
         "compensation.started",
+        "fanout.closed",
+        "fanout.completed",
+        "fanout.swept",
         "gate.passed",
         "join.died",
         "join.fired",

@@ -1,4 +1,4 @@
-"""A step that ends every process that touches it, its handler mended, and its run started again: all on real servers."""
+"""A step that ends the process that touches it, its handler mended, and its run started again: on real servers."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def shop(stage: Stage, tmp_path: Path) -> Iterator[Shop]:
 
 
 async def test_a_poisoned_run_is_requeued_once_its_handler_is_mended(stage: Stage, shop: Shop, tmp_path: Path) -> None:
-    """F13: its worker dies and nobody touches the step any more, it is a dead letter, and the new run executes what was left, once."""
+    """F13: its worker dies, nobody touches the step any more, and the new run executes what was left, once."""
     stage.supervisor(lease_ms=LEASE_MS)
     await stage.register(
         step("a", "reserve"),

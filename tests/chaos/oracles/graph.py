@@ -18,7 +18,8 @@ class Node:
     """``join``: all, every, any, at_least; empty where it has no record of arrivals. ``region``: that it decides.
 
     ``outs``: edges that are decided when it settles; ``milestones``: those that are live once it waits.
-    ``compensation``: the node that undoes it, or -1. ``asks``: for an approval.
+    ``compensation``: the node that undoes it, or -1. ``asks``: for an approval. ``map_region``: of a map, its aggregate
+    and the nodes of its own tokens, or -1.
     """
 
     number: int
@@ -34,6 +35,9 @@ class Node:
     compensation: int
     milestones: tuple[int, ...]
     asks: bool
+    is_map: bool
+    is_aggregate: bool
+    map_region: int
 
 
 @dataclass(frozen=True)
@@ -46,12 +50,22 @@ class Edge:
 
 @dataclass(frozen=True)
 class Region:
-    """``entry``: where it begins. ``gates``: on the edges that leave it."""
+    """``entry``: where it begins. ``gates``: on the edges that leave it. Of a map: ``aggregate``, and the nodes of its
+    own tokens; ``window``: items at work at a time; ``chunk``: results that are collected together; ``is_fast``: the
+    first failed item closes it.
+    """
 
     kind: int
     node: int
     entry: int
     gates: tuple[int, ...]
+    aggregate: int
+    cursor: int
+    collector: int
+    sweeper: int
+    window: int
+    chunk: int
+    is_fast: bool
 
 
 @dataclass(frozen=True)
@@ -65,11 +79,20 @@ class Graph:
     is_strict: bool
     numbers: dict[str, int]
 
-    def carry(self, source: int, scope: Scope, target: int, slot: int) -> Scope:
-        """The scope that a token from ``source`` has at ``target``: common levels are kept, others are entered."""
+    def carry(self, source: int, scope: Scope, target: int, slot: int, item: int = 0) -> Scope:
+        """The scope that a token from ``source`` has at ``target``: common levels are kept, others are entered.
+
+        item: of a map's body, which is entered with it.
+        """
         kept = dict(zip(self.nodes[source].levels, scope, strict=True)) if source >= 0 else {}
-        entered = {level: slot if self.regions[level].kind == EACH else 1 for level in self.nodes[target].levels}
+        index = {LOOP: 1, MAP: item, EACH: slot}
+        entered = {level: index[self.regions[level].kind] for level in self.nodes[target].levels}
         return tuple(kept.get(level, entered[level]) for level in self.nodes[target].levels)
+
+    def maps_over(self, number: int, scope: Scope) -> list[tuple[int, Scope]]:
+        """The maps around a place, outermost first."""
+        regions = [self.regions[level] for level in self.nodes[number].levels[: len(scope)]] if number >= 0 else []
+        return [(region.node, scope[:depth]) for depth, region in enumerate(regions) if region.kind == MAP]
 
     def people(self, node: str, scope: str) -> str:
         """A scope as handlers are told of it: ``again#2``."""
@@ -101,14 +124,22 @@ def read_graph(content: bytes) -> Graph:
             compensation=raw[34],
             milestones=tuple(raw[38]),
             asks=raw[31] is not None,
+            is_map=raw[1] == "map",
+            is_aggregate=raw[1] == "aggregate",
+            map_region=raw[39],
         )
         for number, raw in enumerate(ir["nodes"])
     )
     return Graph(
         nodes=nodes,
         edges=tuple(Edge(source=raw[0], target=raw[1], kind=raw[2], slot=raw[3]) for raw in ir["edges"]),
-        regions=tuple(Region(kind=raw[0], node=raw[1], entry=raw[2], gates=tuple(raw[4])) for raw in ir["regions"]),
+        regions=tuple(_region(raw) for raw in ir["regions"]),
         entries=tuple(ir["entries"]),
         is_strict=ir["on_failure"] == "fail_fast",
         numbers={node.id: node.number for node in nodes},
     )
+
+
+def _region(raw: list[Any]) -> Region:
+    kind, node, entry, _, gates, aggregate, _, cursor, collector, sweeper, window, _, chunk, is_fast, *_ = raw
+    return Region(kind, node, entry, tuple(gates), aggregate, cursor, collector, sweeper, window, chunk, is_fast)

@@ -52,22 +52,17 @@ def check_fold(run_id: str, run: LiveRun, walk: Walk, events: list[Event]) -> It
     joins = {_key(place) for place in walk.joins}
     if run.phase != "E" and joins != set(run.joins):
         yield Finding("O5", run_id, f"half-filled by the log {sorted(joins)}, in Redis {sorted(run.joins)}")
+    maps = {_key(place): known.text for place, known in walk.opened.items()}
+    if run.phase != "E" and maps != run.maps:
+        yield Finding("O5", run_id, f"open maps by the log {sorted(maps.items())}, in Redis {sorted(run.maps.items())}")
     for place, state in walk.living.items():
         record = run.tokens.get(_key(place))
         if record is not None and (state == "parked") != (record.place in WAITING):
             yield Finding("O5", run_id, f"token {_key(place)} is {state} by the log and {record.place!r} in Redis")
-    outputs = {
-        f"o{_key((walk.graph.numbers[event.node], _scope(event.scope)))}": event.stored
-        for event in events
-        if event.type == "step.succeeded"
-    }
+    outputs = {f"o{_key(place)}": value for place, value in walk.outputs.items()}
     for field, value in run.values.items():
         if field[0] == "o" and field != "out" and outputs.get(field) != value:
             yield Finding("O5", run_id, f"{field} is {value[:40]!r} in Redis and {outputs.get(field)!r} in the log")
-
-
-def _scope(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split(".")) if text else ()
 
 
 def _key(place: Place) -> str:
