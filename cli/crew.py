@@ -151,6 +151,7 @@ def make_supervisor(services: Services) -> Supervisor:
         stuck_ms=settings.stuck_ms,
         outbox_hard_max=settings.outbox_entries_hard,
         run_events_max=settings.run_events_max,
+        subflow_depth_max=settings.subflow_depth_max,
     )
 
 

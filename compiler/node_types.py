@@ -27,6 +27,7 @@ from .reading import (
     read_text,
     wrong_type,
 )
+from .subflows import read_subflow
 from .workflow import Json
 
 Config = dict[str, Json]
@@ -120,6 +121,7 @@ _READERS: dict[str, ConfigReader] = {
     "aggregate": read_aggregate,
     "approval": _noop,
     "signal": _noop,
+    "subflow": read_subflow,
 }
 """Of ``conditional``, ``approval`` and ``signal``: what means something has been taken out before (``node_fields``)."""
 

@@ -16,6 +16,7 @@ from .node_fields import ATTEMPTS_MAX, CACHE_SCOPES, DEFAULTS_READERS, ITERATION
 from .node_types import NODE_TYPES
 from .reading import FAILURE_PATTERN, NODE_ID_PATTERN, QUEUE_PATTERN, SIGNAL_PATTERN, WORKFLOW_ID_PATTERN
 from .signals import EVENTS_MAX
+from .subflows import LATEST, VERSION_MAX
 from .workflow import Json, OnFailure
 
 Schema = dict[str, Json]
@@ -222,6 +223,7 @@ def _configs() -> list[Json]:
         _config_of("aggregate", _aggregate()),
         _config_of("approval", _ref("approval")),
         _config_of("signal", _signal(), is_required=True),
+        _config_of("subflow", _subflow(), is_required=True),
     ]
 
 
@@ -297,6 +299,19 @@ def _signal() -> Schema:
     choice: Schema = {"required": ["first_of"], "not": {"anyOf": [{"required": ["name"]}, {"required": ["expires"]}]}}
     fields: Schema = {"name": _ref("signal_name"), "expires": _ref("duration"), "first_of": events}
     return {**_closed(fields), "oneOf": [one, choice]}
+
+
+def _subflow() -> Schema:
+    template: Schema = {"type": "string", "pattern": r"\{\{"}
+    fields: Schema = {
+        "workflow": {"anyOf": [template, {"type": "string", "pattern": WORKFLOW_ID_PATTERN}]},
+        "version": {
+            "oneOf": [{"const": LATEST}, _between(1, VERSION_MAX)],
+            "description": "Left out: the latest one when the child run is started.",
+        },
+        "detached": {"type": "boolean", "description": "The step ends when its child run is accepted."},
+    }
+    return _closed(fields, "workflow")
 
 
 def _config_of(node_type: str, config: Schema, *, is_required: bool = False) -> Schema:

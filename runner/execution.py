@@ -21,7 +21,7 @@ from ..sdk.fault_points import reach
 from ..sdk.gates import before_node
 from ..sdk.keys import Keys, PartitionKeys
 from ..sdk.marking import RunPhase, TokenKind
-from ..sdk.outcomes import Failed, GivenBack, Opened, Outcome, Succeeded, failed
+from ..sdk.outcomes import Failed, GivenBack, Opened, Outcome, Succeeded, Waits, failed
 from ..sdk.payload_terms import PAYLOAD_TERMS
 from ..sdk.payloads import PayloadMissing, PayloadTooLarge, is_reference, store_payload
 from ..sdk.repairs import halt_runs
@@ -248,6 +248,8 @@ class Executor:
             most = min(most, ITEMS_INLINE_BYTES_MAX)
         if isinstance(outcome, Succeeded | Opened) and len(outcome.output) > most:
             self._spawn(self._store_then_finish, work, outcome, 0)
+        elif isinstance(outcome, Waits) and outcome.payload is not None and len(outcome.payload) > most:
+            self._spawn(self._store_then_wait, work, outcome, outcome.payload)
         else:
             self._finish(self._settler.settle(work, outcome))
 
@@ -324,6 +326,16 @@ class Executor:
             too_large = StepError("PAYLOAD_TOO_LARGE", str(error))
             final = self._failure(work, too_large)
         self._finish(self._settler.settle_stored(work, final, outcome.output, ms))
+
+    async def _store_then_wait(self, work: Work, outcome: Waits, payload: bytes) -> None:
+        """The same, for what the log is to say of a wait."""
+        final: Outcome
+        try:
+            reference = await retry(lambda: store_payload(self._redis, self._keys, payload))
+            final = dataclasses.replace(outcome, payload=reference)
+        except PayloadTooLarge as error:
+            final = self._failure(work, StepError("PAYLOAD_TOO_LARGE", str(error)))
+        self._finish(self._settler.settle(work, final))
 
     async def _fetch_then_start(self, work: Work, wide: bool) -> None:
         """Bring what did not travel with the token: wide reads, items, results, and payloads behind references."""

@@ -284,7 +284,7 @@ class Settler:
 
     def _waits(self, work: Work, outcome: Waits) -> Transition:
         """Wait for somebody outside."""
-        data: dict[str, object] = {"names": list(outcome.names)}
+        data: dict[str, object] = {"names": list(outcome.names), **outcome.said}
         if outcome.expires_ms is not None:
             data["expires"] = True
         facts = Facts(
@@ -301,7 +301,7 @@ class Settler:
         ready = self._parked_ready(work, brings_value=True)
         words: list[Word] = [*_spent(work), *self._reached(work, outcome.reason)]
         words += ["w", " ".join(outcome.names), due, escalates, ready]
-        return _transition(work, [*self._before(work), (encode_facts(facts), None)], words)
+        return _transition(work, [*self._before(work), (encode_facts(facts), outcome.payload)], words)
 
     def _asks_mutex(self, work: Work) -> Transition:
         facts = self._event(work, "step.waiting", attempt=work.attempt, worker=self._worker, reason="mutex")

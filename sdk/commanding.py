@@ -19,7 +19,7 @@ from .payloads import store_payload
 from .plan import WITHDRAWN_READY, Plan
 from .scopes import parse_scope_key, token_key
 from .scripts import Applied, Connection, apply_commands
-from .signal_names import approval_name, outside_name
+from .signal_names import approval_name, child_name, outside_name
 from .stores.commands import Command
 
 COMMANDS_MAX = 100
@@ -34,6 +34,7 @@ _KINDS = {
     "reject": "signal",
     "complete": "signal",
     "fail": "signal",
+    "child_ended": "signal",
     "force_succeed": "force",
     "force_skip": "force",
     "cancel_step": "withdraw",
@@ -46,9 +47,9 @@ _KINDS = {
 class Body(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a command says beyond its type and who gave it; each type has some of the fields.
 
-    ``step``, ``scope`` (a scope key): the step that it is about. ``attempt``: that was handed out. ``name``: of a
-    signal, ``data``: what it brings, or what was filled in with a decision. ``is_asked``: the step waited for it when
-    it was given, so that it is not kept for a later time when the step has stopped waiting.
+    ``step``, ``scope`` (a scope key): the step that it is about. ``attempt``: that was handed out or has a child run.
+    ``name``: of a signal, ``data``: what it brings, or what was filled in with a decision. ``is_asked``: the step
+    waited for it when it was given, so that it is not kept for a later time when the step has stopped waiting.
     """
 
     step: str = ""
@@ -113,7 +114,7 @@ def value_of(command: Command) -> bytes | None:
     """Return what was said, as JSON bytes: of a signal its value, of others what a person may want to know of it."""
     body, by = _decoder.decode(command.body), command.by
     match command.type:
-        case "signal":
+        case "signal" | "child_ended":
             return encode_value(body.data, is_sorted=True)
         case "approve" | "reject":
             texts = {"decision": command.type, "by": by, "comment": body.comment, "reason": body.reason}
@@ -165,4 +166,6 @@ def signal_name(kind: str, body: Body, token: str) -> str:
         return approval_name(token)
     if kind in ("complete", "fail"):
         return outside_name(token, body.attempt)
+    if kind == "child_ended":
+        return child_name(token, body.attempt)
     return body.name

@@ -35,8 +35,12 @@ _CODES: dict[str, str] = {
     "PROCESS_DIED": FailureClass.ERROR,
 }
 """The engine's codes that another try may mend, and their classes."""
-_FATAL_CODES = frozenset({"QUEUE_TIMEOUT"})
-"""Not tried again unless ``retry.on`` names them: the next try would wait in the same queue."""
+_FATAL_CODES = frozenset(
+    {"QUEUE_TIMEOUT", "SUBFLOW_FAILED", "SUBFLOW_CANCELLED", "SUBFLOW_TIMED_OUT", "SUBFLOW_REFUSED"}
+)
+"""Not tried again unless ``retry.on`` names them: the next try would wait in the same queue, or is a whole run anew,
+whose own steps have been tried again already.
+"""
 _FINAL_CODES = frozenset(
     """INPUT_INVALID OUTPUT_MISMATCH VALUE_INVALID EXPRESSION_ERROR CONFIG_INVALID NO_ROUTE LOOP_EXHAUSTED
     PAYLOAD_TOO_LARGE ITEMS_INVALID TOO_MANY_ITEMS ITEMS_FAILED RESULT_INVALID POISONED REJECTED

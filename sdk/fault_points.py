@@ -52,6 +52,10 @@ POINTS = frozenset(
         "after_timers",
         "before_tick",  # ticks of schedules are to be started, nothing is submitted
         "after_tick",  # their runs are accepted, the ticks not yet marked
+        "before_child",  # a child run is taken up, not yet submitted
+        "after_child",  # it is accepted, nobody has noted so
+        "before_child_told",  # a child run has ended, or was refused; its step does not know
+        "after_child_told",  # its step is told, nobody has noted so
         "before_claims",  # tokens in silent hands are about to be taken over
         "after_claims",
     }

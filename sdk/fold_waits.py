@@ -29,7 +29,7 @@ from .scopes import CLOSING_NODE, Scope, scope_key, token_key
 
 At: TypeAlias = tuple[int, Scope]
 
-SIGNALS = frozenset({"signal", "approve", "reject", "complete", "fail"})
+SIGNALS = frozenset({"signal", "approve", "reject", "complete", "fail", "child_ended"})
 """Commands that are signals by name."""
 FORCES = frozenset({"force_succeed", "force_skip"})
 

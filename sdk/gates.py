@@ -1,7 +1,7 @@
 """Gates: what must be there before a node runs: a true ``when``, a milestone, a person's word, a signal, a mutex.
 
-Also what outsiders have said about a token: that it is done, or failed. Pure: looks at the step, never waits. The
-replay asks the same of what the log says.
+Also what outsiders have said about a token: that it is done, or failed; and what became of its child run. Pure: looks
+at the step, never waits. The replay asks the same of what the log says.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ from typing import Any, cast
 
 import msgspec
 
+from ..compiler.subflows import SUBFLOW
 from ..compiler.workflow import Approval, Signal
 from .marking import APPROVED, EXPIRED, FORCED, HOLDS, OVERDUE, Place
 from .outcomes import AsksMutex, Outcome, Skipped, Succeeded, Waits
 from .signal_names import approval_name
 from .step_context import StepContext, StepError, encode_json
+from .subflows import hear_child
 
 APPROVAL = "approval"
 
@@ -47,6 +49,8 @@ def before_node(step: StepContext) -> Outcome | None:
         return _hear(step, node.signal, word)
     if node.mutex and HOLDS not in step.extra.split("+"):
         return AsksMutex()
+    if node.type == SUBFLOW:
+        return hear_child(step, word)
     if word == EXPIRED:
         raise StepError("TIMEOUT", f"nobody has completed it within {node.timeout_ms} ms")
     return _said(step) if word == "s0" else None

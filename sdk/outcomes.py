@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import traceback as tracebacks
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TypeAlias
 
@@ -68,12 +69,17 @@ class Parked:
 
 @dataclass(frozen=True, slots=True)
 class Waits:
-    """Waits for a signal of one of ``names``. ``reason``: signal, approval or outside. Times in ms, None: without."""
+    """Waits for a signal of one of ``names``. ``reason``: signal, approval, outside, child. Times in ms, None: without.
+
+    ``said``: what else the log is to say, ``payload``: and of what payload. None but for a child run.
+    """
 
     reason: str
     names: tuple[str, ...]
     expires_ms: int | None = None
     escalates_ms: int | None = None
+    said: Mapping[str, object] = field(default_factory=dict[str, object])
+    payload: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

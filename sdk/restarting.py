@@ -10,6 +10,7 @@ What becomes of what lives at the cut:
 - one that is renewed begins at its first attempt, as if it had never been released: it asks and waits anew, but a
   decision that let it go on, and the mutex that it holds, stay with it
 - a wait for a time ends at that time; what may expire keeps the time that it had left, from the start of the new run
+- a step that waits for its child run asks for one anew
 - signals that came early, and values that a release has brought, are there
 - a pause is over, and so is the waking after one; retries and takeovers are counted anew
 """
@@ -47,6 +48,8 @@ from .restoring import OtherTimer, PlacedToken, restore
 from .room import Room
 from .scopes import NODE_NAMES, START_NODE, WAKER_NODE, Scope, scope_key, token_key
 from .scripts import Word
+from .signal_names import is_child_name
+from .subflows import CHILD
 
 EMISSIONS_MAX = 500
 """Tokens that one call queues; of more a waker queues the rest, as after a pause."""
@@ -162,7 +165,7 @@ def _begin(plan: Plan, cut: Cut, renewed: Collection[At]) -> Marking:
         statuses=dict(before.statuses),
         errors=dict(before.errors),
         last=dict(before.last),
-        waiting={name: [*some] for name, some in before.waiting.items()},
+        waiting={name: [*some] for name, some in before.waiting.items() if not is_child_name(name)},
         signals=signals,
         values={at: value for at, value in before.values.items() if at not in renewed},
         mutexes={name: Mutex(mutex.holder, [*mutex.waiters]) for name, mutex in before.mutexes.items()},
@@ -212,7 +215,9 @@ def _again(plan: Plan, cut: Cut, at: At, token: Token, *, is_renewed: bool) -> T
         made.place, made.due = Place.FLOOR, 0
     if token.place is Place.ROOM:
         made.place = Place.FLOOR
-    if token.place is Place.SIGNAL:
+    if token.place is Place.SIGNAL and cut.parked[at].reason == CHILD:  # its child run was the other run's
+        made.place, made.due, made.waits, made.extra = Place.FLOOR, 0, (), lasting(token.extra)
+    elif token.place is Place.SIGNAL:
         made.due = max(1, token.due - cut.at_ms) if token.due else 0
         approval = plan.ir.nodes[at[0]].approval
         if approval is not None and approval.escalate_ms is not None and cut.parked[at].reason == "approval":

@@ -42,6 +42,8 @@ AUDIT_S = 10.0
 """From one walk over all runs to the next: with it, the time until something is found that was lost."""
 RUN_EVENTS_MAX = 1_000_000
 """A run with more events fails: it would take minutes to read, and one that never ends is noticed at last."""
+SUBFLOW_DEPTH_MAX = 32
+"""How many runs may stand above a run: a workflow that runs itself comes to an end."""
 STUCK_MS = 300_000
 """After so long without an event a run that waits for nothing is stuck, where its document says nothing else."""
 HEALTH_LAG_MS = 60_000
@@ -93,6 +95,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     audit_s: Annotated[float, Meta(ge=0.1, le=86_400)] = AUDIT_S
     stuck_ms: Annotated[int, Meta(ge=1_000, le=30 * 86_400_000)] = STUCK_MS
     run_events_max: Annotated[int, Meta(ge=1_000, le=100_000_000)] = RUN_EVENTS_MAX
+    subflow_depth_max: Annotated[int, Meta(ge=1, le=1_000)] = SUBFLOW_DEPTH_MAX
     health_lag_ms: Annotated[int, Meta(ge=1_000, le=86_400_000)] = HEALTH_LAG_MS
     health_queue_age_ms: Annotated[int, Meta(ge=1_000, le=7 * 86_400_000)] = HEALTH_QUEUE_AGE_MS
     retry_after_ms_max: Annotated[int, Meta(ge=0, le=7 * 86_400_000)] = RETRY_AFTER_MS_MAX

@@ -1,4 +1,4 @@
-"""Names of signals: those that documents use, and two private ones, for who decides about a token and who ends it."""
+"""Names of signals: those of documents, and private ones: who decides about a token, who ends it, its child run."""
 
 from __future__ import annotations
 
@@ -16,3 +16,12 @@ def approval_name(key: str) -> str:
 def outside_name(key: str, attempt: int) -> str:
     """Return the name of the signal that ends an attempt which was handed out."""
     return f"!defer/{key}/{attempt}"
+
+
+def child_name(key: str, attempt: int) -> str:
+    """Return the name of the signal by which the child run of an attempt tells of its end."""
+    return f"!child/{key}/{attempt}"
+
+
+def is_child_name(name: str) -> bool:
+    return name.startswith("!child/")

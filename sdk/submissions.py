@@ -25,6 +25,7 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
     """One run to start. ``key``: the same key is the same run. ``tags``: words to find it by.
 
     ``start_at``: not before; ``expires_at``: not started after it. ``trigger``: why it is started, a word of ours.
+    ``partition``: where it is to live, that of its parent; None where its id says so.
     """
 
     workflow: str
@@ -37,6 +38,7 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: datetime | None = None
     traceparent: str | None = None
     trigger: str = "initial"
+    partition: int | None = None
 
 
 def check_texts(submission: Submission) -> None:
@@ -74,7 +76,7 @@ def start_command(env: str, partitions: int, submission: Submission, resolved: R
     return StartCommand(
         env=env,
         run_id=run_id,
-        partition=partition_of(run_id, partitions),
+        partition=partition_of(run_id, partitions) if submission.partition is None else submission.partition,
         workflow=submission.workflow,
         version=resolved.version,
         ir_hash=resolved.plan.hash,

@@ -16,6 +16,8 @@ from ..sdk.fold_ends import FINAL
 from ..sdk.stores import copy_format
 from ..sdk.stores.connection import Connection, from_ms
 from ..sdk.stores.queries import load_queries
+from ..sdk.subflows import CHILD
+from .child_rows import ChildRows
 from .dead_letters import DeadLetterRows
 from .entries import QUARANTINED
 from .rows import (
@@ -90,6 +92,7 @@ class Projection:
         self._released: list[tuple[str, str, str, datetime]] = []
         self._escalated: list[tuple[str, str, str, datetime]] = []
         self._dead = DeadLetterRows()
+        self._children = ChildRows(env)
         self._handlers: dict[str, Callable[[str, int, datetime, Facts, bool], None]] = {
             "run.started": self._run_started,
             "run.entered": self._run_entered,
@@ -137,8 +140,18 @@ class Projection:
             run = self._run(run_id, at)
             run.is_new, run.partition = True, partition
 
+    @property
+    def wants_children(self) -> bool:
+        """Whether steps have asked for runs of their own."""
+        return bool(self._children)
+
+    @property
+    def has_moved(self) -> bool:
+        """Whether runs have ended, or tokens stopped to wait: perhaps a child run, or what waits for one."""
+        return bool(self.ended or self._gone or self._released)
+
     async def write(self, conn: Connection, known: OpenExecutions | None) -> None:
-        """Bring everything to Postgres, in the caller's transaction. At most nine statements.
+        """Bring everything to Postgres, in the caller's transaction. At most ten statements.
 
         known: what has a row already; None where that cannot be said, which is slower and always right. Raises
         asyncpg.UniqueViolationError where a run that begins here has a row, or an execution that ``known`` misses.
@@ -176,6 +189,7 @@ class Projection:
         if self._gone:
             await conn.execute(_sql["cancel_executions"], *map(list, zip(*self._gone, strict=True)))
         await self._dead.write(conn, self.env)
+        await self._children.write(conn)
 
     def _run(self, run_id: str, at: datetime) -> RunChange:
         run = self._runs.get(run_id)
@@ -301,7 +315,9 @@ class Projection:
         row[FINISHED] = at
         row[OUTPUT] = seq if facts.data.get("status") == "SUCCEEDED" else None
 
-    def _step_waiting(self, run_id: str, _seq: int, at: datetime, facts: Facts, _has_payload: bool) -> None:
+    def _step_waiting(self, run_id: str, seq: int, at: datetime, facts: Facts, _has_payload: bool) -> None:
+        if facts.reason == CHILD:
+            self._children.add(run_id, seq, at, facts)
         row = self._execution(run_id, at, facts, "WAITING")
         row[STARTED] = row[STARTED] or at
         self._waiting[run_id, facts.node, facts.scope] = row

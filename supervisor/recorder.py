@@ -33,7 +33,7 @@ from .blobs import copy_blobs
 from .chain import LOG_COLUMNS, PAYLOAD_COLUMNS, Batch, Chains
 from .entries import Entry, LogDiverged
 from .outbox import Outbox
-from .projections import EXECUTIONS_KEY, OpenExecutions
+from .projections import EXECUTIONS_KEY, OpenExecutions, Projection
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
@@ -92,7 +92,7 @@ class Recorder:
     redis: without decode_responses and without retries. blocking: a second client for the blocking read, without a
     socket timeout shorter than ``block_ms``. node_ids: ids of the nodes of an IR, in IR order.
     on_quarantine: told of every run that has an event that could not be stored, after it was recorded. on_long: of
-    every one that has more than ``run_events_max`` events, with each batch of it.
+    every one that has more than ``run_events_max`` events, with each batch of it. on_recorded: of every batch.
     """
 
     def __init__(
@@ -107,6 +107,7 @@ class Recorder:
         settings: RecorderSettings | None = None,
         on_quarantine: Callable[[str], Awaitable[None]] | None = None,
         on_long: Callable[[str], Awaitable[None]] | None = None,
+        on_recorded: Callable[[Projection], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings or RecorderSettings()
@@ -120,6 +121,7 @@ class Recorder:
         self._node_ids = node_ids
         self._on_quarantine = on_quarantine
         self._on_long = on_long
+        self._on_recorded = on_recorded
         self._conn: PoolConnectionProxy[asyncpg.Record] | None = None
         self._cursor: Cursor | None = None
         self._chains = Chains(env, partition)
@@ -345,6 +347,8 @@ class Recorder:
         self._outbox.note_recorded(cursor)
         self._chains.keep(batch)
         self._open.update(batch.projection)
+        if self._on_recorded is not None:
+            self._on_recorded(batch.projection)
         self._is_careful = False
         self._poison = frozenset()
         self._ended += batch.projection.ended

@@ -2,9 +2,9 @@
 
 intake (submissions -> commands -> runs), schedules (what the clock starts), pauses (of workflows and queues),
 completion (counter zero -> end), timers, leases (what silent workers held), audit (what nobody would wake), reconciler
-(committed starts and commands that Redis has not heard of), guard (recorder: outbox -> log and projections; recovery:
-log -> Redis), registry (workers -> Postgres), watch (runs in which nothing happens any more), upkeep (partitions of
-the log for the months to come).
+(committed starts and commands that Redis has not heard of), children (runs that are steps of others), guard (recorder:
+outbox -> log and projections; recovery: log -> Redis), registry (workers -> Postgres), watch (runs in which nothing
+happens any more), upkeep (partitions of the log for the months to come).
 """
 
 from __future__ import annotations
@@ -21,13 +21,15 @@ from redis.asyncio import Redis
 
 from ..sdk.client import Client
 from ..sdk.connections import connect_redis
+from ..sdk.control import Control
 from ..sdk.keys import PartitionKeys
 from ..sdk.marking import RunPhase
 from ..sdk.repairs import drain_runs, halt_runs
 from ..sdk.scripts import OUTBOX_HARD_MAX, BackPressure, Closed, Word, look_at_runs
-from ..sdk.settings import AUDIT_S, LEASE_MS, RUN_EVENTS_MAX, STUCK_MS
+from ..sdk.settings import AUDIT_S, LEASE_MS, RUN_EVENTS_MAX, STUCK_MS, SUBFLOW_DEPTH_MAX
 from ..sdk.stores.cold_payloads import PostgresPayloads
 from .audit import Audit
+from .children import Children
 from .completion import Completion
 from .entries import LogDiverged
 from .guard import Guard
@@ -67,6 +69,7 @@ class Supervisor:
         stuck_ms: int = STUCK_MS,
         outbox_hard_max: int = OUTBOX_HARD_MAX,
         run_events_max: int = RUN_EVENTS_MAX,
+        subflow_depth_max: int = SUBFLOW_DEPTH_MAX,
     ) -> None:
         self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._redis_url = redis_url
@@ -84,6 +87,7 @@ class Supervisor:
         self._stuck_ms = stuck_ms
         self._outbox_hard_max = outbox_hard_max
         self._run_events_max = run_events_max
+        self._subflow_depth_max = subflow_depth_max
         self._stopping = anyio.Event()
 
     async def run(self) -> None:
@@ -128,6 +132,8 @@ class Supervisor:
         )
         intake = Intake(redis, blocking, keys, number, client, self.name)
         reconciler = Reconciler(redis, pool, keys, number, catalog, hard_max)
+        control = Control(redis, pool, keys, catalog, outbox_hard_max=hard_max)
+        children = Children(client, control, number, depth_max=self._subflow_depth_max)
         halt = partial(_halt, redis, partition)
         recorder = Recorder(
             redis,
@@ -139,6 +145,7 @@ class Supervisor:
             settings=RecorderSettings(run_events_max=self._run_events_max),
             on_quarantine=halt,
             on_long=partial(self._end_long, redis, partition),
+            on_recorded=children.hear,
         )
         recovery = Recovery(redis, pool, keys, number, catalog, self._node_ids)
         guard = Guard(redis, pool, keys, number, recorder=recorder, recovery=recovery, reconciler=reconciler, turn=turn)
@@ -156,6 +163,7 @@ class Supervisor:
             leases.run,
             audit.run,
             mender.run,
+            children.run,
             Registry(redis, pool, keys, partition).run,
         )
         for loop in loops:

@@ -24,7 +24,8 @@ EDGES_MAX = 500_000
 ITERATIONS_MAX = 1_000_000
 
 RUNNABLE = frozenset(
-    """function noop echo sleep wait transform filter validate conditional approval signal http map aggregate""".split()
+    """function noop echo sleep wait transform filter validate conditional approval signal http map aggregate
+    subflow""".split()
 )
 """Node types that this version's workers run. The others are part of the language, and refused at registration."""
 

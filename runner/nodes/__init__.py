@@ -11,6 +11,7 @@ from .function import run_function
 from .map import run_map
 from .noop import run_noop
 from .sleep import run_sleep
+from .subflow import run_subflow
 from .transform import run_transform
 from .validate import run_validate
 from .wait import run_wait
@@ -23,6 +24,7 @@ INLINE = {
     "filter": run_filter,
     "validate": run_validate,
     "wait": run_wait,
+    "subflow": run_subflow,
     "map": run_map,
     "aggregate": run_aggregate,
 }

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.anyio
 TABLES = """
     workflows workflow_versions workflow_nodes workflow_edges irs commands reconciler_marks event_log event_payloads
     payloads recorder_cursors alerts partition_homes rejected_submissions schedules schedule_ticks runs node_executions
-    pauses dead_letters dead_letter_drops worker_registry pending_tokens run_counter_snapshots step_cache
+    pauses dead_letters dead_letter_drops children worker_registry pending_tokens run_counter_snapshots step_cache
     schema_migrations
 """.split()
 VIEWS = """

@@ -71,9 +71,3 @@ def test_a_join_that_asks_for_every_branch_of_a_choice_ends_its_run() -> None:
     nodes = [CHOICE, noop("left", "which"), noop("right", "which"), noop("z", "left", "right", join="every")]
     run = rehearse({"courante": 1, "id": "w", "nodes": nodes}, "left").require("COMPLETED")
     assert run.step("z").status == "SKIPPED"
-
-
-def test_a_child_run_is_not_begun_by_halves() -> None:
-    """F67: this version runs no workflow inside another one; a document that asks for it is refused, by node."""
-    (found,) = errors(noop("a"), {"id": "child", "type": "subflow", "config": {"workflow": "other"}})
-    assert (found.code, found.path) == ("type_not_available", ("nodes", 1, "type"))

@@ -1,0 +1,26 @@
+"""``subflow``: parks and holds no slot while another run does its work; what that gives is its output.
+
+The log is told what to run, and the supervisor starts it (supervisor/children.py).
+"""
+
+import re
+
+from ...compiler.reading import WORKFLOW_ID_PATTERN
+from ...sdk.outcomes import Outcome, Waits
+from ...sdk.signal_names import child_name
+from ...sdk.step_context import StepError
+from ...sdk.subflows import CHILD
+from ..work import Work
+from .config import render_config
+
+_WORKFLOW_ID = re.compile(WORKFLOW_ID_PATTERN.removesuffix("$"), re.ASCII)
+
+
+def run_subflow(work: Work) -> Outcome:
+    config = render_config(work)
+    workflow = config.get("workflow")
+    if not isinstance(workflow, str) or not _WORKFLOW_ID.fullmatch(workflow):
+        raise StepError("CONFIG_INVALID", f"'workflow' gives {workflow!r:.200}, which is no id of a workflow")
+    child = {name: config[name] for name in ("workflow", "version", "detached") if name in config}
+    names = (child_name(work.key, work.attempt),)
+    return Waits(CHILD, names, work.node.timeout_ms, said={"child": child}, payload=work.input_bytes())

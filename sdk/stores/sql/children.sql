@@ -1,0 +1,48 @@
+-- name: insert_children
+INSERT INTO children (env, run_id, parent_run_id, node, scope, attempt, seq, partition, workflow, version, is_detached,
+                      wanted_at)
+SELECT $1, g.run_id, g.parent_run_id, g.node, g.scope, g.attempt, g.seq, r.partition, g.workflow, g.version, g.is_detached,
+       g.wanted_at
+  FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::bigint[], $8::text[], $9::bigint[],
+              $10::boolean[], $11::timestamptz[])
+    AS g (run_id, parent_run_id, node, scope, attempt, seq, workflow, version, is_detached, wanted_at)
+  JOIN runs r ON r.run_id = g.parent_run_id
+ON CONFLICT ON CONSTRAINT children_pkey DO NOTHING
+
+-- name: open_children
+SELECT c.run_id, c.parent_run_id, c.node, c.scope, c.attempt, c.seq, c.partition, c.workflow, c.version, c.is_detached,
+       c.state, p.by, p.tags, r.status, r.output_seq, r.error::text AS error,
+       coalesce(n.status = 'WAITING' AND n.reason = 'child', false) AS is_awaited,
+       s.run_id IS NOT NULL AS is_accepted
+  FROM children c
+  JOIN runs p ON p.run_id = c.parent_run_id
+  LEFT JOIN runs r ON r.run_id = c.run_id AND r.finished_at IS NOT NULL
+  LEFT JOIN node_executions n ON n.run_id = c.parent_run_id AND n.node = c.node AND n.scope = c.scope AND n.attempt = c.attempt
+  LEFT JOIN commands s ON s.run_id = c.run_id AND s.number = 1 AND c.state = 'wanted'
+ WHERE c.env = $1 AND c.partition = $2 AND c.state IN ('wanted', 'starting', 'started')
+   AND (c.state <> 'started' OR r.run_id IS NOT NULL OR n.status IS DISTINCT FROM 'WAITING' OR n.reason IS DISTINCT FROM 'child')
+ ORDER BY c.wanted_at
+ LIMIT $3
+
+-- name: has_open_children
+SELECT EXISTS (SELECT FROM children WHERE env = $1 AND partition = $2 AND state IN ('wanted', 'starting', 'started'))
+
+-- name: take_up_child
+UPDATE children c
+   SET state = $2, depth = 1 + coalesce((SELECT p.depth FROM children p WHERE p.run_id = c.parent_run_id), 0)
+ WHERE c.run_id = $1 AND c.state = 'wanted'
+RETURNING c.depth
+
+-- name: move_child
+UPDATE children SET state = $3 WHERE run_id = $1 AND state = $2 RETURNING run_id
+
+-- name: children_of
+SELECT c.run_id, c.node, c.scope, c.attempt, c.workflow, coalesce(l.version, c.version) AS version, c.is_detached, c.depth,
+       c.state, l.status, l.is_waiting
+  FROM children c
+  LEFT JOIN run_list l ON l.run_id = c.run_id
+ WHERE c.parent_run_id = $1
+ ORDER BY c.wanted_at, c.node, c.scope, c.attempt
+
+-- name: parents_of
+SELECT run_id, parent_run_id, node, scope, attempt, is_detached, depth FROM children WHERE run_id = ANY($1::text[])

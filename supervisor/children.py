@@ -1,0 +1,238 @@
+"""Child runs: what a step asks for is started, its end is told to the step, and a step that is gone ends its child.
+
+The link between the two is a row that the recorder makes of the parent's log; every pass looks at both ends of all
+links that are open, so that it does not matter where somebody died, or how many supervisors look.
+
+wanted    its step waits no more: dropped, never to be started. Else it is taken up: ``starting``.
+starting  submitted, with an id made of the step: the same run however often. Refused: the step is told.
+started   it has ended: the step is told, once (the command decides the attempt). Its step waits no more: it is
+          cancelled. Then it is settled. One that is detached is settled as soon as it is accepted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import anyio
+import msgspec
+import structlog
+
+from ..sdk.client import Client
+from ..sdk.commanding import Body, encode_body
+from ..sdk.control import Control, DecidedBefore
+from ..sdk.errors import CouranteError, IdempotencyConflict, InputInvalid, RunNotFound, WorkflowNotFound
+from ..sdk.fault_points import reach
+from ..sdk.payload_terms import PayloadUnreadable
+from ..sdk.payloads import PAYLOAD_BYTES_MAX
+from ..sdk.settings import SUBFLOW_DEPTH_MAX
+from ..sdk.stores.children import (
+    ChildState,
+    OpenChild,
+    child_key,
+    has_open_children,
+    move_child,
+    open_children,
+    take_up_child,
+)
+from ..sdk.stores.payloads import event_payload
+from ..sdk.subflows import CHILD, ChildEnd, ChildStatus
+from ..sdk.submissions import Submission
+from ..sdk.unavailable import SERVER_ERRORS
+from .projections import Projection
+
+LOOK_S = 1.0
+"""A look without news: another supervisor may have recorded some."""
+FAULT_S = 0.5
+REST_S_MAX = 0.25
+BATCH = 200
+AT_ONCE = 16
+ROOM_BYTES = 1_024
+"""What is told around the output of a child run."""
+ERROR_CHARS_MAX = 1_000
+REFUSALS = (WorkflowNotFound, InputInvalid, IdempotencyConflict)
+log = structlog.get_logger()
+
+
+class Children:
+    """Looks after the child runs of one partition."""
+
+    def __init__(self, client: Client, control: Control, partition: int, *, depth_max: int = SUBFLOW_DEPTH_MAX) -> None:
+        self._client = client
+        self._control = control
+        self._partition = partition
+        self._depth_max = depth_max
+        self._news = anyio.Event()
+        self._has_open = True
+
+    def hear(self, projection: Projection) -> None:
+        """Follow a batch that was recorded in this process: there may be something to do."""
+        if projection.wants_children or (self._has_open and projection.has_moved):
+            self._news.set()
+
+    async def run(self) -> None:
+        """Look whenever there are news, and now and then, until cancelled."""
+        while True:
+            self._news = anyio.Event()
+            began = anyio.current_time()
+            try:
+                is_more = await self.look() >= BATCH
+            except (*SERVER_ERRORS, CouranteError) as error:
+                log.warning("children_failed", error=str(error) or repr(error), partition=self._partition)
+                is_more = False
+                await anyio.sleep(FAULT_S)
+            if not is_more:
+                with anyio.move_on_after(LOOK_S):
+                    await self._news.wait()
+            # Each look costs as much as there are child runs under way: others want to use Postgres too.
+            await anyio.sleep(min(anyio.current_time() - began, REST_S_MAX) if is_more else 0)
+
+    async def look(self) -> int:
+        """Do what is to be done now; return about how many child runs. Idempotent."""
+        env = self._client.keys.env
+        async with self._client.pool.acquire() as conn:
+            self._has_open = await has_open_children(conn, env, self._partition)
+            found = await open_children(conn, env, self._partition, BATCH) if self._has_open else []
+        ready = await self._take_up(found)
+        limiter = anyio.CapacityLimiter(AT_ONCE)
+
+        async def settle(child: OpenChild) -> None:
+            async with limiter:
+                try:
+                    await self._settle(child)
+                except (*SERVER_ERRORS, CouranteError) as error:
+                    log.warning("child_postponed", run_id=child.run_id, error=str(error) or repr(error))
+
+        async with anyio.create_task_group() as group:
+            for child in ready:
+                group.start_soon(settle, child)
+        return len(found)
+
+    async def _take_up(self, found: Sequence[OpenChild]) -> list[OpenChild]:
+        """Take up those that are wanted, in the order in which they were; return what is to be gone on with."""
+        ready: list[OpenChild] = []
+        for child in found:
+            if child.state is not ChildState.WANTED:
+                ready.append(child)
+                continue
+            if child.is_accepted:
+                state = ChildState.STARTED
+            else:
+                state = ChildState.STARTING if child.is_awaited else ChildState.DROPPED
+            async with self._client.pool.acquire() as conn:
+                depth = await take_up_child(conn, child.run_id, state)
+            if depth is None or state is ChildState.DROPPED:
+                continue
+            taken = msgspec.structs.replace(child, state=state)
+            if state is ChildState.STARTING and depth > self._depth_max:
+                told = f"{depth} runs stand above it; at most {self._depth_max} may (subflow_depth_max)"
+                await self._refuse(taken, told)
+                continue
+            ready.append(taken)
+        return ready
+
+    async def _settle(self, child: OpenChild) -> None:
+        if child.state is ChildState.STARTING:
+            await self._start(child)
+        elif child.status is not None:
+            await self._tell_end(child)
+        elif not child.is_awaited:
+            await self._cancel(child)
+
+    async def _start(self, child: OpenChild) -> None:
+        reach("before_child")
+        try:
+            given = await self._payload(child.parent_run_id, child.seq)
+            await self._client.start(
+                Submission(
+                    workflow=child.workflow,
+                    version=child.version,
+                    input=given,
+                    key=child_key(child.parent_run_id, child.node, child.scope, child.attempt),
+                    by=child.by,
+                    tags=child.tags,
+                    trigger=CHILD,
+                    partition=child.partition,
+                )
+            )
+        except REFUSALS as error:
+            await self._refuse(child, error.message)
+            return
+        reach("after_child")
+        if not child.is_detached:
+            await self._move(child, ChildState.STARTED)
+            return
+        await self._tell(child, ChildEnd(run_id=child.run_id, status=ChildStatus.STARTED))
+        await self._move(child, ChildState.SETTLED)
+
+    async def _refuse(self, child: OpenChild, told: str) -> None:
+        """The step fails; one that is gone meanwhile is not told."""
+        log.warning("child_refused", run_id=child.run_id, parent_run_id=child.parent_run_id, error=told)
+        await self._tell(child, ChildEnd(run_id=child.run_id, status=ChildStatus.REFUSED, error=told[:ERROR_CHARS_MAX]))
+        await self._move(child, ChildState.REFUSED)
+
+    async def _tell_end(self, child: OpenChild) -> None:
+        """Also where the step is gone: whoever looked at it so may have looked too early."""
+        await self._tell(child, await self._end_of(child))
+        await self._move(child, ChildState.SETTLED)
+
+    async def _end_of(self, child: OpenChild) -> ChildEnd:
+        status = ChildStatus(child.status or "")
+        if status is not ChildStatus.COMPLETED:
+            return ChildEnd(run_id=child.run_id, status=status, error=_told(child))
+        try:
+            output = None if child.output_seq is None else await self._payload(child.run_id, child.output_seq)
+            end = ChildEnd(run_id=child.run_id, status=status, output=output)
+            size = len(encode_body(Body(data=msgspec.to_builtins(end))))
+        except InputInvalid as error:
+            return ChildEnd(run_id=child.run_id, status=ChildStatus.FAILED, error=error.message)
+        if size > PAYLOAD_BYTES_MAX - ROOM_BYTES:
+            told = f"its output has {size:,} bytes; at most {PAYLOAD_BYTES_MAX - ROOM_BYTES:,} come back to a step"
+            return ChildEnd(run_id=child.run_id, status=ChildStatus.FAILED, error=told)
+        return end
+
+    async def _payload(self, run_id: str, seq: int) -> object:
+        """Return a value that the log has. Raises InputInvalid where it is not stored any more, or cannot be read."""
+        async with self._client.pool.acquire() as conn:
+            try:
+                content = await event_payload(conn, self._client.keys.env, run_id, seq)
+            except PayloadUnreadable as error:
+                raise InputInvalid(f"the payload of event {run_id}:{seq} cannot be read: {error}") from error
+        if content is None:
+            raise InputInvalid(f"the payload of event {run_id}:{seq} is not stored any more")
+        return msgspec.json.decode(content)
+
+    async def _tell(self, child: OpenChild, end: ChildEnd) -> None:
+        """Tell the step, once: what was told before stands."""
+        reach("before_child_told")
+        said = msgspec.to_builtins(end)
+        body = Body(step=child.node, scope=child.scope, attempt=child.attempt, data=said, is_asked=True)
+        decides = f"{CHILD}/{child.node}/{child.scope}/{child.attempt}"
+        async with self._client.pool.acquire() as conn:
+            parent = await self._control.find(conn, child.parent_run_id)
+            try:
+                await self._control.give(conn, parent, "child_ended", body, f"run:{child.run_id}", decides=decides)
+            except DecidedBefore:
+                log.info("child_told_before", run_id=child.run_id, parent_run_id=child.parent_run_id)
+        reach("after_child_told")
+
+    async def _cancel(self, child: OpenChild) -> None:
+        """Its step waits no more."""
+        reason = f"step {child.node} of {child.parent_run_id} waits for it no more"
+        try:
+            await self._client.cancel(child.run_id, reason, by=f"run:{child.parent_run_id}")
+        except RunNotFound:
+            log.error("child_lost", run_id=child.run_id, parent_run_id=child.parent_run_id)
+        await self._move(child, ChildState.SETTLED)
+
+    async def _move(self, child: OpenChild, state: ChildState) -> None:
+        async with self._client.pool.acquire() as conn:
+            await move_child(conn, child.run_id, child.state, state)
+
+
+def _told(child: OpenChild) -> str:
+    """Why it did not complete, in a line."""
+    error = child.error
+    if error is None:
+        return f"the run is {child.status}"
+    place = f"step {error.node}: " if error.node else ""
+    return f"{place}{error.type}: {error.message}"[:ERROR_CHARS_MAX]
