@@ -152,6 +152,8 @@ def make_supervisor(services: Services) -> Supervisor:
         outbox_hard_max=settings.outbox_entries_hard,
         run_events_max=settings.run_events_max,
         subflow_depth_max=settings.subflow_depth_max,
+        payload_hot_s=settings.payload_hot_s,
+        payload_keep_s=settings.payload_keep_s,
     )
 
 

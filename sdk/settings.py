@@ -44,6 +44,10 @@ RUN_EVENTS_MAX = 1_000_000
 """A run with more events fails: it would take minutes to read, and one that never ends is noticed at last."""
 SUBFLOW_DEPTH_MAX = 32
 """How many runs may stand above a run: a workflow that runs itself comes to an end."""
+PAYLOAD_HOT_S = 3_600.0
+"""A payload that nobody has read or written for so long leaves Redis; Postgres has it then."""
+PAYLOAD_KEEP_S = 7 * 86_400.0
+"""A payload that nothing has referred to for so long leaves Postgres. A step has as long to name what it stored."""
 STUCK_MS = 300_000
 """After so long without an event a run that waits for nothing is stuck, where its document says nothing else."""
 HEALTH_LAG_MS = 60_000
@@ -90,6 +94,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     inline_bytes_max: Annotated[int, Meta(ge=0, le=_MIB)] = 8 * _KIB
     key_ring: str | None = None
     payload_bytes_max: Annotated[int, Meta(ge=_KIB, le=512 * _MIB)] = 16 * _MIB
+    payload_hot_s: Annotated[float, Meta(ge=1, le=365 * 86_400)] = PAYLOAD_HOT_S
+    payload_keep_s: Annotated[float, Meta(ge=86_400, le=3_650 * 86_400)] = PAYLOAD_KEEP_S
     outbox_entries_soft: Annotated[int, Meta(ge=1)] = 50_000
     outbox_entries_hard: Annotated[int, Meta(ge=1)] = 100_000
     audit_s: Annotated[float, Meta(ge=0.1, le=86_400)] = AUDIT_S

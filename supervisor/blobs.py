@@ -13,7 +13,7 @@ from ..sdk.events import digest
 from ..sdk.keys import Keys
 from ..sdk.payload_terms import PAYLOAD_TERMS, PayloadUnreadable
 from ..sdk.stores.connection import Connection
-from ..sdk.stores.payloads import known_payloads, put_payloads, read_reference
+from ..sdk.stores.payloads import put_payloads, read_reference, touch_payloads
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -41,7 +41,7 @@ async def copy_blobs(redis: Redis, conn: Connection, env: str, payloads: Iterabl
 
 async def _copy(redis: Redis, conn: Connection, keys: Keys, wanted: set[bytes], depth: int) -> None:
     """What a content refers to is stored before it: whoever finds the one stored need not look for the others."""
-    missing = iter(wanted - await known_payloads(conn, keys.env, wanted))
+    missing = iter(wanted - await touch_payloads(conn, keys.env, wanted))
     while some := list(islice(missing, AT_ONCE)):
         good = await _read(redis, keys, some)
         nested = {found for stored in good.values() for found in digests_in(_decoded(stored))} - set(some)

@@ -4,7 +4,7 @@ intake (submissions -> commands -> runs), schedules (what the clock starts), pau
 completion (counter zero -> end), timers, leases (what silent workers held), audit (what nobody would wake), reconciler
 (committed starts and commands that Redis has not heard of), children (runs that are steps of others), guard (recorder:
 outbox -> log and projections; recovery: log -> Redis), registry (workers -> Postgres), watch (runs in which nothing
-happens any more), upkeep (partitions of the log for the months to come).
+happens any more), upkeep (partitions of the log for the months to come), collector (payloads that nobody needs).
 """
 
 from __future__ import annotations
@@ -26,10 +26,19 @@ from ..sdk.keys import PartitionKeys
 from ..sdk.marking import RunPhase
 from ..sdk.repairs import drain_runs, halt_runs
 from ..sdk.scripts import OUTBOX_HARD_MAX, BackPressure, Closed, Word, look_at_runs
-from ..sdk.settings import AUDIT_S, LEASE_MS, RUN_EVENTS_MAX, STUCK_MS, SUBFLOW_DEPTH_MAX
+from ..sdk.settings import (
+    AUDIT_S,
+    LEASE_MS,
+    PAYLOAD_HOT_S,
+    PAYLOAD_KEEP_S,
+    RUN_EVENTS_MAX,
+    STUCK_MS,
+    SUBFLOW_DEPTH_MAX,
+)
 from ..sdk.stores.cold_payloads import PostgresPayloads
 from .audit import Audit
 from .children import Children
+from .collector import Collector
 from .completion import Completion
 from .entries import LogDiverged
 from .guard import Guard
@@ -70,6 +79,8 @@ class Supervisor:
         outbox_hard_max: int = OUTBOX_HARD_MAX,
         run_events_max: int = RUN_EVENTS_MAX,
         subflow_depth_max: int = SUBFLOW_DEPTH_MAX,
+        payload_hot_s: float = PAYLOAD_HOT_S,
+        payload_keep_s: float = PAYLOAD_KEEP_S,
     ) -> None:
         self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._redis_url = redis_url
@@ -88,6 +99,7 @@ class Supervisor:
         self._outbox_hard_max = outbox_hard_max
         self._run_events_max = run_events_max
         self._subflow_depth_max = subflow_depth_max
+        self._payload_terms = {"hot_s": payload_hot_s, "keep_s": payload_keep_s}
         self._stopping = anyio.Event()
 
     async def run(self) -> None:
@@ -108,6 +120,7 @@ class Supervisor:
                     group.start_soon(Pauses(client).run)
                     group.start_soon(self._watch_all(redis).run)
                     group.start_soon(Upkeep(client.pool).run)
+                    group.start_soon(self._collector(redis).run)
                     await self._stopping.wait()
                     group.cancel_scope.cancel()
                 await _record_the_rest(recorders)
@@ -121,6 +134,10 @@ class Supervisor:
         client = self._client
         limits = {"stuck_ms": self._stuck_ms, "outbox_hard_max": self._outbox_hard_max}
         return Watch(redis, client.pool, client.keys, client.catalog, **limits)
+
+    def _collector(self, redis: Redis) -> Collector:
+        client = self._client
+        return Collector(redis, client.pool, client.keys, partitions=self._partitions, **self._payload_terms)
 
     def _watch(self, group: TaskGroup, redis: Redis, blocking: Redis, number: int, turn: anyio.Lock) -> Recorder:
         """Start the loops of one partition; return its recorder."""

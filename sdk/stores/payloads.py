@@ -6,7 +6,7 @@ A payload that begins with ``@`` is a reference, ``@<hex digest>:<bytes>``; JSON
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import NamedTuple
 
 from ..payload_terms import PAYLOAD_TERMS
@@ -15,6 +15,9 @@ from .queries import load_queries
 
 _sql = load_queries("payloads")
 _REFERENCE = re.compile(rb"@([0-9a-f]{32}):([0-9]{1,19})")
+
+PREFETCH = 8
+"""Contents that are read at once; each may have 16 MiB."""
 
 
 class Reference(NamedTuple):
@@ -31,14 +34,41 @@ def read_reference(payload: bytes) -> Reference | None:
 
 
 async def put_payloads(conn: Connection, env: str, contents: Mapping[bytes, bytes]) -> None:
-    """Store contents by digest. Idempotent."""
+    """Store contents by digest; what is there counts as used now. Idempotent."""
     if contents:
         await conn.execute(_sql["insert_payloads"], env, list(contents), list(contents.values()))
 
 
-async def known_payloads(conn: Connection, env: str, digests: Iterable[bytes]) -> set[bytes]:
-    """Return those of the digests that are stored."""
-    return {row[0] for row in await conn.fetch(_sql["known_payloads"], env, list(digests))}
+async def touch_payloads(conn: Connection, env: str, digests: Iterable[bytes]) -> set[bytes]:
+    """Return those of the digests that are stored; none of them is collected before it was unused for long again."""
+    return {row[0] for row in await conn.fetch(_sql["touch_payloads"], env, list(digests))}
+
+
+async def unused_payloads(conn: Connection, env: str, keep_s: float, limit: int) -> set[bytes]:
+    """Return digests that nobody has stored or referred to for so long, the oldest ones."""
+    return {row[0] for row in await conn.fetch(_sql["unused_payloads"], env, keep_s, limit)}
+
+
+async def referred_payloads(conn: Connection, env: str, digests: Iterable[bytes]) -> set[bytes]:
+    """Return those of the digests that stand for the payload of an event, or for a cached output."""
+    addresses = [found.hex().encode() for found in digests]
+    return {bytes.fromhex(row[0].decode()) for row in await conn.fetch(_sql["referred_payloads"], env, addresses)}
+
+
+async def contents_with_artifacts(conn: Connection, env: str, *, is_encoded: bool) -> AsyncIterator[bytes]:
+    """Yield all that may refer to artifacts, as it is stored; one at a time, in a transaction of its own.
+
+    is_encoded: what is stored cannot be searched, so that every payload is yielded.
+    """
+    for name in ("event_payloads_with_artifacts", "all_payloads" if is_encoded else "payloads_with_artifacts"):
+        async with conn.transaction(readonly=True):
+            async for row in conn.cursor(_sql[name], env, prefetch=PREFETCH):
+                yield row[0]
+
+
+async def delete_payloads(conn: Connection, env: str, digests: Iterable[bytes], keep_s: float) -> int:
+    """Delete those of the digests that are still unused; return how many."""
+    return len(await conn.fetch(_sql["delete_payloads"], env, list(digests), keep_s))
 
 
 async def get_payloads(conn: Connection, env: str, digests: Iterable[bytes]) -> dict[bytes, bytes]:

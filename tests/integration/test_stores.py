@@ -29,7 +29,7 @@ from courante.sdk.stores.commands import (
 )
 from courante.sdk.stores.connection import Connection, Pool, from_ms
 from courante.sdk.stores.errors import UnknownRun, UnknownWorkflow
-from courante.sdk.stores.payloads import get_payloads, known_payloads, put_payloads, resolve
+from courante.sdk.stores.payloads import get_payloads, put_payloads, resolve, touch_payloads
 from courante.sdk.stores.workers import (
     PendingToken,
     WorkerRow,
@@ -300,7 +300,7 @@ async def test_payloads_are_kept_by_content(conn: Connection) -> None:
     for _ in range(2):
         await put_payloads(conn, ENV, {found: big})
     assert await get_payloads(conn, ENV, [found, b"0" * 16]) == {found: big}
-    assert await known_payloads(conn, ENV, [found, b"0" * 16]) == {found}
+    assert await touch_payloads(conn, ENV, [found, b"0" * 16]) == {found}
     assert await resolve(conn, ENV, b"@%s:9002" % found.hex().encode()) == big
     assert await resolve(conn, ENV, b'"plain"') == b'"plain"'
     assert await resolve(conn, "other", b"@%s:9002" % found.hex().encode()) is None

@@ -1,0 +1,184 @@
+"""The collector: payloads beyond the inline limit leave Redis when nobody uses them, and Postgres when nothing refers
+to them.
+
+Redis is what is hot: a payload that was idle for ``hot_s`` is copied to Postgres if it is not there yet, and taken
+away; whoever needs it reads it there. So nothing in Redis has to be searched for who refers to it.
+
+Postgres is what there is. A payload is garbage when no event, no cached output, no artifact inside of another payload
+and no run that goes on refers to it, and nobody has stored or referred to it for ``keep_s``: that long a step may hold
+the name of what it has stored in its hands alone. Whoever refers to a payload anew, or takes it away from Redis, says
+so in the same row (``touch_payloads``), and deleting looks at that again: whichever comes first, the other one sees it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import TypeVar, cast
+
+import anyio
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import RedisError, ResponseError
+
+from ..sdk.events import digest
+from ..sdk.keys import Keys
+from ..sdk.payload_terms import PAYLOAD_TERMS, PayloadUnreadable
+from ..sdk.settings import PAYLOAD_HOT_S, PAYLOAD_KEEP_S
+from ..sdk.stores.connection import Connection, Pool
+from ..sdk.stores.payloads import (
+    contents_with_artifacts,
+    delete_payloads,
+    put_payloads,
+    referred_payloads,
+    touch_payloads,
+    unused_payloads,
+)
+from ..sdk.stores.runs import unfinished_runs
+from ..sdk.unavailable import SERVER_ERRORS
+
+SWEEP_S = 600.0
+KEYS_A_CALL = 500
+CONTENTS_A_CALL = 16
+FIELDS_A_CALL = 500
+CANDIDATES_MAX = 10_000
+"""Payloads that one sweep may delete: their digests are in memory."""
+PAUSE_S = 0.005
+"""Between two calls: what runs goes first."""
+LOCK_CLASS = 0x434F4C
+"""The first of the two numbers of its advisory lock; the second is the environment's."""
+_ADDRESS = re.compile(rb'(?<=[@"])[0-9a-f]{32}(?=[:"])')
+T = TypeVar("T")
+log = structlog.get_logger()
+
+
+class Collector:
+    """For one environment. Idempotent; of several supervisors one sweeps at a time."""
+
+    def __init__(
+        self,
+        redis: Redis,
+        pool: Pool,
+        keys: Keys,
+        *,
+        partitions: int = 1,
+        hot_s: float = PAYLOAD_HOT_S,
+        keep_s: float = PAYLOAD_KEEP_S,
+    ) -> None:
+        self._redis = redis
+        self._pool = pool
+        self._keys = keys
+        self._partitions = partitions
+        self._hot_s = hot_s
+        self._keep_s = keep_s
+
+    async def run(self) -> None:
+        """Sweep now and then, until cancelled."""
+        while True:
+            await anyio.sleep(SWEEP_S)
+            try:
+                await self.sweep()
+            except SERVER_ERRORS as error:
+                log.warning("payloads_not_collected", error=str(error) or repr(error))
+
+    async def sweep(self) -> tuple[int, int]:
+        """Return how many payloads have left Redis, and how many Postgres."""
+        async with self._pool.acquire() as conn:
+            if not await conn.fetchval("SELECT pg_try_advisory_lock($1, hashtext($2))", LOCK_CLASS, self._keys.env):
+                return 0, 0
+            try:
+                cooled, deleted = await self._cool_all(conn), await self._delete_unused(conn)
+            finally:
+                with anyio.CancelScope(shield=True), anyio.move_on_after(2):
+                    await conn.fetchval("SELECT pg_advisory_unlock($1, hashtext($2))", LOCK_CLASS, self._keys.env)
+        if cooled or deleted:
+            log.info("payloads_collected", env=self._keys.env, left_redis=cooled, deleted=deleted)
+        return cooled, deleted
+
+    async def _cool_all(self, conn: Connection) -> int:
+        cooled, cursor = 0, 0
+        while True:
+            cursor, names = await self._redis.scan(cursor, match=self._keys.blob("*"), count=KEYS_A_CALL)
+            idle = await self._idle(names)
+            for some in _parts(idle, CONTENTS_A_CALL):
+                cooled += await self._cool(conn, some)
+            if not cursor:
+                return cooled
+            await anyio.sleep(PAUSE_S)
+
+    async def _idle(self, names: list[bytes]) -> list[bytes]:
+        """Return the keys that nobody has used for long."""
+        pipe = self._redis.pipeline(transaction=False)
+        for name in names:
+            pipe.execute_command("OBJECT IDLETIME", name)  # pyright: ignore[reportUnusedCoroutine]
+        ages = await pipe.execute(raise_on_error=False)
+        refused = next((age for age in ages if isinstance(age, RedisError)), None)
+        if refused is not None and not isinstance(refused, ResponseError):
+            raise refused
+        return [name for name, age in zip(names, ages, strict=True) if isinstance(age, int) and age >= self._hot_s]
+
+    async def _cool(self, conn: Connection, names: list[bytes]) -> int:
+        """Take some payloads from Redis; Postgres has them before. What is damaged is of no use to anybody."""
+        by_digest = {bytes.fromhex(name[-32:].decode()): name for name in names}
+        known = await touch_payloads(conn, self._keys.env, by_digest)
+        missing = [name for found, name in by_digest.items() if found not in known]
+        contents: list[bytes | None] = await self._redis.mget(missing) if missing else []
+        good = {digest(content): content for content in contents if content is not None}
+        await put_payloads(conn, self._keys.env, {found: good[found] for found in by_digest.keys() & good.keys()})
+        return int(await self._redis.unlink(*names))
+
+    async def _delete_unused(self, conn: Connection) -> int:
+        found = await unused_payloads(conn, self._keys.env, self._keep_s, CANDIDATES_MAX)
+        unused = set(found)
+        for some in _parts(found, KEYS_A_CALL):
+            unused -= await referred_payloads(conn, self._keys.env, some)
+        if unused:
+            is_encoded = PAYLOAD_TERMS.codec is not None
+            async for content in contents_with_artifacts(conn, self._keys.env, is_encoded=is_encoded):
+                unused -= _named(_decoded(content))
+        if unused:
+            unused -= await self._named_by_runs(conn, unused)
+        for some in _parts(found - unused, KEYS_A_CALL):
+            await touch_payloads(conn, self._keys.env, some)
+        deleted = 0
+        for some in _parts(unused, KEYS_A_CALL):
+            deleted += await delete_payloads(conn, self._keys.env, some, self._keep_s)
+        return deleted
+
+    async def _named_by_runs(self, conn: Connection, wanted: set[bytes]) -> set[bytes]:
+        """Return those that values of runs that go on name: results of maps are in no event of their own."""
+        named: set[bytes] = set()
+        for number in range(self._partitions):
+            async for page in unfinished_runs(conn, self._keys.env, number):
+                for run in page:
+                    named |= wanted & await self._named_by(self._keys.partition(number).run(run.run_id))
+        return named
+
+    async def _named_by(self, key: str) -> set[bytes]:
+        named: set[bytes] = set()
+        cursor = 0
+        while True:
+            page = await self._redis.execute_command("HSCAN", key, cursor, "COUNT", FIELDS_A_CALL)
+            cursor, fields = cast("tuple[int, dict[bytes, bytes]]", page)
+            for value in fields.values():
+                named |= _named(value)
+            if not cursor:
+                return named
+            await anyio.sleep(PAUSE_S)
+
+
+def _named(content: bytes) -> set[bytes]:
+    return {bytes.fromhex(found.decode()) for found in _ADDRESS.findall(content)}
+
+
+def _decoded(stored: bytes) -> bytes:
+    """What cannot be read names nothing that anybody could read."""
+    try:
+        return PAYLOAD_TERMS.decode(stored)
+    except PayloadUnreadable:
+        return b""
+
+
+def _parts(values: Iterable[T], size: int) -> Iterator[list[T]]:
+    every = list(values)
+    return (every[at : at + size] for at in range(0, len(every), size))
