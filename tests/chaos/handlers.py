@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import anyio
 
-from chaos.journal import count_executions_of, note_execution, note_slot
+from chaos.journal import count_executions_of, is_mended, note_execution, note_slot
 from chaos.nonces import NONCE, without_nonces
 from courante import Context, FatalError, step
 
@@ -79,6 +79,15 @@ async def fatal(given: Any, context: Context) -> dict[str, Any]:
     del given
     _enter(context)
     raise FatalError("as always")
+
+
+@step("chaos.broken")
+async def broken(given: Any, context: Context) -> dict[str, Any]:
+    """Fail for good until somebody has mended it."""
+    nonce = _enter(context)
+    if not is_mended():
+        raise FatalError("the shop is closed")
+    return _result(given, nonce)
 
 
 @step("chaos.poison")

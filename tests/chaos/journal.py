@@ -14,6 +14,7 @@ from pathlib import Path
 
 VARIABLE = "CHAOS_JOURNAL"
 SLOTS = ".slots"
+MENDED = ".mended"
 
 
 def note_execution(run_id: str, node: str, scope: str, attempt: int, key: str, worker: str) -> str:
@@ -46,6 +47,15 @@ def _append(ending: str, said: Mapping[str, object]) -> None:
         os.write(handle, (json.dumps(said) + "\n").encode())
     finally:
         os.close(handle)
+
+
+def mend(path: Path) -> None:
+    """Have what is broken work from now on, in every process. path: of the journal."""
+    Path(f"{path}{MENDED}").touch()
+
+
+def is_mended() -> bool:
+    return Path(f"{os.environ[VARIABLE]}{MENDED}").exists()
 
 
 def count_executions(path: Path) -> int:
