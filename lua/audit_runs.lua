@@ -7,6 +7,7 @@
     done with; cursor: where to go on in the next one; requeued: tokens that got a new entry, because theirs is gone or
     is in nobody's hands and will not be delivered; timed: timers that were set again; halted: runs that go no
     further, also since before: their counters are wrong, a record nobody has written, the key is none of ours
+  Of a run that drains, what nobody has in hands is taken away: it ends also where no worker reads its queues.
   Idempotent. Writes: entries, records, timers, status, the outbox. Cost: O(fields)
 ]]
 -- @include partition
@@ -78,6 +79,50 @@ local function watch_patience(run, token, record, fence, entry, stream)
   keep_timer(run, text(tonumber(string.match(entry, '^%d+')) + tonumber(patience)), '!queue/' .. token, fence)
 end
 
+-- Whether the entry is in somebody's hands.
+local function is_held(entry, stream)
+  local last = last_delivered(stream)
+  return last and not is_later(entry, last) and #redis.call('XPENDING', stream, 'workers', entry, entry, 1) > 0
+end
+
+-- A token of a run that drains goes, unless somebody has it: then it is met there, or taken over first. One that was
+-- given back is queued again soon. code: what it says.
+local function take_away(run, codes, token, record, code)
+  local fence, place, entry, name = string.match(record, RECORD)
+  local stream = BASE .. 'q:' .. name
+  if place == 'c' or place == 'g' or (place == 'q' and is_held(entry, stream)) then return end
+  if place == 'q' then
+    acked[stream] = acked[stream] or {}
+    table.insert(acked[stream], entry)
+    timers_gone[#timers_gone + 1] = run.id .. '|!queue/' .. token .. '|' .. fence
+  end
+  set_record(run, 't' .. token, false)
+  stop_waiting(run, token, place)
+  set_field(run, 'v' .. token, false)
+  set_field(run, 'd' .. token, false)
+  timers_gone[#timers_gone + 1] = run.id .. '|' .. token .. '|' .. fence
+  run.n = run.n - 1
+  codes[#codes + 1] = code
+end
+
+-- Take away what is left of a run that drains; the sweep goes last, when nothing is left that it could take away.
+-- Returns false where a record cannot be read.
+local function drain_on(run, fields)
+  local codes = {}
+  for k = 1, #fields, 2 do
+    local token = string.sub(fields[k], 2)
+    if not string.match(fields[k + 1], RECORD) then return false end
+    if token ~= '-2' then take_away(run, codes, token, fields[k + 1], 'W' .. place_of(token)) end
+  end
+  local sweeper = run.n == (run.closing ~= '' and 2 or 1) and get_field(run, 't-2')
+  if sweeper then take_away(run, codes, '-2', sweeper, 'S') end
+  if #codes > 0 then
+    run.touched = true
+    close_transition(run, 0, '', codes)
+  end
+  return true
+end
+
 local function audit(run, token, record)
   local fence, place, entry, name = string.match(record, RECORD)
   if not fence then return false end
@@ -146,9 +191,14 @@ while i <= #ARGV and left > 0 do
   if run.st and run.st ~= 'E' and run.st ~= 'H' then
     if cursor == '0' and not audit_ends(run) then fault = 'record' end
     fields, cursor = look(run)
-    if not fields then fault = 'counter' end
-    for k = 1, fields and #fields or 0, 2 do
-      if not audit(run, string.sub(fields[k], 2), fields[k + 1]) then fault = 'record' end
+    if not fields then
+      fault = 'counter'
+    elseif run.st == 'D' then
+      if not drain_on(run, fields) then fault = 'record' end
+    else
+      for k = 1, #fields, 2 do
+        if not audit(run, string.sub(fields[k], 2), fields[k + 1]) then fault = 'record' end
+      end
     end
     left = left - (fields and #fields or 0)
   else

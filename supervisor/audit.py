@@ -2,7 +2,8 @@
 
 The records of a run are the truth, stream entries and timers only wake-ups: somebody may have trimmed a stream, deleted
 a consumer with what was pending for it, or a timer. A token in a queue whose entry is gone, or is neither in somebody's
-hands nor still to be delivered, gets a new one. A run whose counters are wrong goes no further, until the mender has
+hands nor still to be delivered, gets a new one. Of a run that drains it takes away what nobody has in hands, so that a
+run whose queues no worker reads ends as well. A run whose counters are wrong goes no further, until the mender has
 rebuilt it.
 """
 
