@@ -14,6 +14,7 @@ from click import style
 from ..compiler.ir import Ir, decode_ir
 from ..sdk.stores.alerts import Alert, list_alerts
 from ..sdk.stores.approvals import list_approvals
+from ..sdk.stores.children import ChildRow, ParentRow, children_of, parents_of
 from ..sdk.stores.connection import Connection
 from ..sdk.stores.errors import UnknownRun
 from ..sdk.stores.payloads import event_payload
@@ -21,6 +22,7 @@ from ..sdk.stores.runs import RunRow, get_run, list_steps
 from ..sdk.stores.status import StepStatus
 from ..sdk.stores.workflows import get_ir
 from .approvals_view import ApprovalView, approval_view, asking_line
+from .child_runs_view import child_json, child_lines, parent_json, parent_line
 from .output import status_text
 from .steps_view import ENDED, StepView, progress_text, step_line, step_views
 from .texts import age_text, count_text, cut_lines, duration_text, iso
@@ -32,7 +34,8 @@ LABEL_MAX = 32
 class RunView:
     """``output``: None until the run is COMPLETED. ``approvals``: decisions that it waits for.
 
-    ``alerts``: what only a person can change.
+    ``alerts``: what only a person can change. ``parent``: the step that the run is; ``children``: the runs that are
+    steps of it.
     """
 
     run: RunRow
@@ -40,6 +43,9 @@ class RunView:
     output: Any = None
     approvals: Sequence[ApprovalView] = ()
     alerts: Sequence[Alert] = ()
+    parent: ParentRow | None = None
+    children: Sequence[ChildRow] = ()
+    ir: Ir | None = None
 
     @property
     def is_final(self) -> bool:
@@ -62,6 +68,8 @@ class RunView:
         return {
             **self.result(),
             "steps": [step.to_json() for step in self.steps],
+            "parent": parent_json(self.parent),
+            "children": [child_json(child, self.ir) for child in self.children],
             "alerts": [{"kind": str(a.kind), "message": a.message, "since": iso(a.since)} for a in self.alerts],
             "usage": {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0},
             "cost": {"amount": 0, "currency": "USD"},
@@ -94,7 +102,10 @@ class RunReader:
         found = await list_approvals(self._conn, self._env, run_id=self._run_id) if asking else []
         views = [approval_view(each, self._ir) for each in found]
         alerts = [] if run.status.is_final else await list_alerts(self._conn, self._env, subject=self._run_id)
-        return RunView(run, step_views(run, self._ir, rows), output, views, alerts)
+        parents = await parents_of(self._conn, [self._run_id])
+        children = await children_of(self._conn, self._run_id)
+        steps = step_views(run, self._ir, rows)
+        return RunView(run, steps, output, views, alerts, parents.get(self._run_id), children, self._ir)
 
 
 def head_lines(view: RunView, now: datetime) -> list[str]:
@@ -106,6 +117,8 @@ def head_lines(view: RunView, now: datetime) -> list[str]:
         f"{style('status', bold=True)}    {status_text(str(run.status))}{_when(run, now)}",
         f"{style('steps', bold=True)}     {progress_text(view.steps)}",
     ]
+    if view.parent is not None:
+        lines.append(f"{style('parent', bold=True)}    {parent_line(view.parent)}")
     if run.tags:
         lines.append(f"{style('tags', bold=True)}      {', '.join(run.tags)}")
     if run.is_halted:
@@ -135,6 +148,11 @@ def outcome_lines(view: RunView) -> list[str]:
     if run.status == "COMPLETED":
         return [json.dumps(view.output, ensure_ascii=False, indent=2)]
     return [f"{style('reason:', bold=True)} {run.drain_reason}"] if run.drain_reason else []
+
+
+def children_lines(view: RunView) -> list[str]:
+    """A line for each run that is a step of it."""
+    return child_lines(list(view.children), view.ir)
 
 
 def approval_lines(view: RunView, now: datetime) -> list[str]:

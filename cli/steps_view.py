@@ -12,8 +12,10 @@ from ..compiler.ir import Ir
 from ..sdk.deferral import DeferToken
 from ..sdk.events import ErrorInfo
 from ..sdk.scopes import child_text, parse_scope_key, scope_text, token_key
+from ..sdk.stores.children import child_run_id
 from ..sdk.stores.runs import RunRow, StepRow
 from ..sdk.stores.status import RunStatus, StepStatus
+from ..sdk.subflows import CHILD
 from .output import status_text
 from .texts import cut, duration_text, iso
 
@@ -91,7 +93,7 @@ def step_views(run: RunRow, ir: Ir | None, rows: Sequence[StepRow]) -> list[Step
         number = numbers.get(row.node)
         if ir is not None and number is not None and ir.nodes[number].is_gate:
             continue
-        by_node.setdefault(row.node, []).append(_view(run.run_id, row, ir, number))
+        by_node.setdefault(row.node, []).append(_view(run, row, ir, number))
     if ir is not None and not run.status.is_final:
         for row in [row for row in last.values() if row.status in OPENED]:
             _await_items(ir, numbers, last, by_node, row)
@@ -116,12 +118,14 @@ def step_line(step: StepView, now: datetime, *, width: int, label_width: int, fr
     return f"{head}  {style(cut(note, max(0, room)), dim=True)}" if note else head
 
 
-def _waiting_for(run_id: str, row: StepRow, ir: Ir | None, number: int | None) -> str | None:
-    """What it waits for, with the names of signals, the mutex or the token where the IR tells, and until when."""
+def _waiting_for(run: RunRow, row: StepRow, ir: Ir | None, number: int | None) -> str | None:
+    """What it waits for: which child run, and which signals, mutex or token where the IR tells; and until when."""
     if row.status is StepStatus.RETRYING:
         what = "retry"
     elif row.status is StepStatus.WAITING:
         what = row.reason or "timer"
+        if what == CHILD:
+            what = f"child {child_run_id(run.env, run.run_id, row.node, row.scope, row.attempt)}"
     else:
         return None
     if ir is not None and number is not None:
@@ -132,7 +136,7 @@ def _waiting_for(run_id: str, row: StepRow, ir: Ir | None, number: int | None) -
             what = f"mutex {node.mutex}"
         elif what == "outside":
             key = token_key(number, parse_scope_key(row.scope))
-            what = f"outside {DeferToken(run_id, key, row.attempt).text}"
+            what = f"outside {DeferToken(run.run_id, key, row.attempt).text}"
     return f"{what} until {iso(row.due_at)}" if row.due_at is not None else what
 
 
@@ -160,7 +164,7 @@ def _await_items(
         by_node.setdefault(aggregate, []).append(view)
 
 
-def _view(run_id: str, row: StepRow, ir: Ir | None, number: int | None) -> StepView:
+def _view(run: RunRow, row: StepRow, ir: Ir | None, number: int | None) -> StepView:
     shown, child = row.scope, ""
     if ir is not None and number is not None:
         scope = parse_scope_key(row.scope)
@@ -174,7 +178,7 @@ def _view(run_id: str, row: StepRow, ir: Ir | None, number: int | None) -> StepV
         attempts=row.attempt,
         started_at=row.started_at,
         finished_at=row.finished_at,
-        waiting_for=_waiting_for(run_id, row, ir, number),
+        waiting_for=_waiting_for(run, row, ir, number),
         handler_ms=row.ms or 0,
         error=row.error,
     )

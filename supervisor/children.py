@@ -76,15 +76,15 @@ class Children:
             began = anyio.current_time()
             try:
                 is_more = await self.look() >= BATCH
+                rest_s = min(anyio.current_time() - began, REST_S_MAX)
             except (*SERVER_ERRORS, CouranteError) as error:
                 log.warning("children_failed", error=str(error) or repr(error), partition=self._partition)
-                is_more = False
-                await anyio.sleep(FAULT_S)
+                is_more, rest_s = False, FAULT_S
             if not is_more:
                 with anyio.move_on_after(LOOK_S):
                     await self._news.wait()
-            # Each look costs as much as there are child runs under way: others want to use Postgres too.
-            await anyio.sleep(min(anyio.current_time() - began, REST_S_MAX) if is_more else 0)
+            # A look costs as much as there are child runs under way, and each batch of events may bring news.
+            await anyio.sleep(rest_s)
 
     async def look(self) -> int:
         """Do what is to be done now; return about how many child runs. Idempotent."""

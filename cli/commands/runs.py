@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import click
 
+from ...sdk.stores.children import ParentRow, parents_of
 from ...sdk.stores.runs import RunPage, RunRow, list_runs
 from ..call import Call, service_options, with_call
+from ..child_runs_view import parent_json
 from ..inputs import read_since
 from ..output import status_text
 from ..run_view import utc_now
@@ -18,6 +20,7 @@ from ..texts import age_text, duration_text, iso
 @click.option("--status", metavar="STATUS", help="Only runs with this status, for example RUNNING or failed.")
 @click.option("--since", metavar="WHEN", help="Only runs accepted since: 30m, 2h, 7d or a time.")
 @click.option("--tag", metavar="TAG", help="Only runs with this tag.")
+@click.option("--parent", metavar="RUN", help="Only runs that are steps of this run.")
 @click.option("--limit", type=int, default=20, show_default=True, metavar="N", help="At most so many, up to 1000.")
 @click.option("--cursor", metavar="CURSOR", help="Go on where a page before ended: its 'next'.")
 @service_options
@@ -28,6 +31,7 @@ def runs(
     status: str | None,
     since: str | None,
     tag: str | None,
+    parent: str | None,
     limit: int,
     cursor: str | None,
 ) -> None:
@@ -35,16 +39,16 @@ def runs(
     call.log(default_level="warning")
     moment = read_since(since)
 
-    async def read(services: Services) -> RunPage:
+    async def read(services: Services) -> tuple[RunPage, dict[str, ParentRow]]:
+        wanted = {"workflow": workflow, "status": status, "tag": tag, "parent": parent, "cursor": cursor}
         async with database(services) as conn:
-            env = services.settings.env
-            return await list_runs(
-                conn, env, workflow=workflow, status=status, since=moment, tag=tag, limit=limit, cursor=cursor
-            )
+            page = await list_runs(conn, services.settings.env, since=moment, limit=limit, **wanted)
+            return page, await parents_of(conn, [run.run_id for run in page.runs])
 
     with open_services(call) as services:
-        page = run_async(lambda: read(services))
-    call.out.json({"runs": [_to_json(run) for run in page.runs], "next": page.next})
+        page, parents = run_async(lambda: read(services))
+    rows = [{**_to_json(run), "parent": parent_json(parents.get(run.run_id))} for run in page.runs]
+    call.out.json({"runs": rows, "next": page.next})
     if not page.runs:
         call.out.text("no runs")
         call.out.next("courante run FILE")

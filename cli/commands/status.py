@@ -8,7 +8,17 @@ import click
 from ..call import Call, service_options, with_call
 from ..exits import STATUS_EXITS, ExitCode
 from ..live import Progress
-from ..run_view import RunReader, RunView, alert_lines, approval_lines, head_lines, outcome_lines, step_lines, utc_now
+from ..run_view import (
+    RunReader,
+    RunView,
+    alert_lines,
+    approval_lines,
+    children_lines,
+    head_lines,
+    outcome_lines,
+    step_lines,
+    utc_now,
+)
 from ..services import Services, database, open_services, run_async
 
 LOOK_S = 0.5
@@ -58,7 +68,7 @@ def _show(call: Call, view: RunView) -> None:
     out.text()
     for line in step_lines(view, now, width=out.width - 1, rows_max=ROWS_MAX):
         out.text(line)
-    lines = outcome_lines(view) + approval_lines(view, now) + alert_lines(view)
+    lines = children_lines(view) + outcome_lines(view) + approval_lines(view, now) + alert_lines(view)
     if lines:
         out.text()
     for line in lines:

@@ -108,10 +108,14 @@ async def list_runs(
     status: str | None = None,
     since: datetime | None = None,
     tag: str | None = None,
+    parent: str | None = None,
     limit: int = 50,
     cursor: str | None = None,
 ) -> RunPage:
-    """Return one page of runs, newest first. status: any accepted spelling. limit: 1 to 1,000. Raises BadFilter."""
+    """Return one page of runs, newest first. status: any accepted spelling. limit: 1 to 1,000.
+
+    parent: only runs that are steps of this one. Raises BadFilter.
+    """
     if not 1 <= limit <= LIMIT_MAX:
         raise BadFilter("limit", f"{limit} is not between 1 and {LIMIT_MAX}")
     values: list[object] = [env]
@@ -134,6 +138,8 @@ async def list_runs(
     if tag is not None:
         # the second condition lets the partial index be used
         add("tags @> ARRAY[{}::text] AND tags <> '{{}}'", tag)
+    if parent is not None:
+        add("run_id IN (SELECT c.run_id FROM children c WHERE c.parent_run_id = {})", parent)
     if cursor is not None:
         add("(created_at, run_id) < ({}, {})", *_read_cursor(cursor))
     where = " AND ".join(conditions)

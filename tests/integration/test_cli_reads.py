@@ -81,7 +81,7 @@ def check_status(courante: Courante, ran: dict[str, Any]) -> None:
     told = courante("status", ran["run_id"], "--json")
     assert told.code == 0
     assert {name: told.json[name] for name in ran} == ran
-    assert set(told.json) == {*ran, "steps", "alerts", "usage", "cost"}
+    assert set(told.json) == {*ran, "steps", "parent", "children", "alerts", "usage", "cost"}
     fields = {"id", "scope", "child", "status", "reason", "attempts", "started_at", "finished_at", "waiting_for"}
     assert all(set(step) == fields for step in told.json["steps"])
     assert [step["id"] for step in told.json["steps"]] == ["order", "goods", "shipping", "total"]
@@ -218,3 +218,31 @@ def test_environments_never_see_each_other(courante: Courante) -> None:
         assert courante(command, run_id, "--env", "elsewhere", "--json").code == 3
     assert courante("runs", "--env", "elsewhere").out == "no runs\nnext: courante run FILE\n"
     assert courante("workflows", "list", "--env", "elsewhere").out == "no workflows\nnext: courante init FILE\n"
+
+
+def test_child_runs_are_seen_below_their_parent(courante: Courante, tmp_path: Path) -> None:
+    """``status`` names them on both sides, ``runs --parent`` lists them."""
+    inner = {"courante": 1, "id": "inner", "nodes": [{"id": "e", "type": "echo", "config": {"value": 1}}]}
+    nodes = [{"id": "child", "type": "subflow", "config": {"workflow": "inner"}}]
+    (tmp_path / "inner.json").write_text(json.dumps(inner))
+    (tmp_path / "outer.json").write_text(json.dumps({"courante": 1, "id": "outer", "nodes": nodes}))
+    assert courante("init", "inner.json").code == 0
+    parent = courante("run", "outer.json", "--json").json["run_id"]
+    above = courante("status", parent, "--json").json
+    (child,) = above["children"]
+    names = {
+        "step": "child",
+        "scope": "",
+        "attempt": 1,
+        "workflow": "inner",
+        "version": 1,
+        "detached": False,
+        "depth": 1,
+    }
+    assert child == {"run_id": child["run_id"], **names, "state": "settled", "status": "COMPLETED"}
+    link = {"run_id": parent, "step": "child", "scope": "", "attempt": 1, "detached": False}
+    assert (above["parent"], courante("status", child["run_id"], "--json").json["parent"]) == (None, link)
+    (listed,) = courante("runs", "--parent", parent, "--json").json["runs"]
+    assert (listed["run_id"], listed["parent"]) == (child["run_id"], link)
+    assert f"child: {child['run_id']}  COMPLETED  inner v1, step child" in courante("status", parent).out
+    assert f"parent    {parent}, step child" in courante("status", child["run_id"]).out

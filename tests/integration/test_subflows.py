@@ -8,24 +8,14 @@ import pytest
 
 from courante.replay.verify import verify_run
 from courante.sdk.client import RunResult
-from courante.sdk.stores.children import ChildRow, children_of
+from integration.child_runs import child, children
 from integration.stage import Stage, until
 
 pytestmark = pytest.mark.anyio
 
 
-def child(workflow: str = "inner", **fields: Any) -> dict[str, Any]:
-    config = {"workflow": workflow, **fields.pop("config", {})}
-    return {"id": "child", "type": "subflow", "config": config, **fields}
-
-
 def calls(handler: str, **fields: Any) -> dict[str, Any]:
     return {"id": "work", "type": "function", "config": {"handler": handler}, **fields}
-
-
-async def children(stage: Stage, run_id: str) -> list[ChildRow]:
-    async with stage.client.pool.acquire() as conn:
-        return await children_of(conn, run_id)
 
 
 async def only_child(stage: Stage, run_id: str, status: str = "COMPLETED") -> RunResult:
