@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 from ..sdk.client import Submission
 from ..sdk.settings import Settings
 from .documents import parked
+from .looking import until
 from .machine import Machine
 from .measured import Measured, figure
 from .plan import BenchPlan
@@ -60,10 +61,12 @@ async def _park(stage: Stage, workflow: str, runs: int) -> None:
     """Return when every run waits and all that led there is in the log."""
     with anyio.fail_after(PARK_S):
         await stage.client.submit_many([Submission(workflow=workflow, input=INPUT)] * runs)
-        while await stage.redis.zcard(stage.partition.timers) < runs:  # noqa: ASYNC110 - Redis has no event for it
-            await anyio.sleep(LOOK_S)
-        while await stage.redis.xlen(stage.partition.outbox) > ENTRIES_LEFT_MAX:  # noqa: ASYNC110 - "
-            await anyio.sleep(LOOK_S)
+        await until(lambda: _is_parked(stage, runs), look_s=LOOK_S)
+
+
+async def _is_parked(stage: Stage, runs: int) -> bool:
+    is_parked = await stage.redis.zcard(stage.partition.timers) >= runs
+    return is_parked and await stage.redis.xlen(stage.partition.outbox) <= ENTRIES_LEFT_MAX
 
 
 async def _used(redis: Redis) -> int:

@@ -27,6 +27,7 @@ from ..sdk.settings import LogLevel, Settings
 from ..sdk.stores.cursors import open_cursor
 from .documents import halfway, held
 from .load import Ended
+from .looking import until
 from .measured import Measured, figure
 from .plan import BenchPlan
 from .stage import Progress, Stage, delete_keys, open_children, open_stage
@@ -92,19 +93,15 @@ async def recover(stage: Stage, runs: int) -> Recovery:
             async with frozen(children[1]):
                 total = await ended.count() + runs
                 await stage.client.submit_many([Submission(workflow=workflow, input={"n": 1})] * runs)
-                while await stage.redis.xlen(stage.partition.queue(f"{QUEUE}:normal")) < runs:  # noqa: ASYNC110 - Redis has no event for it
-                    await anyio.sleep(LOOK_S)
-                while not await _is_recorded(stage):  # noqa: ASYNC110 - "
-                    await anyio.sleep(LOOK_S)
+                await until(lambda: _waits_halfway(stage, runs), look_s=LOOK_S)
+                await until(lambda: _is_recorded(stage), look_s=LOOK_S)
                 before = await _epoch(stage)
                 began = time.perf_counter()
                 await _flush(stage)
             async with ended.listen():
-                while await _epoch(stage) == before:  # noqa: ASYNC110 - "
-                    await anyio.sleep(LOOK_S)
+                await until(lambda: _has_noticed(stage, before), look_s=LOOK_S)
                 noticed = time.perf_counter()
-                while not await stage.redis.hexists(stage.partition.meta, "epoch"):  # noqa: ASYNC110 - "
-                    await anyio.sleep(LOOK_S)
+                await until(lambda: _is_open(stage), look_s=LOOK_S)
                 opened = time.perf_counter()
                 done = await ended.wait(runs, total)
     return Recovery(noticed_s=noticed - began, open_s=opened - began, ended_s=done - began)
@@ -131,15 +128,32 @@ async def measure_takeovers(stage: Stage, repetitions: int, say: Progress) -> li
 
 
 async def _take_over(stage: Stage, child: Child) -> float:
-    while sum((await _held(stage)).values()) < TOKENS:  # noqa: ASYNC110 - Redis has no event for it
-        await anyio.sleep(LOOK_S)
+    await until(lambda: _hold_all(stage), look_s=LOOK_S)
     (name,) = [worker.name for worker in await live_workers(stage.redis, stage.env, 1) if worker.pid == child.pid]
     await anyio.sleep(RENEWED_S)
     os.kill(child.pid, signal.SIGKILL)
     began = time.perf_counter()
-    while sum(count for owner, count in (await _held(stage)).items() if not owner.startswith(name)) < TOKENS:  # noqa: ASYNC110 - "
-        await anyio.sleep(LOOK_S)
+    await until(lambda: _hold_all(stage, but=name), look_s=LOOK_S)
     return (time.perf_counter() - began) * 1000
+
+
+async def _waits_halfway(stage: Stage, runs: int) -> bool:
+    return await stage.redis.xlen(stage.partition.queue(f"{QUEUE}:normal")) >= runs
+
+
+async def _has_noticed(stage: Stage, before: int) -> bool:
+    """before: the epoch of before the loss."""
+    return await _epoch(stage) != before
+
+
+async def _is_open(stage: Stage) -> bool:
+    return bool(await stage.redis.hexists(stage.partition.meta, "epoch"))
+
+
+async def _hold_all(stage: Stage, *, but: str | None = None) -> bool:
+    """Whether the workers hold all tokens. but: a worker whose tokens do not count."""
+    held = await _held(stage)
+    return sum(count for owner, count in held.items() if but is None or not owner.startswith(but)) >= TOKENS
 
 
 async def _held(stage: Stage) -> dict[str, int]:

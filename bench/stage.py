@@ -30,12 +30,12 @@ from ..sdk.keys import PartitionKeys
 from ..sdk.presence import has_supervisor, live_workers
 from ..sdk.settings import LogLevel, Settings
 from .documents import compiled
+from .looking import until
 from .machine import Machine, cpu_s, descendants, describe_machine
 
 Progress: TypeAlias = Callable[[str], None]
 START_S = 60.0
 STOP_S = 20.0
-LOOK_S = 0.02
 KEYS_AT_ONCE = 1_000
 
 
@@ -127,17 +127,19 @@ async def open_children(stage: Stage, *lines: Sequence[str], **settings: object)
             group.start_soon(child.run)
         try:
             with anyio.fail_after(START_S):
-                while not await _is_manned(stage, workers):  # noqa: ASYNC110 - other processes set no event
-                    await anyio.sleep(LOOK_S)
+                await until(lambda: _is_manned(stage, workers))
             stage.pids |= {name: [one.pid for one in children if one.name == name] for name in ("worker", "supervisor")}
             yield children
         finally:
             for child in children:
                 child.stop()
             with anyio.CancelScope(shield=True), anyio.move_on_after(STOP_S):
-                while not all(child.has_ended for child in children):  # noqa: ASYNC110 - "
-                    await anyio.sleep(LOOK_S)
+                await until(lambda: _have_ended(children))
             group.cancel_scope.cancel()
+
+
+async def _have_ended(children: Sequence[Child]) -> bool:
+    return all(child.has_ended for child in children)
 
 
 async def _is_manned(stage: Stage, workers: int) -> bool:

@@ -87,5 +87,5 @@ def read_item(mapping: Any, name: str) -> object:
     """Return what a mapping of a user's has under a name, None where there is none or where it is no mapping."""
     try:
         return mapping.get(name)
-    except Exception:  # noqa: BLE001 - "
+    except Exception:  # noqa: BLE001 - its get is user code, and raises anything
         return None

@@ -56,7 +56,7 @@ class Cron:
             CronSim(text, datetime(2000, 1, 1))  # noqa: DTZ001 - a wall time has no zone
         except CronSimError as error:
             raise CronError(f"{expression!r}: {str(error).lower()}") from error
-        if next(self._walls(datetime(2000, 1, 1)), None) is None:  # noqa: DTZ001 - "
+        if next(self._walls(datetime(2000, 1, 1)), None) is None:  # noqa: DTZ001 - a wall time has no zone
             raise CronError(f"{expression!r}: it names no day that ever comes")
 
     def after(self, at: datetime) -> datetime | None:

@@ -60,9 +60,9 @@ def output_of(simulation: Simulation, node: str) -> Any:
 def _told(value: Any) -> Any:
     if isinstance(value, list):
         return [_told(each) for each in value]  # pyright: ignore[reportUnknownVariableType] - JSON
-    if isinstance(value, dict) and set(value) == {"error"}:  # pyright: ignore[reportUnknownArgumentType] - "
+    if isinstance(value, dict) and set(value) == {"error"}:  # pyright: ignore[reportUnknownArgumentType] - JSON
         return "lost"
-    return value  # pyright: ignore[reportUnknownVariableType] - "
+    return value  # pyright: ignore[reportUnknownVariableType] - JSON
 
 
 def drive(parts: list[Part], draws: Draws, seed: int) -> tuple[Simulation, Plan, str]:
