@@ -4,7 +4,7 @@
   ARGV[1] consumer, then per token: run, token, fence, number of the stream, entry id, when the attempt's time is up
     in ms ('0': never), details for the next attempt ('': none that are new)
   Returns {word, verdicts}: word OK | CLOSED; verdicts: a letter per token, A kept, D kept and its run drains,
-    S stale: the token is gone or another's, E its run has ended or is halted, O overdue: not kept
+    M kept and a failed item has closed a map around it, S stale: the token is gone or another's, E its run has ended or is halted, O overdue: not kept
   Writes: idle times of entries, details (field d<token> of the run). Cost: O(tokens)
   Also where the server is full: it needs no memory, and whoever cannot renew loses what it has.
   XCLAIM knows no fence and would steal an entry from who has taken it over: the record's fence and entry, and the
@@ -31,6 +31,14 @@ local function keep(number, id)
   return true
 end
 
+-- The records of such maps are among what the token reads.
+local function is_closed(run, record)
+  for field in string.gmatch(string.match(record, '|([^|]*)|[^|]*$'), '%f[%S]n[%d:.]+') do
+    if get_field(run, field) == 'x' then return true end
+  end
+  return false
+end
+
 local verdicts = {}
 for i = 2, #ARGV, 7 do
   local token, fence, number, id = ARGV[i + 1], ARGV[i + 2], tonumber(ARGV[i + 3]), ARGV[i + 4]
@@ -47,8 +55,9 @@ for i = 2, #ARGV, 7 do
     verdict = 'O'
   elseif not keep(number, id) then
     verdict = 'S'
-  elseif details ~= '' then
-    redis.call('HSET', run.key, 'd' .. token, details)
+  else
+    if details ~= '' then redis.call('HSET', run.key, 'd' .. token, details) end
+    if verdict == 'A' and is_closed(run, record) then verdict = 'M' end
   end
   verdicts[#verdicts + 1] = verdict
 end

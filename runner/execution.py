@@ -118,9 +118,9 @@ class Executor:
         work = self._attempts.find(lease.run_id, lease.key, lease.fence)
         if work is None or work.held is None:
             return
-        if verdict in "AD" and work.held.details is lease.details:
+        if verdict in "ADM" and work.held.details is lease.details:
             work.held.details = b""
-        if verdict == "D":
+        if verdict in "DM":
             work.held.tell(CancelReason.CANCELLED)
         elif verdict == "O":
             work.held.end(Ending.OVERDUE)
