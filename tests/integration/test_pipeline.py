@@ -22,7 +22,9 @@ pytestmark = pytest.mark.anyio
 PRODUCTS = 200
 WINDOW = 20
 BUSY, GONE = "p7", "p42"
-PIPELINE = Path(__file__).resolve().parents[2] / "test_data" / "pipeline.yaml"
+SAMPLES = Path(__file__).resolve().parents[2] / "test_data"
+PIPELINE = "pipeline.yaml"
+CHILDREN = "SELECT c.node, r.workflow, r.status FROM children c JOIN runs r USING (run_id) WHERE c.parent_run_id = $1"
 
 
 class Shop:
@@ -56,10 +58,11 @@ class Shop:
 
 async def sell(stage: Stage, shop: Shop) -> tuple[str, Any, Site]:
     """Run the pipeline to its end; return (run, output, site)."""
-    document: Any = load_source(PIPELINE.read_bytes()).value
+    report, document = (load_source((SAMPLES / name).read_bytes()).value for name in ("shop_report.yaml", PIPELINE))
     stage.worker(http_allow="127.0.0.1")
     stage.supervisor()
-    await stage.register(*document["nodes"], **{name: document[name] for name in ("id", "input", "output")})
+    for each in (report, document):
+        await stage.register(*each["nodes"], **{name: each[name] for name in ("id", "input", "output")})
     async with open_site(shop.answer) as site:
         run_id = await stage.client.submit("pipeline", {"shop": site.url})
         result = await stage.result(run_id, timeout_s=60)
@@ -77,7 +80,7 @@ async def test_a_pipeline_comes_to_its_result(stage: Stage) -> None:
     assert (offers[gone]["error"]["type"], offers[gone]["error"]["class"]) == ("HttpError", "404")
     assert [*offers[:gone], *offers[gone + 1 :]] == [*expected[:gone], *expected[gone + 1 :]]
     assert output["sums"] == {"known": PRODUCTS - 1, "missing": 1}
-    assert output["published"] == {"publish_partly": "1 missing"}
+    assert output["published"] == {"publish_partly": f"{PRODUCTS - 1} of {PRODUCTS} prices"}
     assert shop.most == WINDOW
     assert Counter({f"p{number}": 1 for number in range(PRODUCTS)}) + Counter({BUSY: 2}) == Counter(
         {product: len(times) for product, times in shop.at.items()}
@@ -87,6 +90,8 @@ async def test_a_pipeline_comes_to_its_result(stage: Stage) -> None:
     async with stage.client.pool.acquire() as conn:
         steps = await list_steps(conn, run_id)
         verification = await verify_run(conn, stage.place.env, run_id)
+        (child,) = await conn.fetch(CHILDREN, run_id)
+    assert tuple(child) == ("publish_partly", "shop-report", "COMPLETED")
     last = {row.scope: row.attempt for row in sorted(steps, key=lambda row: row.attempt) if row.node == "price"}
     assert {scope: attempts for scope, attempts in last.items() if attempts > 1} == {BUSY[1:]: 3}
     failed = {(row.scope, row.attempt) for row in steps if row.node == "price" and row.status == "FAILED"}
