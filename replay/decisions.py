@@ -1,4 +1,5 @@
-"""Decisions, made again: every ``when``, gate, rule, edge condition and loop condition, from what was logged before.
+"""Decisions, made again: every ``when``, gate, rule, edge condition, loop condition and list of items, from what was
+logged before.
 
 A step's event claims that it ran, waited or was skipped, and where its edges went. ``claim_of`` collects what that was
 decided on, ``check_claim`` decides again with the functions that the worker uses. No handler is called.
@@ -11,21 +12,22 @@ from typing import NamedTuple
 
 from ..compiler.ir import Node, ReadKind
 from ..sdk.events import Facts, RecordedEvent
-from ..sdk.marking import TokenKind
+from ..sdk.map_openings import open_map
+from ..sdk.marking import FORCED, OPEN, TokenKind
 from ..sdk.node_code import NodeCode, compile_node
 from ..sdk.plan import Plan
 from ..sdk.routing import iteration, loop_word, route
 from ..sdk.rules import taken
 from ..sdk.scopes import Scope, token_key
 from ..sdk.step_context import StepContext, StepError, decode_json
-from .gate_checks import DECIDED, UNDECIDED, WAITING_RECORD, check_decided, check_gate, gate_extra
+from .gate_checks import DECIDED, UNDECIDED, WAITING_RECORD, check_decided, check_gate, gate_extra, shown
 from .history import Emptied, History, Place
 
 CLAIMS = DECIDED | {"step.succeeded", "step.skipped", "step.waiting", "step.failed", "step.retried"}
 
 
 class Disagreement(NamedTuple):
-    """``what``: when, gate, approval, edges or loop. ``expected``: by re-evaluation; ``found``: in the log."""
+    """``what``: when, gate, approval, items, edges or loop. ``expected``: by re-evaluation; ``found``: in the log."""
 
     what: str
     expected: str
@@ -71,13 +73,16 @@ def claim_of(history: History, codes: Codes, event: RecordedEvent) -> Claim | No
         return None
     code, node = codes.of(place[0]), history.plan.ir.nodes[place[0]]
     extra = gate_extra(node, token.extra, place in history.marking.values)
-    is_open = code.when is None and not code.is_gated and not extra
+    is_open = code.when is None and not code.is_gated and not extra and not node.is_map
     if is_open and node.loop is None and not (code.routes or facts.edges or facts.loop):
         return None
     if facts.type == "step.succeeded" and code.routes and event.payload is None:
         raise Emptied(f"the output of event {event.seq}")
     fields = history.plan.reads(*place, token.live)
-    moments = [_seen(history, node, place, fields, upto) for upto in history.moments(place, fields)]
+    uptos = history.moments(place, fields)
+    if node.is_map and OPEN in token.extra.split("+"):
+        uptos = uptos[:1]  # what it has said before is its own, and needs nothing else
+    moments = [_seen(history, node, place, fields, upto) for upto in uptos]
     return Claim(
         run_id=event.run_id,
         number=place[0],
@@ -144,6 +149,10 @@ def _check(codes: Codes, claim: Claim, values: list[bytes | None]) -> Disagreeme
         told = check_gate(step, facts, claim.output)
         if told is not None:
             return Disagreement("gate", *told)
+    if step.node.is_map and claim.output is not None and step.word != FORCED:
+        wrong = _check_items(step, facts, claim.output)
+        if wrong is not None:
+            return wrong
     if facts.type == "step.succeeded":
         return _check_route(step, code, claim)
     if error == "LOOP_EXHAUSTED" and step.node.loop is not None and iteration(step) < step.node.loop.max_iterations:
@@ -158,6 +167,18 @@ def _runs(step: StepContext, code: NodeCode) -> str:
     except StepError as error:
         return f"{error.type}: {error}"
     return "run" if verdict is True else "skipped" if verdict is False else f"failed: {verdict!r}"
+
+
+def _check_items(step: StepContext, facts: Facts, output: bytes) -> Disagreement | None:
+    """The items that a map has opened with, made again."""
+    said = f"{facts.data.get('items')}: {shown(output)}"
+    try:
+        opened = open_map(step)
+    except StepError as error:
+        return Disagreement("items", f"{error.type}: {error}", said)
+    if (opened.count, opened.output) == (facts.data.get("items"), output):
+        return None
+    return Disagreement("items", f"{opened.count}: {shown(opened.output)}", said)
 
 
 def _check_route(step: StepContext, code: NodeCode, claim: Claim) -> Disagreement | None:

@@ -63,7 +63,7 @@ def check_gate(step: StepContext, facts: Facts, output: bytes | None) -> tuple[s
         return None if is_own else ("runs", found)
     if isinstance(outcome, Succeeded):
         if facts.type == "step.succeeded":
-            return None if output in (None, outcome.output) else (_shown(outcome.output), _shown(output))
+            return None if output in (None, outcome.output) else (shown(outcome.output), shown(output))
         return None if error in _ROUTING else ("succeeded", found)
     expected = _expected(outcome)
     return None if expected == found else (expected, found)
@@ -96,5 +96,5 @@ def _decision(kind: str, data: dict[str, object]) -> str:
     return f"{kind}: {words}" if words else kind
 
 
-def _shown(content: bytes | None) -> str:
+def shown(content: bytes | None) -> str:
     return "nothing" if content is None else content[:200].decode(errors="replace")

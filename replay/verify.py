@@ -34,7 +34,7 @@ QUARANTINED = "event.quarantined"
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
     """The first place where something says otherwise.
 
-    ``what``: chain, ir, event, command, rules, when, gate, approval, edges, loop, output, run.<field> or
+    ``what``: chain, ir, event, command, rules, when, gate, approval, items, edges, loop, output, run.<field> or
     step.<field> <node>. ``expected``: by replaying; ``found``: in the log, or in the projections.
     """
 

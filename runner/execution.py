@@ -20,6 +20,7 @@ from ..sdk.cancellation import CancelReason
 from ..sdk.fault_points import reach
 from ..sdk.gates import before_node
 from ..sdk.keys import Keys, PartitionKeys
+from ..sdk.map_openings import forced_items
 from ..sdk.marking import RunPhase, TokenKind
 from ..sdk.outcomes import Failed, GivenBack, Opened, Outcome, Succeeded, Waits, failed
 from ..sdk.payload_terms import PAYLOAD_TERMS
@@ -32,7 +33,6 @@ from .attempts import STARTED_AFTER_S, Attempts, Ending, HeldAttempt
 from .bringing import Bringer, retry
 from .leases import Lease
 from .nodes import AWAITED, INLINE
-from .nodes.map import forced_items
 from .plans import Plans
 from .settling import Settler, Transition
 from .terms import Terms

@@ -7,11 +7,11 @@ from typing import Any, TypeVar
 
 from ..runner.gathering import Gatherer
 from ..runner.nodes import INLINE
-from ..runner.nodes.map import forced_items
 from ..runner.settling import Settler, Transition
 from ..runner.work import Work, read_token
 from ..sdk.gates import before_node
 from ..sdk.item_values import cut_items, encode_results
+from ..sdk.map_openings import forced_items
 from ..sdk.map_plans import read_record
 from ..sdk.marking import TokenKind
 from ..sdk.node_code import NodeCode, compile_node

@@ -1,5 +1,6 @@
 """Node types: one file per type. ``INLINE`` ones return at once; the others are awaited in a task of their own."""
 
+from ...sdk.map_openings import open_map
 from ...sdk.outcomes import Outcome
 from ..toolbox import Toolbox
 from ..work import Work
@@ -8,7 +9,6 @@ from .conditional import run_conditional
 from .echo import run_echo
 from .filter import run_filter
 from .function import run_function
-from .map import run_map
 from .noop import run_noop
 from .sleep import run_sleep
 from .subflow import run_subflow
@@ -25,7 +25,7 @@ INLINE = {
     "validate": run_validate,
     "wait": run_wait,
     "subflow": run_subflow,
-    "map": run_map,
+    "map": open_map,
     "aggregate": run_aggregate,
 }
 
