@@ -6,6 +6,7 @@ when the child run is started. With ``detached`` the step ends when its child ru
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from .diagnostics import Path
@@ -20,7 +21,7 @@ from .reading import (
     read_pattern,
     read_text,
 )
-from .workflow import Json
+from .workflow import Json, Workflow
 
 Config = dict[str, Json]
 
@@ -40,6 +41,19 @@ def read_subflow(config: Config, path: Path, findings: Findings) -> Config:
         del made["detached"]
     kept: dict[str, Any] = {name: below for name, below in config.items() if is_extension(name)}
     return {**made, **kept}
+
+
+def subflows_of(workflow: Workflow) -> Iterator[tuple[int, str, int | None]]:
+    """Yield (number of the node, workflow id, version or None for the latest) of each subflow whose document says them.
+
+    One that a template chooses is left out, and so is a workflow's own latest version.
+    """
+    for number, node in enumerate(workflow.nodes):
+        name, version = node.config.get("workflow"), node.config.get("version")
+        if node.type != SUBFLOW or not isinstance(name, str) or "{{" in name:
+            continue
+        if name != workflow.id or version is not None:
+            yield number, name, version if isinstance(version, int) else None
 
 
 def _workflow(value: Json, path: Path, findings: Findings) -> str:

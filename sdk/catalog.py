@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import NamedTuple
 
 import msgspec
 
+from ..compiler.diagnostics import Diagnostic, Severity
 from ..compiler.document import to_document
 from ..compiler.ir import Ir, IrHash, decode_ir, encode_ir, ir_hash
+from ..compiler.subflows import subflows_of
 from ..compiler.workflow import Workflow
 from .errors import InputInvalid, WorkflowNotFound
 from .keys import Keys
@@ -24,10 +27,13 @@ CACHED_MAX = 1_000
 
 
 class Registered(NamedTuple):
+    """``warnings``: workflows that it runs as steps, and that nobody has registered yet."""
+
     workflow: str
     version: int
     ir_hash: str
     is_new: bool
+    warnings: tuple[Diagnostic, ...] = ()
 
 
 class Resolved(NamedTuple):
@@ -67,8 +73,26 @@ class Catalog:
                 ir=content,
                 source=source,
             )
+            warnings = [found async for found in self._unknown_subflows(conn, workflow)]
         await self._redis.set(self._keys.ir(address), content)
-        return Registered(workflow.id, version, address, version not in before)
+        return Registered(workflow.id, version, address, version not in before, tuple(warnings))
+
+    async def _unknown_subflows(self, conn: Database, workflow: Workflow) -> AsyncIterator[Diagnostic]:
+        """Yield a warning for each; no error, because two workflows may run each other, and one comes first."""
+        known: dict[tuple[str, int | None], bool] = {}
+        for number, name, version in subflows_of(workflow):
+            asked = (name, version)
+            if asked not in known:
+                try:
+                    await workflows.get(conn, self._keys.env, name, version)
+                    known[asked] = True
+                except UnknownWorkflow:
+                    known[asked] = False
+            if not known[asked]:
+                told = f"nobody has registered {name!r}{'' if version is None else f' version {version}'} yet"
+                path = ("nodes", number, "config", "workflow" if version is None else "version")
+                hint = f"step {workflow.nodes[number].id!r} fails until then: courante init FILE"
+                yield Diagnostic(code="unknown_workflow", severity=Severity.WARNING, message=told, path=path, hint=hint)
 
     async def resolve(self, conn: Database, workflow: str, version: int | None) -> Resolved:
         """Return a version, the latest where none is asked for. Raises WorkflowNotFound."""

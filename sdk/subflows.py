@@ -11,12 +11,14 @@ from typing import Any
 
 import msgspec
 
+from .events import ErrorInfo
 from .marking import EXPIRED
 from .outcomes import Outcome, Succeeded
 from .step_context import StepContext, StepError, encode_json
 
 CHILD = "child"
 """Why a step waits that has a child run; and why that was started."""
+ERROR_CHARS_MAX = 1_000
 
 
 class ChildStatus(StrEnum):
@@ -45,6 +47,19 @@ _CODES = {
     ChildStatus.TIMED_OUT: "SUBFLOW_TIMED_OUT",
     ChildStatus.REFUSED: "SUBFLOW_REFUSED",
 }
+
+
+def told_of(error: ErrorInfo | None, status: str) -> str:
+    """Why a child run did not complete, in a line: its step, and the error of that."""
+    if error is None:
+        return f"the run is {status}"
+    place = f"step {error.node}: " if error.node else ""
+    return f"{place}{error.type}: {error.message}"[:ERROR_CHARS_MAX]
+
+
+def too_deep(depth: int, most: int) -> str:
+    """Why a run is refused above which too many stand; nothing where they are not too many."""
+    return f"{depth} runs stand above it; at most {most} may (subflow_depth_max)" if depth > most else ""
 
 
 def hear_child(step: StepContext, word: str) -> Outcome | None:

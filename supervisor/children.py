@@ -35,7 +35,7 @@ from ..sdk.stores.children import (
     take_up_child,
 )
 from ..sdk.stores.payloads import event_payload
-from ..sdk.subflows import CHILD, ChildEnd, ChildStatus
+from ..sdk.subflows import CHILD, ERROR_CHARS_MAX, ChildEnd, ChildStatus, told_of, too_deep
 from ..sdk.submissions import Submission
 from ..sdk.unavailable import SERVER_ERRORS
 from .projections import Projection
@@ -48,7 +48,6 @@ BATCH = 200
 AT_ONCE = 16
 ROOM_BYTES = 1_024
 """What is told around the output of a child run."""
-ERROR_CHARS_MAX = 1_000
 REFUSALS = (WorkflowNotFound, InputInvalid, IdempotencyConflict)
 log = structlog.get_logger()
 
@@ -123,8 +122,7 @@ class Children:
             if depth is None or state is ChildState.DROPPED:
                 continue
             taken = msgspec.structs.replace(child, state=state)
-            if state is ChildState.STARTING and depth > self._depth_max:
-                told = f"{depth} runs stand above it; at most {self._depth_max} may (subflow_depth_max)"
+            if state is ChildState.STARTING and (told := too_deep(depth, self._depth_max)):
                 await self._refuse(taken, told)
                 continue
             ready.append(taken)
@@ -178,7 +176,7 @@ class Children:
     async def _end_of(self, child: OpenChild) -> ChildEnd:
         status = ChildStatus(child.status or "")
         if status is not ChildStatus.COMPLETED:
-            return ChildEnd(run_id=child.run_id, status=status, error=_told(child))
+            return ChildEnd(run_id=child.run_id, status=status, error=told_of(child.error, status))
         try:
             output = None if child.output_seq is None else await self._payload(child.run_id, child.output_seq)
             end = ChildEnd(run_id=child.run_id, status=status, output=output)
@@ -227,12 +225,3 @@ class Children:
     async def _move(self, child: OpenChild, state: ChildState) -> None:
         async with self._client.pool.acquire() as conn:
             await move_child(conn, child.run_id, child.state, state)
-
-
-def _told(child: OpenChild) -> str:
-    """Why it did not complete, in a line."""
-    error = child.error
-    if error is None:
-        return f"the run is {child.status}"
-    place = f"step {error.node}: " if error.node else ""
-    return f"{place}{error.type}: {error.message}"[:ERROR_CHARS_MAX]

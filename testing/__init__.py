@@ -5,10 +5,11 @@
 
 from .handlers import NotMocked
 from .rehearsal import Faults, Stuck, rehearse
-from .results import Rehearsed, StepRehearsed
+from .results import ChildRehearsed, Rehearsed, StepRehearsed
 from .script import Say, after, attempts, when_waiting
 
 __all__ = [
+    "ChildRehearsed",
     "Faults",
     "NotMocked",
     "Rehearsed",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from ..sdk.commanding import ASKED
 from ..sdk.events import Facts, encode_blob, encode_facts
 from ..sdk.plan import START_KEY, WITHDRAWN_READY, Plan, start_ready
 from ..sdk.scopes import parse_token_key, scope_key
@@ -31,7 +32,8 @@ def command_of(
     script_kind = kind if kind in ALONE else SCRIPT_KINDS.get(kind, "signal")
     content = msgspec.json.encode(value)
     if script_kind == "signal":
-        facts = msgspec.structs.replace(facts, data={**facts.data, "name": name})
+        asked = {"asked": True} if kind == "child_ended" else {}
+        facts = msgspec.structs.replace(facts, data={**facts.data, "name": name, **asked})
     key = "" if kind in ALONE or kind == "signal" else key
     if key:
         node, scope = parse_token_key(key)
@@ -41,7 +43,7 @@ def command_of(
         run_id=run_id,
         number=number,
         kind=script_kind,
-        reason="cancelled" if kind == "cancel" else "",
+        reason="cancelled" if kind == "cancel" else ASKED if kind == "child_ended" else "",
         token=key,
         name=name,
         value=WITHDRAWN_READY if script_kind == "withdraw" else content,

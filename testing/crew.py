@@ -26,15 +26,21 @@ T = TypeVar("T")
 
 
 class Crew:
-    """``name``: of the worker, as the log has it. ``handler``: see ``Handler``. ``look``: see ``Look``."""
+    """``name``: of the worker, as the log has it. ``handler``: see ``Handler``. ``look``: see ``Look``.
 
-    def __init__(self, plan: Plan, handler: Handler, look: Look, name: str = "crew") -> None:
+    ``aside``: node types that run inline and are left to the handler all the same.
+    """
+
+    def __init__(
+        self, plan: Plan, handler: Handler, look: Look, name: str = "crew", aside: frozenset[str] = frozenset()
+    ) -> None:
         self.plan = plan
         self.name = name
         self._handler = handler
         self._settler = Settler(name)
         self._code: dict[int, NodeCode] = {}
         self._look = look
+        self._aside = aside
         self._gatherer = Gatherer(self._read, _itself)
 
     def open(self, token: list[bytes], now_ms: int) -> Work:
@@ -84,7 +90,8 @@ class Crew:
             before = before_node(work)
             if before is not None:
                 return before
-            return INLINE.get(work.node.type, self._handler)(work)
+            run = None if work.node.type in self._aside else INLINE.get(work.node.type)
+            return (run or self._handler)(work)
         except Exception as error:  # noqa: BLE001 - as a worker does: whatever a step raises has failed it
             return failed(error, work.node.id, work.attempt, self.name)
 

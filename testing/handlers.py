@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from asyncio import Runner
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import TracebackType
 from typing import Any, Self
 
 import anyio
 
 from ..compiler.durations import parse_duration
+from ..compiler.subflows import SUBFLOW
 from ..runner.nodes.config import render_config
+from ..runner.nodes.subflow import run_subflow
 from ..runner.work import Work
 from ..sdk.context import Context, Unheld
 from ..sdk.deferral import Deferred
@@ -20,6 +22,7 @@ from ..sdk.scopes import scope_text
 from ..sdk.signal_names import outside_name
 from ..sdk.step_context import StepError, encode_json
 from ..sdk.steps import Step, Steps
+from .child_runs import asked_of
 from .script import Attempts, Mock
 
 WORKER = "rehearsal"
@@ -32,11 +35,13 @@ class NotMocked(AssertionError):
 class Handlers:
     """``mocks``: by the id of the node, else by the name of the handler, else by the node's type.
 
+    ``workflows``: ids of those that a subflow may run for itself.
     ``async`` functions run on a loop of their own, one after the other; what they wait for with ``anyio.sleep`` takes
     real time. ``missing``: a step that was reached and has no stand-in.
     """
 
-    def __init__(self, mocks: Mapping[str, Mock], registered: Steps | None) -> None:
+    def __init__(self, mocks: Mapping[str, Mock], registered: Steps | None, workflows: Collection[str] = ()) -> None:
+        self._workflows = workflows
         self._mocks = mocks
         self._registered = registered
         self._runner = Runner()
@@ -53,17 +58,25 @@ class Handlers:
     def __call__(self, work: Work) -> Outcome:
         """Run one attempt. Raises what it raises."""
         node = work.node
-        handler = str(node.config.get("handler", ""))
+        handler = str(node.config.get("workflow" if node.type == SUBFLOW else "handler", ""))
         for name in (node.id, handler, node.type):
             if name and name in self._mocks:
                 return self._play(work, self._mocks[name])
         if node.type == "sleep":
             return Succeeded(work.input_bytes())
+        if node.type == SUBFLOW:
+            outcome = run_subflow(work)
+            handler = asked_of(outcome).workflow
+            if handler in self._workflows:
+                return outcome
         step = None if self._registered is None else self._registered.get(handler)
         if step is not None:
             return self._play(work, step.function)
         what = f"handler {handler!r}" if handler else f"type {node.type!r}"
-        self.missing = NotMocked(f"step {node.id!r} ({what}) has no stand-in: add one for {handler or node.id!r}")
+        how = f"add one for {handler or node.id!r}"
+        if node.type == SUBFLOW:
+            what, how = f"workflow {handler!r}", f"{how}, or give its document in workflows="
+        self.missing = NotMocked(f"step {node.id!r} ({what}) has no stand-in: {how}")
         raise self.missing
 
     @staticmethod

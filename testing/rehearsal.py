@@ -21,6 +21,7 @@ from ..compiler.ir import Ir, encode_ir, ir_hash
 from ..compiler.normalize import read_document
 from ..compiler.source import load_source
 from ..compiler.source_error import SourceError
+from ..compiler.subflows import SUBFLOW
 from ..runner.work import Work
 from ..sdk.events import ErrorInfo, Facts, RecordedEvent, encode_blob, encode_facts
 from ..sdk.fold_ends import FINAL
@@ -28,13 +29,16 @@ from ..sdk.json_values import encode_value
 from ..sdk.plan import Plan
 from ..sdk.run_output import OutputError, run_output
 from ..sdk.scopes import parse_scope_key, token_key
-from ..sdk.signal_names import approval_name, outside_name
+from ..sdk.signal_names import approval_name, child_name, outside_name
 from ..sdk.steps import Steps
+from ..sdk.stores.children import child_run_id
+from ..sdk.subflows import CHILD, ChildEnd, ChildStatus
+from .child_runs import asked_in, cues_below, end_of, refusal
 from .commands import command_of, start_words
 from .crew import Crew
 from .floor import MemoryFloor
 from .handlers import WORKER, Handlers
-from .results import Rehearsed, collect
+from .results import ChildRehearsed, Rehearsed, collect
 from .script import Cue, Mock, Say
 
 LEASE_MS = 30_000
@@ -67,17 +71,20 @@ def rehearse(
     registered: Steps | None = None,
     faults: Faults | None = None,
     seed: int = 0,
+    workflows: Mapping[str, Mapping[str, Any] | Path | str] | None = None,
 ) -> Rehearsed:
     """Run a workflow in memory and return all that happened.
 
     document: a value, a path, or the text of a document (text with a line break). mocks: by the id of a node, the name
     of a handler, or a node type: a function, ``attempts(...)``, an exception, or the output itself. registered: where
-    handlers are found that have no mock. cues: what people do, and when.
+    handlers are found that have no mock. cues: what people do, and when. workflows: documents by id, for steps of
+    type ``subflow`` that have no mock; each child run is rehearsed to its end when its step asks for it.
     Raises ValueError for a document with errors, NotMocked, and Stuck where everybody waits for nobody.
     """
     plan = _plan_of(document)
-    with Handlers(mocks or {}, registered) as handlers:
-        return _Rehearsal(plan, handlers, cues, faults or Faults(), seed).run(encode_value(input))
+    plans = {plan.ir.workflow: plan, **{name: _plan_of(each) for name, each in (workflows or {}).items()}}
+    with Handlers(mocks or {}, registered, plans) as handlers:
+        return _Rehearsal(plan, handlers, cues, faults or Faults(), seed, plans).run(encode_value(input))
 
 
 @dataclass
@@ -96,6 +103,10 @@ class _Rehearsal:
     cues: Sequence[Cue]
     faults: Faults
     seed: int
+    plans: Mapping[str, Plan]
+    run_id: str = "run_rehearsal"
+    depth: int = 0
+    children: list[ChildRehearsed] = field(default_factory=list[ChildRehearsed])
     events: list[RecordedEvent] = field(default_factory=list[RecordedEvent])
     held: list[_Held] = field(default_factory=list[_Held])
     planned: list[tuple[int, int, Say]] = field(default_factory=list[tuple[int, int, Say]])
@@ -103,8 +114,8 @@ class _Rehearsal:
     said: int = 0
 
     def __post_init__(self) -> None:
-        self.floor = MemoryFloor(self.plan, "run_rehearsal")
-        self.crew = Crew(self.plan, self.handlers, self.floor.look, WORKER)
+        self.floor = MemoryFloor(self.plan, self.run_id)
+        self.crew = Crew(self.plan, self.handlers, self.floor.look, WORKER, frozenset({SUBFLOW}))
         self.random = Random(self.seed)  # noqa: S311 - it is there to be repeated
 
     @property
@@ -127,7 +138,7 @@ class _Rehearsal:
             raise Stuck(f"the run does not end: {STEPS_MAX:,} steps were made")
         output = self._finish()
         self._listen()
-        return collect(self.plan.ir, self.events, output, began_ms)
+        return collect(self.plan.ir, self.events, output, began_ms, self.children)
 
     def _plan(self, due_ms: int, say: Say) -> None:
         self.said += 1
@@ -137,11 +148,32 @@ class _Rehearsal:
         """Read what was logged; a step that begins to wait is a cue for some."""
         for event in self.floor.events():
             self.events.append(event)
+            if event.facts.type == "step.waiting" and event.facts.reason == CHILD:
+                self._begin_child(event)
             if event.facts.type == "step.waiting" and event.facts.reason not in ("timer", "mutex"):
                 for cue in self.cues:
                     if cue.step == event.facts.node:
                         say = cue.say if cue.say.step else _about(cue.say, event.facts)
                         self._plan(event.at_ms + cue.ms, say)
+
+    def _begin_child(self, event: RecordedEvent) -> None:
+        """Rehearse the child run that a step asks for; the step is told when it has ended."""
+        facts, asked, given = event.facts, asked_in(event), event.payload or b"null"
+        step = (facts.node, facts.scope, facts.attempt)
+        run_id, plan, depth = child_run_id(self.run_id, self.run_id, *step), self.plans[asked.workflow], self.depth + 1
+        told, ms = refusal(plan, given, depth), 0
+        end = ChildEnd(run_id=run_id, status=ChildStatus.REFUSED, error=told)
+        if not told:
+            cues = cues_below(self.cues, facts.node)
+            below = _Rehearsal(plan, self.handlers, cues, self.faults, self.seed, self.plans, run_id, depth)
+            run = below.run(given)
+            self.children.append(ChildRehearsed(step=facts.node, scope=facts.scope, attempt=facts.attempt, run=run))
+            end = end_of(run_id, run, is_detached=asked.detached)
+            ms = 0 if asked.detached else round(run.elapsed_s * 1000)
+        key = token_key(self.plan.node_ids.index(facts.node), parse_scope_key(facts.scope))
+        name, data = child_name(key, facts.attempt), msgspec.to_builtins(end)
+        say = Say(kind="child_ended", step=facts.node, scope=facts.scope, name=name, data=data, by=f"run:{run_id}")
+        self._plan(event.at_ms + ms, say)
 
     def _take(self) -> None:
         for token in self.floor.take(ALL):

@@ -39,8 +39,21 @@ class StepRehearsed:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ChildRehearsed:
+    """The child run of one attempt of a ``subflow``."""
+
+    step: str
+    scope: str
+    attempt: int
+    run: Rehearsed
+
+
+@dataclass(frozen=True, kw_only=True)
 class Rehearsed:
-    """A run that has ended. ``steps``: ends of attempts in the order of the log. ``elapsed_s``: simulated."""
+    """A run that has ended. ``steps``: ends of attempts in the order of the log. ``elapsed_s``: simulated.
+
+    ``children``: its child runs that were rehearsed too, in the order in which they began.
+    """
 
     status: str
     output: Any
@@ -48,6 +61,7 @@ class Rehearsed:
     steps: Sequence[StepRehearsed]
     events: Sequence[RecordedEvent]
     elapsed_s: float
+    children: Sequence[ChildRehearsed] = ()
 
     @property
     def succeeded(self) -> list[str]:
@@ -65,6 +79,13 @@ class Rehearsed:
             raise AssertionError(f"step {id!r} has come to no end\n{self.timeline()}")
         return found[-1]
 
+    def child(self, step: str, scope: str = "") -> Rehearsed:
+        """The child run of the last attempt of a step. Raises AssertionError, with the timeline, where it has none."""
+        found = [each.run for each in self.children if (each.step, each.scope) == (step, scope)]
+        if not found:
+            raise AssertionError(f"step {step!r} has had no child run\n{self.timeline()}")
+        return found[-1]
+
     def require(self, status: str = "COMPLETED") -> Rehearsed:
         """Return this; raises AssertionError, with the timeline, where the run ended otherwise."""
         if self.status != status:
@@ -80,7 +101,13 @@ class Rehearsed:
         return "\n".join([*lines, end])
 
 
-def collect(ir: Ir, events: Sequence[RecordedEvent], output: bytes | None, began_ms: int) -> Rehearsed:
+def collect(
+    ir: Ir,
+    events: Sequence[RecordedEvent],
+    output: bytes | None,
+    began_ms: int,
+    children: Sequence[ChildRehearsed] = (),
+) -> Rehearsed:
     """Read a whole log; it folds, or the rehearsal itself is wrong."""
     fold(ir, events)
     last = events[-1]
@@ -105,6 +132,7 @@ def collect(ir: Ir, events: Sequence[RecordedEvent], output: bytes | None, began
         steps=steps,
         events=events,
         elapsed_s=(last.at_ms - began_ms) / 1000,
+        children=tuple(children),
     )
 
 

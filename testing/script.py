@@ -10,15 +10,16 @@ from ..compiler.durations import parse_duration
 
 Kind = Literal[
     "cancel", "pause", "resume", "signal", "approve", "reject", "complete", "fail", "cancel_step", "force_succeed",
-    "force_skip",
+    "force_skip", "child_ended",
 ]  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
 class Say:
-    """One command. ``step``, ``scope`` (as the log has it): which step it is about; ``name``: of a signal.
+    """One command; ``child_ended`` is for a rehearsal itself.
 
-    ``data``: of a signal or a decision, and the output of a step that is completed or forced.
+    ``step``, ``scope`` (as the log has it): which step it is about; ``name``: of a signal. ``data``: of a signal or a
+    decision, and the output of a step that is completed or forced.
     """
 
     kind: Kind

@@ -13,7 +13,7 @@ from ...sdk.stores import workflows as store
 from ...sdk.stores.errors import UnknownWorkflow
 from ...sdk.stores.workflows import WorkflowSummary, WorkflowVersion
 from ..call import Call, service_options, with_call
-from ..documents import Document, compile_file, dependencies
+from ..documents import Document, compile_file, dependencies, show_diagnostic
 from ..paging import page_options
 from ..run_view import utc_now
 from ..services import Services, connected_client, database, open_services, run_async
@@ -40,7 +40,10 @@ async def _register(call: Call, services: Services, document: Document, workflow
     async with connected_client(services) as client:
         registered = await client.register(workflow, ir, document.content)
     out = call.out
-    out.json({"workflow": registered.workflow, "version": registered.version, "ir": registered.ir_hash})
+    names = {"workflow": registered.workflow, "version": registered.version, "ir": registered.ir_hash}
+    out.json({**names, "warnings": [{"code": each.code, "message": each.message} for each in registered.warnings]})
+    for warning in registered.warnings:
+        show_diagnostic(document.name, warning, out.note)
     word = "registered as" if registered.is_new else "has not changed: it is"
     out.text(f"{out.glyph('ok')} {registered.workflow} {word} version {registered.version}")
     counts = (count_text(len(workflow.nodes), "node"), f"{len(workflow.edges):,} dependencies")

@@ -9,6 +9,7 @@ import pytest
 from courante.replay.verify import verify_run
 from courante.sdk.client import RunResult
 from integration.child_runs import child, children
+from integration.floor import compile_document
 from integration.stage import Stage, until
 
 pytestmark = pytest.mark.anyio
@@ -169,3 +170,21 @@ async def test_a_version_is_pinned_or_the_latest(stage: Stage) -> None:
     await stage.register(child(config={"version": "latest"}), id="follows")
     assert (await stage.run("pinned")).output == {"child": {"e": 1}}
     assert (await stage.run("follows")).output == {"child": {"e": 2}}
+
+
+async def test_whoever_registers_is_told_of_what_nobody_has_registered(stage: Stage) -> None:
+    """Not of a workflow's own id, nor of what a template chooses; and it is no error: two may run each other."""
+    nodes = [
+        child("w", id="itself"),
+        child("{{ input.which }}", id="chosen", depends_on="itself"),
+        child("later", id="first", depends_on="chosen"),
+        child("later", id="second", depends_on="first", config={"version": 2}),
+    ]
+    workflow, ir = compile_document({"courante": 1, "id": "w", "nodes": nodes})
+    found = (await stage.client.register(workflow, ir)).warnings
+    assert [(each.code, each.path) for each in found] == [
+        ("unknown_workflow", ("nodes", 2, "config", "workflow")),
+        ("unknown_workflow", ("nodes", 3, "config", "version")),
+    ]
+    await stage.register({"id": "e", "type": "noop"}, id="later")
+    assert [each.path[1] for each in (await stage.client.register(workflow, ir)).warnings] == [3]
