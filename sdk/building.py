@@ -142,6 +142,18 @@ class Flow:
         config = {"handler": _name_of(handler), **fields.pop("config", {})}
         return self.node(id, "function", after=after, config=config, **fields)
 
+    def subflow(
+        self, id: str, workflow: str | Flow, version: int | None = None, *, after: Targets = (), **fields: Any
+    ) -> BuiltNode:
+        """Add a node of type ``subflow``. workflow: its id, or a flow. version: None for the latest."""
+        name = workflow.id if isinstance(workflow, Flow) else workflow
+        config = {"workflow": name, **({} if version is None else {"version": version}), **fields.pop("config", {})}
+        return self.node(id, "subflow", after=after, config=config, **fields)
+
+    @property
+    def id(self) -> str:
+        return str(self._head["id"])
+
     def edge(self, source: BuiltNode | str, target: BuiltNode | str, when: object = None) -> None:
         """Add an edge beside those of ``after`` and ``>>``, with a condition or without."""
         condition = {} if when is None else {"when": _plain(when)}

@@ -7,6 +7,7 @@ from pprint import pformat
 from typing import Any
 
 from ..compiler.document import to_document
+from ..compiler.subflows import SUBFLOW
 from ..compiler.workflow import Workflow
 
 WIDTH = 100
@@ -44,6 +45,9 @@ def _node(node: dict[str, Any], names: dict[str, str], known: set[str]) -> str:
     method = "node"
     if node["type"] == "function" and isinstance(config.get("handler"), str):
         method, positional = "step", [node["id"], config.pop("handler")]
+    elif node["type"] == SUBFLOW:
+        method, positional = SUBFLOW, [node["id"], config.pop("workflow")]
+        positional += [config.pop("version")] if "version" in config else []
     fields.pop("config", None)
     if config:
         fields["config"] = config

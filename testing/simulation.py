@@ -25,6 +25,8 @@ from ..sdk.plan import Plan
 from ..sdk.restoring import RestoredRun, restore
 from ..sdk.scopes import parse_token_key, token_key
 from ..sdk.scripts import Applied, Word
+from ..sdk.signal_names import is_child_name
+from ..sdk.subflows import ChildStatus
 from .commands import command_of, start_words
 from .crew import Crew, Handler
 from .invariants import Invariants, Violation
@@ -293,6 +295,8 @@ class Simulation:
         kind = "signal"
         if name.startswith(f"!{APPROVAL}"):
             kind = self.random.choice(("approve", "approve", "reject"))
+        elif is_child_name(name):
+            kind = "child_ended"
         elif name.startswith("!"):
             kind = self.random.choice(("complete", "fail"))
         self.send(kind, key=token_key(*at), name=name)
@@ -328,6 +332,9 @@ class Simulation:
                 return {"decision": kind, "by": "sim"}
             case "complete" | "force_succeed":
                 return {"outcome": "succeeded", "output": {"ok": True}, "by": "sim"}
+            case "child_ended":
+                status = self.random.choice(tuple(ChildStatus))
+                return {"run_id": "run_child", "status": str(status), "output": {"ok": True}, "error": "it says so"}
             case "fail":
                 return {"outcome": "failed", "error": "it says so", "by": "sim"}
             case "force_skip":

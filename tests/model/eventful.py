@@ -72,6 +72,9 @@ def eventful(seed: int, taste: Taste = SMALL) -> Document:
         document["policy"]["timeout"] = "1h"
     if random.random() < 0.2:
         document["policy"]["retry_budget"] = random.randint(0, 3)
+    nested = Random(f"nested {seed}")
+    while nested.random() < 0.3:
+        document = _try(document, _runs_another, nested)
     bound = Random(f"bounded {seed}")
     if bound.random() < 0.4:
         document["policy"]["max_parallel"] = bound.choice((1, 1, 2, 3))
@@ -155,6 +158,15 @@ def _undoes(document: dict[str, Any], random: Random) -> None:
         undo["requires_approval"] = {"expires": "1h"}
     node["compensate"] = undo["id"]
     document["nodes"].append(undo)
+
+
+def _runs_another(document: dict[str, Any], random: Random) -> None:
+    node = _plain(document, random)
+    _become(node, "subflow", {"workflow": "another", **({"detached": True} if random.random() < 0.2 else {})})
+    if random.random() < 0.5:
+        node["timeout"] = "1h"
+    if random.random() < 0.3:
+        node["retry"] = {"max_attempts": 2, "base": "1s", "on": ["SUBFLOW_FAILED", "timeout"]}
 
 
 def _hurries(document: dict[str, Any], random: Random) -> None:

@@ -154,3 +154,20 @@ def test_the_document_is_a_copy() -> None:
     flow.node("a", "noop", metadata={"x": []})
     flow.document["nodes"][0]["metadata"]["x"].append(1)
     assert flow.document["nodes"][0]["metadata"] == {"x": []}
+
+
+def test_a_subflow_is_a_workflow_run_as_a_step() -> None:
+    """By its id or as a flow, of a version or the latest; it prints as it is written."""
+    inner = workflow("billing")
+    inner.node("e", "echo", config={"value": 1})
+    outer = workflow("outer")
+    first = outer.subflow("first", inner, input={"order": "input.id"})
+    outer.subflow("second", "billing", 3, after=first, config={"detached": True})
+    nodes = outer.document["nodes"]
+    assert [node["config"] for node in nodes] == [
+        {"workflow": "billing"},
+        {"workflow": "billing", "version": 3, "detached": True},
+    ]
+    text = flow_text(outer.workflow())
+    assert "flow.subflow('second', 'billing', 3, after=first, config={'detached': True})" in text
+    assert run(text).compile() == outer.compile()
