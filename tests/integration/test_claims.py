@@ -30,7 +30,7 @@ from integration.heads import head_of, put_head
 from model.agreement import agree
 from model.compiled import plan_of
 from model.first_tests import node
-from model.hands import CONSUMER, Hands
+from model.hands import CONSUMER, Found, Hands
 
 pytestmark = pytest.mark.anyio
 NORMAL, HIGH = 4, 2
@@ -227,6 +227,18 @@ async def test_a_stale_duplicate_takes_nothing_from_the_owner(hands: Hands, bloc
     assert await claim(hands, lease_ms=50) == (0, 1, 0, [])
     assert await hands.lengths() == [0, 0, 0, 1, 0, 0]
     assert (await hands.advance([settled(token)])).verdicts == "A"
+
+
+async def test_an_entry_of_before_the_takeover_is_dropped(hands: Hands) -> None:
+    """F06: the token was queued again with a higher fence; an entry with the one before hands out nothing."""
+    await start(hands, "r1")
+    token = await take(hands)
+    fence = token[6].decode().split("|")[0]
+    await claim(hands)
+    await hands.knock(Found(int(token[0]), token[1].decode(), "r1", token[3].decode(), fence))
+    (again,) = (await hands.advance(want=5)).tokens
+    assert int(again[6].split(b"|")[0]) == int(fence) + 1
+    assert sum(await hands.pending()) == 1
 
 
 async def test_a_look_is_bounded_and_goes_past_what_it_leaves(hands: Hands) -> None:

@@ -243,3 +243,34 @@ async def test_a_worker_that_was_cut_off_changes_nothing_when_it_is_back(stage: 
         assert (await stage.result(run_id)).output == {"a": "second"}
         assert claims(await stage.events(run_id)) == [("a", 1)]
         await stage.dismiss()
+
+
+async def test_what_a_worker_hands_in_too_late_is_refused(stage: Stage) -> None:
+    """F07: its step ended while it was cut off; another works on it when the result comes after all."""
+    ran: list[str] = []
+    ends, leave = anyio.Event(), anyio.Event()
+
+    async def first(value: int) -> str:
+        ran.append("first")
+        await ends.wait()
+        return "first"
+
+    async def second(value: int) -> str:
+        ran.append("second")
+        await leave.wait()
+        return "second"
+
+    stage.supervisor(lease_ms=LEASE_MS)
+    run_id = await stage.client.submit(await stage.register(step("a", "hold")), 7)
+    async with open_proxy(urlsplit(stage.place.redis_url).path) as proxy:
+        late = stage.worker({"hold": first}, redis_url=f"redis://127.0.0.1:{proxy.port}", lease_ms=LEASE_MS)
+        await until(anyio.lowlevel.checkpoint, lambda _: ran == ["first"])
+        proxy.cut()
+        ends.set()
+        stage.worker({"hold": second}, lease_ms=LEASE_MS)
+        await until(anyio.lowlevel.checkpoint, lambda _: ran == ["first", "second"])
+        proxy.mend()
+        await until(anyio.lowlevel.checkpoint, lambda _: late.refused == 1)
+        leave.set()
+        assert (await stage.result(run_id)).output == {"a": "second"}
+        await stage.dismiss()
