@@ -9,6 +9,7 @@ import click
 
 from ...compiler.ir import Ir, decode_ir
 from ...sdk.stores.approvals import list_approvals
+from ...sdk.stores.commands import find_run
 from ...sdk.stores.workflows import get_ir
 from ..actors import by_option
 from ..approvals_view import ApprovalView, approval_view, expiry_text
@@ -58,7 +59,7 @@ def _decision(kind: str, help: str) -> click.Command:
         call.log(default_level="warning")
         with open_services(call) as services:
             if not yes and not call.is_json and sys.stdin.isatty():
-                _confirm(kind, run_id, step, scope, run_async(lambda: _read(services, run_id=run_id)))
+                _confirm(kind, run_id, step, scope, run_async(lambda: _asking(services, run_id)))
             done = run_async(give)
         shown = f"{f'{done.step} {done.scope}'.strip()} of {run_id}"
         more = {"step": done.step, "scope": done.scope, "decision": kind, "by": by}
@@ -119,6 +120,13 @@ def approvals(call: Call, workflow: str | None, run_id: str | None, limit: int) 
     ]
     call.out.table(["run", "workflow", "step", "asked", "expires", "escalated to"], rows)
     call.out.next(f"courante approve {found[0].run_id} {found[0].step}")
+
+
+async def _asking(services: Services, run_id: str) -> list[ApprovalView]:
+    """What a run waits for. Raises UnknownRun: nobody is asked about a run that is not there."""
+    async with database(services) as conn:
+        await find_run(conn, services.settings.env, run_id)
+    return await _read(services, run_id=run_id)
 
 
 async def _read(

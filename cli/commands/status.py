@@ -5,6 +5,7 @@ from __future__ import annotations
 import anyio
 import click
 
+from ...sdk.stores.status import RunStatus
 from ..call import Call, service_options, with_call
 from ..exits import STATUS_EXITS, ExitCode
 from ..live import Progress
@@ -73,11 +74,23 @@ def _show(call: Call, view: RunView) -> None:
         out.text()
     for line in lines:
         out.text(line)
+    following = _following(view)
+    if following:
+        out.text()
+        out.next(following)
+
+
+def _following(view: RunView) -> str:
+    """The command that a person is likely to want next; nothing after a run that went well."""
+    run = view.run
+    if run.error is not None and run.error.node and view.is_final:
+        return f"courante dlq show {run.run_id}"
+    if run.error is not None and run.error.type == "OUTPUT_ERROR":
+        return f"courante events {run.run_id}"
     if view.is_final:
-        return
-    run_id = view.run.run_id
-    out.text()
+        return "" if run.status is RunStatus.COMPLETED else f"courante retry {run.run_id}"
     if view.approvals:
-        out.next(f"courante approve {run_id}{f' {view.approvals[0].step}' if len(view.approvals) > 1 else ''}")
-    else:
-        out.next(f"courante resume {run_id}" if view.run.status == "PAUSED" else f"courante status {run_id} --watch")
+        return f"courante approve {run.run_id}{f' {view.approvals[0].step}' if len(view.approvals) > 1 else ''}"
+    return (
+        f"courante resume {run.run_id}" if run.status is RunStatus.PAUSED else f"courante status {run.run_id} --watch"
+    )

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import pty
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -11,7 +15,7 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from command_line import Said, spawn
+from command_line import Said, clean_environ, spawn
 from courante import Context, Deferred
 from courante.cli.texts import iso
 from courante.sdk.stores.runs import list_steps
@@ -83,6 +87,33 @@ async def test_a_decision(stage: Stage, courante: Courante) -> None:
     assert result.error["message"] == "rejected by bob: too dear"
     assert (await courante("approvals"))["approvals"] == []
     assert (await courante("approve", "run_nobody", code=3))["error"]["code"] == "run_not_found"
+
+
+@pytest.mark.parametrize("decision", ["approve", "reject"])
+async def test_nobody_is_asked_about_a_run_that_is_not_there(
+    stage: Stage, redis_url: str, migrated_database: str, tmp_path: Path, decision: str
+) -> None:
+    """At a terminal, where a decision is asked back otherwise."""
+    place = {"REDIS_URL": redis_url, "DATABASE_URL": migrated_database, "ENV": stage.place.env}
+    ours, theirs = pty.openpty()
+
+    def decide() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "courante", decision, "run_nobody"],
+            cwd=tmp_path,
+            env=clean_environ() | {f"COURANTE_{name}": value for name, value in place.items()},
+            stdin=theirs,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    done = await anyio.to_thread.run_sync(decide)
+    os.close(ours)
+    os.close(theirs)
+    assert (done.returncode, "there is no run run_nobody" in done.stderr) == (3, True), done
+    assert "[y/N]" not in done.stdout + done.stderr
 
 
 async def test_what_waits_is_shown_and_ended(stage: Stage, courante: Courante) -> None:

@@ -61,6 +61,8 @@ async def test_a_dead_letter_is_listed_shown_and_started_again(stage: Stage, ask
     assert (shown["requeue"]["impacted"], shown["requeue"]["reused"], shown["refused"]) == (["b", "c"], ["a"], None)
     said = await ask("dlq", "show", base, is_json=False)
     assert "raise FatalError" in said.out
+    status: Said = await ask("status", base, is_json=False)
+    assert status.stable.splitlines()[-1] == "next: courante dlq show RUN"
     assert said.stable.splitlines()[-2:] == [
         f"· RUN would go on after event {shown['requeue']['base_seq']}: b, c; 1 step taken over",
         "next: courante dlq requeue RUN",
@@ -120,11 +122,14 @@ async def test_a_retry(stage: Stage, ask: Ask) -> None:
     assert (error["code"], "has not ended" in error["message"]) == ("not_restartable", True)
     await stage.client.cancel(run_id)
     assert (await stage.result(run_id)).status == "CANCELLED"
+    status: Said = await ask("status", run_id, is_json=False)
+    assert status.stable.splitlines()[-1] == "next: courante retry RUN"
     dry = await ask("retry", run_id, "--dry-run")
     assert ("s" in dry["impacted"], dry["base_run_id"]) == (True, run_id)
     done = await ask("retry", run_id, "--by", "ada")
     assert (await ask("retry", run_id))["run_id"] == done["run_id"]
     await stage.client.signal(done["run_id"], "go", 5)
     assert (await stage.result(done["run_id"])).status == "COMPLETED"
+    assert "next:" not in (await ask("status", done["run_id"], is_json=False)).out
     said: Said = await ask("retry", run_id, "--again", is_json=False)
     assert said.stable.startswith("✓ RUN goes on as RUN: ")
