@@ -1,8 +1,9 @@
 """Health: one word about an environment, and why. Pure: what was read (``vitals``) is held against limits.
 
-CRITICAL: work stands still, or what was promised is not kept. WARNING: somebody should look before it does, or what
-stands still does so because a person wants it. While Postgres is away workers go on and Redis keeps what they did, so
-that is a WARNING until the outbox is over its soft limit; where the supervisors are gone too, it is CRITICAL at once.
+CRITICAL: work stands still or mostly fails, or what was promised is not kept. WARNING: somebody should look before it
+does, or what stands still does so because a person wants it. While Postgres is away workers go on and Redis keeps what
+they did, so that is a WARNING until the outbox is over its soft limit; where the supervisors are gone too, it is
+CRITICAL at once.
 """
 
 from __future__ import annotations
@@ -17,13 +18,15 @@ import msgspec
 from ..compiler.diagnostics import Severity
 from .durability import Problem
 from .scripts import OUTBOX_HARD_MAX, OUTBOX_SOFT_MAX
-from .settings import HEALTH_LAG_MS, HEALTH_QUEUE_AGE_MS
+from .settings import HEALTH_FAILING_CRITICAL, HEALTH_FAILING_WARNING, HEALTH_LAG_MS, HEALTH_QUEUE_AGE_MS
 from .standing import BEHIND_HINT, Verdict
 from .stores.alerts import AlertKind
-from .vitals import PartitionVitals, PostgresVitals, QueueVitals, RedisVitals, Vitals
+from .vitals import ENDS_S, PartitionVitals, PostgresVitals, QueueVitals, RedisVitals, Vitals
 
 SUBJECTS_MAX = 20
 """Of one code: so many are named, the others counted."""
+ENDS_MIN = 10
+"""Of fewer runs that have ended no share is told."""
 MEMORY_WARNING = 0.8
 MEMORY_CRITICAL = 0.95
 _START_HINT = "'courante supervisor' starts one; 'courante up' starts everything"
@@ -49,12 +52,14 @@ class Reason(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """Outbox: entries of one partition. ``lag_ms``, ``queue_age_ms``: see ``settings``."""
+    """Outbox: entries of one partition. ``lag_ms``, ``queue_age_ms``, ``failing_*``, in per cent: see ``settings``."""
 
     outbox_soft: int = OUTBOX_SOFT_MAX
     outbox_hard: int = OUTBOX_HARD_MAX
     lag_ms: int = HEALTH_LAG_MS
     queue_age_ms: int = HEALTH_QUEUE_AGE_MS
+    failing_warning: int = HEALTH_FAILING_WARNING
+    failing_critical: int = HEALTH_FAILING_CRITICAL
 
 
 DEFAULT_LIMITS = Limits()
@@ -70,10 +75,12 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
 
     def figures(self) -> dict[str, Any]:
         """What was measured; None where a server did not say."""
-        redis = self.vitals.redis
+        redis, postgres = self.vitals.redis, self.vitals.postgres
+        runs = None if postgres is None else {"ended": postgres.ends.ended, "failed": postgres.ends.failed}
         if redis is None:
-            return {"workers": None, "partitions": None, "queues": None}
+            return {"runs": runs, "workers": None, "partitions": None, "queues": None}
         return {
+            "runs": runs,
             "workers": len(redis.workers),
             "partitions": [
                 {
@@ -117,6 +124,7 @@ def _reasons(vitals: Vitals, limits: Limits, env: str) -> Iterator[Reason]:
             yield _critical("schema_behind", message, "run 'courante migrate'")
             return
         yield from _of_people(postgres)
+        yield from _of_ends(postgres, limits)
     if redis is None:
         return
     if postgres is not None and not postgres.opened:
@@ -228,6 +236,16 @@ def _of_people(postgres: PostgresVitals) -> Iterator[Reason]:
         message = f"{pause.kind} {pause.name!r} is paused{by}{why}"
         hint = f"'courante resume --{pause.kind} {pause.name}' lets it go on"
         yield _warning(f"{pause.kind}_paused", message, hint, pause.name, pause.created_at)
+
+
+def _of_ends(postgres: PostgresVitals, limits: Limits) -> Iterator[Reason]:
+    ended, failed = postgres.ends
+    share = 100 * failed / max(1, ended)
+    if ended < ENDS_MIN or share < limits.failing_warning:
+        return
+    make = _critical if share >= limits.failing_critical else _warning
+    message = f"of {ended:,} runs that began in the last {ENDS_S // 60} minutes and have ended, {failed:,} failed"
+    yield make("runs_failing", message, "'courante dlq list' says where; 'courante runs --status FAILED' which")
 
 
 def _critical(code: str, message: str, hint: str = "", subject: str = "", since: datetime | None = None) -> Reason:

@@ -54,6 +54,10 @@ HEALTH_LAG_MS = 60_000
 """From this age of an event that is not in the log on, health is CRITICAL; from a quarter of it on, WARNING."""
 HEALTH_QUEUE_AGE_MS = 60_000
 """From this age of a token that no worker has taken on, health is WARNING."""
+HEALTH_FAILING_WARNING = 10
+"""From this share of failed runs on, in per cent, health is WARNING."""
+HEALTH_FAILING_CRITICAL = 50
+"""From this one on it is CRITICAL."""
 
 _ENV_ALLOWED = "1 to 64 of a-z, 0-9, - and _, the first a letter or digit"
 _TEXTS = {
@@ -104,6 +108,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     subflow_depth_max: Annotated[int, Meta(ge=1, le=1_000)] = SUBFLOW_DEPTH_MAX
     health_lag_ms: Annotated[int, Meta(ge=1_000, le=86_400_000)] = HEALTH_LAG_MS
     health_queue_age_ms: Annotated[int, Meta(ge=1_000, le=7 * 86_400_000)] = HEALTH_QUEUE_AGE_MS
+    health_failing_warning: Annotated[int, Meta(ge=1, le=100)] = HEALTH_FAILING_WARNING
+    health_failing_critical: Annotated[int, Meta(ge=1, le=100)] = HEALTH_FAILING_CRITICAL
     retry_after_ms_max: Annotated[int, Meta(ge=0, le=7 * 86_400_000)] = RETRY_AFTER_MS_MAX
     http_allow: str | None = None
     secrets_dir: str | None = None

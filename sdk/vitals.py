@@ -28,12 +28,14 @@ from .stores.cursors import START, read_cursor
 from .stores.errors import SchemaError
 from .stores.migrate import pending
 from .stores.pauses import Pause, list_pauses
-from .stores.runs import HaltedRun, halted_runs, unfinished_irs
+from .stores.runs import Ends, HaltedRun, count_ends, halted_runs, unfinished_irs
 from .stores.workflows import get_ir
 from .unavailable import POSTGRES_ERRORS
 
 ANSWER_S = 10.0
 """So long a server is waited for."""
+ENDS_S = 900
+"""Runs that began within it are asked how they ended."""
 IRS_MAX = 200
 """IRs of unfinished runs whose queues are looked at."""
 
@@ -77,7 +79,9 @@ class RedisVitals(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PostgresVitals(msgspec.Struct, frozen=True, kw_only=True):
-    """``missing``: migrations; with any, nothing else was asked. ``opened``: partitions that have been opened once."""
+    """``missing``: migrations; with any, nothing else was asked. ``opened``: partitions that have been opened once.
+    ``ends``: of the runs of the last ``ENDS_S``.
+    """
 
     problems: tuple[Problem, ...] = ()
     missing: tuple[str, ...] = ()
@@ -86,6 +90,7 @@ class PostgresVitals(msgspec.Struct, frozen=True, kw_only=True):
     halted: tuple[HaltedRun, ...] = ()
     pauses: tuple[Pause, ...] = ()
     streams: frozenset[str] = frozenset()
+    ends: Ends = Ends()
 
 
 class Vitals(msgspec.Struct, frozen=True, kw_only=True):
@@ -150,6 +155,7 @@ async def _ask_postgres(conn: Connection, keys: Keys, partitions: int) -> Postgr
         halted=tuple(await halted_runs(conn, env)),
         pauses=tuple(await list_pauses(conn, env)),
         streams=frozenset(streams),
+        ends=await count_ends(conn, env, ENDS_S),
     )
 
 

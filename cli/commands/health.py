@@ -60,6 +60,8 @@ async def _look(services: Services) -> Health:
         outbox_hard=settings.outbox_entries_hard,
         lag_ms=settings.health_lag_ms,
         queue_age_ms=settings.health_queue_age_ms,
+        failing_warning=settings.health_failing_warning,
+        failing_critical=settings.health_failing_critical,
     )
     redis = connect_redis(services.redis_url)
     try:
@@ -87,7 +89,7 @@ def _nothing_runs(call: Call, settings: Settings) -> int:
     hint = "'courante up' starts everything; COURANTE_REDIS_URL and COURANTE_DATABASE_URL name other servers"
     reason: dict[str, str | None] = {"code": "servers_down", "severity": "CRITICAL", "message": message, "hint": hint}
     reason |= {"subject": "", "since": None}
-    figures = {"workers": None, "partitions": None, "queues": None}
+    figures = {"runs": None, "workers": None, "partitions": None, "queues": None}
     call.out.json({"status": "CRITICAL", "reasons": [reason], **figures})
     call.out.text(_word("CRITICAL"))
     call.out.text(f"{call.out.glyph('error')} {message} [servers_down]")

@@ -16,6 +16,7 @@ from courante.sdk.health import Health, Limits
 from courante.supervisor.supervisor import Supervisor
 from courante.supervisor.watch import Watch
 from integration.backups import wipe_redis
+from integration.cases import node, waits
 from integration.house import open_house
 from integration.journal import GATED, Journal, step
 from integration.stage import Place, Stage, until
@@ -68,6 +69,31 @@ async def test_a_queue_that_nobody_reads(stage: Stage) -> None:
     stage.worker(journal.steps(), queues=["gpu"])
     assert (await stage.result(run_id)).status == "COMPLETED"
     assert (await stage.client.health()).reasons == ()
+
+
+async def test_runs_that_fail(stage: Stage, tmp_path: Path) -> None:
+    """Of those that have ended lately a share failed; who was cancelled is not counted."""
+    await staffed(stage)
+    await stage.register(node("a", type="transform", config={"expression": "1 / 0"}), id="bad")
+    await stage.register(node("a", type="noop"), id="good")
+    await stage.register(waits("a", name="go"), id="long")
+    cancelled = await stage.client.submit("long")
+    await stage.client.cancel(cancelled)
+    await stage.results([await stage.client.submit("bad") for _ in range(9)])
+    await stage.result(cancelled)
+    assert (await stage.client.health()).status == "HEALTHY"
+    await stage.result(await stage.client.submit("bad"))
+    found = await stage.client.health()
+    assert (found.status, codes(found)) == ("CRITICAL", ["runs_failing"])
+    await stage.results([await stage.client.submit("good") for _ in range(11)])
+    found = await stage.client.health()
+    assert (found.status, codes(found), found.figures()["runs"]) == (
+        "WARNING",
+        ["runs_failing"],
+        {"ended": 21, "failed": 10},
+    )
+    said = await command(stage, tmp_path)("health", "--json", COURANTE_HEALTH_FAILING_WARNING="48")
+    assert (said.json["status"], said.json["runs"]) == ("HEALTHY", {"ended": 21, "failed": 10})
 
 
 async def test_a_step_that_waits_for_long(stage: Stage) -> None:
@@ -150,7 +176,7 @@ async def test_the_command(stage: Stage, tmp_path: Path) -> None:
     await staffed(stage)
     said = await courante("health", "--json")
     assert (said.code, said.json["status"], said.json["reasons"]) == (0, "HEALTHY", [])
-    assert set(said.json) == {"status", "reasons", "workers", "partitions", "queues"}
+    assert set(said.json) == {"status", "reasons", "runs", "workers", "partitions", "queues"}
     assert said.json["workers"] == 1
     (partition,) = said.json["partitions"]
     assert (partition["standing"], partition["is_watched"]) == ("sound", True)

@@ -16,7 +16,7 @@ from courante.sdk.standing import Look, Standing, Verdict
 from courante.sdk.stores.alerts import Alert, AlertKind
 from courante.sdk.stores.cursors import Cursor
 from courante.sdk.stores.pauses import Pause, PauseKind
-from courante.sdk.stores.runs import HaltedRun
+from courante.sdk.stores.runs import Ends, HaltedRun
 from courante.sdk.vitals import PartitionVitals, PostgresVitals, QueueVitals, RedisVitals, Vitals
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -60,6 +60,10 @@ def partition(**fields: Any) -> RedisVitals:
 
 def queue(**fields: Any) -> RedisVitals:
     return redis(queues=[msgspec.structs.replace(QUEUE, **fields)])
+
+
+def ended(count: int, failed: int) -> PostgresVitals:
+    return msgspec.structs.replace(POSTGRES, ends=Ends(count, failed))
 
 
 def problem(severity: Severity) -> tuple[Problem, ...]:
@@ -114,6 +118,11 @@ def test_all_is_well() -> None:
         ({"redis": queue(waiting=0, workers=0)}, "HEALTHY", []),
         ({"redis": queue(waiting=9, oldest_ms=29_999)}, "HEALTHY", []),
         ({"redis": queue(waiting=9, oldest_ms=30_000)}, "WARNING", ["queue_slow"]),
+        ({"postgres": ended(9, 9)}, "HEALTHY", []),
+        ({"postgres": ended(1_000, 99)}, "HEALTHY", []),
+        ({"postgres": ended(1_000, 100)}, "WARNING", ["runs_failing"]),
+        ({"postgres": ended(10, 4)}, "WARNING", ["runs_failing"]),
+        ({"postgres": ended(10, 5)}, "CRITICAL", ["runs_failing"]),
     ],
 )
 def test_what_is_found(found: dict[str, Any], status: str, codes: list[str]) -> None:

@@ -42,6 +42,12 @@ SELECT run_id, workflow, updated_at FROM runs
  ORDER BY created_at DESC
  LIMIT $2
 
+-- name: count_ends
+SELECT count(*) FILTER (WHERE status IN ('COMPLETED', 'FAILED', 'TIMED_OUT')) AS ended,
+       count(*) FILTER (WHERE status IN ('FAILED', 'TIMED_OUT')) AS failed
+  FROM (SELECT status FROM runs WHERE env = $1 AND created_at > now() - $2::bigint * interval '1 second'
+         ORDER BY created_at DESC LIMIT $3) AS latest
+
 -- name: unfinished_irs
 SELECT DISTINCT ir_hash FROM runs WHERE env = $1 AND status IN ('PENDING', 'RUNNING', 'PAUSED') LIMIT $2
 
