@@ -279,6 +279,8 @@ def settle(ir: Ir, number: int, scope: Scope, decision: str, position: int = 0) 
     if node.is_map:
         number, outs, decision = _ways_past(ir, number, decision)
         node = ir.nodes[number]
+        if not position:
+            effects.extend(Milestone(edge, scope, "d") for edge in node.milestones)
     if not position:
         effects.extend(_loop_moves(ir, node, scope, decision[-1]))
     for i in range(position, len(outs) if decision[-1] != "b" else 0):

@@ -92,6 +92,20 @@ MAPS = [
         output={"all": [1, None, 3]},
     ),
     Case(
+        name="a-map-that-is-skipped-with-a-step-beside-its-aggregate",
+        nodes=[
+            says("s"),
+            node("m", "s", type="map", when="input", config={"items": "[1, 2]"}),
+            node("w", "m"),
+            node("all", "w", type="aggregate", requires_approval=True),
+            says("beside", "s", while_waiting="all"),
+            says("z", "s"),
+        ],
+        input=False,
+        completed=["s", "z"],
+        output={"z": "z"},
+    ),
+    Case(
         name="maps-in-maps",
         nodes=[
             node("m", type="map", config={"items": "[[1, 2], [], [3]]"}),
