@@ -169,6 +169,7 @@ class Operations:
         """What the cursor, the collector and the sweep of a map do."""
         run, at = self.run, parse_token_key(words[1])
         if run.marking.phase not in GOES_ON:
+            self.codes += [code_at("E", self.at)] if letter == "q" else []
             return
         codes: list[str] = []
         if letter == "q":

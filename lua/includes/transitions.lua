@@ -194,7 +194,10 @@ function OPERATIONS.g(run, codes, token, fence, record, i)
 end
 
 function OPERATIONS.q(run, codes, token, fence, record, i)
-  if not goes_on(run) then return false end
+  if not goes_on(run) then
+    codes[#codes + 1] = 'E' .. place_of(token)
+    return false
+  end
   local cursor = string.match(record, '^[^|]*|[^|]*|[^|]*|[^|]*|[^|]*|[^|]*|[^|]*|([^|]*)')
   local following = clear_map(run, codes, cursor == '' and '0' or cursor, ARGV[i + 1], ARGV[i + 2], ARGV[i + 3])
   if following == '0' then

@@ -166,6 +166,20 @@ async def test_a_map_that_is_open_below_a_closed_one_goes_with_it(redis: Redis, 
         fold(plan.ir, again)
 
 
+async def test_the_sweep_of_a_closed_map_goes_when_the_run_drains(redis: Redis, hands: Hands) -> None:
+    """Taken before the run was cancelled, handed in behind it: it sweeps nothing, and the log says that it has gone."""
+    tokens, plan = await opened(hands, NESTED), NESTED
+    await hands.advance([settled(tokens[f"{plan.numbers['b']}:0"], plan, fails=True)])
+    sweeper = (await taken(hands))[f"{plan.numbers['sweep:m']}"]
+    assert await apply_commands(redis, hands.at, [Applied(RUN, 2, "cancel", reason="cancelled")]) == "A"
+    assert (await hands.advance([settled(sweeper, plan)])).verdicts == "A"
+    events = await hands.events(plan.node_ids, RUN)
+    assert (events[-1].facts.type, events[-1].facts.node) == ("token.dropped", "sweep:m")
+    live = await read_marking(redis, hands.at, RUN)
+    assert live is not None
+    assert set(live.tokens) == set(fold(plan.ir, events).tokens)
+
+
 @pytest.mark.parametrize("change", ["gone", "closed"])
 async def test_an_audit_finds_a_map_that_is_not_counted_right(redis: Redis, hands: Hands, change: str) -> None:
     """Its record is gone, or says that the map was closed, and the head still counts it."""
