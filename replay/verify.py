@@ -23,6 +23,7 @@ from ..sdk.stores.connection import Connection
 from ..sdk.stores.log import stream_events, verify_chain
 from ..sdk.stores.runs import get_run, list_steps
 from ..sdk.stores.workflows import get_ir
+from .aggregates import Aggregates
 from .contents import Contents
 from .decisions import Codes, check_claim, claim_of
 from .history import Emptied, History
@@ -34,8 +35,8 @@ QUARANTINED = "event.quarantined"
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
     """The first place where something says otherwise.
 
-    ``what``: chain, ir, event, command, rules, when, gate, approval, items, edges, loop, output, run.<field> or
-    step.<field> <node>. ``expected``: by replaying; ``found``: in the log, or in the projections.
+    ``what``: chain, ir, event, command, rules, when, gate, approval, items, edges, loop, aggregate, output,
+    run.<field> or step.<field> <node>. ``expected``: by replaying; ``found``: in the log, or in the projections.
     """
 
     seq: int
@@ -86,6 +87,7 @@ class _Verifier:
         self._contents = Contents(conn, env)
         self._history: History | None = None
         self._codes: Codes | None = None
+        self._aggregates: Aggregates | None = None
         self.events = 0
         self.decisions = 0
         self.unchecked = 0
@@ -126,12 +128,14 @@ class _Verifier:
         kind = event.facts.type
         if kind == QUARANTINED:
             raise _Differs(event.seq, kind, "event", "an event of this version", event.facts.reason)
-        if self._history is None or self._codes is None:
+        if self._history is None or self._codes is None or self._aggregates is None:
             self._history = History(await self._load_plan(event))
             self._codes = Codes(self._history.plan)
+            self._aggregates = Aggregates(self._history, self._codes, self._contents)
         if kind == "command.applied":
             await self._check_command(self._history, event)
         await self._decide(self._history, self._codes, event)
+        await self._aggregate(self._aggregates, event)
         if kind in ("run.completed", "run.failed"):
             await self._check_output(self._history, event)
         try:
@@ -186,6 +190,19 @@ class _Verifier:
             return
         self.decisions += 1
         told = check_claim(codes, dataclasses.replace(claim, moments=moments, output=output))
+        if told is not None:
+            raise _Differs(event.seq, event.facts.type, told.what, told.expected, told.found)
+
+    async def _aggregate(self, aggregates: Aggregates, event: RecordedEvent) -> None:
+        place = aggregates.place(event.facts)
+        if place is None:
+            return
+        try:
+            told = await aggregates.check(place, event)
+        except Emptied:
+            self.unchecked += 1
+            return
+        self.decisions += 1
         if told is not None:
             raise _Differs(event.seq, event.facts.type, told.what, told.expected, told.found)
 

@@ -10,6 +10,7 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from ..sdk.gathering import Gatherer
 from ..sdk.item_values import encode_results
 from ..sdk.keys import Keys, PartitionKeys
 from ..sdk.map_plans import read_record
@@ -17,7 +18,6 @@ from ..sdk.payload_terms import PAYLOAD_TERMS
 from ..sdk.payloads import ColdStore, PayloadMissing, is_reference, load_payload, store_payload
 from ..sdk.plan import value_field
 from ..sdk.scripts import look_at_runs
-from .gathering import Gatherer
 from .item_lists import ItemLists
 from .work import Work
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from ..runner.gathering import Gatherer
 from ..runner.nodes import INLINE
 from ..runner.settling import Settler, Transition
 from ..runner.work import Work, read_token
 from ..sdk.gates import before_node
+from ..sdk.gathering import Gatherer
 from ..sdk.item_values import cut_items, encode_results
 from ..sdk.map_openings import forced_items
 from ..sdk.map_plans import read_record

@@ -11,7 +11,6 @@ import anyio
 
 from ..compiler.durations import parse_duration
 from ..compiler.subflows import SUBFLOW
-from ..runner.nodes.config import render_config
 from ..runner.nodes.subflow import run_subflow
 from ..runner.work import Work
 from ..sdk.context import Context, Unheld
@@ -20,6 +19,7 @@ from ..sdk.marking import TokenKind
 from ..sdk.outcomes import OUTSIDE, Outcome, Succeeded, Waits
 from ..sdk.scopes import scope_text
 from ..sdk.signal_names import outside_name
+from ..sdk.step_config import render_config
 from ..sdk.step_context import StepError, encode_json
 from ..sdk.steps import Step, Steps
 from .child_runs import asked_of

@@ -1,9 +1,9 @@
 """``echo``: returns its config's ``value``; without one, its input."""
 
 from ...sdk.outcomes import Outcome, Succeeded
+from ...sdk.step_config import render_config
 from ...sdk.step_context import encode_json
 from ..work import Work
-from .config import render_config
 
 
 def run_echo(work: Work) -> Outcome:

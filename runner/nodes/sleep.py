@@ -4,10 +4,10 @@ import anyio
 
 from ...compiler.durations import parse_duration
 from ...sdk.outcomes import Outcome, Succeeded
+from ...sdk.step_config import render_config
 from ...sdk.step_context import StepError
 from ..toolbox import Toolbox
 from ..work import Work
-from .config import render_config
 
 
 async def run_sleep(work: Work, tools: Toolbox) -> Outcome:

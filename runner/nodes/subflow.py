@@ -8,10 +8,10 @@ import re
 from ...compiler.reading import WORKFLOW_ID_PATTERN
 from ...sdk.outcomes import Outcome, Waits
 from ...sdk.signal_names import child_name
+from ...sdk.step_config import render_config
 from ...sdk.step_context import StepError
 from ...sdk.subflows import CHILD
 from ..work import Work
-from .config import render_config
 
 _WORKFLOW_ID = re.compile(WORKFLOW_ID_PATTERN.removesuffix("$"), re.ASCII)
 

@@ -5,9 +5,9 @@ from datetime import datetime
 from ...compiler.durations import parse_duration
 from ...sdk.marking import WOKEN
 from ...sdk.outcomes import Outcome, Parked, Succeeded
+from ...sdk.step_config import render_config
 from ...sdk.step_context import StepError
 from ..work import Work
-from .config import render_config
 
 SECONDS_MAX = 253_402_300_799
 """The end of the year 9999."""

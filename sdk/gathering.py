@@ -9,12 +9,12 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
-from ..sdk.item_values import ItemResult, decode_results, gather_results, result_fields
-from ..sdk.map_plans import read_ends
-from ..sdk.maps import Counts
-from ..sdk.payloads import PAYLOAD_BYTES_MAX, PayloadTooLarge
-from ..sdk.scopes import scope_key
-from .work import Work
+from .item_values import ItemResult, decode_results, gather_results, result_fields
+from .map_plans import read_ends
+from .maps import Counts
+from .payloads import PAYLOAD_BYTES_MAX, PayloadTooLarge
+from .scopes import scope_key
+from .step_context import StepContext
 
 PAGE = 200
 """Fields that one call reads."""
@@ -29,19 +29,19 @@ class Gatherer:
         self._read = read
         self._resolve = resolve
 
-    async def results(self, work: Work) -> list[ItemResult]:
+    async def results(self, step: StepContext) -> list[ItemResult]:
         """Return the results for an aggregate's token, in the order of the items. Raises PayloadTooLarge."""
-        region = work.plan.ir.regions[work.node.map_region]
-        counts = Counts.read(work.live)
+        region = step.plan.ir.regions[step.node.map_region]
+        counts = Counts.read(step.live)
         if counts.is_closed or not counts.items:
             return []
         found: list[ItemResult] = []
         if counts.items <= region.chunk:
-            found = await self.chunk(work, 0)
+            found = await self.chunk(step, 0)
         else:
             chunks = -(-counts.items // region.chunk)
-            fields = [f"r{region.node}:{scope_key((*work.scope, number))}" for number in range(chunks)]
-            for content in await self._fields(work.run_id, fields):
+            fields = [f"r{region.node}:{scope_key((*step.scope, number))}" for number in range(chunks)]
+            for content in await self._fields(step.run_id, fields):
                 if content is not None:
                     found += decode_results(await self._resolve(content))
         size = 0
@@ -52,16 +52,16 @@ class Gatherer:
                 raise PayloadTooLarge(size, PAYLOAD_BYTES_MAX)
         return found
 
-    async def chunk(self, work: Work, number: int) -> list[ItemResult]:
+    async def chunk(self, step: StepContext, number: int) -> list[ItemResult]:
         """Return the results of one chunk; those that are stored apart stay references."""
-        plan = work.plan
-        region = plan.ir.regions[work.node.map_region]
+        plan = step.plan
+        region = plan.ir.regions[step.node.map_region]
         sources = plan.maps.sources(plan.ir.nodes[region.aggregate])
-        (text,) = await self._read(work.run_id, [f"q{region.node}:{scope_key((*work.scope, number))}"])
+        (text,) = await self._read(step.run_id, [f"q{region.node}:{scope_key((*step.scope, number))}"])
         ends = read_ends(text.decode()) if text else []
-        fields = result_fields(sources, region, work.scope, number, ends)
-        values = dict(zip(fields, await self._fields(work.run_id, fields), strict=True))
-        return gather_results(sources, region, work.scope, number, ends, values)
+        fields = result_fields(sources, region, step.scope, number, ends)
+        values = dict(zip(fields, await self._fields(step.run_id, fields), strict=True))
+        return gather_results(sources, region, step.scope, number, ends, values)
 
     async def _fields(self, run_id: str, fields: Sequence[str]) -> list[bytes | None]:
         found: list[bytes | None] = []
