@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from courante.compiler.diagnostics import has_errors
@@ -22,9 +22,10 @@ from .test_native import SAMPLE
 DOCUMENTS: list[Json] = [load_source(SAMPLE).value, *(load_source(text).value for text, _ in GOLDEN.values())]
 
 
-def _again(workflow: Workflow) -> Workflow:
+def _again(workflow: Workflow, *warned: str) -> Workflow:
+    """Read once more what was read. warned: codes of what may be said of it again."""
     read, diagnostics = normalize(to_document(workflow))
-    assert diagnostics == []
+    assert [found for found in diagnostics if found.code not in warned] == []
     assert read is not None
     return read
 
@@ -269,13 +270,14 @@ def mangled(seed: int) -> dict[str, Json]:
 
 
 @given(st.integers(0, 2**32))
+@example(21640882).via("a word of 'retry.on' that is warned of, in a document that is accepted")
 def test_a_mangled_document_gives_a_workflow_or_errors_never_an_exception(seed: int) -> None:
     """Front ends are total; every finding has a code and a message; what is accepted is idempotent."""
     read = read_document(mangled(seed))
     assert (read.workflow is None) == has_errors(read.diagnostics)
     assert all(found.code and found.message for found in read.diagnostics)
     if read.workflow is not None:
-        assert _again(read.workflow) == read.workflow
+        assert _again(read.workflow, *(found.code for found in read.diagnostics)) == read.workflow
 
 
 @pytest.mark.parametrize("value", [None, 1, "x", [], {}, {"name": "x"}, {"tasks": None}, {"steps": 1}, {"nodes": {}}])
