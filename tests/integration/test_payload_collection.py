@@ -10,6 +10,7 @@ import pytest
 
 from courante.sdk.payloads import store_payload
 from courante.sdk.stores.payloads import get_payloads, put_payloads, touch_payloads
+from courante.supervisor import collector as module
 from courante.supervisor.blobs import copy_blobs
 from courante.supervisor.collector import Collector
 from integration.stage import Stage, until
@@ -212,3 +213,25 @@ async def test_one_sweeps_at_a_time(stage: Stage) -> None:
     outer = Nested(stage.redis, stage.client.pool, stage.client.keys, hot_s=0, keep_s=DAY_S)
     assert await outer.sweep() == (1, 0)
     assert outer.inner == (0, 0)
+
+
+async def test_a_supervisor_sweeps(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By itself, with the times that it was given, and again after a fault."""
+    monkeypatch.setattr(module, "SWEEP_S", 0.01)
+    faults = [OSError("away")]
+    sweep = Collector.sweep
+
+    async def faulty(self: Collector) -> tuple[int, int]:
+        if faults:
+            raise faults.pop()
+        return await sweep(self)
+
+    monkeypatch.setattr(Collector, "sweep", faulty)
+    (orphan,) = await write(stage, b'"orphan"')
+    kept = await store(stage, b'"kept"')
+    await age(stage)
+    stage.supervisor(payload_hot_s=0, payload_keep_s=DAY_S)
+    await until(lambda: hot(stage), lambda found: not found)
+    await until(lambda: cold(stage), lambda found: found == {kept})
+    assert orphan not in await cold(stage)
+    assert not faults
