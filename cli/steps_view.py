@@ -134,6 +134,8 @@ def _waiting_for(run: RunRow, row: StepRow, ir: Ir | None, number: int | None) -
             what = f"signal {' or '.join(node.signal.names)}"
         elif what == "mutex":
             what = f"mutex {node.mutex}"
+        elif what == "slot" and node.concurrency is not None:
+            what = f"slot of {node.concurrency.key}"
         elif what == "outside":
             key = token_key(number, parse_scope_key(row.scope))
             what = f"outside {DeferToken(run.run_id, key, row.attempt).text}"

@@ -13,7 +13,22 @@ from typing import Any
 from .approvals import write_approval
 from .durations import format_duration
 from .signals import write_signal
-from .workflow import Cache, Edge, EdgeKind, Join, JoinPolicy, Json, Loop, Node, OnFailure, Policy, Retry, Workflow
+from .workflow import (
+    Cache,
+    Edge,
+    EdgeKind,
+    Join,
+    JoinPolicy,
+    Json,
+    Loop,
+    Node,
+    OnFailure,
+    Pace,
+    Policy,
+    Retry,
+    Share,
+    Workflow,
+)
 
 _NODE = Node(id="", type="")
 _RETRY = Retry()
@@ -167,6 +182,17 @@ def _cache(cache: Cache) -> dict[str, Json]:
     return written
 
 
+def _share(share: Share) -> dict[str, Json]:
+    written: dict[str, Json] = {"key": share.key, "limit": share.limit}
+    if share.fair is not None:
+        written["fair"] = share.fair
+    return written
+
+
+def _pace(pace: Pace) -> dict[str, Json]:
+    return {"key": pace.key, "limit": pace.limit, "per": format_duration(pace.per_ms)}
+
+
 def _loop(loop: Loop) -> dict[str, Json]:
     written: dict[str, Json] = {
         "while": loop.condition,
@@ -200,6 +226,8 @@ _NODE_FIELDS: dict[str, Callable[[Any], Json]] = {
     "on_error": list,
     "compensate": _as_it_is,
     "mutex": _as_it_is,
+    "concurrency": _share,
+    "rate_limit": _pace,
     "while_waiting": _as_it_is,
     "cancels": list,
     "loop": _loop,

@@ -16,7 +16,7 @@ from typing import NewType
 
 import msgspec
 
-from .workflow import Approval, EdgeKind, JoinPolicy, Json, Loop, OnFailure, Retry, Routing, Signal
+from .workflow import Approval, EdgeKind, JoinPolicy, Json, Loop, OnFailure, Pace, Retry, Routing, Share, Signal
 
 IR_VERSION = 3
 """Grows when the meaning of a field changes. A worker gives back tokens of an IR version it does not know."""
@@ -167,6 +167,8 @@ class Node(msgspec.Struct, frozen=True, array_like=True):
     cancels: tuple[int, ...] = ()
     milestones: tuple[int, ...] = ()
     map_region: int = -1
+    concurrency: Share | None = None
+    rate_limit: Pace | None = None
 
     @property
     def is_map(self) -> bool:

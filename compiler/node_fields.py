@@ -34,6 +34,7 @@ from .reading import (
     unknown_field,
     wrong_type,
 )
+from .shares import read_pace, read_share
 from .signals import read_signal
 from .workflow import Approval, Cache, FailureClass, Join, JoinPolicy, Json, Loop, Node, Retry, Routing, Rule, Signal
 
@@ -332,6 +333,8 @@ DEFAULTS_READERS = {
     "queue": _queue,
     "priority": _priority,
     "requires_approval": read_gate,
+    "concurrency": read_share,
+    "rate_limit": read_pace,
 }
 _READERS = {
     **DEFAULTS_READERS,

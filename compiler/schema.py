@@ -15,6 +15,7 @@ from .native import PARALLEL_MAX, RETRY_BUDGET_MAX, STUCK_ACTIONS
 from .node_fields import ATTEMPTS_MAX, CACHE_SCOPES, DEFAULTS_READERS, ITERATIONS_MAX, JOIN_WORDS, MODES, PRIORITIES
 from .node_types import NODE_TYPES
 from .reading import FAILURE_PATTERN, NODE_ID_PATTERN, QUEUE_PATTERN, SIGNAL_PATTERN, WORKFLOW_ID_PATTERN
+from .shares import RATE_MAX, SLOTS_MAX
 from .signals import EVENTS_MAX
 from .subflows import LATEST, VERSION_MAX
 from .workflow import Json, OnFailure
@@ -101,6 +102,12 @@ def _definitions() -> Schema:
                 _closed({"scope": {"enum": list(CACHE_SCOPES)}, "ttl": _ref("duration")}),
             ]
         },
+        "share": _closed(
+            {"key": _ref("expression"), "limit": _between(1, SLOTS_MAX), "fair": _ref("expression")}, "key", "limit"
+        ),
+        "pace": _closed(
+            {"key": _ref("expression"), "limit": _between(1, RATE_MAX), "per": _ref("duration")}, "key", "limit", "per"
+        ),
         "approval": _approval(),
         "event": {
             "oneOf": [_closed({"name": _ref("signal_name")}, "name"), _closed({"after": _ref("duration")}, "after")]
@@ -185,6 +192,8 @@ def _node_fields() -> Schema:
         "on_error": _ref("node_ids"),
         "compensate": _ref("node_id"),
         "mutex": {"type": "string", "pattern": QUEUE_PATTERN},
+        "concurrency": {"oneOf": [{"const": False}, _ref("share")]},
+        "rate_limit": {"oneOf": [{"const": False}, _ref("pace")]},
         "while_waiting": _ref("node_id"),
         "cancels": _ref("node_ids"),
         "loop": _ref("loop"),

@@ -129,6 +129,25 @@ class Routing(msgspec.Struct, frozen=True, kw_only=True):
     mode: str = "first"
 
 
+class Share(msgspec.Struct, frozen=True, kw_only=True):
+    """A concurrency key: of all runs' steps whose ``key`` (CEL) says the same, at most ``limit`` are at work at once.
+
+    ``fair``: CEL; those that wait take turns by what it says.
+    """
+
+    key: str
+    limit: int
+    fair: str | None = None
+
+
+class Pace(msgspec.Struct, frozen=True, kw_only=True):
+    """A rate limit: a bucket of ``limit`` tokens, full again within ``per_ms``, for all that ``key`` (CEL) says."""
+
+    key: str
+    limit: int
+    per_ms: int
+
+
 class Node(msgspec.Struct, frozen=True, kw_only=True):
     """One vertex. ``config`` is what its type reads; templates in it are not expanded.
 
@@ -159,6 +178,8 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     on_error: tuple[str, ...] = ()
     compensate: str | None = None
     mutex: str | None = None
+    concurrency: Share | None = None
+    rate_limit: Pace | None = None
     while_waiting: str | None = None
     cancels: tuple[str, ...] = ()
     loop: Loop | None = None

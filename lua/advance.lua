@@ -21,6 +21,7 @@
 -- @include ending
 -- @include sweep
 -- @include maps
+-- @include shares
 -- @include transitions
 -- @include flush
 -- @include deliver
@@ -109,6 +110,7 @@ while i <= last_word do
   verdicts[#verdicts + 1] = verdict
   i = i + 8 + words
 end
+settle_shares()
 flush()
 for k = 1, #emissions do waiting[emissions[k][5]] = true end
 

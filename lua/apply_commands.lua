@@ -18,6 +18,7 @@
 -- @include ending
 -- @include sweep
 -- @include maps
+-- @include shares
 -- @include transitions
 -- @include flush
 if not EPOCH then return { 'CLOSED', '' } end
@@ -90,5 +91,6 @@ for i = 2, #ARGV, 10 do
   end
   verdicts[#verdicts + 1] = verdict
 end
+settle_shares()
 flush()
 return { 'OK', table.concat(verdicts) }

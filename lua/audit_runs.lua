@@ -19,6 +19,7 @@
 -- @include ending
 -- @include sweep
 -- @include maps
+-- @include shares
 -- @include transitions
 -- @include flush
 -- @include requeue
@@ -29,7 +30,7 @@ if redis.call('XLEN', OUTBOX) > tonumber(ARGV[1]) then return { 'BACKPRESSURE', 
 check_type(DONE, 'stream')
 check_type(TIMERS, 'zset')
 local left, cursor, requeues, timed = tonumber(ARGV[2]), ARGV[3], 0, 0
-local halted, delivered = {}, {}
+local halted, delivered, looked = {}, {}, {}
 
 local function is_later(one, other)
   local ms, number = string.match(one, '^(%d+)-(%d+)$')
@@ -123,6 +124,19 @@ local function drain_on(run, fields)
   return true
 end
 
+-- What a token holds or waits for is written where all runs see it.
+local function audit_shares(run, token, record, fence)
+  local held, asked = share_of(record)
+  if held then redis.call('HSETNX', BASE .. 'slots:' .. held, run.id .. '|' .. token, '1') end
+  if asked then
+    looked[asked] = true
+    local member = run.id .. '|' .. token .. '|' .. fence
+    if not redis.call('ZSCORE', BASE .. 'slotq:' .. asked, member) then
+      shares_asked[#shares_asked + 1] = { asked, run, token, fence }
+    end
+  end
+end
+
 local function audit(run, token, record)
   local fence, place, entry, name = string.match(record, RECORD)
   if not fence then return false end
@@ -143,6 +157,7 @@ local function audit(run, token, record)
   elseif place == 'r' and get_field(run, 'y' .. entry) ~= token then
     return false
   end
+  if run.sharing then audit_shares(run, token, record, fence) end
   if place == 'w' then
     local told_at = string.match(get_field(run, 'W' .. token) or '', ' @(%d+)$')
     if told_at then keep_timer(run, told_at, '!escalate/' .. token, fence) end
@@ -214,5 +229,6 @@ while i <= #ARGV and left > 0 do
   left = left - 1
   if cursor == '0' then i = i + 1 end
 end
+settle_shares(looked)
 flush()
 return { 'OK', i - 4, cursor, requeues, timed, unpack(halted) }

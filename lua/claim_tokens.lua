@@ -18,6 +18,7 @@
 -- @include ending
 -- @include sweep
 -- @include maps
+-- @include shares
 -- @include transitions
 -- @include flush
 -- @include requeue

@@ -14,6 +14,7 @@
 -- @include ending
 -- @include sweep
 -- @include maps
+-- @include shares
 -- @include transitions
 -- @include flush
 if not EPOCH then return { 'CLOSED', 0, -1 } end
@@ -46,7 +47,7 @@ local function overdue(run, codes, token, fence, record)
   if kind ~= 'n' or is_taken(stream, entry) then return false end
   local words = {}
   for word in string.gmatch(extra, '[^+]+') do
-    if word == 'ok' or word == 'held' then words[#words + 1] = word end
+    if word == 'ok' or word == 'held' or string.find(word, '^slot=') then words[#words + 1] = word end
   end
   words[#words + 1] = 'overdue'
   acked[stream] = acked[stream] or {}

@@ -12,6 +12,15 @@
 ]]
 -- @include partition
 -- @include runs
+-- @include joins
+-- @include signals
+-- @include slots
+-- @include redirects
+-- @include ending
+-- @include sweep
+-- @include maps
+-- @include shares
+-- @include transitions
 -- @include flush
 local epoch, calls = ARGV[1], tonumber(ARGV[2])
 local found = redis.call('HMGET', META, 'epoch', 'next', 'restored')
@@ -39,7 +48,10 @@ while i <= #ARGV do
   local first, last = words()
   for k = first, last, 2 do set_context(run, ARGV[k], ARGV[k + 1]) end
   first, last = words()
-  for k = first, last, 5 do put_back(run, ARGV[k], ARGV[k + 1], FIRST_FENCE, ARGV[k + 4], ARGV[k + 2], ARGV[k + 3]) end
+  for k = first, last, 5 do
+    put_back(run, ARGV[k], ARGV[k + 1], FIRST_FENCE, ARGV[k + 4], ARGV[k + 2], ARGV[k + 3])
+    if run.sharing then restore_share(run, ARGV[k]) end
+  end
   first, last = words()
   for k = first, last, 3 do
     if ARGV[k + 1] == '' then

@@ -16,6 +16,7 @@
 -- @include ending
 -- @include sweep
 -- @include maps
+-- @include shares
 -- @include transitions
 -- @include flush
 if not EPOCH then return { 'CLOSED', '' } end

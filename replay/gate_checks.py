@@ -10,7 +10,7 @@ from ..compiler.ir import Node
 from ..sdk.events import Facts
 from ..sdk.gates import APPROVAL, before_node
 from ..sdk.marking import APPROVED, Place
-from ..sdk.outcomes import AsksMutex, Outcome, Skipped, Succeeded, Waits
+from ..sdk.outcomes import AsksMutex, AsksPace, AsksSlot, Outcome, Skipped, Succeeded, Waits
 from ..sdk.step_context import StepContext, StepError
 
 DECIDED = frozenset({"approval.granted", "approval.rejected"})
@@ -75,6 +75,10 @@ def _expected(outcome: Outcome) -> str:
             return f"waits for {reason}: {', '.join(names)}"
         case AsksMutex():
             return "waits for mutex"
+        case AsksSlot(name):
+            return f"waits for slot: {name}"
+        case AsksPace(name):
+            return f"waits for rate: {name}"
         case Skipped(reason):
             return f"skipped, {reason}"
         case _:

@@ -27,7 +27,7 @@ STATUS = {
 """What an event makes of its execution."""
 GONE = frozenset({"token.dropped", "token.withdrawn", "step.withdrawn"})
 """Events that end what is open at their place."""
-RELEASED = frozenset({"timer.released", "token.released", "token.forced", "mutex.granted"})
+RELEASED = frozenset({"timer.released", "token.released", "token.forced", "mutex.granted", "slot.granted"})
 """Events that queue again what was parked at their place."""
 
 

@@ -15,14 +15,15 @@ from ..sdk import rules
 from ..sdk.events import ITEM_FAILED, ErrorInfo, Facts, encode_blob, encode_facts
 from ..sdk.maps import FILL_MAX
 from ..sdk.marking import WOKEN, RunPhase, TokenKind, with_word
-from ..sdk.outcomes import AsksMutex, Failed, GivenBack, Opened, Outcome, Parked, Skipped, Succeeded, Waits, failed
+from ..sdk.outcomes import Failed, GivenBack, Opened, Outcome, Parked, Skipped, Succeeded, Waits, failed
 from ..sdk.plan import context_field, cursor_ready, start_ready, value_field
 from ..sdk.retrying import GivesUp, draw_of, next_attempt
 from ..sdk.routing import loop_word, route
 from ..sdk.scopes import NODE_NAMES, START_NODE, parse_token_key, scope_key, token_key
 from ..sdk.scripts import Word
+from ..sdk.slot_words import without_slot
 from ..sdk.step_context import StepError, decode_json
-from . import map_settling
+from . import map_settling, sharing
 from .work import Work
 
 NO_RETRY = Retry(max_attempts=1)
@@ -63,8 +64,8 @@ class Settler:
             return self._parked(work, outcome)
         if isinstance(outcome, Waits):
             return self._waits(work, outcome)
-        if isinstance(outcome, AsksMutex):
-            return self._asks_mutex(work)
+        if isinstance(outcome, sharing.ASKING):
+            return self._asks(work, outcome)
         return self.give_back(work, outcome)
 
     def settle_stored(self, work: Work, outcome: Outcome, output: bytes, ms: int) -> Transition:
@@ -234,7 +235,7 @@ class Settler:
         if isinstance(decision, GivesUp):
             return final
         facts = self._event(work, "step.retried", attempt=work.attempt, worker=self._worker, ms=ms, error=outcome.error)
-        ready = self._parked_ready(work, attempt=work.attempt + 1)
+        ready = self._parked_ready(work, attempt=work.attempt + 1, extra=without_slot(work.lasting_extra))
         budget = work.plan.ir.retry_budget
         words: list[Word] = [
             "y",
@@ -303,10 +304,10 @@ class Settler:
         words += ["w", " ".join(outcome.names), due, escalates, ready]
         return _transition(work, [*self._before(work), (encode_facts(facts), outcome.payload)], words)
 
-    def _asks_mutex(self, work: Work) -> Transition:
-        facts = self._event(work, "step.waiting", attempt=work.attempt, worker=self._worker, reason="mutex")
-        words: list[Word] = [*_spent(work), "m", work.node.mutex, self._parked_ready(work)]
-        return _transition(work, [*self._before(work), (facts, None)], words)
+    def _asks(self, work: Work, outcome: sharing.Asking) -> Transition:
+        """Ask for what it must have to itself, or shares."""
+        event, words = sharing.asked(work, outcome, self._worker)
+        return _transition(work, [*self._before(work), (event, None)], [*_spent(work), *words])
 
     def _reached(self, work: Work, reason: str) -> list[str]:
         """The operations of the milestone edges that parking decides; nothing where it parked before."""

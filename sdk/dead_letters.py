@@ -126,7 +126,7 @@ class DeadLetters:
         command = StartCommand(
             env=self._keys.env,
             run_id=new_id,
-            partition=partition_of(new_id, self._partitions),
+            partition=partition_of(new_id, self._partitions, base.plan),
             workflow=base.run.workflow,
             version=base.run.version,
             ir_hash=base.run.ir_hash,

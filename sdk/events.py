@@ -23,6 +23,7 @@ worker's events, in order. Nodes are numbers in the IR, scopes are ``ScopeKey`` 
     X<reason>                 run.draining (a command, or a limit that was reached)
     L<node>:<scope>:<word>    token.released; s<k>: by the k-th of the names it waited for, s-: its time is over
     G<node>:<scope>           mutex.granted
+    g<node>:<scope>           slot.granted (of a concurrency key)
     V<node>:<scope>           step.withdrawn (it lives on as a skip token)
     J<node>:<scope>           token.forced (to the end that a command says)
     O<node>:<scope>           token.overdue (nobody took it from its queue in time)
@@ -59,8 +60,8 @@ as often as that is tried; ``unreadable``: workers cannot read a token of it. Th
 
 SCRIPT_EVENTS = frozenset(
     """approval.escalated closing.released command.ignored fanout.closed fanout.completed fanout.dropped fanout.swept
-    join.died join.dropped join.fired mutex.granted run.draining run.halted run.swept run.woken step.withdrawn
-    timer.released timer.set token.claimed token.dropped token.forced token.overdue token.released
+    join.died join.dropped join.fired mutex.granted run.draining run.halted run.swept run.woken slot.granted
+    step.withdrawn timer.released timer.set token.claimed token.dropped token.forced token.overdue token.released
     token.withdrawn""".split()
 )
 """What the scripts say of themselves, after the events of a transition and before those of the next."""

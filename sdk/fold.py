@@ -383,6 +383,7 @@ class Folder:
         "compensation.started": _compensation_started,
         "closing.released": lambda self, _event: self._expect("B"),
         "mutex.granted": lambda self, event: self._expect_at("G", event),
+        "slot.granted": lambda self, event: fold_waits.slot_granted(self.marking, self._place(event.facts)),
         "run.draining": _run_draining,
         "run.compensated": lambda self, _event: fold_waits.run_compensated(self.marking),
         "run.woken": _run_woken,

@@ -12,20 +12,10 @@ from ..compiler.ir import Ir
 from . import fold_maps, waiting
 from .corrupt import Corrupt
 from .events import Facts, RecordedEvent
-from .marking import (
-    APPROVED,
-    GOES_ON,
-    PARKS,
-    WOKEN,
-    Marking,
-    Place,
-    Token,
-    TokenKind,
-    lasting,
-    with_word,
-)
+from .marking import APPROVED, GOES_ON, PARKS, WOKEN, Marking, Place, Token, TokenKind, lasting, with_word
 from .rules import parked, reaches_milestones
 from .scopes import CLOSING_NODE, Scope, scope_key, token_key
+from .slot_words import ASKS, PACED, without_slot
 
 At: TypeAlias = tuple[int, Scope]
 
@@ -41,14 +31,17 @@ def step_waiting(ir: Ir, marking: Marking, at: At, token: Token, event: Recorded
     token.deliveries = 0
     if facts.reason == "mutex":
         return waiting.ask_mutex(marking, at, node.mutex)
+    if facts.reason == "slot":
+        waiting.ask_slot(marking, at, asked_slot(facts))
+        return []
     codes: list[str] = []
     if facts.reason == "more":
         codes += fold_maps.door_waits(ir, marking, at, event)
     if reaches_milestones(node, facts.reason):
         codes += marking.apply(ir, parked(ir, *at))
     timer = f"P{at[0]}:{facts.scope}:"
-    if facts.reason == "timer":
-        token.extra = with_word(lasting(token.extra), WOKEN)
+    if facts.reason in ("timer", "rate"):
+        token.extra = with_word(lasting(token.extra), WOKEN if facts.reason == "timer" else PACED)
         token.place = Place.TIMER
         marking.leave(at)
         return [*codes, timer]
@@ -59,6 +52,19 @@ def step_waiting(ir: Ir, marking: Marking, at: At, token: Token, event: Recorded
         if facts.data.get("expires"):
             codes.append(timer)
     return codes
+
+
+def asked_slot(facts: Facts) -> str:
+    """The word of a token that waits for a slot of a concurrency key."""
+    (name,) = names_of(facts)
+    return f"{ASKS}{name}.{facts.data.get('limit')}.{facts.data.get('fair', '')}"
+
+
+def slot_granted(marking: Marking, at: At) -> None:
+    token = marking.tokens.get(at)
+    if token is None or token.place is not Place.SLOT:
+        raise Corrupt("no token waits there for a slot")
+    waiting.grant_slot(marking, at)
 
 
 def names_of(facts: Facts) -> tuple[str, ...]:
@@ -81,7 +87,7 @@ def step_retried(marking: Marking, at: At, token: Token, facts: Facts) -> list[s
     marking.retries += 1
     token.attempt += 1
     token.deliveries = 0
-    token.extra = lasting(token.extra)
+    token.extra = without_slot(lasting(token.extra))
     token.place = Place.TIMER
     marking.leave(at)
     return [f"P{at[0]}:{facts.scope}:"]

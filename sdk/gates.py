@@ -1,4 +1,5 @@
-"""Gates: what must be there before a node runs: a true ``when``, a milestone, a person's word, a signal, a mutex.
+"""Gates: what must be there before a node runs: a true ``when``, a milestone, a person's word, a signal, a mutex, a
+slot, its turn.
 
 Also what outsiders have said about a token: that it is done, or failed; and what became of its child run. Pure: looks
 at the step, never waits. The replay asks the same of what the log says.
@@ -6,15 +7,18 @@ at the step, never waits. The replay asks the same of what the log says.
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any, cast
 
 import msgspec
 
+from ..compiler.cel import Expression
 from ..compiler.subflows import SUBFLOW
 from ..compiler.workflow import Approval, Signal
 from .marking import APPROVED, EXPIRED, FORCED, HOLDS, OVERDUE, Place
-from .outcomes import AsksMutex, Outcome, Skipped, Succeeded, Waits
+from .outcomes import AsksMutex, AsksPace, AsksSlot, Outcome, Skipped, Succeeded, Waits
 from .signal_names import approval_name
+from .slot_words import slot_of
 from .step_context import StepContext, StepError, encode_json
 from .subflows import hear_child
 
@@ -49,11 +53,29 @@ def before_node(step: StepContext) -> Outcome | None:
         return _hear(step, node.signal, word)
     if node.mutex and HOLDS not in step.extra.split("+"):
         return AsksMutex()
+    if node.concurrency is not None and not slot_of(step.extra):
+        fair = "" if code.fair is None else name_of(step.evaluate(code.fair), "fair")
+        return AsksSlot(name_of(step.evaluate(_there(code.share)), "concurrency"), node.concurrency.limit, fair)
+    if node.rate_limit is not None and not word:
+        pace = node.rate_limit
+        return AsksPace(name_of(step.evaluate(_there(code.pace)), "rate_limit"), pace.limit, pace.per_ms)
     if node.type == SUBFLOW:
         return hear_child(step, word)
     if word == EXPIRED:
         raise StepError("TIMEOUT", f"nobody has completed it within {node.timeout_ms} ms")
     return _said(step) if word == "s0" else None
+
+
+def _there(expression: Expression | None) -> Expression:
+    assert expression is not None
+    return expression
+
+
+def name_of(key: object, field: str) -> str:
+    """Return the name of a key in Redis: BLAKE2b of its text, 16 bytes as hex. Raises StepError."""
+    if not isinstance(key, str | int | float):
+        raise StepError("EXPRESSION_ERROR", f"the key of '{field}' is a text, a number or a boolean")
+    return hashlib.blake2b(encode_json(key), digest_size=16).hexdigest()
 
 
 def _holds(step: StepContext) -> bool:

@@ -84,7 +84,7 @@ class RoomHead(NamedTuple):
 
 class RunHead(NamedTuple):
     """The field ``h`` of a run (lua/includes/runs.lua). ``closes``: its closing token is parked. ``unfinished``: see
-    ``Marking``.
+    ``Marking``. ``is_sharing``: steps of it may hold slots of concurrency keys.
     """
 
     phase: RunPhase
@@ -95,6 +95,7 @@ class RunHead(NamedTuple):
     ir_hash: str
     closes: bool = False
     room: RoomHead | None = None
+    is_sharing: bool = False
 
     @classmethod
     def read(cls, text: str) -> RunHead:
@@ -106,15 +107,16 @@ class RunHead(NamedTuple):
             int(counter),
             int(seq),
             int(unfinished),
-            int(number.removesuffix("+")),
+            int(number.rstrip("+!")),
             ir_hash,
-            number.endswith("+"),
+            "+" in number,
             RoomHead(*map(int, room.split(","))) if is_bounded else None,
+            number.endswith("!"),
         )
 
     def write(self) -> str:
         room = "" if self.room is None else f"*{','.join(map(str, self.room))}"
-        retries = f"{self.retries}{'+' if self.closes else ''}{room}"
+        retries = f"{self.retries}{'+' if self.closes else ''}{'!' if self.is_sharing else ''}{room}"
         return f"{self.phase}|{self.counter}|{self.seq}|{self.unfinished}|{retries}|{self.ir_hash}"
 
 

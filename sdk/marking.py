@@ -36,6 +36,7 @@ from .rules import (
     Withdraw,
 )
 from .scopes import CLOSING_NODE, SWEEP_NODE, Scope, scope_key, token_key
+from .slot_words import SLOT
 
 
 class TokenKind(StrEnum):
@@ -58,6 +59,7 @@ class Place(StrEnum):
     SIGNAL = "w"
     MUTEX = "m"
     ROOM = "r"
+    SLOT = "s"
     HELD = "c"
 
 
@@ -87,9 +89,13 @@ OPEN = "open"
 LASTING = frozenset({APPROVED, HOLDS, OPEN})
 
 
+def is_lasting(word: str) -> bool:
+    return word in LASTING or word.startswith(SLOT)
+
+
 def lasting(extra: str) -> str:
     """Return the words of a normal token's ``extra`` that stay with it when it is parked again."""
-    return "+".join(word for word in extra.split("+") if word in LASTING) if extra else ""
+    return "+".join(word for word in extra.split("+") if is_lasting(word)) if extra else ""
 
 
 def with_word(extra: str, word: str) -> str:
@@ -99,12 +105,12 @@ def with_word(extra: str, word: str) -> str:
 @dataclass(slots=True)
 class Token:
     """One living token. ``live``: see ``Emit``. ``extra``: of a skip its status, of a cursor ``position.decision``,
-    of a normal one what happened to it: APPROVED, HOLDS and OPEN (a map that waits for more items) last, and the last
-    word says why it came back (WOKEN, ``s<k>`` the k-th of the names that it waited for, EXPIRED, OVERDUE, FORCED).
+    of a normal one what happened to it: APPROVED, HOLDS, OPEN (a map that waits for more items) and ``slot=<name>`` (of
+    a concurrency key) last, and the last word says why it came back (WOKEN, PACED, ``s<k>`` the k-th of the names that
+    it waited for, EXPIRED, OVERDUE, FORCED), or what it waits for: ``asks=<name>.<limit>.<whose turn>``.
 
     ``due``: ms since the epoch while a timer is set for it, else 0. ``waits``: names of signals, or of one mutex.
-    ``deliveries``: how often it was taken over from a silent worker since it was put out or parked. ``escalates``: ms
-    since the epoch, 0 never.
+    ``deliveries``: takeovers from silent workers since it was put out or parked. ``escalates``: in ms, 0 never.
     """
 
     kind: TokenKind = TokenKind.NORMAL

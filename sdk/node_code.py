@@ -44,6 +44,9 @@ class NodeCode:
     named: frozenset[str]
     routes: bool
     is_gated: bool
+    share: Expression | None
+    fair: Expression | None
+    pace: Expression | None
 
 
 def compile_node(ir: Ir, node: Node) -> NodeCode:
@@ -73,8 +76,20 @@ def compile_node(ir: Ir, node: Node) -> NodeCode:
         routes=routing is not None
         or node.loop is not None
         or any(when is not None for when, edge in zip(edge_when, edges, strict=True) if edge.kind is EdgeKind.NORMAL),
-        is_gated=node.approval is not None or node.signal is not None or node.mutex != "" or node.waits_while >= 0,
+        is_gated=node.approval is not None
+        or node.signal is not None
+        or node.mutex != ""
+        or node.waits_while >= 0
+        or node.concurrency is not None
+        or node.rate_limit is not None,
+        share=None if node.concurrency is None else _before(node.concurrency.key),
+        fair=None if node.concurrency is None or node.concurrency.fair is None else _before(node.concurrency.fair),
+        pace=None if node.rate_limit is None else _before(node.rate_limit.key),
     )
+
+
+def _before(source: str) -> Expression:
+    return compile_expression(source, roots=ROOTS_BEFORE)
 
 
 def declared_target(ir: Ir, edge: int) -> str:

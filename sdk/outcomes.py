@@ -88,13 +88,33 @@ class AsksMutex:
 
 
 @dataclass(frozen=True, slots=True)
+class AsksSlot:
+    """Waits until fewer than ``limit`` tokens of all runs hold a slot of that name. ``fair``: whose turn it is."""
+
+    name: str
+    limit: int
+    fair: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AsksPace:
+    """Waits until the bucket of that name has a token for it: ``limit`` of them, full again within ``per_ms``."""
+
+    name: str
+    limit: int
+    per_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class GivenBack:
     """This worker cannot run it; another may, after ``delay_ms``."""
 
     delay_ms: int
 
 
-Outcome: TypeAlias = Succeeded | Opened | Skipped | Failed | Parked | Waits | AsksMutex | GivenBack
+Outcome: TypeAlias = (
+    Succeeded | Opened | Skipped | Failed | Parked | Waits | AsksMutex | AsksSlot | AsksPace | GivenBack
+)
 
 
 def failed(

@@ -182,9 +182,20 @@ class Plan:
         return (*self.bound(), *self.words(effects), *cursor, *self.deadline())
 
     def bound(self) -> tuple[str, ...]:
-        """The operation that a run begins with of which only so many tokens are worked on at once."""
+        """The operations that a run begins with of which only so many tokens are worked on, or that shares slots."""
         limit = self.ir.max_parallel
-        return () if limit is None else ("L", str(limit))
+        bound = () if limit is None else ("L", str(limit))
+        return (*bound, "H") if self.is_sharing else bound
+
+    @cached_property
+    def is_at_home(self) -> bool:
+        """Whether its runs live in the first partition: of what they share see docs/decisions/concurrency-keys.md."""
+        return self.is_sharing or any(node.rate_limit is not None for node in self.ir.nodes)
+
+    @cached_property
+    def is_sharing(self) -> bool:
+        """Whether its steps hold slots of concurrency keys, which are to be given back when a token goes."""
+        return any(node.concurrency is not None for node in self.ir.nodes)
 
     def deadline(self) -> tuple[str, ...]:
         """The operation that ends the run when its time is over."""

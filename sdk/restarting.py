@@ -49,6 +49,7 @@ from .room import Room
 from .scopes import NODE_NAMES, START_NODE, WAKER_NODE, Scope, scope_key, token_key
 from .scripts import Word
 from .signal_names import is_child_name
+from .slot_words import without_slot
 from .subflows import CHILD
 
 EMISSIONS_MAX = 500
@@ -213,7 +214,7 @@ def _again(plan: Plan, cut: Cut, at: At, token: Token, *, is_renewed: bool) -> T
             made.extra = with_word(made.extra, HOLDS)
     if token.place is Place.TIMER and token.attempt > 1 and not _is_waiting(token):
         made.place, made.due = Place.FLOOR, 0
-    if token.place is Place.ROOM:
+    if token.place in (Place.ROOM, Place.SLOT):
         made.place = Place.FLOOR
     if token.place is Place.SIGNAL and cut.parked[at].reason == CHILD:  # its child run was the other run's
         made.place, made.due, made.waits, made.extra = Place.FLOOR, 0, (), lasting(token.extra)
@@ -222,6 +223,8 @@ def _again(plan: Plan, cut: Cut, at: At, token: Token, *, is_renewed: bool) -> T
         approval = plan.ir.nodes[at[0]].approval
         if approval is not None and approval.escalate_ms is not None and cut.parked[at].reason == "approval":
             made.escalates = approval.escalate_ms
+    if token.kind is TokenKind.NORMAL:
+        made.extra = without_slot(made.extra)  # a slot is the other run's: it asks for one of its own
     return made
 
 

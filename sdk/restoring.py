@@ -98,6 +98,7 @@ def restore(run_id: str, plan: Plan, marking: Marking, *, codes: Iterable[str] =
         plan.hash,
         closing is not None and closing.place is Place.HELD,
         None if room is None else RoomHead(room.limit, len(room.inside), 1, len(room.waiting)),
+        plan.is_sharing,
     )
     is_alive = marking.phase not in (RunPhase.ENDED, RunPhase.HALTED)
     return RestoredRun(

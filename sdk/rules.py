@@ -170,7 +170,7 @@ def succeeded(ir: Ir, number: int, scope: Scope) -> list[Effect]:
 
 def reaches_milestones(node: Node, reason: str) -> bool:
     """Whether parking for ``reason`` is what others run beside: a gate's question, else a wait or a signal."""
-    if not node.milestones or reason == "more":
+    if not node.milestones or reason in ("more", "rate"):
         return False
     return reason == ("approval" if node.approval is not None else reason) != "outside"
 

@@ -14,7 +14,7 @@ import msgspec
 from ..compiler.cel import EvaluationError, Expression
 from ..compiler.ir import Node, ReadKind, RegionKind
 from .json_values import NotJson, encode_value
-from .marking import EXPIRED, FORCED, LASTING
+from .marking import EXPIRED, FORCED, is_lasting
 from .node_code import NodeCode
 from .plan import Plan
 from .scopes import Scope
@@ -58,7 +58,7 @@ class StepContext:
     def word(self) -> str:
         """Why the token came back after it was parked: its last word that is not a lasting one, or nothing."""
         word = self.extra.rpartition("+")[2]
-        return "" if word in LASTING else word
+        return "" if is_lasting(word) else word
 
     @property
     def has_value(self) -> bool:

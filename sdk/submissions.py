@@ -15,6 +15,7 @@ from .stores.commands import StartCommand, run_id_of_key
 
 if TYPE_CHECKING:
     from .catalog import Resolved
+    from .plan import Plan
 
 TEXT_CHARS_MAX = 512
 TAGS_MAX = 64
@@ -76,7 +77,7 @@ def start_command(env: str, partitions: int, submission: Submission, resolved: R
     return StartCommand(
         env=env,
         run_id=run_id,
-        partition=partition_of(run_id, partitions) if submission.partition is None else submission.partition,
+        partition=partition_of(run_id, partitions, resolved.plan, submission.partition),
         workflow=submission.workflow,
         version=resolved.version,
         ir_hash=resolved.plan.hash,
@@ -98,9 +99,11 @@ def input_fault(error: NotJson) -> InputInvalid:
     return InputInvalid(told, [told])
 
 
-def partition_of(run_id: str, partitions: int) -> int:
-    """Where a new run goes. It carries its partition from then on."""
-    return 0 if partitions == 1 else sum(run_id.encode()) % partitions
+def partition_of(run_id: str, partitions: int, plan: Plan, wanted: int | None = None) -> int:
+    """Where a new run goes, if it may go where it is wanted. It carries its partition from then on."""
+    if partitions == 1 or plan.is_at_home:
+        return 0
+    return sum(run_id.encode()) % partitions if wanted is None else wanted
 
 
 def conflict(command: StartCommand) -> IdempotencyConflict:

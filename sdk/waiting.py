@@ -23,6 +23,7 @@ from .marking import (
     with_word,
 )
 from .scopes import WAKER_NODE, Scope, scope_key, token_key
+from .slot_words import ASKS, SLOT
 
 SIGNALS_MAX = 1_000
 """Early signals of one name that a run keeps; one more is ignored."""
@@ -104,6 +105,22 @@ def ask_mutex(marking: Marking, at: At, name: str) -> list[str]:
     marking.leave(at)
     mutex.waiters.append(at)
     return []
+
+
+def ask_slot(marking: Marking, at: At, word: str) -> None:
+    """Wait for a slot of a concurrency key; who has one is known outside of the run. word: what it waits for."""
+    token = marking.tokens[at]
+    token.extra = with_word(lasting(token.extra), word)
+    token.place = Place.SLOT
+    marking.leave(at)
+
+
+def grant_slot(marking: Marking, at: At) -> None:
+    token = marking.tokens[at]
+    head, _, word = token.extra.rpartition("+")
+    token.extra = with_word(head, f"{SLOT}{word.removeprefix(ASKS).partition('.')[0]}")
+    token.place = Place.FLOOR
+    marking.land(at)
 
 
 def free_mutex(marking: Marking, at: At, name: str) -> list[str]:

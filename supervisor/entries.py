@@ -115,6 +115,7 @@ _OF_RUNS = {"R": "run.rebuilt", "S": "run.swept", "U": "run.woken", "B": "closin
 _OF_TOKENS = {
     "W": "token.withdrawn",
     "G": "mutex.granted",
+    "g": "slot.granted",
     "V": "step.withdrawn",
     "J": "token.forced",
     "O": "token.overdue",

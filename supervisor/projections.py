@@ -119,6 +119,7 @@ class Projection:
             "token.released": self._step_released,
             "token.forced": self._step_released,
             "mutex.granted": self._step_released,
+            "slot.granted": self._step_released,
             "approval.escalated": self._approval_escalated,
         }
 

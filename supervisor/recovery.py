@@ -187,7 +187,8 @@ class Recovery:
     async def _state(self) -> AsyncIterator[list[str]]:
         """Yield the keys of runs and queues, some at a time; once all are gone it ends."""
         base = self._partition.base
-        mine = (self._partition.run(""), self._partition.queue(""))
+        shares = (f"{base}{kind}:" for kind in ("slots", "slotq", "slotf"))
+        mine = (self._partition.run(""), self._partition.queue(""), *shares)
         cursor = 0
         while True:
             cursor, found = await self._redis.scan(cursor, match=f"{base}*", count=KEYS_AT_ONCE)

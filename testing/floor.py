@@ -130,9 +130,18 @@ class MemoryFloor:
                 if mutex and run.marking.phase not in PARKS:
                     waiting.free_mutex(run.marking, at, mutex)
             self._close(int(words[5]), _bytes(words[6]), codes)
+        self._settle_slots()
         if number and verdict not in "SCB":
             run.pending.pop(int(number), None)
         return verdict
+
+    def _settle_slots(self) -> None:
+        """What was given back goes to those who wait (lua/includes/shares.lua)."""
+        run = self.run
+        for at in run.slots.settle(run.marking):
+            waiting.grant_slot(run.marking, at)
+            run.again(at)
+            self._close(0, b"", [code_at("g", at)])
 
     def _drop_below_closed(self, at: At) -> None:
         """A token below a closed map goes without any effect but that its slot is free."""
@@ -178,6 +187,7 @@ class MemoryFloor:
         marking.command = command.number
         codes = self._do(command)
         self._close(command.events, command.blob, codes)
+        self._settle_slots()
         return "N" if codes and codes[-1] == "N" else "A"
 
     def _do(self, command: Applied) -> list[str]:

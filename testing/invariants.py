@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from ..sdk.events import RecordedEvent
-from ..sdk.marking import HOLDS, PARKS, Marking, RunPhase
+from ..sdk.marking import HOLDS, PARKS, Marking, Place, RunPhase, TokenKind
 from ..sdk.plan import Plan
+from ..sdk.slot_words import ASKS, slot_of
 
 FIELDS = """phase seq command input reason error tokens joins last inputs statuses errors waiting signals values mutexes
     room completed marks retries""".split()
@@ -55,6 +58,19 @@ class Invariants:
         if len(holders) != len(set(holders)):
             raise Violation(f"two tokens hold one mutex: {holders}")
         self._check_room(live)
+        self._check_slots(live)
+
+    def _check_slots(self, live: Marking) -> None:
+        """No more hold a slot than there are, and nobody waits for one that is there."""
+        asking = [token for token in live.tokens.values() if token.place is Place.SLOT]
+        held = Counter(slot_of(token.extra) for token in live.tokens.values() if token.kind is TokenKind.NORMAL)
+        most = max((node.concurrency.limit for node in self._plan.ir.nodes if node.concurrency is not None), default=0)
+        if any(count > most for name, count in held.items() if name):
+            raise Violation(f"of {most} slots are taken: {held}")
+        for token in asking if live.phase in PARKS else []:
+            name, limit, _ = token.extra.rpartition("+")[2].removeprefix(ASKS).split(".")
+            if held[name] < int(limit):
+                raise Violation(f"a token waits for a slot of {name}, and {held[name]} of {limit} are taken")
 
     def _check_room(self, live: Marking) -> None:
         """No more is worked on than may be, and nobody waits for room that is there."""

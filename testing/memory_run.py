@@ -16,6 +16,8 @@ from ..sdk.plan import Plan, is_for_handler, value_field
 from ..sdk.restoring import RestoredRun, brings_value
 from ..sdk.room import room_of
 from ..sdk.scopes import CLOSING_NODE, Scope, parse_token_key, scope_key, token_key
+from ..sdk.slot_words import slot_of
+from .slot_table import SlotTable
 
 At = tuple[int, Scope]
 
@@ -72,6 +74,7 @@ class MemoryRun:
     pending: dict[int, Entry] = field(default_factory=dict[int, Entry])
     timers: dict[str, int] = field(default_factory=dict[str, int])
     outbox: list[Logged] = field(default_factory=list[Logged])
+    slots: SlotTable = field(default_factory=SlotTable)
     zeros: int = 0
     last_entry: int = 0
 
@@ -159,6 +162,7 @@ class MemoryRun:
             setattr(made.marking, name, getattr(found, name))
         for token in run.tokens:
             at = parse_token_key(token.token)
+            made.restore_share(at)
             if token.place == "q":
                 made.enqueue(at, fence)
             else:
@@ -168,6 +172,16 @@ class MemoryRun:
         for timer in run.timers:
             made.timers[f"{timer.name}|{timer.behind or fence}"] = timer.due
         return made
+
+    def restore_share(self, at: At) -> None:
+        token = self.marking.tokens[at]
+        if token.kind is TokenKind.NORMAL and (name := slot_of(token.extra)):
+            self.slots.hold(at, name)
+        if token.place is Place.SLOT:
+            self.slots.ask(at, token, self.priority_of(at))
+
+    def priority_of(self, at: At) -> str:
+        return self.plan.ir.nodes[at[0]].stream.partition(":")[2]
 
     def redirect(self, codes: list[str]) -> None:
         """Queue again the tokens that codes say were released, granted, withdrawn or forced."""

@@ -34,7 +34,7 @@ Words = Sequence[str]
 # fmt: off
 WIDTHS = {"o": 3, "-": 2, "e": 3, "P": 4, "a": 8, "i": 9, "l": 3, "d": 4, "x": 3, "k": 2, "b": 3, "v": 3, "u": 2,
           "p": 3, "y": 4, "w": 5, "m": 3, "c": 2, "r": 2, "s": 1, "j": 1, "n": 1, "t": 4, "z": 2,
-          "O": 5, "I": 7, "f": 2, "g": 3, "q": 4, "h": 3, "@": 3, "L": 2}
+          "O": 5, "I": 7, "f": 2, "g": 3, "q": 4, "h": 3, "@": 3, "L": 2, "H": 1, "S": 2, "R": 5}
 # fmt: on
 """How many words an operation has, its letter included."""
 PREPARED = {"s": "statuses", "i": "inputs", "e": "errors", "o": "outputs", "r": "results"}
@@ -58,6 +58,8 @@ class Operations:
             "y": self._retry,
             "w": self._wait,
             "m": self._ask_mutex,
+            "S": self._ask_slot,
+            "R": self._ask_pace,
         }
 
     def apply(self, words: Sequence[Word]) -> bool:
@@ -90,7 +92,7 @@ class Operations:
                 getattr(self.run.marking, KEPT[words[1][0]]).pop(parse_token_key(words[1][1:]), None)
         elif letter == "t":
             self.run.timers[f"{words[1]}|{words[3]}"] = self.due_ms(words[2])
-        elif letter not in ("z", "@", "L"):
+        elif letter not in ("z", "@", "L", "H"):
             self._effect(words)
 
     def _effect(self, words: Words) -> None:
@@ -272,6 +274,26 @@ class Operations:
         self._redirect(codes)
         if not codes:
             self.run.park(self.at, 0)
+
+    def _ask_slot(self, words: Words) -> None:
+        run, token = self.run, self._set_down(words[1])
+        waiting.ask_slot(run.marking, self.at, token.extra.rpartition("+")[2])
+        run.park(self.at, 0)
+        run.slots.ask(self.at, token, run.priority_of(self.at))
+
+    def _ask_pace(self, words: Words) -> None:
+        run = self.run
+        self._set_down(words[4])
+        due_ms = run.slots.pace(words[1], int(words[2]), int(words[3]), run.now_ms)
+        self.codes.append(code_at("P", self.at, f":{due_ms}"))
+        run.marking.leave(self.at)
+        if due_ms > run.now_ms:
+            run.marking.tokens[self.at].place, run.marking.tokens[self.at].due = Place.TIMER, due_ms
+            run.park(self.at, due_ms)
+        else:
+            run.marking.land(self.at)
+            run.again(self.at)
+            self.codes.append(code_at("T", self.at))
 
     def _redirect(self, codes: list[str]) -> None:
         self.run.redirect(codes)

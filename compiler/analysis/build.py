@@ -283,6 +283,8 @@ class _Parts:
             cancels=tuple(index[name] for name in node.cancels),
             milestones=tuple(self._graph.milestones.get(number, ())),
             map_region=self.maps.region_of.get(number, -1),
+            concurrency=node.concurrency,
+            rate_limit=node.rate_limit,
         )
 
     def _gate(self, number: int) -> Node:

@@ -63,6 +63,12 @@ def node_sites(node: Node, in_map: bool) -> Iterator[Site]:
             yield Site(("input", name), source, before, False)
     if node.when is not None:
         yield Site(("when",), node.when, before, False)
+    if node.concurrency is not None:
+        yield Site(("concurrency", "key"), node.concurrency.key, before, False)
+        if node.concurrency.fair is not None:
+            yield Site(("concurrency", "fair"), node.concurrency.fair, before, False)
+    if node.rate_limit is not None:
+        yield Site(("rate_limit", "key"), node.rate_limit.key, before, False)
     expressions = CONFIG_EXPRESSIONS.get(node.type, ())
     literals = CONFIG_LITERALS.get(node.type, ())
     for name, value in ((name, value) for name, value in node.config.items() if name not in literals):

@@ -48,7 +48,7 @@ local function flush()
       local last = #set + 2
       set[last - 1] = 'h'
       set[last] = run.st .. '|' .. text(run.n) .. '|' .. text(run.seq) .. '|' .. text(run.unfinished) .. '|' .. text(run.retries)
-        .. (run.limit and run.closing .. write_room(run) or run.closing) .. '|' .. run.ir
+        .. (run.watched and run.closing .. write_room(run) or run.closing) .. '|' .. run.ir
       for field in pairs(run.dirty) do
         local value = values[field]
         if value then

@@ -2,22 +2,27 @@
 local runs, run_order = {}, {}
 local emissions, timers_set, timers_gone, outbox, done = {}, {}, {}, {}, {}
 local acked = {}
+local shares_left, shares_asked = {}, {}
 local FIRST_FENCE = EPOCH and text(tonumber(EPOCH) * 4294967296 + 1)
 
 -- The head of a run: status|counter|seq|unfinished|retries|IR hash; unfinished: half-filled joins and open maps. A "+"
--- behind the retries: its closing token is parked; and "*limit,busy,first,last" where only so many of its tokens are
--- worked on at once (below).
+-- behind the retries: its closing token is parked; "!": its tokens may hold slots of concurrency keys
+-- (includes/shares.lua); and "*limit,busy,first,last" where only so many of them are worked on at once (below).
 local HEAD = '^(%a)|(%d+)|(%d+)|(%d+)|(%d+)(%+?)([^|]*)|'
 local IR_CHARS = 32
 
 local function read_room(run, room)
   if room == '' then return end
-  local limit, busy, first, last = string.match(room, '^%*(%d+),(%d+),(%d+),(%d+)$')
+  run.watched, run.sharing = true, string.byte(room) == 33
+  if room == '!' then return end
+  local limit, busy, first, last = string.match(room, '^!?%*(%d+),(%d+),(%d+),(%d+)$')
   run.limit, run.busy, run.first, run.last = tonumber(limit), tonumber(busy), tonumber(first), tonumber(last)
 end
 
 local function write_room(run)
-  return '*' .. table.concat({ text(run.limit), text(run.busy), text(run.first), text(run.last) }, ',')
+  local sharing = run.sharing and '!' or ''
+  if not run.limit then return sharing end
+  return sharing .. '*' .. table.concat({ text(run.limit), text(run.busy), text(run.first), text(run.last) }, ',')
 end
 
 -- field: one more field that is wanted, so that it comes with the same call.
@@ -131,12 +136,34 @@ local function is_inside(record)
   return record and string.find(record, '^%d+|[qgp]|%d*|[^|]*|n|') ~= nil
 end
 
+-- The name of the concurrency key of which a token holds a slot, or waits for one.
+local function share_of(record)
+  local name = record and string.match(record, '[|+]slot=(%x+)')
+  if name then return name end
+  if record and string.find(record, '^%d+|s|') then return nil, string.match(record, '[|+]asks=(%x+)') end
+end
+
+-- What a token holds or waits for no more, for who settles it (includes/shares.lua).
+local function watch_shares(run, token, before, after)
+  local held, asked = share_of(before)
+  local still_held, still_asked = share_of(after)
+  if held and held ~= still_held then shares_left[#shares_left + 1] = { held, true, run.id .. '|' .. token } end
+  if asked and not still_asked then
+    local fence = string.match(before, '^%d+')
+    shares_left[#shares_left + 1] = { asked, false, run.id .. '|' .. token .. '|' .. fence }
+  end
+end
+
 -- The record of a token, false where it is gone.
 local function set_record(run, field, record)
-  if run.limit then
-    local was, is = is_inside(get_field(run, field)), is_inside(record)
-    if was and not is then run.busy = run.busy - 1 end
-    if is and not was then run.busy = run.busy + 1 end
+  if run.watched then
+    local before = get_field(run, field)
+    if run.sharing then watch_shares(run, string.sub(field, 2), before, record) end
+    if run.limit then
+      local was, is = is_inside(before), is_inside(record)
+      if was and not is then run.busy = run.busy - 1 end
+      if is and not was then run.busy = run.busy + 1 end
+    end
   end
   run.val[field], run.dirty[field] = record, true
 end
@@ -202,8 +229,8 @@ end
 
 -- A token is put where somebody else has found it to be, and the head says already what room there is.
 local function put_back(run, token, place, fence, ready, due, deliveries)
-  local limit = run.limit
-  run.limit = nil
+  local watched, limit = run.watched, run.limit
+  run.watched, run.limit = nil, nil
   if place == 'q' then
     put_in_queue(run, token, fence, ready, deliveries)
   elseif place == 'r' then
@@ -211,7 +238,7 @@ local function put_back(run, token, place, fence, ready, due, deliveries)
   else
     park(run, token, fence, ready, due, place, deliveries)
   end
-  run.limit = limit
+  run.watched, run.limit = watched, limit
 end
 
 local function emit(run, token, ready)

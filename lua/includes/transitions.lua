@@ -30,7 +30,10 @@
 --   q map nodes mutexes                                clear up below a closed map
 --   h field value                                      keep a context value if there is none yet
 --   @ records mutex                                    first of all: below a closed map the token goes, and nothing else
+--   S ready                                            park this token until it has a slot (includes/shares.lua)
+--   R name limit per ready                             this token again, when the bucket has one for it
 --   L limit                                            a run begins of which at most so many tokens are worked on at once
+--   H                                                  a run begins whose tokens may hold slots of concurrency keys
 --   z reads                                            if the run is complete now, its output reads these fields
 local function split(text)
   local words = {}
@@ -52,7 +55,7 @@ end
 -- Per operation what it does, and how many words it has. Each is given the run, the codes, the token, its fence and
 -- record, and the place of the operation in ARGV; it returns true where the token stays.
 local OPERATIONS, WORDS = {}, { ['-'] = 2, P = 4, i = 9, l = 3, d = 4, x = 3, k = 2, b = 3, v = 3, u = 2, p = 3, y = 4, w = 5,
-  m = 3, c = 2, r = 2, s = 1, j = 1, n = 1, t = 4, z = 2, O = 5, I = 7, f = 2, g = 3, q = 4, h = 3, ['@'] = 3, L = 2 }
+  m = 3, c = 2, r = 2, s = 1, j = 1, n = 1, t = 4, z = 2, O = 5, I = 7, f = 2, g = 3, q = 4, h = 3, ['@'] = 3, L = 2, H = 1, S = 2, R = 5 }
 
 OPERATIONS['-'] = function(run, _, _, _, _, i) set_field(run, ARGV[i + 1], false) end
 
@@ -215,7 +218,21 @@ end
 function OPERATIONS.n() return true end
 
 function OPERATIONS.L(run, _, _, _, _, i)
-  run.limit, run.busy, run.first, run.last = number_of(ARGV[i + 1]), 0, 1, 0
+  run.watched, run.limit, run.busy, run.first, run.last = true, number_of(ARGV[i + 1]), 0, 1, 0
+end
+
+function OPERATIONS.H(run) run.watched, run.sharing = true, true end
+
+function OPERATIONS.S(run, _, token, fence, _, i)
+  if not may_park(run) then return false end
+  ask_slot(run, token, raise(fence), ARGV[i + 1])
+  return true
+end
+
+function OPERATIONS.R(run, codes, token, fence, _, i)
+  if not may_park(run) then return false end
+  ask_pace(run, codes, token, raise(fence), i)
+  return true
 end
 
 function OPERATIONS.t(run, _, _, _, _, i) set_run_timer(run, due_at(ARGV[i + 2]), ARGV[i + 1], ARGV[i + 3]) end
@@ -247,7 +264,7 @@ local function apply_operations(run, codes, token, fence, record, from, to)
 end
 
 -- Give the events of one transition their sequence numbers, and look at the counter once.
-local function close_transition(run, count, blob, codes)
+function close_transition(run, count, blob, codes)
   run.shut = nil
   if run.limit and may_park(run) then let_in(run) end
   if run.n == 1 and run.closing ~= '' and run.st ~= 'P' then

@@ -6,7 +6,7 @@ import pytest
 
 from chaos.journal import most_at_once
 from chaos.shapes import document, order, step
-from chaos.site import SHORT_LEASE_MS, Site
+from chaos.site import ENV, SHORT_LEASE_MS, Site
 
 pytestmark = pytest.mark.anyio
 KILLED = -9
@@ -31,4 +31,30 @@ async def test_a_bounded_run_survives_its_workers(site: Site, point: str) -> Non
     assert most_at_once(site.journal) == dict.fromkeys(runs, 3)
     rows = await site.query("SELECT status FROM runs")
     assert [row["status"] for row in rows] == ["COMPLETED"] * len(runs)
+    await site.check()
+
+
+@pytest.mark.parametrize("point", ["before_advance:6", "after_advance:6", "after_handler:4"])
+async def test_slots_of_a_key_survive_the_workers_that_hold_them(site: Site, point: str) -> None:
+    """F01, F03, F04: over all runs no more are in flight than the limit, and in the end every slot is free."""
+    shared = {
+        "concurrency": {"key": "'printer ' + string(input.n % 2)", "limit": 2},
+        "input": {"ms": "10", "group": "string(input.n % 2)"},
+    }
+    names = [f"w{number}" for number in range(4)]
+    branches = (step(name, handler="chaos.slotted") | shared for name in names)
+    await site.register(document("printing", *branches, step("z", names)))
+    site.lease_ms = SHORT_LEASE_MS
+    site.supervisor()
+    doomed = [site.worker(fault=f"{point}:kill9", concurrency=8) for _ in range(2)]
+    runs = await site.order(order("printing", number, f"printing-{number}") for number in range(8))
+    for worker in doomed:
+        assert await worker.wait() == KILLED
+    site.worker(concurrency=8)
+    await site.until_ended()
+    assert most_at_once(site.journal) == {"0": 2, "1": 2}
+    rows = await site.query("SELECT status FROM runs")
+    assert [row["status"] for row in rows] == ["COMPLETED"] * len(runs)
+    kept = await site.redis.do("KEYS", f"courante:{ENV}:{{0}}:slot*")
+    assert not kept, "no slot is held, and nobody waits for one"
     await site.check()

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 Node = dict[str, Any]
 TINY = Taste(nodes=(2, 5), loops_max=1, draining=0.3)
+LIMIT = 2
+"""Of the concurrency key."""
 CHANCES = (
     Chances(),
     Chances(cancelling=0.1),
@@ -76,6 +78,9 @@ def eventful(seed: int, taste: Taste = SMALL) -> Document:
     while nested.random() < 0.3:
         document = _try(document, _runs_another, nested)
     bound = Random(f"bounded {seed}")
+    for decorate in (_shares, _paces):
+        if bound.random() < 0.3:
+            document = _try(document, decorate, bound)
     if bound.random() < 0.4:
         document["policy"]["max_parallel"] = bound.choice((1, 1, 2, 3))
     return document
@@ -167,6 +172,19 @@ def _runs_another(document: dict[str, Any], random: Random) -> None:
         node["timeout"] = "1h"
     if random.random() < 0.3:
         node["retry"] = {"max_attempts": 2, "base": "1s", "on": ["SUBFLOW_FAILED", "timeout"]}
+
+
+def _shares(document: dict[str, Any], random: Random) -> None:
+    for node in random.sample(document["nodes"], min(3, len(document["nodes"]))):
+        node["concurrency"] = {"key": "'k'", "limit": LIMIT}
+        if random.random() < 0.5:
+            node["concurrency"]["fair"] = "run.id" if random.random() < 0.5 else repr(node["id"])
+        if random.random() < 0.3:
+            node["priority"] = random.choice(["high", "low"])
+
+
+def _paces(document: dict[str, Any], random: Random) -> None:
+    random.choice(document["nodes"])["rate_limit"] = {"key": "'r'", "limit": 2, "per": "365d"}
 
 
 def _hurries(document: dict[str, Any], random: Random) -> None:

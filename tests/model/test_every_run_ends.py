@@ -47,7 +47,7 @@ def test_every_run_ends() -> None:
     assert set(ends) == {"COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT"}
     missing = {
         "approval.granted", "approval.rejected", "approval.escalated", "closing.released", "compensation.started",
-        "mutex.granted", "run.woken", "step.retried", "step.withdrawn", "token.claimed", "token.forced",
+        "mutex.granted", "run.woken", "slot.granted", "step.retried", "step.withdrawn", "token.claimed", "token.forced",
         "token.overdue", "token.released",
     } - words  # fmt: skip
     assert not missing

@@ -117,6 +117,8 @@ _fields = st.fixed_dictionaries(
         "on_error": _targets,
         "compensate": _ids,
         "mutex": st.just("m"),
+        "concurrency": st.sampled_from([{"key": "'k'", "limit": 2}, {"key": "input.x", "limit": 9, "fair": "run.id"}]),
+        "rate_limit": st.just({"key": "'r'", "limit": 10, "per": "1m"}),
         "while_waiting": _ids,
         "cancels": _targets,
         "loop": _loop,

@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 
 TIMED = frozenset("tgw")
 """Places of tokens that a timer may wake: parked, given back, waiting for a signal."""
-WAITING = frozenset("twmc")
+WAITING = frozenset("twmsc")
 """Places of tokens that wait: in the timers, for a signal, for a mutex, for the rest of their run to be gone."""
 
 

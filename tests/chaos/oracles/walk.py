@@ -19,7 +19,7 @@ from chaos.oracles.log import FINAL, Event
 START, SWEEP, CLOSING, WAKER = -1, -2, -3, -4
 NAMES = {"": SWEEP, "(start)": START, "(closing)": CLOSING, "(waker)": WAKER}
 """Tokens of the engine's own, by the node that their events name."""
-BY_SCRIPT = ("join.", "timer.", "mutex.")
+BY_SCRIPT = ("join.", "timer.", "mutex.", "slot.")
 BY_SCRIPT_TOO = frozenset(
     """closing.released command.ignored fanout.closed fanout.completed fanout.dropped run.draining run.halted run.swept
     run.woken step.withdrawn token.claimed token.dropped token.forced token.overdue token.released
@@ -128,7 +128,7 @@ class Walk:
             case "timer.set" | "token.forced" | "step.withdrawn":
                 self.must_live(place)
                 self.living[place] = {"timer.set": "parked", "token.forced": "ready"}.get(event.type, "skip")
-            case "timer.released" | "token.released" | "mutex.granted":
+            case "timer.released" | "token.released" | "mutex.granted" | "slot.granted":
                 if self.living.get(place) != "parked":
                     raise Broken("O2", "a token is released that is not parked")
                 self.living[place] = "ready"

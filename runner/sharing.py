@@ -1,0 +1,46 @@
+"""Sharing: the events and the words of a step that asks for a mutex, or for what it shares with other runs."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from ..sdk.events import Facts, encode_facts
+from ..sdk.fold_waits import asked_slot
+from ..sdk.marking import with_word
+from ..sdk.outcomes import AsksMutex, AsksPace, AsksSlot
+from ..sdk.scopes import scope_key
+from ..sdk.scripts import Word
+from ..sdk.slot_words import PACED
+from .work import Work
+
+Asking: TypeAlias = AsksMutex | AsksSlot | AsksPace
+ASKING = (AsksMutex, AsksSlot, AsksPace)
+REASONS = {AsksMutex: "mutex", AsksSlot: "slot", AsksPace: "rate"}
+
+
+def asked(work: Work, outcome: Asking, worker: str) -> tuple[bytes, list[Word]]:
+    """Return the event and the operation of a step that asks."""
+    data: dict[str, object] = {}
+    if not isinstance(outcome, AsksMutex):
+        data = {"names": [outcome.name], "limit": outcome.limit}
+        if isinstance(outcome, AsksSlot) and outcome.fair:
+            data["fair"] = outcome.fair
+    facts = Facts(
+        type="step.waiting",
+        node=work.node.id,
+        scope=scope_key(work.scope),
+        attempt=work.attempt,
+        worker=worker,
+        reason=REASONS[type(outcome)],
+        data=data,
+    )
+    if isinstance(outcome, AsksMutex):
+        return encode_facts(facts), ["m", work.node.mutex, _ready(work, "")]
+    if isinstance(outcome, AsksSlot):
+        return encode_facts(facts), ["S", _ready(work, asked_slot(facts))]
+    return encode_facts(facts), ["R", outcome.name, outcome.limit, outcome.per_ms, _ready(work, PACED)]
+
+
+def _ready(work: Work, word: str) -> str:
+    extra = with_word(work.lasting_extra, word) if word else work.lasting_extra
+    return work.plan.parked_ready(work.number, work.scope, work.live, attempt=work.attempt, extra=extra)

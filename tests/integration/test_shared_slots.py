@@ -1,0 +1,220 @@
+"""Slots of a concurrency key and rates: what steps of all runs share."""
+
+from __future__ import annotations
+
+import operator
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+import anyio
+import pytest
+
+from courante.runner.worker import Worker
+from courante.sdk.client import Client
+from courante.sdk.steps import Steps
+from courante.supervisor.supervisor import Supervisor
+from integration.floor import compile_document
+from integration.onlooker import agrees
+from integration.stage import PATIENCE_S, Place, Stage, until
+
+pytestmark = pytest.mark.anyio
+KEY = {"key": "'k'", "limit": 2}
+
+
+class Gauge:
+    """Steps that wait at a gate, and who was there. ``most``: how many were at once."""
+
+    def __init__(self) -> None:
+        self.gate = anyio.Event()
+        self.inside = self.most = 0
+        self.order: list[str] = []
+
+    async def work(self, given: str) -> str:
+        self.inside += 1
+        self.most = max(self.most, self.inside)
+        self.order.append(given)
+        await self.gate.wait()
+        await anyio.lowlevel.checkpoint()
+        self.inside -= 1
+        return given
+
+
+def shared(id: str, **fields: object) -> dict[str, object]:
+    return {"id": id, "type": "function", "config": {"handler": "work"}, "input": "input", **fields}
+
+
+async def begin(stage: Stage, gauge: Gauge, given: list[str], limit: int, **share: object) -> list[str]:
+    """Start a run for each of ``given``, one after another; wait until the slots are taken and the others wait."""
+    await stage.register(shared("a", concurrency={"key": "'k'", "limit": limit, **share}))
+    ids: list[str] = []
+    for one in given:
+        ids.append(await stage.client.submit("w", one))
+        rest = max(0, len(ids) - limit)
+        await until(lambda: _counts(stage, gauge), partial(operator.eq, (min(limit, len(ids)), rest)))
+    return ids
+
+
+async def _counts(stage: Stage, gauge: Gauge) -> tuple[int, int]:
+    """How many are at work, and how many wait."""
+    return gauge.inside, len(await row(stage))
+
+
+async def names(stage: Stage, kind: str) -> list[bytes]:
+    return [key async for key in stage.redis.scan_iter(f"{stage.client.keys.partition(0).base}{kind}:*")]
+
+
+async def row(stage: Stage) -> list[bytes]:
+    found = await names(stage, "slotq")
+    return [] if not found else list(await stage.redis.zrange(found[0], 0, -1))
+
+
+async def holders(stage: Stage) -> int:
+    return sum([await stage.redis.hlen(key) for key in await names(stage, "slots")])
+
+
+async def test_no_more_are_at_work_and_none_is_lost(stage: Stage) -> None:
+    gauge = Gauge()
+    stage.supervisor()
+    stage.worker({"work": gauge.work})
+    ids = await begin(stage, gauge, list("abcdef"), 2)
+    gauge.gate.set()
+    assert {(await stage.result(run_id)).status for run_id in ids} == {"COMPLETED"}
+    assert gauge.most == 2
+    assert [{*gauge.order[at : at + 2]} for at in (0, 2, 4)] == [{"a", "b"}, {"c", "d"}, {"e", "f"}]
+    assert await holders(stage) == 0
+    for run_id in ids:
+        await agrees(stage, run_id)
+
+
+async def test_a_slot_is_free_however_its_holder_goes(stage: Stage) -> None:
+    """A holder is withdrawn, one is cancelled with its run, one of those that wait is too: the others go on."""
+    gauge = Gauge()
+    stage.supervisor()
+    stage.worker({"work": gauge.work}, lease_ms=600)
+    ids = await begin(stage, gauge, list("abcde"), 2)
+    await stage.client.cancel_step(ids[0], "a")
+    await until(lambda: row(stage), lambda waiting: len(waiting) == 2)
+    await stage.client.cancel(ids[3])
+    await until(lambda: row(stage), lambda waiting: len(waiting) == 1)
+    await stage.client.cancel(ids[1])
+    await until(lambda: row(stage), lambda waiting: not waiting)
+    gauge.gate.set()
+    ends = Counter([(await stage.result(run_id)).status for run_id in ids])
+    assert ends == {"COMPLETED": 3, "CANCELLED": 2}
+    assert await holders(stage) == 0
+    for run_id in ids:
+        await agrees(stage, run_id)
+
+
+async def test_those_who_wait_take_turns(stage: Stage) -> None:
+    """Four runs of one customer were there before the second one of another, which waits for one of them only."""
+    gauge = Gauge()
+    stage.supervisor()
+    stage.worker({"work": gauge.work})
+    ids = await begin(stage, gauge, ["a1", "a2", "a3", "a4", "b1", "b2"], 1, fair="input.substring(0, 1)")
+    gauge.gate.set()
+    for run_id in ids:
+        await stage.result(run_id)
+    assert gauge.order == ["a1", "a2", "b1", "a3", "b2", "a4"]
+
+
+async def test_the_backoff_of_a_retry_gives_the_slot_back(stage: Stage) -> None:
+    seen: list[str] = []
+
+    async def work(given: str) -> str:
+        seen.append(given)
+        if given == "a" and len(seen) == 1:
+            raise ConnectionError("once")
+        return given
+
+    stage.supervisor()
+    stage.worker({"work": work})
+    await stage.register(shared("a", concurrency={"key": "'k'", "limit": 1}, retry={"max_attempts": 2, "base": "1s"}))
+    first = await stage.client.submit("w", "a")
+    await until(lambda: stage.types(first), lambda types: "step.retried" in types)
+    assert (await stage.run("w", "b")).status == "COMPLETED"
+    assert (await stage.result(first)).status == "COMPLETED"
+    assert seen == ["a", "b", "a"]
+
+
+async def forgotten(stage: Stage) -> None:
+    """The row and the holders are gone."""
+    await stage.redis.unlink(*await names(stage, "slotq"), *await names(stage, "slots"))
+
+
+async def leaked(stage: Stage) -> None:
+    """Somebody holds all slots whom no run knows."""
+    (held,) = await names(stage, "slots")
+    await stage.redis.hset(held, mapping={"nobody|0": "1", "nobody|1": "1"})
+
+
+@pytest.mark.parametrize("damage", [forgotten, leaked])
+async def test_the_audit_mends_what_stands_beside_the_runs(
+    stage: Stage, damage: Callable[[Stage], Awaitable[None]]
+) -> None:
+    gauge = Gauge()
+    stage.supervisor(audit_s=0.1)
+    stage.worker({"work": gauge.work})
+    ids = await begin(stage, gauge, list("abcd"), 2)
+    await damage(stage)
+    await until(lambda: row(stage), lambda waiting: len(waiting) == 2)
+    await until(lambda: holders(stage), lambda count: count == 2)
+    gauge.gate.set()
+    assert {(await stage.result(run_id)).status for run_id in ids} == {"COMPLETED"}
+    assert (gauge.most, await holders(stage)) == (2, 0)
+
+
+async def test_a_rate_lets_its_burst_go_and_then_one_at_a_time(stage: Stage) -> None:
+    """Who comes too early has a time of its own, one after another; nobody is asked twice."""
+    stage.supervisor()
+    stage.worker({"work": _given})
+    await stage.register(shared("a", rate_limit={"key": "'r'", "limit": 2, "per": "1s"}))
+    ids = [await stage.client.submit("w", str(number)) for number in range(5)]
+    for run_id in ids:
+        assert (await stage.result(run_id)).status == "COMPLETED"
+        await agrees(stage, run_id)
+    events = [event for run_id in ids for event in await stage.events(run_id)]
+    told = [event.facts.due - event.at_ms for event in events if event.facts.type == "timer.set"]
+    due = sorted(event.facts.due for event in events if event.facts.type == "timer.set")
+    assert sum(ms <= 0 for ms in told) >= 2
+    assert all(third - first >= 499 for first, third in zip(due, due[2:], strict=False))
+    assert len(due) == 5
+
+
+async def _given(given: str) -> str:
+    return given
+
+
+async def test_a_key_must_be_something_that_can_be_told_apart(stage: Stage) -> None:
+    stage.supervisor()
+    stage.worker({"work": _given})
+    await stage.register(shared("a", concurrency={"key": "[1]", "limit": 1}))
+    result = await stage.run("w", "x")
+    assert (result.status, result.error is not None and "'concurrency'" in str(result.error)) == ("FAILED", True)
+
+
+async def test_runs_that_share_live_in_the_first_of_several_partitions(place: Place) -> None:
+    """However many there are: only there can a slot be taken by the transition itself."""
+    gauge, steps = Gauge(), Steps()
+    steps.add(gauge.work, "work")
+    client = Client.open(redis_url=place.redis_url, database_url=place.database_url, env=place.env, partitions=3)
+    worker = Worker(redis_url=place.redis_url, env=place.env, partitions=range(3), steps=steps)
+    supervisor = Supervisor(redis_url=place.redis_url, database_url=place.database_url, env=place.env, partitions=3)
+    ends: set[str] = set()
+    found: set[int] = set()
+    document = {"courante": 1, "id": "w", "nodes": [shared("a", concurrency=KEY)]}
+    async with client, anyio.create_task_group() as group:
+        await client.prepare()
+        group.start_soon(worker.run)
+        group.start_soon(supervisor.run)
+        await client.register(*compile_document(document))
+        gauge.gate.set()
+        ids = [await client.submit("w", str(number)) for number in range(8)]
+        ends |= {(await client.wait(run_id, timeout_s=PATIENCE_S)).status for run_id in ids}
+        async with client.pool.acquire() as conn:
+            commands = await conn.fetch("SELECT partition FROM commands WHERE env = $1", place.env)
+            found |= {command["partition"] for command in commands}
+        group.cancel_scope.cancel()
+    assert (ends, found) == ({"COMPLETED"}, {0})
+    assert gauge.most <= 2
