@@ -5,6 +5,7 @@ Who else is there is looked up again every second, so a worker that dies while w
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -38,12 +39,15 @@ log = structlog.get_logger()
 
 
 class Crew:
-    """Async context manager. ``wants_worker``: bring a worker along even if others live (``--app`` was given)."""
+    """Async context manager. ``irs``: of the workflow, and of those that it runs as steps.
 
-    def __init__(self, services: Services, ir: Ir, steps: Steps, *, wants_worker: bool) -> None:
+    ``wants_worker``: bring a worker along even if others live (``--app`` was given).
+    """
+
+    def __init__(self, services: Services, irs: Sequence[Ir], steps: Steps, *, wants_worker: bool) -> None:
         self._services = services
         self._settings = services.settings
-        self._ir = ir
+        self._irs = irs
         self._steps = steps
         self._wants_worker = wants_worker
         self._redis: Redis = connect_redis(services.redis_url)
@@ -121,8 +125,8 @@ class Crew:
             self._group.start_soon(self._supervise, self._supervisor)
         if self._worker is None:
             others = await live_workers(self._redis, settings.env, settings.partitions)
-            if self._wants_worker or not can_serve(others, self._ir):
-                self._worker = make_worker(self._services, self._steps, queues_of(self._ir))
+            if self._wants_worker or not can_serve(others, *self._irs):
+                self._worker = make_worker(self._services, self._steps, queues_of(*self._irs))
                 self._group.start_soon(self._work, self._worker)
 
     async def _work(self, worker: Worker) -> None:
@@ -185,9 +189,9 @@ def make_worker(services: Services, steps: Steps, queues: list[str]) -> Worker:
     )
 
 
-async def check_handlers(services: Services, ir: Ir, steps: Steps) -> None:
+async def check_handlers(services: Services, irs: Sequence[Ir], steps: Steps) -> None:
     """Raise CliError, naming the handlers that neither ``--app`` nor a live worker provides."""
-    wanted = handlers_of(ir)
+    wanted = handlers_of(*irs)
     missing = wanted.keys() - set(steps.names())
     if not missing:
         return

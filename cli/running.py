@@ -11,12 +11,13 @@ import anyio
 from click import style
 
 from ..compiler.ir import Ir, decode_ir
+from ..compiler.subflows import subflows_of
 from ..sdk.client import Client
 from ..sdk.presence import can_serve, find_workers
 from ..sdk.results import RunResult
 from ..sdk.steps import Steps
 from ..sdk.stores import workflows
-from ..sdk.stores.errors import UnknownRun
+from ..sdk.stores.errors import UnknownRun, UnknownWorkflow
 from .call import Call
 from .crew import Crew, check_handlers
 from .documents import Document
@@ -50,14 +51,14 @@ class Request:
 async def submit_only(call: Call, services: Services, request: Request) -> int:
     """Submit, say the run's id and what to do next."""
     async with connected_client(services) as client:
-        ir = await _find_ir(client, request)
+        irs = await _find_irs(client, request)
         run_id = await _submit(client, request)
         result = await client.result(run_id)
         settings = services.settings
         workers = await find_workers(services.redis_url, settings.env, settings.partitions)
     call.out.json(result_json(result))
     call.out.text(run_id)
-    if not can_serve(workers, ir):
+    if not can_serve(workers, *irs):
         call.out.note(f"{call.out.glyph('warning')} no live worker can run it: start one with 'courante up'")
     call.out.next(f"courante status {run_id} --watch")
     return ExitCode.OK
@@ -66,9 +67,9 @@ async def submit_only(call: Call, services: Services, request: Request) -> int:
 async def run_and_wait(call: Call, services: Services, request: Request, steps: Steps) -> int:
     """Submit, show progress, and give the result. Raises CliError when interrupted."""
     async with connected_client(services) as client:
-        ir = await _find_ir(client, request)
-        await check_handlers(services, ir, steps)
-        crew = Crew(services, ir, steps, wants_worker=request.has_apps)
+        irs = await _find_irs(client, request)
+        await check_handlers(services, irs, steps)
+        crew = Crew(services, irs, steps, wants_worker=request.has_apps)
         run_id, result = await _wait_with(call, client, request, crew)
         if result is None:
             raise _interrupted(run_id, is_own=crew.has_own_worker)
@@ -94,6 +95,26 @@ async def _wait_with(call: Call, client: Client, request: Request, crew: Crew) -
                 call.out.note("finishing the steps at hand; Ctrl-C again drops them")
         group.cancel_scope.cancel()
     return run_id, result
+
+
+async def _find_irs(client: Client, request: Request) -> list[Ir]:
+    """Return the IR of the workflow, and of those that it runs as steps, as far as they are known.
+
+    Raises UnknownWorkflow.
+    """
+    irs = [await _find_ir(client, request)]
+    known: set[tuple[str, int | None]] = set()
+    async with client.pool.acquire() as conn:
+        for ir in irs:
+            for _, name, version in subflows_of(ir.workflow, ir.nodes):
+                if (name, version) in known:
+                    continue
+                known.add((name, version))
+                with suppress(UnknownWorkflow):
+                    row = await workflows.get(conn, client.keys.env, name, version)
+                    content = await workflows.get_ir(conn, client.keys.env, row.ir_hash)
+                    irs += [] if content is None else [decode_ir(content)]
+    return irs
 
 
 async def _find_ir(client: Client, request: Request) -> Ir:

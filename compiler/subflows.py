@@ -6,8 +6,8 @@ when the child run is started. With ``detached`` the step ends when its child ru
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
 
 from .diagnostics import Path
 from .findings import Findings, quote
@@ -21,7 +21,7 @@ from .reading import (
     read_pattern,
     read_text,
 )
-from .workflow import Json, Workflow
+from .workflow import Json
 
 Config = dict[str, Json]
 
@@ -43,16 +43,26 @@ def read_subflow(config: Config, path: Path, findings: Findings) -> Config:
     return {**made, **kept}
 
 
-def subflows_of(workflow: Workflow) -> Iterator[tuple[int, str, int | None]]:
+class _Node(Protocol):
+    """A node of a workflow or of an IR."""
+
+    @property
+    def type(self) -> str: ...
+    @property
+    def config(self) -> Config: ...
+
+
+def subflows_of(own: str, nodes: Sequence[_Node]) -> Iterator[tuple[int, str, int | None]]:
     """Yield (number of the node, workflow id, version or None for the latest) of each subflow whose document says them.
 
-    One that a template chooses is left out, and so is a workflow's own latest version.
+    own: id of the workflow whose nodes these are. One that a template chooses is left out, and so is its own latest
+    version.
     """
-    for number, node in enumerate(workflow.nodes):
+    for number, node in enumerate(nodes):
         name, version = node.config.get("workflow"), node.config.get("version")
         if node.type != SUBFLOW or not isinstance(name, str) or "{{" in name:
             continue
-        if name != workflow.id or version is not None:
+        if name != own or version is not None:
             yield number, name, version if isinstance(version, int) else None
 
 

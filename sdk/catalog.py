@@ -80,7 +80,7 @@ class Catalog:
     async def _unknown_subflows(self, conn: Database, workflow: Workflow) -> AsyncIterator[Diagnostic]:
         """Yield a warning for each; no error, because two workflows may run each other, and one comes first."""
         known: dict[tuple[str, int | None], bool] = {}
-        for number, name, version in subflows_of(workflow):
+        for number, name, version in subflows_of(workflow.id, workflow.nodes):
             asked = (name, version)
             if asked not in known:
                 try:

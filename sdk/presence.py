@@ -65,10 +65,10 @@ async def live_workers(redis: Redis, env: str, partitions: int) -> list[LiveWork
     return [found[0][name] for name in sorted(everywhere)]
 
 
-def handlers_of(ir: Ir) -> dict[str, str]:
-    """Return the functions that a workflow names, each with the first node that does; templated names are left out."""
+def handlers_of(*irs: Ir) -> dict[str, str]:
+    """Return the functions that workflows name, each with the first node that does; templated names are left out."""
     handlers: dict[str, str] = {}
-    for node in ir.nodes:
+    for node in (node for ir in irs for node in ir.nodes):
         for field in FUNCTION_FIELDS if node.type == "function" else ():
             name = node.config.get(field)
             if isinstance(name, str) and "{{" not in name:
@@ -76,20 +76,20 @@ def handlers_of(ir: Ir) -> dict[str, str]:
     return handlers
 
 
-def queues_of(ir: Ir) -> list[str]:
-    """Return the queues that a workflow's nodes stand in, without ``system``."""
-    queues = dict.fromkeys(node.stream.rpartition(":")[0] for node in ir.nodes)
+def queues_of(*irs: Ir) -> list[str]:
+    """Return the queues that the nodes of workflows stand in, without ``system``."""
+    queues = dict.fromkeys(node.stream.rpartition(":")[0] for ir in irs for node in ir.nodes)
     queues.pop("system", None)
     return list(queues) or ["default"]
 
 
-def can_serve(workers: Iterable[LiveWorker], ir: Ir) -> bool:
-    """Whether these workers together read every queue and know every handler of a workflow."""
+def can_serve(workers: Iterable[LiveWorker], *irs: Ir) -> bool:
+    """Whether these workers together read every queue and know every handler of some workflows."""
     queues, handlers = set[str](), set[str]()
     for worker in workers:
         queues |= worker.queues
         handlers |= worker.handlers
-    return queues.issuperset(queues_of(ir)) and handlers.issuperset(handlers_of(ir))
+    return queues.issuperset(queues_of(*irs)) and handlers.issuperset(handlers_of(*irs))
 
 
 def _names(content: bytes | None) -> frozenset[str]:

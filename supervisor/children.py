@@ -113,13 +113,10 @@ class Children:
             if child.state is not ChildState.WANTED:
                 ready.append(child)
                 continue
-            if child.is_accepted:
-                state = ChildState.STARTED
-            else:
-                state = ChildState.STARTING if child.is_awaited else ChildState.DROPPED
+            state = _taken_up(child)
             async with self._client.pool.acquire() as conn:
                 depth = await take_up_child(conn, child.run_id, state)
-            if depth is None or state is ChildState.DROPPED:
+            if depth is None or state in (ChildState.DROPPED, ChildState.SETTLED):
                 continue
             taken = msgspec.structs.replace(child, state=state)
             if state is ChildState.STARTING and (told := too_deep(depth, self._depth_max)):
@@ -169,8 +166,8 @@ class Children:
         await self._move(child, ChildState.REFUSED)
 
     async def _tell_end(self, child: OpenChild) -> None:
-        """Also where the step is gone: whoever looked at it so may have looked too early."""
-        await self._tell(child, await self._end_of(child))
+        if child.is_awaited:
+            await self._tell(child, await self._end_of(child))
         await self._move(child, ChildState.SETTLED)
 
     async def _end_of(self, child: OpenChild) -> ChildEnd:
@@ -225,3 +222,12 @@ class Children:
     async def _move(self, child: OpenChild, state: ChildState) -> None:
         async with self._client.pool.acquire() as conn:
             await move_child(conn, child.run_id, child.state, state)
+
+
+def _taken_up(child: OpenChild) -> ChildState:
+    """What becomes of one that is wanted. One that was accepted before has a row that was made again from the log."""
+    if not child.is_accepted:
+        return ChildState.STARTING if child.is_awaited else ChildState.DROPPED
+    if child.status is not None and not child.is_awaited:
+        return ChildState.SETTLED
+    return ChildState.STARTING if child.is_detached else ChildState.STARTED

@@ -221,8 +221,12 @@ def test_environments_never_see_each_other(courante: Courante) -> None:
 
 
 def test_child_runs_are_seen_below_their_parent(courante: Courante, tmp_path: Path) -> None:
-    """``status`` names them on both sides, ``runs --parent`` lists them."""
-    inner = {"courante": 1, "id": "inner", "nodes": [{"id": "e", "type": "echo", "config": {"value": 1}}]}
+    """``status`` names them on both sides, ``runs --parent`` lists them; ``run`` serves their queues, too."""
+    inner = {
+        "courante": 1,
+        "id": "inner",
+        "nodes": [{"id": "e", "type": "echo", "queue": "odd", "config": {"value": 1}}],
+    }
     nodes = [{"id": "child", "type": "subflow", "config": {"workflow": "inner"}}]
     (tmp_path / "inner.json").write_text(json.dumps(inner))
     (tmp_path / "outer.json").write_text(json.dumps({"courante": 1, "id": "outer", "nodes": nodes}))

@@ -7,7 +7,9 @@ from typing import Any
 import anyio
 import pytest
 
+from courante.sdk.stores.children import children_of
 from courante.supervisor import children as module
+from courante.supervisor.projection_rebuild import rebuild_projections
 from integration.stage import Stage, until
 
 pytestmark = pytest.mark.anyio
@@ -71,3 +73,33 @@ async def test_redis_forgets_everything_while_a_child_runs(stage: Stage) -> None
     assert (await stage.result(run_id)).output == {"child": {"s": 8}}
     assert await starts(stage) == 2
     assert await stage.types(child_id)
+
+
+async def test_links_that_are_made_again_from_the_log_change_nothing(stage: Stage) -> None:
+    """What is over stays so, a detached run lives on, and a step that waits is still told; nothing is given twice."""
+    stage.worker()
+    stage.supervisor()
+    await stage.register({"id": "s", "type": "signal", "config": {"name": "go"}}, id="inner")
+    alone = {**OUTER, "id": "alone", "config": {"workflow": "inner", "detached": True}}
+    run_id = await stage.client.submit(await stage.register(alone, {**OUTER, "depends_on": "alone"}, id="outer"))
+
+    async def states() -> dict[str, tuple[str, str]]:
+        async with stage.client.pool.acquire() as conn:
+            return {row.node: (str(row.state), str(row.status)) for row in await children_of(conn, run_id)}
+
+    under_way = {"alone": ("settled", "WAITING"), "child": ("started", "WAITING")}
+    await until(states, lambda found: found == under_way)
+    given = await stage.commands()
+    async with stage.client.pool.acquire() as conn:
+        await rebuild_projections(conn, stage.place.env)
+    await until(states, lambda found: found == under_way)
+    assert await stage.commands() == given
+    async with stage.client.pool.acquire() as conn:
+        rows = {row.node: row.run_id for row in await children_of(conn, run_id)}
+    await stage.client.signal(rows["child"], "go", 1)
+    assert (await stage.result(run_id)).output == {"child": {"s": 1}}
+    async with stage.client.pool.acquire() as conn:
+        await rebuild_projections(conn, stage.place.env)
+    await until(states, lambda found: found["child"] == ("settled", "COMPLETED") and found["alone"][0] == "settled")
+    await stage.client.signal(rows["alone"], "go", 2)
+    assert (await stage.result(rows["alone"])).output == {"s": 2}
