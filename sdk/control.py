@@ -7,7 +7,7 @@ A command is checked at the door, committed and numbered in Postgres, and then a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import anyio
 import msgspec
@@ -60,6 +60,14 @@ class Commanded(msgspec.Struct, frozen=True, kw_only=True):
     number: int
     state: State
     reason: str = ""
+
+
+class Said(NamedTuple):
+    """What one of several commands says. ``decides``: what it decides, once."""
+
+    body: Body
+    by: str
+    decides: str
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,30 +135,45 @@ class Control:
             if decides != CANCEL:
                 raise DecidedBefore(command)
             command = Command(**msgspec.structs.asdict(command), decides=decides)
-        state, reason = await self._apply(conn, target, command)
+        state, reason = await self._apply(conn, target, [command])
         return Commanded(run_id=run_id, number=command.number, state=state, reason=reason)
 
-    async def _apply(self, conn: Connection, target: Target, command: Command) -> tuple[State, str]:
+    async def give_all(self, conn: Connection, target: Target, kind: str, said: Sequence[Said]) -> None:
+        """Commit commands of one run together, and apply them. What was decided before is left as it is."""
+        if target.run.finished_at is not None:
+            return
+        given: list[Command] = []
+        async with conn.transaction():
+            for body, by, decides in said:
+                content = _checked(body, by)
+                command = await append_command(conn, target.run_id, kind, content, by=by, decides=decides)
+                given += [command] if isinstance(command, Command) else []
+        if given:
+            await self._apply(conn, target, given)
+
+    async def _apply(self, conn: Connection, target: Target, commands: Sequence[Command]) -> tuple[State, str]:
+        """Apply the newest commands of a run; return what became of the last one."""
         try:
             with anyio.fail_after(APPLY_S):
-                return _STATES[await self._apply_up_to(conn, target, command)]
+                return _STATES[await self._apply_up_to(conn, target, commands)]
         except Closed:
             reason = "Redis has lost its state and is being recovered"
         except BackPressure:
             reason = "the outbox is full: is the recorder running?"
         except (RedisError, OSError) as error:
             reason = f"Redis: {error or type(error).__name__}"
-        log.warning("command_left_to_reconciler", run_id=target.run_id, number=command.number, error=reason)
+        log.warning("command_left_to_reconciler", run_id=target.run_id, number=commands[-1].number, error=reason)
         return "accepted", reason
 
-    async def _apply_up_to(self, conn: Connection, target: Target, command: Command) -> str:
-        """Apply a command, and what is missing before it. Returns its letter."""
-        verdict = await self._send(target, [command])
-        if verdict == GAP:
+    async def _apply_up_to(self, conn: Connection, target: Target, commands: Sequence[Command]) -> str:
+        """Apply commands, and what is missing before them. Returns the letter of the last one."""
+        last = commands[-1].number
+        verdicts = await self._send(target, commands)
+        if GAP in verdicts:
             known = await last_applied(self._redis, self._keys.partition(target.run.partition), target.run_id)
-            missing = [one for one in await commands_after(conn, target.run_id, known) if one.number <= command.number]
-            verdict = (await self._send(target, missing))[-1]
-        return verdict
+            missing = [one for one in await commands_after(conn, target.run_id, known) if one.number <= last]
+            verdicts = await self._send(target, missing)
+        return verdicts[-1]
 
     async def _send(self, target: Target, commands: Sequence[Command]) -> str:
         return await apply_in_order(

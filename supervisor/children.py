@@ -11,7 +11,9 @@ started   it has ended: the step is told, once (the command decides the attempt)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 import anyio
 import msgspec
@@ -19,7 +21,7 @@ import structlog
 
 from ..sdk.client import Client
 from ..sdk.commanding import Body, encode_body
-from ..sdk.control import Control, DecidedBefore
+from ..sdk.control import Control, Said
 from ..sdk.errors import CouranteError, IdempotencyConflict, InputInvalid, RunNotFound, WorkflowNotFound
 from ..sdk.fault_points import reach
 from ..sdk.payload_terms import PayloadUnreadable
@@ -30,7 +32,7 @@ from ..sdk.stores.children import (
     OpenChild,
     child_key,
     has_open_children,
-    move_child,
+    move_children,
     open_children,
     take_up_child,
 )
@@ -48,6 +50,8 @@ BATCH = 200
 AT_ONCE = 16
 ROOM_BYTES = 1_024
 """What is told around the output of a child run."""
+TOLD_BYTES_MAX = 4_000_000
+"""Of what is told in one transaction."""
 REFUSALS = (WorkflowNotFound, InputInvalid, IdempotencyConflict)
 log = structlog.get_logger()
 
@@ -62,6 +66,7 @@ class Children:
         self._depth_max = depth_max
         self._news = anyio.Event()
         self._has_open = True
+        self._moves: list[tuple[str, ChildState, ChildState]] = []
 
     def hear(self, projection: Projection) -> None:
         """Follow a batch that was recorded in this process: there may be something to do."""
@@ -92,18 +97,29 @@ class Children:
             self._has_open = await has_open_children(conn, env, self._partition)
             found = await open_children(conn, env, self._partition, BATCH) if self._has_open else []
         ready = await self._take_up(found)
+        ended: defaultdict[str, list[OpenChild]] = defaultdict(list)
         limiter = anyio.CapacityLimiter(AT_ONCE)
 
-        async def settle(child: OpenChild) -> None:
+        async def settle(settling: Callable[[], Awaitable[None]]) -> None:
             async with limiter:
                 try:
-                    await self._settle(child)
+                    await settling()
                 except (*SERVER_ERRORS, CouranteError) as error:
-                    log.warning("child_postponed", run_id=child.run_id, error=str(error) or repr(error))
+                    log.warning("child_postponed", error=str(error) or repr(error), partition=self._partition)
 
-        async with anyio.create_task_group() as group:
-            for child in ready:
-                group.start_soon(settle, child)
+        try:
+            async with anyio.create_task_group() as group:
+                for child in ready:
+                    if child.state is ChildState.STARTING:
+                        group.start_soon(settle, partial(self._start, child))
+                    elif child.status is not None:
+                        ended[child.parent_run_id].append(child)
+                    elif not child.is_awaited:
+                        group.start_soon(settle, partial(self._cancel, child))
+                for some in ended.values():
+                    group.start_soon(settle, partial(self._tell_ends, some))
+        finally:
+            await self._write_moves()
         return len(found)
 
     async def _take_up(self, found: Sequence[OpenChild]) -> list[OpenChild]:
@@ -124,14 +140,6 @@ class Children:
                 continue
             ready.append(taken)
         return ready
-
-    async def _settle(self, child: OpenChild) -> None:
-        if child.state is ChildState.STARTING:
-            await self._start(child)
-        elif child.status is not None:
-            await self._tell_end(child)
-        elif not child.is_awaited:
-            await self._cancel(child)
 
     async def _start(self, child: OpenChild) -> None:
         reach("before_child")
@@ -154,36 +162,48 @@ class Children:
             return
         reach("after_child")
         if not child.is_detached:
-            await self._move(child, ChildState.STARTED)
+            self._move(child, ChildState.STARTED)
             return
-        await self._tell(child, ChildEnd(run_id=child.run_id, status=ChildStatus.STARTED))
-        await self._move(child, ChildState.SETTLED)
+        await self._tell([(child, ChildEnd(run_id=child.run_id, status=ChildStatus.STARTED))])
 
     async def _refuse(self, child: OpenChild, told: str) -> None:
         """The step fails; one that is gone meanwhile is not told."""
         log.warning("child_refused", run_id=child.run_id, parent_run_id=child.parent_run_id, error=told)
-        await self._tell(child, ChildEnd(run_id=child.run_id, status=ChildStatus.REFUSED, error=told[:ERROR_CHARS_MAX]))
-        await self._move(child, ChildState.REFUSED)
+        end = ChildEnd(run_id=child.run_id, status=ChildStatus.REFUSED, error=told[:ERROR_CHARS_MAX])
+        await self._tell([(child, end)], ChildState.REFUSED)
 
-    async def _tell_end(self, child: OpenChild) -> None:
-        if child.is_awaited:
-            await self._tell(child, await self._end_of(child))
-        await self._move(child, ChildState.SETTLED)
+    async def _tell_ends(self, children: Sequence[OpenChild]) -> None:
+        """Tell the steps of one run together: its commands are numbered one after the other."""
+        told: list[tuple[OpenChild, ChildEnd]] = []
+        size = 0
+        for child in children:
+            if not child.is_awaited:
+                self._move(child, ChildState.SETTLED)
+                continue
+            end, bytes_ = await self._end_of(child)
+            told.append((child, end))
+            size += bytes_
+            if size > TOLD_BYTES_MAX:
+                await self._tell(told)
+                told, size = [], 0
+        await self._tell(told)
 
-    async def _end_of(self, child: OpenChild) -> ChildEnd:
+    async def _end_of(self, child: OpenChild) -> tuple[ChildEnd, int]:
+        """Return what a step is told, and about how many bytes that is."""
         status = ChildStatus(child.status or "")
+        end, size = ChildEnd(run_id=child.run_id, status=status, error=told_of(child.error, status)), ROOM_BYTES
         if status is not ChildStatus.COMPLETED:
-            return ChildEnd(run_id=child.run_id, status=status, error=told_of(child.error, status))
+            return end, size
         try:
             output = None if child.output_seq is None else await self._payload(child.run_id, child.output_seq)
-            end = ChildEnd(run_id=child.run_id, status=status, output=output)
-            size = len(encode_body(Body(data=msgspec.to_builtins(end))))
+            whole = ChildEnd(run_id=child.run_id, status=status, output=output)
+            size = len(encode_body(Body(data=msgspec.to_builtins(whole))))
         except InputInvalid as error:
-            return ChildEnd(run_id=child.run_id, status=ChildStatus.FAILED, error=error.message)
+            return msgspec.structs.replace(end, status=ChildStatus.FAILED, error=error.message), size
         if size > PAYLOAD_BYTES_MAX - ROOM_BYTES:
             told = f"its output has {size:,} bytes; at most {PAYLOAD_BYTES_MAX - ROOM_BYTES:,} come back to a step"
-            return ChildEnd(run_id=child.run_id, status=ChildStatus.FAILED, error=told)
-        return end
+            return msgspec.structs.replace(end, status=ChildStatus.FAILED, error=told), ROOM_BYTES
+        return whole, size
 
     async def _payload(self, run_id: str, seq: int) -> object:
         """Return a value that the log has. Raises InputInvalid where it is not stored any more, or cannot be read."""
@@ -196,19 +216,17 @@ class Children:
             raise InputInvalid(f"the payload of event {run_id}:{seq} is not stored any more")
         return msgspec.json.decode(content)
 
-    async def _tell(self, child: OpenChild, end: ChildEnd) -> None:
-        """Tell the step, once: what was told before stands."""
+    async def _tell(self, ends: Sequence[tuple[OpenChild, ChildEnd]], state: ChildState = ChildState.SETTLED) -> None:
+        """Tell steps of one run, each once: what was told before stands."""
+        if not ends:
+            return
         reach("before_child_told")
-        said = msgspec.to_builtins(end)
-        body = Body(step=child.node, scope=child.scope, attempt=child.attempt, data=said, is_asked=True)
-        decides = f"{CHILD}/{child.node}/{child.scope}/{child.attempt}"
         async with self._client.pool.acquire() as conn:
-            parent = await self._control.find(conn, child.parent_run_id)
-            try:
-                await self._control.give(conn, parent, "child_ended", body, f"run:{child.run_id}", decides=decides)
-            except DecidedBefore:
-                log.info("child_told_before", run_id=child.run_id, parent_run_id=child.parent_run_id)
+            parent = await self._control.find(conn, ends[0][0].parent_run_id)
+            await self._control.give_all(conn, parent, "child_ended", [_said(child, end) for child, end in ends])
         reach("after_child_told")
+        for child, _ in ends:
+            self._move(child, state)
 
     async def _cancel(self, child: OpenChild) -> None:
         """Its step waits no more."""
@@ -217,11 +235,21 @@ class Children:
             await self._client.cancel(child.run_id, reason, by=f"run:{child.parent_run_id}")
         except RunNotFound:
             log.error("child_lost", run_id=child.run_id, parent_run_id=child.parent_run_id)
-        await self._move(child, ChildState.SETTLED)
+        self._move(child, ChildState.SETTLED)
 
-    async def _move(self, child: OpenChild, state: ChildState) -> None:
+    def _move(self, child: OpenChild, state: ChildState) -> None:
+        self._moves.append((child.run_id, child.state, state))
+
+    async def _write_moves(self) -> None:
+        """Note what was done, at the end of a pass; what is not noted is done again, and changes nothing."""
+        moves, self._moves = self._moves, []
         async with self._client.pool.acquire() as conn:
-            await move_child(conn, child.run_id, child.state, state)
+            await move_children(conn, moves)
+
+
+def _said(child: OpenChild, end: ChildEnd) -> Said:
+    body = Body(step=child.node, scope=child.scope, attempt=child.attempt, data=msgspec.to_builtins(end), is_asked=True)
+    return Said(body, f"run:{child.run_id}", f"{CHILD}/{child.node}/{child.scope}/{child.attempt}")
 
 
 def _taken_up(child: OpenChild) -> ChildState:

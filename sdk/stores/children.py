@@ -139,9 +139,11 @@ async def take_up_child(conn: Connection, run_id: str, state: ChildState) -> int
     return depth
 
 
-async def move_child(conn: Connection, run_id: str, since: ChildState, state: ChildState) -> bool:
-    """Return whether it was in the state ``since``, and so is in the new one by this call."""
-    return await conn.fetchval(_sql["move_child"], run_id, str(since), str(state)) is not None
+async def move_children(conn: Connection, moves: Sequence[tuple[str, ChildState, ChildState]]) -> None:
+    """Move (child, from this state, to that one); one that is not in the first is left as it is."""
+    if moves:
+        columns = zip(*((run_id, str(since), str(state)) for run_id, since, state in moves), strict=True)
+        await conn.execute(_sql["move_children"], *map(list, columns))
 
 
 async def children_of(conn: Connection, run_id: str) -> list[ChildRow]:

@@ -33,8 +33,10 @@ UPDATE children c
  WHERE c.run_id = $1 AND c.state = 'wanted'
 RETURNING c.depth
 
--- name: move_child
-UPDATE children SET state = $3 WHERE run_id = $1 AND state = $2 RETURNING run_id
+-- name: move_children
+UPDATE children SET state = g.state
+  FROM unnest($1::text[], $2::text[], $3::text[]) AS g (run_id, since, state)
+ WHERE children.run_id = g.run_id AND children.state = g.since
 
 -- name: children_of
 SELECT c.run_id, c.node, c.scope, c.attempt, c.workflow, coalesce(l.version, c.version) AS version, c.is_detached, c.depth,
