@@ -47,7 +47,8 @@ LOOK_S = 1.0
 FAULT_S = 0.5
 REST_S_MAX = 0.25
 BATCH = 200
-AT_ONCE = 16
+AT_ONCE = 100
+"""Starts that are made together share a commit."""
 ROOM_BYTES = 1_024
 """What is told around the output of a child run."""
 TOLD_BYTES_MAX = 4_000_000
@@ -124,21 +125,23 @@ class Children:
 
     async def _take_up(self, found: Sequence[OpenChild]) -> list[OpenChild]:
         """Take up those that are wanted, in the order in which they were; return what is to be gone on with."""
-        ready: list[OpenChild] = []
-        for child in found:
-            if child.state is not ChildState.WANTED:
-                ready.append(child)
-                continue
-            state = _taken_up(child)
-            async with self._client.pool.acquire() as conn:
+        ready = [child for child in found if child.state is not ChildState.WANTED]
+        wanted = [child for child in found if child.state is ChildState.WANTED]
+        deep: list[tuple[OpenChild, str]] = []
+        async with self._client.pool.acquire() as conn, conn.transaction():
+            for child in wanted:
+                state = _taken_up(child)
                 depth = await take_up_child(conn, child.run_id, state)
-            if depth is None or state in (ChildState.DROPPED, ChildState.SETTLED):
-                continue
-            taken = msgspec.structs.replace(child, state=state)
-            if state is ChildState.STARTING and (told := too_deep(depth, self._depth_max)):
-                await self._refuse(taken, told)
-                continue
-            ready.append(taken)
+                if depth is None or state in (ChildState.DROPPED, ChildState.SETTLED):
+                    continue
+                taken = msgspec.structs.replace(child, state=state)
+                told = too_deep(depth, self._depth_max) if state is ChildState.STARTING else ""
+                if told:
+                    deep.append((taken, told))
+                else:
+                    ready.append(taken)
+        for child, told in deep:
+            await self._refuse(child, told)
         return ready
 
     async def _start(self, child: OpenChild) -> None:
