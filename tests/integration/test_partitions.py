@@ -69,3 +69,34 @@ async def is_recorded(client: Client) -> bool:
     """Whether the log has all that the partitions have said."""
     found = (await client.health()).vitals.redis
     return found is not None and all(one.lag_ms == 0 for one in found.partitions)
+
+
+async def test_child_runs_live_in_the_partition_of_their_parent(place: Place) -> None:
+    """So one supervisor's pass sees both; the runs themselves go wherever their ids say."""
+    redis_url, database_url, env = place.redis_url, place.database_url, place.env
+    client = Client.open(redis_url=redis_url, database_url=database_url, env=env, partitions=PARTITIONS)
+    worker = Worker(redis_url=redis_url, env=env, partitions=range(PARTITIONS), steps=Steps())
+    supervisor = Supervisor(redis_url=redis_url, database_url=database_url, env=env, partitions=PARTITIONS)
+    async with client, anyio.create_task_group() as group:
+        await client.prepare()
+        group.start_soon(worker.run)
+        group.start_soon(supervisor.run)
+        inner = {"courante": 1, "id": "inner", "nodes": [{"id": "n", "type": "noop"}]}
+        step = {"id": "child", "type": "subflow", "config": {"workflow": "inner"}}
+        for document in (inner, {"courante": 1, "id": "outer", "nodes": [step]}):
+            await client.register(*compile_document(document))
+        ids = await client.submit_many([Submission(workflow="outer", input=number) for number in range(8)])
+        for number, run_id in enumerate(ids):
+            result = await client.wait(run_id, timeout_s=PATIENCE_S, is_recorded=True)
+            assert result.output == {"child": {"n": number}}
+        async with client.pool.acquire() as conn:
+            rows = await conn.fetch(
+                "SELECT p.partition AS home, r.partition FROM children c JOIN runs r USING (run_id)"
+                " JOIN runs p ON p.run_id = c.parent_run_id WHERE c.env = $1",
+                place.env,
+            )
+        assert len(rows) == len(ids)
+        assert all(row["home"] == row["partition"] for row in rows)
+        assert len({row["home"] for row in rows}) > 1
+        worker.stop()
+        supervisor.stop()
