@@ -1,0 +1,69 @@
+"""The fields ``concurrency`` and ``rate_limit`` as they are read, and the row of a bounded run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from courante.compiler.analysis import compile_workflow
+from courante.compiler.normalize import normalize
+from courante.compiler.workflow import Pace, Share
+from courante.sdk.room import Room
+
+
+def codes(**fields: Any) -> set[str]:
+    """The codes of the findings about a workflow of one node."""
+    workflow, found = normalize({"courante": 1, "id": "w", "nodes": [{"id": "a", "type": "noop", **fields}]})
+    if workflow is not None:
+        found = [*found, *compile_workflow(workflow)[1]]
+    return {each.code for each in found}
+
+
+def test_both_fields_are_read() -> None:
+    node = {
+        "id": "a",
+        "type": "noop",
+        "concurrency": {"key": "input.x", "limit": 3, "fair": "run.id"},
+        "rate_limit": {"key": "'mail'", "limit": 10, "per": "1m"},
+    }
+    workflow, found = normalize({"courante": 1, "id": "w", "nodes": [node]})
+    assert workflow is not None
+    assert not found
+    assert workflow.nodes[0].concurrency == Share(key="input.x", limit=3, fair="run.id")
+    assert workflow.nodes[0].rate_limit == Pace(key="'mail'", limit=10, per_ms=60_000)
+
+
+def test_a_node_refuses_what_the_defaults_say() -> None:
+    defaults = {"concurrency": {"key": "'k'", "limit": 1}, "rate_limit": {"key": "'r'", "limit": 1, "per": "1s"}}
+    nodes = [{"id": "a", "type": "noop"}, {"id": "b", "type": "noop", "concurrency": False, "rate_limit": False}]
+    workflow, _ = normalize({"courante": 1, "id": "w", "defaults": defaults, "nodes": nodes})
+    assert workflow is not None
+    one, other = workflow.nodes
+    assert (one.concurrency is None, one.rate_limit is None) == (False, False)
+    assert (other.concurrency, other.rate_limit) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("fields", "code"),
+    [
+        ({"concurrency": {"key": "'k'"}}, "missing_field"),
+        ({"concurrency": {"key": "'k'", "limit": 0}}, "out_of_range"),
+        ({"concurrency": {"key": "'k'", "limit": 1, "fare": "1"}}, "unknown_field"),
+        ({"concurrency": {"key": "steps.nobody.output", "limit": 1}}, "unknown_name"),
+        ({"rate_limit": {"key": "'r'", "limit": 1}}, "missing_field"),
+        ({"rate_limit": {"key": "'r'", "limit": 1, "per": 0}}, "out_of_range"),
+    ],
+)
+def test_what_is_wrong_with_them_is_told(fields: dict[str, Any], code: str) -> None:
+    assert code in codes(**fields)
+
+
+def test_those_who_wait_are_let_in_by_their_order() -> None:
+    """Who leaves the row is passed over; who is inside makes room by leaving."""
+    room = Room(2, waiting=dict.fromkeys([(3, ()), (1, ()), (2, ()), (0, ())]))
+    assert room.let_in() == [(3, ()), (1, ())]
+    room.leave((2, ()))
+    assert room.let_in() == []
+    room.leave((3, ()))
+    assert (room.let_in(), [*room.waiting]) == ([(0, ())], [])
