@@ -81,7 +81,7 @@ class Settler:
         if work.kind is TokenKind.SWEEP:
             return _transition(work, [], ["s"])
         if work.phase == _DRAINING:
-            return _transition(work, [(self._event(work, "token.dropped"), None)], _freed(work))
+            return self.drop(work)
         if work.kind is TokenKind.WAKER:
             return _transition(work, [], ["j"])
         if work.kind is TokenKind.CLOSING:
@@ -108,8 +108,8 @@ class Settler:
         return None
 
     def drop(self, work: Work) -> Transition:
-        """Return the transition of a token below a closed map: the script takes it away."""
-        return _transition(work, [], [])
+        """Return the transition of a token that is met in a run that drains, or below a closed map."""
+        return _transition(work, [(self._event(work, "token.dropped"), None)], _freed(work))
 
     def collect(self, work: Work, number: int, content: bytes) -> Transition:
         """Return the transition that keeps the results of a chunk as one value."""

@@ -50,7 +50,9 @@ class Work(StepContext):
 
     @property
     def is_below_closed_map(self) -> bool:
-        """Whether a failed item has closed a map around it, as far as its values have come with it."""
+        """Whether a failed item has closed a map around it, or its own, as far as its values have come with it."""
+        if self.kind is TokenKind.COLLECT and self.values and self.values[0] == CLOSED_MAP:
+            return True
         reads = self.plan.map_reads[self.number] if self.number >= 0 else ()
         return any(self.values[at] == CLOSED_MAP for at in reads if at < len(self.values))
 

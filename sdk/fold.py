@@ -126,10 +126,10 @@ class Folder:
         number, scope = self._step(event.facts)
         self._token((number, scope), *TokenKind)
         token = self._take(number, scope)
+        if token.kind is TokenKind.NORMAL:
+            fold_maps.settled(self.ir, self.marking, (number, scope), token.live)
         if self.marking.phase not in GOES_ON:
             return
-        if token.kind is TokenKind.NORMAL:
-            self._apply(fold_maps.settled(self.ir, (number, scope), token.live))
         effects, following = settle(self.ir, number, scope, decision, position)
         self._apply(effects)
         if following >= 0:

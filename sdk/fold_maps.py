@@ -45,12 +45,11 @@ def item_error(ir: Ir, at: At, error: bytes) -> list[Effect]:
     return [] if item is None else [ItemError(*item, error)]
 
 
-def settled(ir: Ir, at: At, live: str) -> list[Effect]:
-    """What an aggregate takes away when it settles. live: of its token."""
+def settled(ir: Ir, marking: Marking, at: At, live: str) -> None:
+    """Take away what an aggregate does when it settles, also in a run that drains. live: of its token."""
     node = ir.nodes[at[0]]
-    if not node.is_aggregate or not live:
-        return []
-    return [Forget(ir.regions[node.map_region].node, at[1], live)]
+    if node.is_aggregate and live:
+        maps.forget(marking, ir, Forget(ir.regions[node.map_region].node, at[1], live))
 
 
 def own_token(ir: Ir, marking: Marking, at: At, event: RecordedEvent) -> list[str]:

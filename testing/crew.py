@@ -54,7 +54,7 @@ class Crew:
         transition = self._settler.settle_engine_token(work)
         if transition is not None:
             return transition
-        if any(work.values[at] == b"x" for at in self.plan.map_reads[work.number]):
+        if work.is_below_closed_map:
             return self._settler.drop(work)
         if work.kind is TokenKind.COLLECT:
             record = work.values[0]

@@ -46,6 +46,8 @@ NODES = [
 PLAN = plan_of({"courante": 1, "id": "t", "nodes": NODES})
 LOST = "1:1"
 """The token of the second item."""
+MANY = 101
+"""Items of more than one chunk of results."""
 NESTED = plan_of(
     {
         "courante": 1,
@@ -178,6 +180,42 @@ async def test_the_sweep_of_a_closed_map_goes_when_the_run_drains(redis: Redis, 
     live = await read_marking(redis, hands.at, RUN)
     assert live is not None
     assert set(live.tokens) == set(fold(plan.ir, events).tokens)
+
+
+async def test_the_results_of_a_closed_map_are_not_collected(redis: Redis, hands: Hands) -> None:
+    """Its collector was called for a chunk that was full, and is delivered when a later item has failed."""
+    nodes = [
+        node("m", type="map", config={"items": f"{list(range(MANY))}"}),
+        node("w", "m"),
+        node("all", "w", type="aggregate", config={"policy": "fail_fast"}),
+    ]
+    plan = plan_of({"courante": 1, "id": "t", "nodes": nodes, "policy": {"on_failure": "continue"}})
+    items, more = await opened(hands, plan), {}
+    while len(items) < MANY:
+        cursor = items.pop(f"{plan.numbers['fill:m']}", None) or more[f"{plan.numbers['fill:m']}"]
+        await hands.advance([settled(cursor, plan)])
+        more = await taken(hands)
+        items |= {key: token for key, token in more.items() if key.startswith("1:")}
+    made = [settled(items[f"1:{index}"], plan, fails=index == MANY - 1) for index in range(MANY)]
+    assert set((await hands.advance(made)).verdicts) == {"A"}
+    (collector,) = [token for key, token in (await taken(hands)).items() if key == f"{plan.numbers['results:m']}"]
+    assert read_token(collector, plan).is_below_closed_map
+    assert (await hands.advance([Settler(CONSUMER).drop(read_token(collector, plan))])).verdicts == "A"
+    events = await hands.events(plan.node_ids, RUN)
+    assert (events[-1].facts.type, events[-1].facts.node, events[-1].facts.reason) == (
+        "token.dropped", "results:m", "map_closed",
+    )  # fmt: skip
+
+
+async def test_a_token_below_a_closed_map_that_is_dropped_when_the_run_drains(redis: Redis, hands: Hands) -> None:
+    """Its worker has heard of the map, and not of the run: the log says that it has gone, all the same."""
+    tokens, plan = await opened(hands, NESTED), NESTED
+    other = tokens[f"{plan.numbers['b']}:1"]
+    await hands.advance([settled(tokens[f"{plan.numbers['b']}:0"], plan, fails=True)])
+    assert await apply_commands(redis, hands.at, [Applied(RUN, 2, "cancel", reason="cancelled")]) == "A"
+    assert (await hands.advance([Settler(CONSUMER).drop(read_token(other, plan))])).verdicts == "A"
+    events = await hands.events(plan.node_ids, RUN)
+    assert (events[-1].facts.type, events[-1].facts.node, events[-1].facts.scope) == ("token.dropped", "b", "1")
 
 
 @pytest.mark.parametrize("change", ["gone", "closed"])
