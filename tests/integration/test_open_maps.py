@@ -190,12 +190,10 @@ async def test_the_results_of_a_closed_map_are_not_collected(redis: Redis, hands
         node("all", "w", type="aggregate", config={"policy": "fail_fast"}),
     ]
     plan = plan_of({"courante": 1, "id": "t", "nodes": nodes, "policy": {"on_failure": "continue"}})
-    items, more = await opened(hands, plan), {}
-    while len(items) < MANY:
-        cursor = items.pop(f"{plan.numbers['fill:m']}", None) or more[f"{plan.numbers['fill:m']}"]
+    items = await opened(hands, plan)
+    while cursor := items.pop(f"{plan.numbers['fill:m']}", None):
         await hands.advance([settled(cursor, plan)])
-        more = await taken(hands)
-        items |= {key: token for key, token in more.items() if key.startswith("1:")}
+        items |= await taken(hands)
     made = [settled(items[f"1:{index}"], plan, fails=index == MANY - 1) for index in range(MANY)]
     assert set((await hands.advance(made)).verdicts) == {"A"}
     (collector,) = [token for key, token in (await taken(hands)).items() if key == f"{plan.numbers['results:m']}"]

@@ -67,9 +67,7 @@ def eventful(seed: int, taste: Taste = SMALL) -> Document:
     """One document of a seed, accepted by the compiler."""
     random = Random(f"eventful {seed}")
     document: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(accepted(seed, taste)))
-    nodes: list[Node] = document["nodes"]
-    for _ in range(random.randint(1, 2 * len(nodes))):
-        document = _try(document, random.choice(DECORATIONS), random)
+    document = decorated(document, random, random.randint(1, 2 * len(document["nodes"])))
     if random.random() < 0.2:
         document["policy"]["timeout"] = "1h"
     if random.random() < 0.2:
@@ -83,6 +81,13 @@ def eventful(seed: int, taste: Taste = SMALL) -> Document:
             document = _try(document, decorate, bound)
     if bound.random() < 0.4:
         document["policy"]["max_parallel"] = bound.choice((1, 1, 2, 3))
+    return document
+
+
+def decorated(document: dict[str, Any], random: Random, count: int) -> dict[str, Any]:
+    """Return a document with some of so many decorations, those that the compiler accepts."""
+    for _ in range(count):
+        document = _try(document, random.choice(DECORATIONS), random)
     return document
 
 

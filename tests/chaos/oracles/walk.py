@@ -249,11 +249,19 @@ class Walk:
         if event.type == "step.waiting" and reason in beside:
             self.reach(place, "live")
 
-    def reach(self, place: Place, status: str) -> None:
-        """Milestones of a node: live once it waits, dead when it settles without having waited."""
+    def reach(self, place: Place, status: str, *, is_far: bool = False) -> None:
+        """Milestones of a node: live once it waits, dead when it settles without having waited.
+
+        is_far: a dead path goes through it; else what is no join is told by a skip token.
+        """
         for number in self.graph.nodes[place[0]].milestones:
-            if (number, place[1]) not in self.reached:
-                self.reached.add((number, place[1]))
+            target = self.graph.nodes[self.graph.edges[number].target]
+            if (number, place[1]) in self.reached:
+                continue
+            self.reached.add((number, place[1]))
+            if status == "dead" and not target.join and not is_far:
+                self.emit((target.number, place[1]), "skip")
+            else:
                 self.bring(number, place[1], status)
 
     def _take_away(self, place: Place) -> None:
@@ -301,20 +309,20 @@ class Walk:
         self._tell(node, scope, "back")
         self.emit((region.entry, tuple(indexes.get(level, 1) for level in entry.levels)))
 
-    def _decide(self, place: Place, statuses: list[str]) -> None:
+    def _decide(self, place: Place, statuses: list[str], *, is_far: bool = False) -> None:
         node, body = self.graph.nodes[place[0]], ""
-        self.reach(place, "dead")
+        self.reach(place, "dead", is_far=is_far)
         for number, status in zip(node.outs, statuses, strict=True):
             if node.is_map and self.graph.edges[number].kind == "normal":
                 body = status
             else:
                 self.bring(number, place[1], status)
         if body:  # it has no items: its aggregate's ways are those of a node that never ran
-            self._die(self.graph.nodes[self.graph.regions[node.map_region].aggregate], place[1], body)
+            self._die(self.graph.nodes[self.graph.regions[node.map_region].aggregate], place[1], body, is_far=is_far)
         self._tell(node, place[1], "exit")
 
-    def _die(self, node: Node, scope: Scope, status: str) -> None:
-        self._decide((node.number, scope), [status for _ in node.outs])
+    def _die(self, node: Node, scope: Scope, status: str, *, is_far: bool = False) -> None:
+        self._decide((node.number, scope), [status for _ in node.outs], is_far=is_far)
 
     def bring(self, number: int, scope: Scope, status: str, item: int = -1) -> None:
         """An edge has its status in a scope of its source. item: of the map that it leaves."""
@@ -332,7 +340,7 @@ class Walk:
         elif status == "live":
             self.emit((edge.target, there))
         else:
-            self._die(target, there, status)
+            self._die(target, there, status, is_far=True)
 
     def _tell(self, node: Node, scope: Scope, word: str) -> None:
         """Tell the gates of a loop that it goes back or ends."""
