@@ -16,7 +16,8 @@ import pytest
 from courante.cli.main import run_cli
 
 RUN_ID = re.compile(r"run_[0-9A-Z]{26}")
-DURATION = re.compile(r"\b[0-9.]+(ms|s)\b")
+DURATION = re.compile(r"\b([0-9]+m )?[0-9.]+(ms|s)\b")
+AGE = re.compile(r"\bjust now\b|\b[0-9]+ (second|minute)s? ago\b")
 CLOCK = re.compile(r"[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}")
 TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]{12}Z")
 
@@ -38,9 +39,9 @@ class Said:
 
     @property
     def stable(self) -> str:
-        """stdout with ids, times and durations replaced."""
+        """stdout with ids, times, ages and durations replaced."""
         text = RUN_ID.sub("RUN", self.out)
-        for pattern, word in ((TIME, "TIME"), (CLOCK, "CLOCK"), (DURATION, "SPAN")):
+        for pattern, word in ((TIME, "TIME"), (CLOCK, "CLOCK"), (AGE, "AGE"), (DURATION, "SPAN")):
             text = pattern.sub(word, text)
         return text
 

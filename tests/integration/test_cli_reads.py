@@ -16,7 +16,7 @@ DIAMOND = Path(__file__).parents[2] / "test_data" / "diamond.yaml"
 STATUS = """\
 run       RUN
 workflow  diamond version 1
-status    COMPLETED, started just now, took SPAN
+status    COMPLETED, started AGE, took SPAN
 steps     4/4 complete
 
 ✓ order     SUCCEEDED     SPAN
@@ -100,6 +100,7 @@ def check_runs(courante: Courante, ran: dict[str, Any]) -> None:
         "tags": ["nightly"],
         "started_at": ran["started_at"],
         "finished_at": ran["finished_at"],
+        "parent": None,
     }
     for filters in ([], ["--status", "success"], ["--workflow", "diamond"], ["--since", "1h"], ["--tag", "nightly"]):
         assert courante("runs", *filters, "--json").json == {"runs": [row], "next": None}, filters
