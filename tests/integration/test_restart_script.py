@@ -16,6 +16,7 @@ import pytest
 from courante.sdk import restart_calls, restarting
 from courante.sdk.connections import connect_redis
 from courante.sdk.fold import fold
+from courante.sdk.payloads import is_reference, load_payload
 from courante.sdk.restart_calls import apply_restart
 from courante.sdk.restarting import RestartPlan, started
 from courante.sdk.scopes import WAKER_NODE
@@ -35,6 +36,8 @@ from model.test_restarted_maps import CHANCES as MAP_CHANCES
 EXAMPLES = int(os.environ.get("COURANTE_LIVE_EXAMPLES", "25"))
 FIRST = 200_000
 FAR_MS = 9_000_000_000_000
+VALUES = 7
+"""Where the values of a delivered token begin: lua/includes/deliver.lua."""
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +54,26 @@ def redis(runner: Runner, redis_url: str) -> Iterator[Connection]:
 
 
 class Begun(RedisFloor):
-    """A floor on which runs go on from others."""
+    """A floor on which runs go on from others. As a worker does, it brings what is stored apart."""
+
+    def take(self, want: int) -> list[list[bytes]]:
+        return [self._bring(token) for token in super().take(want)]
+
+    def reopen(self, entry: str) -> list[bytes] | None:
+        token = super().reopen(entry)
+        return None if token is None else self._bring(token)
+
+    def look(self, fields: list[str]) -> list[bytes | None]:
+        return [self._load(value) for value in super().look(fields)]
+
+    def _bring(self, token: list[bytes]) -> list[bytes]:
+        values: list[bytes | None] = [self._load(value) for value in token[VALUES:]]
+        return [*token[:VALUES], *values]  # type: ignore[list-item]  # None, as Redis says it
+
+    def _load(self, value: bytes | None) -> bytes | None:
+        if value is None or not is_reference(value):
+            return value
+        return self.runner.run(load_payload(self.redis, self.hands.keys, value))
 
     def begin(self, restart: RestartPlan, *, epoch: int = 1, until_ms: int = FAR_MS) -> bool:
         keys, at = self.hands.keys, self.hands.at
