@@ -39,7 +39,9 @@ class Bringer:
 
     def cut(self, work: Work) -> bool:
         """Put the token's own items in the place of their lists; False where something must be brought for that."""
-        return not (work.node.is_aggregate and work.live) and self._items.cut(work)
+        if work.node.is_aggregate and work.live:
+            return False
+        return not work.plan.item_reads[work.number] or self._items.cut(work)
 
     async def fetch(self, work: Work, *, wide: bool) -> None:
         """Bring everything. wide: also what the node reads. Raises PayloadMissing, PayloadTooLarge."""

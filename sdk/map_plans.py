@@ -31,7 +31,9 @@ class Source(NamedTuple):
 
 
 class MapPlans:
-    """``plain``: per map the nodes of its body that are in no region inside of it."""
+    """``plain``: per map the nodes of its body that are in no region inside of it. ``is_any_fast``: whether a failed
+    item closes any of them.
+    """
 
     def __init__(self, ir: Ir) -> None:
         self._ir = ir
@@ -42,6 +44,7 @@ class MapPlans:
             [(at, region) for at, region in enumerate(ir.regions[level] for level in node.levels) if region.is_fast]
             for node in ir.nodes
         ]
+        self.is_any_fast = any(region.is_fast for region in ir.regions)
 
     def region(self, number: int) -> Region:
         return self._ir.regions[self._ir.nodes[number].map_region]

@@ -211,7 +211,7 @@ class Plan:
 
     def closed_by(self, number: int, scope: Scope) -> list[str]:
         """Return the operation that drops a token if a failed item has closed a map around it, or nothing."""
-        fields = self.maps.fast_fields(number, scope)
+        fields = self.maps.fast_fields(number, scope) if self.maps.is_any_fast else ()
         if not fields:
             return []
         return ["@", " ".join(fields), self.ir.nodes[number].mutex]

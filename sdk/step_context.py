@@ -6,7 +6,7 @@ A worker makes one from what came with a token, the replay from the marking at a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -49,10 +49,12 @@ class StepContext:
     key: str = ""
     extra: str = ""
     decision: dict[str, object] | None = None
+    node: Node = field(init=False)
+    """Of no token of the engine's own."""
 
-    @property
-    def node(self) -> Node:
-        return self.plan.ir.nodes[self.number]
+    def __post_init__(self) -> None:
+        if self.number >= 0:
+            self.node = self.plan.ir.nodes[self.number]
 
     @property
     def word(self) -> str:
