@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-import anyio
 import pytest
 
 from courante.sdk.live_marking import read_marking
 from courante.sdk.marking import Marking
+from integration.gauge import Gauge
 from integration.heads import head_of, put_head
 from integration.stage import Stage, until
 
@@ -16,24 +16,6 @@ pytestmark = pytest.mark.anyio
 
 Damage = Callable[[Stage, str], Awaitable[None]]
 WIDTH = 12
-
-
-class Gauge:
-    """Steps that wait at a gate, and who is there. ``most``: how many were at once."""
-
-    def __init__(self) -> None:
-        self.gate = anyio.Event()
-        self.inside = self.most = 0
-        self.order: list[int] = []
-
-    async def work(self, given: int) -> int:
-        self.inside += 1
-        self.most = max(self.most, self.inside)
-        self.order.append(given)
-        await self.gate.wait()
-        await anyio.lowlevel.checkpoint()
-        self.inside -= 1
-        return given
 
 
 async def begin(stage: Stage, limit: int) -> tuple[str, Gauge]:

@@ -14,29 +14,12 @@ from courante.sdk.client import Client
 from courante.sdk.steps import Steps
 from courante.supervisor.supervisor import Supervisor
 from integration.floor import compile_document
+from integration.gauge import Gauge
 from integration.onlooker import agrees
 from integration.stage import PATIENCE_S, Place, Stage, until
 
 pytestmark = pytest.mark.anyio
 KEY = {"key": "'k'", "limit": 2}
-
-
-class Gauge:
-    """Steps that wait at a gate, and who was there. ``most``: how many were at once."""
-
-    def __init__(self) -> None:
-        self.gate = anyio.Event()
-        self.inside = self.most = 0
-        self.order: list[str] = []
-
-    async def work(self, given: str) -> str:
-        self.inside += 1
-        self.most = max(self.most, self.inside)
-        self.order.append(given)
-        await self.gate.wait()
-        await anyio.lowlevel.checkpoint()
-        self.inside -= 1
-        return given
 
 
 def shared(id: str, **fields: object) -> dict[str, object]:
