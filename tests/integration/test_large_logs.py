@@ -22,11 +22,14 @@ SELECT 'run_' || n, 'e', 0, 'w', 1, 'i', CASE WHEN n % ({RUNS} / {OPEN}) = 0 THE
        'initial', '{{}}', false, now(), now(), CASE WHEN n % ({RUNS} / {OPEN}) = 0 THEN NULL ELSE now() END
   FROM generate_series(1, {RUNS}) n;
 INSERT INTO event_log (env, partition, run_id, seq, type, at, node, scope, attempt, worker, facts, prev_hash, hash)
-SELECT 'e', 0, 'run_' || n, s, 'step.succeeded', now() + (n % {MONTHS}) * interval '1 month', '', '', 0, '', '{{}}',
-       '', ''
+SELECT 'e', 0, 'run_' || n, s, 'step.succeeded',
+       date_trunc('month', now()) + (n % {MONTHS}) * interval '1 month' + (n * {EVENTS} + s) * interval '1 ms',
+       '', '', 0, '', '{{}}', '', ''
   FROM generate_series(1, {RUNS}) n, generate_series(1, {EVENTS}) s;
 ANALYZE runs; ANALYZE event_log;
 """
+PAGES_MAX = 4_000
+"""Fifty runs in eleven partitions: three pages of an index for each, and their rows. The index of one has some 600."""
 
 
 async def test_what_a_recovery_reads_does_not_grow_with_the_log(pool: Pool) -> None:
@@ -50,7 +53,7 @@ async def test_what_a_recovery_reads_does_not_grow_with_the_log(pool: Pool) -> N
             text = "\n".join(row[0] for row in plan)
             assert "Seq Scan on event_log_2" not in text, (what, text)
             assert "Seq Scan on runs" not in text, (what, text)
-            assert touched(text) < 20_000, (what, text)
+            assert touched(text) < PAGES_MAX, (what, touched(text), text)
 
 
 def touched(plan: str) -> int:
