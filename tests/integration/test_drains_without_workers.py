@@ -25,7 +25,7 @@ async def verified(stage: Stage, run_id: str) -> bool:
 
 
 async def test_a_cancelled_run_ends_where_no_worker_lives(stage: Stage) -> None:
-    """What is queued, what waits for a time or for room, and the sweep itself: all of it goes, and the log says so."""
+    """F63: what is queued, what waits for a time or for room, the sweep itself: all of it goes, and the log says so."""
     stage.supervisor(audit_s=0.1)
     await stage.register(*(far(f"f{i}") for i in range(5)), far("z", "f0"), policy={"max_parallel": 3})
     await stage.register(far("a", queue_timeout="1h"), id="patient")
@@ -55,7 +55,7 @@ async def test_a_worker_of_another_queue_does_not_hold_it_up(stage: Stage) -> No
 
 
 async def test_what_somebody_has_in_hands_is_left_to_him(stage: Stage) -> None:
-    """The step goes on until its worker hands it in, or is told; the audit takes nothing from anybody."""
+    """F63: the step goes on until its worker hands it in, or is told; the audit takes nothing from anybody."""
     entered, leave = anyio.Event(), anyio.Event()
 
     async def hold() -> int:
@@ -82,7 +82,7 @@ async def test_what_somebody_has_in_hands_is_left_to_him(stage: Stage) -> None:
 
 
 async def test_the_audit_sees_a_run_of_several_pages_out(stage: Stage) -> None:
-    """More fields than one look takes: page by page, and the sweep goes when nothing else is left."""
+    """F63: more fields than one look takes: page by page, and the sweep goes when nothing else is left."""
     await stage.register(*(far(f"f{i}") for i in range(400)))
     run_id = await stage.client.submit("w")
     keys = stage.client.keys.partition(0)
