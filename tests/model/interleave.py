@@ -77,6 +77,12 @@ class Driven:
 
 def drive_at_random(engine: Engine, seed: int, *, again: float = 0.1) -> Driven:
     """Drive with an order drawn from the seed; ``again`` is the share of steps that deliver something twice."""
+    engine.start()
+    return drive_on(engine, seed, again=again)
+
+
+def drive_on(engine: Engine, seed: int, *, again: float = 0.1) -> Driven:
+    """As ``drive_at_random``, with an engine that has begun."""
     random = Random(seed)
     eagerness = random.choice((0.0, 0.5, 0.9))
 
@@ -93,9 +99,8 @@ def drive_at_random(engine: Engine, seed: int, *, again: float = 0.1) -> Driven:
 def drive(
     engine: Engine, choose: Callable[[list[str]], int], repeat: Callable[[list[str]], str | None] | None = None
 ) -> Driven:
-    """Deliver what ``choose`` picks until no token is left, checking every step."""
+    """Deliver what ``choose`` picks until no token is left of a run that has begun, checking every step."""
     driven = Driven()
-    engine.start()
     _check(engine, driven)
     while tokens := engine.tokens():
         if len(driven.steps) >= STEPS_MAX:
@@ -139,6 +144,7 @@ def every_order(make: Callable[[], Engine], *, orders_max: int = 10_000) -> Iter
     path: list[int] = []
     for _ in range(orders_max):
         engine = make()
+        engine.start()
         driven = drive(engine, _along([*path]))
         yield engine, driven
         path += [0] * (len(driven.widths) - len(path))
