@@ -16,6 +16,7 @@ ENDS = frozenset(
     run.compensated""".split()
 )
 ONCE = ENDS | {"join.fired", "join.died", "compensation.started"}
+TAKEN_AWAY = frozenset({"token.dropped", "token.withdrawn"})
 JOINS = frozenset({"join.fired", "join.died"})
 
 
@@ -37,6 +38,8 @@ class Invariants:
             return
         what = "join" if facts.type in JOINS else "undo" if facts.type == "compensation.started" else "token"
         key = what, facts.node, facts.scope
+        if facts.type in TAKEN_AWAY and key in self._seen:
+            key = "cursor", facts.node, facts.scope  # its step has settled; the fold says whether it was still there
         if key in self._seen:
             raise Violation(f"{facts.type} of {facts.node} {facts.scope}: a second end")
         self._seen.add(key)

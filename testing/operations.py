@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 from ..sdk import maps, waiting
 from ..sdk.marking import GOES_ON, PARKS, Place, Token, TokenKind
+from ..sdk.plan import START_KEY
 from ..sdk.rules import (
     Arrive,
     Collected,
@@ -25,7 +26,7 @@ from ..sdk.rules import (
     Tell,
     Withdraw,
 )
-from ..sdk.scopes import CLOSING_NODE, SWEEP_NODE, parse_token_key, scope_key, token_key
+from ..sdk.scopes import CLOSING_NODE, START_NODE, SWEEP_NODE, parse_token_key, scope_key, token_key
 from ..sdk.scripts import Word
 from .memory_run import ASIDE, BACK, At, MemoryRun
 
@@ -96,6 +97,11 @@ class Operations:
             self._effect(words)
 
     def _effect(self, words: Words) -> None:
+        if words[:2] == ["e", START_KEY]:  # of a start in several parts; it is no step, and waits for no room
+            kind, _, _, extra, *_ = words[2].split("|")
+            self.run.marking.put(START_NODE, (), Token(kind=TokenKind(kind), extra=extra))
+            self.run.welcome()
+            return
         due_ms = self.due_ms(words[2]) if words[0] == "P" else 0
         codes = self.run.marking.apply(self.run.plan.ir, [self._effect_of(words)])
         self.run.redirect(codes)

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from chaos.oracles import maps
+from chaos.oracles import decisions, maps
 from chaos.oracles.broken import Broken
 from chaos.oracles.graph import Graph, read_graph
 from chaos.oracles.log import Event
 from chaos.oracles.restarts import check_taken
 from chaos.oracles.walk import Walk
 from courante.compiler.ir import encode_ir
+from courante.sdk import rules
 from courante.sdk.events import RecordedEvent, encode_facts
 from courante.testing.floor import MemoryFloor
 from courante.testing.simulation import Simulation
@@ -131,6 +132,38 @@ def test_it_follows_runs_that_go_on_from_others() -> None:
                 again = go_on(base, restart.marking, log, eventful(seed, taste_of(seed)), seed)
                 again.drive()
                 assert findings(graph, events[: cut.seq], events_of(again.log)) == [], (seed, cut.seq)
+
+
+def test_it_follows_decisions_in_several_parts() -> None:
+    """O2, O3: where a transition has room for few effects, their tokens go on, also in a run begun again meanwhile."""
+    met, kept = 0, 0
+    for seed in range(90):
+        with pytest.MonkeyPatch.context() as patch:
+            for name, most in (("EFFECTS_MAX", 1 + seed % 3), ("WALK_MAX", (0, 1, 64)[seed % 3])):
+                patch.setattr(rules, name, most)
+                patch.setattr(decisions, name, most)
+            base = simulate(seed)
+            base.run()
+            graph, events = read_graph(encode_ir(base.plan.ir)), [event for call in base.log for event in call]
+            log = list(map(event_of, events))
+            assert walked(graph, log).has_ended, seed
+            places = [place for place, event in enumerate(log) if event.type == "effects.continued"]
+            for place in places[:2]:
+                assert not is_followed(graph, log[:place] + log[place + 1 :]), (seed, log[place])
+                assert not is_followed(graph, [*log[:place], log[place], *log[place:]]), (seed, log[place])
+            met += len(places)
+            for place in places[:1]:
+                cut = cut_at(base.plan, events, events[place].seq - 1)
+                restart = None if cut is None else restart_of(base.plan, cut)
+                if cut is None or restart is None or cut.marking.errors.keys() & cut.marking.tokens.keys():
+                    continue  # how a step has failed whose effects go on, a restart does not tell
+                told = log_of(base.plan, restart)
+                again = go_on(base, restart.marking, told, eventful(seed, taste_of(seed)), seed)
+                again.drive()
+                assert findings(graph, events[: cut.seq], events_of(again.log)) == [], (seed, cut.seq)
+                kept += 1
+    assert met > 50
+    assert kept > 10, kept
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -11,6 +11,8 @@ from typing import Any
 
 Scope = tuple[int, ...]
 LOOP, MAP, EACH = 0, 1, 2
+LETTERS = {"l": "live", "d": "dead", "f": "failed", "-": "dead"}
+"""What becomes of an edge, as the log has it."""
 
 
 @dataclass(frozen=True)
@@ -42,17 +44,20 @@ class Node:
 
 @dataclass(frozen=True)
 class Edge:
+    """``span``: in how many places it is felt when it dies."""
+
     source: int
     target: int
     kind: str
     slot: int
+    span: int
 
 
 @dataclass(frozen=True)
 class Region:
-    """``entry``: where it begins. ``gates``: on the edges that leave it. Of a map: ``aggregate``, and the nodes of its
-    own tokens; ``window``: items at work at a time; ``chunk``: results that are collected together; ``is_fast``: the
-    first failed item closes it.
+    """``entry``: where it begins. ``gates``: on the edges that leave it. ``keeps_last``: somebody outside of a loop
+    reads of its last iteration. Of a map: ``aggregate``, and the nodes of its own tokens; ``window``: items at work at a
+    time; ``chunk``: results that are collected together; ``is_fast``: the first failed item closes it.
     """
 
     kind: int
@@ -60,6 +65,7 @@ class Region:
     entry: int
     gates: tuple[int, ...]
     aggregate: int
+    keeps_last: bool
     cursor: int
     collector: int
     sweeper: int
@@ -132,7 +138,7 @@ def read_graph(content: bytes) -> Graph:
     )
     return Graph(
         nodes=nodes,
-        edges=tuple(Edge(source=raw[0], target=raw[1], kind=raw[2], slot=raw[3]) for raw in ir["edges"]),
+        edges=tuple(Edge(raw[0], raw[1], raw[2], raw[3], raw[8] - raw[7]) for raw in ir["edges"]),
         regions=tuple(_region(raw) for raw in ir["regions"]),
         entries=tuple(ir["entries"]),
         is_strict=ir["on_failure"] == "fail_fast",
@@ -141,5 +147,7 @@ def read_graph(content: bytes) -> Graph:
 
 
 def _region(raw: list[Any]) -> Region:
-    kind, node, entry, _, gates, aggregate, _, cursor, collector, sweeper, window, _, chunk, is_fast, *_ = raw
-    return Region(kind, node, entry, tuple(gates), aggregate, cursor, collector, sweeper, window, chunk, is_fast)
+    kind, node, entry, _, gates, aggregate, keeps_last, cursor, collector, sweeper, window, _, chunk, is_fast, *_ = raw
+    return Region(
+        kind, node, entry, tuple(gates), aggregate, keeps_last, cursor, collector, sweeper, window, chunk, is_fast
+    )

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from chaos.oracles.broken import Broken, GaveUp
+from chaos.oracles.decisions import Cursor, read_cursor
 from chaos.oracles.finding import Finding
 from chaos.oracles.graph import Scope
 from chaos.oracles.joins import Record
@@ -22,9 +23,9 @@ TYPES = frozenset("step.reused value.restored join.restored fanout.restored toke
 SETTLING = frozenset("step.succeeded step.failed step.skipped path.died step.reused".split())
 """After these a step is settled."""
 TOLD = {"b": "back", "x": "exit", "": ""}
-STATES = {"": "ready", "n": "ready", "k": "skip", "x": "parked", "f": "ready", "g": "ready", "z": "ready", "u": "ready"}
-"""By the kind of the token: a step's, a skip, the closing token, a map's own three, a waker."""
-WAKER = -4
+STATES = {"": "ready", "n": "ready", "k": "skip", "c": "cursor", "x": "parked"} | dict.fromkeys("fgzu", "ready")
+"""By the kind of the token: a step's, a skip, one whose effects go on, a run's closing one, a map's own, a waker."""
+START, WAKER = -1, -4
 
 
 @dataclass
@@ -38,6 +39,7 @@ class Taken:
     base_seq: int
     is_told: bool = False
     living: dict[Place, str] = field(default_factory=dict[Place, str])
+    cursors: dict[Place, Cursor] = field(default_factory=dict[Place, Cursor])
     joins: dict[Place, Record] = field(default_factory=dict[Place, Record])
     maps: dict[Place, OpenMap] = field(default_factory=dict[Place, OpenMap])
     closed: set[Place] = field(default_factory=set[Place])
@@ -102,12 +104,18 @@ def _take_map(walk: Walk, place: Place, data: dict[str, Any]) -> None:
 
 
 def _take_token(walk: Walk, place: Place, event: Event) -> None:
-    kind = str(event.facts.get("data", {}).get("kind", ""))
+    data: dict[str, Any] = event.facts.get("data", {})
+    kind, extra = str(data.get("kind", "")), str(data.get("extra", ""))
     if kind not in STATES:
         raise GaveUp(f"it takes over a token of the kind {kind!r}")
     if place in walk.living or walk.consumed[place]:
         raise Broken("O2", f"a token is taken over twice, or both living and settled: {place}")
     walk.living[place] = "parked" if event.facts.get("due") else STATES[kind]
+    if place[0] == START:
+        position = int(extra.partition("@")[0])
+        walk.living[place], walk.cursors[place] = "ready", Cursor((), "", position)
+    elif STATES[kind] == "cursor":
+        walk.cursors[place] = read_cursor(extra)
 
 
 def _finish(walk: Walk, taken: Taken) -> None:
@@ -115,6 +123,7 @@ def _finish(walk: Walk, taken: Taken) -> None:
         raise Broken("O1", "nothing lives in what it takes over")
     taken.is_told = True
     taken.living, taken.joins, taken.maps = dict(walk.living), deepcopy(walk.joins), deepcopy(walk.opened)
+    taken.cursors = dict(walk.cursors)
     taken.closed, taken.settled = set(walk.closed), set(walk.settled)
 
 
@@ -123,6 +132,7 @@ def check_taken(run_id: str, taken: Taken, base: Walk) -> Iterator[Finding]:
     living = (_without_waker(taken.living), _without_waker(base.living))
     for what, found, wanted in (
         ("tokens", *living),
+        ("cursors", _under_way(taken.cursors), _under_way(base.cursors)),
         ("joins", taken.joins, base.joins),
         ("maps", {at: one.text for at, one in taken.maps.items()}, {at: one.text for at, one in base.opened.items()}),
         ("closed maps", dict.fromkeys(taken.closed), dict.fromkeys(base.closed)),
@@ -141,6 +151,11 @@ def check_taken(run_id: str, taken: Taken, base: Walk) -> Iterator[Finding]:
 def _without_waker(living: dict[Place, str]) -> dict[Place, str]:
     """A waker is emitted anew where it is needed. What waits is told as ready, until its wait is told."""
     return {at: "skip" if state == "skip" else "" for at, state in living.items() if at[0] != WAKER}
+
+
+def _under_way(cursors: dict[Place, Cursor]) -> dict[Place, Cursor]:
+    """Without a start that has emitted nothing yet."""
+    return {at: cursor for at, cursor in cursors.items() if cursor.position}
 
 
 def _steps(base: Walk) -> list[Place]:

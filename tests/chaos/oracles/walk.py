@@ -1,8 +1,8 @@
 """The walk: the tokens of one run, followed event by event through its log by the token rules alone (O1, O2, O3).
 
-Written from token-rules.md, sections 3 to 7; it shares nothing with the engine's own fold. What it does not follow yet
-(effects that go on in a second transition) makes it give up on the run, which is said. A run that goes on from another
-one is followed from what its log says that it takes over; ``oracles/restarts.py`` holds that against the other one.
+Written from token-rules.md, sections 3 to 7; it shares nothing with the engine's own fold. A run that goes on from
+another one is followed from what its log says that it takes over; ``oracles/restarts.py`` holds that against the other
+one. Where it meets there what it does not know, it gives up on the run, which is said.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from chaos.oracles import maps, restarts
-from chaos.oracles.broken import Broken, GaveUp
-from chaos.oracles.graph import Graph, Node, Scope
+from chaos.oracles import decisions, maps, restarts
+from chaos.oracles.broken import Broken
+from chaos.oracles.decisions import Cursor
+from chaos.oracles.graph import LETTERS, Graph, Node, Scope
 from chaos.oracles.joins import Record, verdict_of
 from chaos.oracles.log import FINAL, Event
 
@@ -31,7 +32,8 @@ Place = tuple[int, Scope]
 
 @dataclass
 class Walk:
-    """``living``: what each token waits for: ``ready``, ``parked`` or ``skip``. ``consumed``: how often each was.
+    """``living``: what each token waits for: ``ready``, ``parked``, ``skip`` or ``cursor``. ``cursors``: how far those
+    that go on with their effects have come. ``consumed``: how often each was.
 
     ``expected``: what the scripts must say next. ``reached``: milestones that are decided, by edge and scope.
     ``opened``: maps that are; ``closed``: those that a failure has closed. ``settled``: steps that are; ``outputs``: as
@@ -41,6 +43,7 @@ class Walk:
     graph: Graph
     living: dict[Place, str] = field(default_factory=dict[Place, str])
     joins: dict[Place, Record] = field(default_factory=dict[Place, Record])
+    cursors: dict[Place, Cursor] = field(default_factory=dict[Place, Cursor])
     consumed: Counter[Place] = field(default_factory=Counter[Place])
     expected: Counter[tuple[str, Place]] = field(default_factory=Counter[tuple[str, Place]])
     opened: dict[Place, maps.OpenMap] = field(default_factory=dict[Place, maps.OpenMap])
@@ -73,7 +76,7 @@ class Walk:
             case "run.started":
                 self._start(event)
             case "run.entered":
-                self.consume((START, ()))
+                self.consume_own((START, ()))  # of a start in several parts
                 if event.facts.get("reason"):
                     self._drain()
                 else:
@@ -84,16 +87,18 @@ class Walk:
                 self._succeed(event, place)
             case "step.skipped":
                 self.consume(place, "ready")
-                self._die(self.graph.nodes[place[0]], place[1], "dead")
+                self._settle(place, "dead")
             case "step.failed":
                 self._fail(place)
             case "path.died":
                 self.consume(place, "skip")
-                status = "failed" if event.facts.get("reason") == "upstream_failed" else "dead"
-                self._die(self.graph.nodes[place[0]], place[1], status)
+                self._settle(place, "failed" if event.facts.get("reason") == "upstream_failed" else "dead")
             case "gate.passed":
                 self.consume(place, "ready")
-                self._decide(place, ["live" for _ in self.graph.nodes[place[0]].outs])
+                self._settle(place, "live")
+            case "effects.continued":
+                self.consume(place, "cursor")
+                decisions.decide(self, place, self.cursors.pop(place))
             case "join.fired" | "join.died":
                 self._join(event, place)
             case "step.waiting" | "step.retried":
@@ -113,8 +118,6 @@ class Walk:
                 self._command(str(event.facts.get("data", {}).get("type")))
             case "command.ignored" | "run.halted" | "run.rebuilt":
                 pass
-            case "effects.continued":
-                raise GaveUp("its effects go on in a second transition")
             case _ if event.type in FINAL:
                 self._end(event)
             case _ if event.type in restarts.TYPES:
@@ -127,6 +130,8 @@ class Walk:
         match event.type:
             case "timer.set" | "token.forced" | "step.withdrawn":
                 self.must_live(place)
+                if self.living[place] == "cursor":
+                    raise Broken("O2", "its step is settled, and only goes on with its effects")
                 self.living[place] = {"timer.set": "parked", "token.forced": "ready"}.get(event.type, "skip")
             case "timer.released" | "token.released" | "mutex.granted" | "slot.granted":
                 if self.living.get(place) != "parked":
@@ -167,8 +172,15 @@ class Walk:
             self._enter()
 
     def _enter(self) -> None:
-        for number in self.graph.entries:
+        """Emit the first tokens; where they are many, the run's own token goes on."""
+        start = (START, ())
+        known = self.cursors.pop(start, None)
+        first = known.position if known is not None else 0
+        following = first + decisions.EFFECTS_MAX
+        for number in self.graph.entries[first:following]:
             self.emit((number, (1,) * len(self.graph.nodes[number].levels)))
+        if following < len(self.graph.entries) and not self.is_draining:
+            self.living[start], self.cursors[start] = "ready", Cursor((), "", following)
 
     def emit(self, place: Place, state: str = "ready") -> None:
         if self.is_draining or maps.is_gone(self, place):
@@ -276,14 +288,10 @@ class Walk:
         if node.is_map:
             maps.put_items(self, place, event.facts.get("data", {}), is_open=False)
             return
-        if word == "back":
-            self._go_back(node, place[1])
-            return
-        names = {"l": "live", "d": "dead", "f": "failed", "-": "dead"}
-        statuses = [names[letter] for letter in letters[: len(node.outs)]]
+        statuses = [LETTERS[letter] for letter in letters[: len(node.outs)]]
         if not letters:
             statuses = ["live" if self.graph.edges[e].kind == "normal" else "dead" for e in node.outs]
-        self._decide(place, statuses)
+        self._decide(place, statuses, "back" if word == "back" else "exit")
 
     def _fail(self, place: Place) -> None:
         self.consume(place, "ready")
@@ -292,37 +300,20 @@ class Walk:
         if "error" in kinds:
             self._decide(place, ["live" if kind == "error" else "dead" for kind in kinds])
         elif self.graph.maps_over(*place):
-            self._decide(place, ["failed" for _ in kinds])
+            self._settle(place, "failed")
         elif self.graph.is_strict:
             if not self.is_draining:
                 self._drain()
         else:
             if not self.is_draining:
                 self._hold_closing()
-            self._decide(place, ["failed" for _ in kinds])
+            self._settle(place, "failed")
 
-    def _go_back(self, node: Node, scope: Scope) -> None:
-        region = self.graph.regions[node.region]
-        indexes = dict(zip(node.levels, scope, strict=True))
-        indexes[node.region] += 1
-        entry = self.graph.nodes[region.entry]
-        self._tell(node, scope, "back")
-        self.emit((region.entry, tuple(indexes.get(level, 1) for level in entry.levels)))
+    def _settle(self, place: Place, status: str) -> None:
+        self._decide(place, [status for _ in self.graph.nodes[place[0]].outs])
 
-    def _decide(self, place: Place, statuses: list[str], *, is_far: bool = False) -> None:
-        node, body = self.graph.nodes[place[0]], ""
-        self.reach(place, "dead", is_far=is_far)
-        for number, status in zip(node.outs, statuses, strict=True):
-            if node.is_map and self.graph.edges[number].kind == "normal":
-                body = status
-            else:
-                self.bring(number, place[1], status)
-        if body:  # it has no items: its aggregate's ways are those of a node that never ran
-            self._die(self.graph.nodes[self.graph.regions[node.map_region].aggregate], place[1], body, is_far=is_far)
-        self._tell(node, place[1], "exit")
-
-    def _die(self, node: Node, scope: Scope, status: str, *, is_far: bool = False) -> None:
-        self._decide((node.number, scope), [status for _ in node.outs], is_far=is_far)
+    def _decide(self, place: Place, statuses: list[str], word: str = "exit") -> None:
+        decisions.decide(self, place, Cursor(tuple(statuses), word, 0))
 
     def bring(self, number: int, scope: Scope, status: str, item: int = -1) -> None:
         """An edge has its status in a scope of its source. item: of the map that it leaves."""
@@ -339,14 +330,14 @@ class Walk:
             self._arrive(target, there, status)
         elif status == "live":
             self.emit((edge.target, there))
+        elif edge.span > decisions.WALK_MAX:
+            self.emit((edge.target, there), "skip")
         else:
-            self._die(target, there, status, is_far=True)
+            decisions.pass_on(self, target, there, status)
 
-    def _tell(self, node: Node, scope: Scope, word: str) -> None:
-        """Tell the gates of a loop that it goes back or ends."""
-        if node.region < 0 or self.is_draining:
-            return
-        for gate in self.graph.regions[node.region].gates:
+    def tell(self, gate: int, scope: Scope, word: str) -> None:
+        """Tell a gate of a loop that it goes back or ends. scope: of what decides it."""
+        if not self.is_draining:
             self._arrive(self.graph.nodes[gate], scope[: len(self.graph.nodes[gate].levels)], "", word)
 
     def _arrive(self, node: Node, scope: Scope, status: str, told: str = "") -> None:
