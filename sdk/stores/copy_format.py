@@ -6,8 +6,7 @@ Source: the PostgreSQL manual, COPY, "Binary Format". Pieces that many rows shar
 
 from __future__ import annotations
 
-import io
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from struct import Struct
 
@@ -70,6 +69,13 @@ def texts(values: Sequence[str]) -> bytes:
 
 
 async def copy_rows(conn: Connection, table: str, names: Sequence[str], rows: bytearray) -> None:
-    """COPY rows into a table; names: its columns in the order of the rows."""
-    source = io.BytesIO(b"".join((HEADER, rows, TRAILER)))
+    """COPY rows into a table; names: its columns in the order of the rows.
+
+    Not from a file: even one in memory is read by asyncpg in a thread, at two hops a table.
+    """
+    source = _whole(b"".join((HEADER, rows, TRAILER)))
     await conn.copy_to_table(table, source=source, columns=list(names), format="binary")
+
+
+async def _whole(content: bytes) -> AsyncIterator[bytes]:
+    yield content
