@@ -56,8 +56,8 @@ class Edge:
 @dataclass(frozen=True)
 class Region:
     """``entry``: where it begins. ``gates``: on the edges that leave it. ``keeps_last``: somebody outside of a loop
-    reads of its last iteration. Of a map: ``aggregate``, and the nodes of its own tokens; ``window``: items at work at a
-    time; ``chunk``: results that are collected together; ``is_fast``: the first failed item closes it.
+    reads of its last iteration. Of a map: ``aggregate``, and the nodes of its own tokens; ``window``: items at work at
+    a time; ``chunk``: results that are collected together; ``is_fast``: the first failed item closes it.
     """
 
     kind: int
