@@ -11,6 +11,7 @@ from ..sdk.events import Facts
 from ..sdk.gates import APPROVAL, before_node
 from ..sdk.marking import APPROVED, Place
 from ..sdk.outcomes import AsksMutex, AsksPace, AsksSlot, Outcome, Skipped, Succeeded, Waits
+from ..sdk.sealing import open_sayings
 from ..sdk.step_context import StepContext, StepError
 
 DECIDED = frozenset({"approval.granted", "approval.rejected"})
@@ -37,7 +38,7 @@ def gate_extra(node: Node, extra: str, has_value: bool) -> str:
 
 def check_decided(step: StepContext, facts: Facts) -> tuple[str, str] | None:
     """Whether somebody has decided so: (expected, found) where nobody has."""
-    found = _decision(facts.type, facts.data)
+    found = _decision(facts.type, open_sayings(facts.data))
     if step.node.approval is None or APPROVED in step.extra.split("+") or step.word != "s0":
         return "no decision", found
     value = step.released_value

@@ -13,6 +13,9 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from ..sdk.cancellation import Cancellation, CancelReason
+from ..sdk.errors import PayloadUnreadable
+from ..sdk.payload_terms import PAYLOAD_TERMS
+from ..sdk.step_context import StepError
 
 if TYPE_CHECKING:
     from anyio import CancelScope
@@ -41,8 +44,8 @@ class HeldAttempt:
     """One attempt under way: ``Context.held_by``. ``report`` is called from any thread, all else on the loop.
 
     ``started_at``, ``ends_at`` (never: infinite), ``beaten_at``: its last heartbeat; ``told_at``: when its handler was
-    asked to end. ``details``: of its last heartbeat, JSON that was not sent yet. ``last_report``: those of the attempt
-    before. ``has_report``: the run may have details of this attempt.
+    asked to end. ``details``: of its last heartbeat, as they are stored, where they were not sent yet.
+    ``last_report``: those of the attempt before, as JSON. ``has_report``: the run may have details of this attempt.
     """
 
     __slots__ = (
@@ -77,7 +80,7 @@ class HeldAttempt:
         self.beaten_at = time.monotonic()
         if details != b"null":
             self.has_report = True
-            self.details = details
+            self.details = PAYLOAD_TERMS.encode(details)
             self.send()
 
     def end(self, ending: Ending) -> None:
@@ -106,8 +109,15 @@ class Attempts:
         self._is_stopping = self._gives_back = False
 
     def begin(self, work: Work) -> HeldAttempt:
-        """Note an attempt, and when its time is up. In a worker that stops it is told so, or ends at once."""
-        held = work.held = HeldAttempt(self._send, work.last_report)
+        """Note an attempt, and when its time is up. In a worker that stops it is told so, or ends at once.
+
+        Raises StepError where the last report cannot be read.
+        """
+        try:
+            last_report = None if work.last_report is None else PAYLOAD_TERMS.decode(work.last_report)
+        except PayloadUnreadable as error:
+            raise StepError("PAYLOAD_MISSING", f"the details of the last heartbeat cannot be read: {error}") from error
+        held = work.held = HeldAttempt(self._send, last_report)
         if work.node.timeout_ms is not None:
             held.ends_at = (work.received_at or held.started_at) + work.node.timeout_ms / 1000
         self._running[work.run_id, work.key] = work

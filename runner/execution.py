@@ -17,6 +17,7 @@ from anyio.abc import TaskGroup, TaskStatus
 from redis.asyncio import Redis
 
 from ..sdk.cancellation import CancelReason
+from ..sdk.errors import PayloadUnreadable
 from ..sdk.fault_points import reach
 from ..sdk.gates import before_node
 from ..sdk.keys import Keys, PartitionKeys
@@ -243,6 +244,9 @@ class Executor:
     def _finish_or_store(self, work: Work, outcome: Outcome) -> None:
         if work.node.is_map and isinstance(outcome, Succeeded):
             outcome = forced_items(work, outcome.output)
+        if work.must_keep_input:
+            self._spawn(self._keep_input_then_finish, work, outcome)
+            return
         most = PAYLOAD_TERMS.inline_most
         if isinstance(outcome, Opened):
             most = min(most, ITEMS_INLINE_BYTES_MAX)
@@ -275,6 +279,8 @@ class Executor:
             outcome = self._ended(work, held, outcome)
         if outcome is None:
             return
+        if work.must_keep_input:
+            outcome = await self._keep_input(work, outcome)
         if isinstance(outcome, Succeeded) and len(outcome.output) > PAYLOAD_TERMS.inline_most:
             await self._store_then_finish(work, outcome, ms)
         else:
@@ -316,33 +322,39 @@ class Executor:
         self._finish(transition)
         return None
 
+    async def _keep_input_then_finish(self, work: Work, outcome: Outcome) -> None:
+        self._finish_or_store(work, await self._keep_input(work, outcome))
+
+    async def _keep_input(self, work: Work, outcome: Outcome) -> Outcome:
+        """Put a reference in the place of the input, which nobody here needs any more."""
+        stored = await self._stored(work, work.input_json or b"")
+        work.input_json = None if isinstance(stored, Failed) else stored
+        return stored if isinstance(stored, Failed) else outcome
+
     async def _store_then_finish(self, work: Work, outcome: Succeeded | Opened, ms: int) -> None:
         """A payload is stored before the script that refers to it."""
-        final: Outcome
-        try:
-            reference = await retry(lambda: store_payload(self._redis, self._keys, outcome.output))
-            final = dataclasses.replace(outcome, output=reference)
-        except PayloadTooLarge as error:
-            too_large = StepError("PAYLOAD_TOO_LARGE", str(error))
-            final = self._failure(work, too_large)
+        stored = await self._stored(work, outcome.output)
+        final = stored if isinstance(stored, Failed) else dataclasses.replace(outcome, output=stored)
         self._finish(self._settler.settle_stored(work, final, outcome.output, ms))
 
     async def _store_then_wait(self, work: Work, outcome: Waits, payload: bytes) -> None:
         """The same, for what the log is to say of a wait."""
-        final: Outcome
-        try:
-            reference = await retry(lambda: store_payload(self._redis, self._keys, payload))
-            final = dataclasses.replace(outcome, payload=reference)
-        except PayloadTooLarge as error:
-            final = self._failure(work, StepError("PAYLOAD_TOO_LARGE", str(error)))
+        stored = await self._stored(work, payload)
+        final = stored if isinstance(stored, Failed) else dataclasses.replace(outcome, payload=stored)
         self._finish(self._settler.settle(work, final))
+
+    async def _stored(self, work: Work, content: bytes) -> bytes | Failed:
+        try:
+            return await retry(lambda: store_payload(self._redis, self._keys, content))
+        except PayloadTooLarge as error:
+            return self._failure(work, StepError("PAYLOAD_TOO_LARGE", str(error)))
 
     async def _fetch_then_start(self, work: Work, wide: bool) -> None:
         """Bring what did not travel with the token: wide reads, items, results, and payloads behind references."""
         try:
             await self._bringer.fetch(work, wide=wide)
-        except (PayloadMissing, PayloadTooLarge) as error:
-            code = "PAYLOAD_MISSING" if isinstance(error, PayloadMissing) else "PAYLOAD_TOO_LARGE"
+        except (PayloadMissing, PayloadUnreadable, PayloadTooLarge) as error:
+            code = "PAYLOAD_TOO_LARGE" if isinstance(error, PayloadTooLarge) else "PAYLOAD_MISSING"
             self._finish(self._settler.settle(work, self._failure(work, StepError(code, str(error)))))
             return
         if work.is_below_closed_map:

@@ -21,6 +21,7 @@ from ..sdk.retrying import GivesUp, draw_of, next_attempt
 from ..sdk.routing import loop_word, route
 from ..sdk.scopes import NODE_NAMES, START_NODE, parse_token_key, scope_key, token_key
 from ..sdk.scripts import Word
+from ..sdk.sealing import seal_sayings
 from ..sdk.slot_words import without_slot
 from ..sdk.step_context import StepError, decode_json
 from . import map_settling, sharing
@@ -209,10 +210,9 @@ class Settler:
         """
         events: list[tuple[bytes, bytes | None]] = []
         if work.decision is not None:
-            is_granted = work.decision.get("decision") == "approve"
             data = {name: work.decision[name] for name in ("by", "comment", "reason") if work.decision.get(name)}
-            kind = "approval.granted" if is_granted else "approval.rejected"
-            facts = Facts(type=kind, node=work.node.id, scope=scope_key(work.scope), data=data)
+            kind = "approval.granted" if work.decision.get("decision") == "approve" else "approval.rejected"
+            facts = Facts(type=kind, node=work.node.id, scope=scope_key(work.scope), data=seal_sayings(data))
             events.append((encode_facts(facts), None))
         if work.input_json is not None and work.node.keeps_input:
             events.append((self._event(work, "step.input_kept", attempt=work.attempt), work.input_json))

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..sdk.marking import APPROVED, TokenKind, lasting, with_word
+from ..sdk.payload_terms import PAYLOAD_TERMS
+from ..sdk.payloads import is_reference
 from ..sdk.plan import Plan
 from ..sdk.scopes import parse_token_key
 from ..sdk.scripts import Word
@@ -55,6 +57,13 @@ class Work(StepContext):
             return True
         reads = self.plan.map_reads[self.number] if self.number >= 0 else ()
         return any(self.values[at] == CLOSED_MAP for at in reads if at < len(self.values))
+
+    @property
+    def must_keep_input(self) -> bool:
+        """Whether others read its input, which is to be stored before it settles: where payloads are encrypted."""
+        content = self.input_json
+        is_sealed = PAYLOAD_TERMS.codec is not None
+        return is_sealed and content is not None and self.node.keeps_input and not is_reference(content)
 
     @property
     def unsent_report(self) -> list[Word]:

@@ -8,10 +8,10 @@ from contextlib import suppress
 import msgspec
 
 from .artifacts import Artifact, artifacts_in, refers
-from .errors import ArtifactNotFound, RunNotFound
+from .errors import ArtifactNotFound, PayloadUnreadable, RunNotFound
 from .events import digest
 from .keys import Keys
-from .payload_terms import PAYLOAD_TERMS, PayloadUnreadable
+from .payload_terms import PAYLOAD_TERMS
 from .scripts import Connection
 from .stores.connection import Pool
 from .stores.errors import UnknownRun

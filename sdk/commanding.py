@@ -19,6 +19,7 @@ from .payloads import store_payload
 from .plan import WITHDRAWN_READY, Plan
 from .scopes import parse_scope_key, token_key
 from .scripts import Applied, Connection, apply_commands
+from .sealing import open_text, seal_text
 from .signal_names import approval_name, child_name, outside_name
 from .stores.commands import Command
 
@@ -50,6 +51,7 @@ class Body(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ``step``, ``scope`` (a scope key): the step that it is about. ``attempt``: that was handed out or has a child run.
     ``name``: of a signal, ``data``: what it brings, or what was filled in with a decision. ``is_asked``: the step
     waited for it when it was given, so that it is not kept for a later time when the step has stopped waiting.
+    ``sealed``: as it is stored where payloads are encrypted, the fields of ``SEALED`` in one text.
     """
 
     step: str = ""
@@ -62,10 +64,15 @@ class Body(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     reason: str = ""
     comment: str = ""
     is_asked: bool = False
+    sealed: str = ""
 
 
+SEALED = ("comment", "data", "error", "output", "reason")
+"""What people and programs say. What a command is about stays open: it is searched for."""
 _VALUES = frozenset({"data", "output"})
 _decoder = msgspec.json.Decoder(Body)
+_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_encode_fields = msgspec.json.Encoder(order="sorted").encode
 
 
 def encode_body(body: Body) -> bytes:
@@ -73,6 +80,26 @@ def encode_body(body: Body) -> bytes:
     fields = msgspec.structs.asdict(body)
     said = {name: value for name, value in fields.items() if value or (name in _VALUES and value is not None)}
     return encode_value(said, is_sorted=True)
+
+
+def seal_body(content: bytes) -> bytes:
+    """Return what is stored of the bytes of a body: those themselves, where payloads are not encrypted."""
+    if PAYLOAD_TERMS.codec is None:
+        return content
+    said = _fields.decode(content)
+    sealed = {name: said.pop(name) for name in SEALED if name in said}
+    if not sealed:
+        return content
+    return _encode_fields(said | {"sealed": seal_text(_encode_fields(sealed).decode())})
+
+
+def open_body(stored: bytes) -> Body:
+    """Return a body as it was said. Raises PayloadUnreadable."""
+    body = _decoder.decode(stored)
+    if not body.sealed:
+        return body
+    opened = _decoder.decode(open_text(body.sealed))
+    return msgspec.structs.replace(body, sealed="", **{name: getattr(opened, name) for name in SEALED})
 
 
 def token_of(plan: Plan, body: Body) -> str:
@@ -90,7 +117,7 @@ async def apply_in_order(
 ) -> str:
     """Apply (run, plan, command) of one partition, those of a run in order; return a letter per command.
 
-    Idempotent by run and number. Raises Closed, BackPressure.
+    Idempotent by run and number. Raises Closed, BackPressure, PayloadUnreadable.
     """
     verdicts = ""
     for first in range(0, len(commands), COMMANDS_MAX):
@@ -111,8 +138,11 @@ async def last_applied(redis: Connection, partition: PartitionKeys, run_id: str)
 
 
 def value_of(command: Command) -> bytes | None:
-    """Return what was said, as JSON bytes: of a signal its value, of others what a person may want to know of it."""
-    body, by = _decoder.decode(command.body), command.by
+    """Return what was said, as JSON bytes: of a signal its value, of others what a person may want to know of it.
+
+    Raises PayloadUnreadable.
+    """
+    body, by = open_body(command.body), command.by
     match command.type:
         case "signal" | "child_ended":
             return encode_value(body.data, is_sorted=True)

@@ -18,7 +18,7 @@ from redis.exceptions import RedisError
 from ..compiler.diagnostics import did_you_mean
 from ..compiler.ir import signals_of
 from .catalog import Catalog
-from .commanding import GAP, Body, apply_in_order, encode_body, last_applied, token_of
+from .commanding import GAP, Body, apply_in_order, encode_body, last_applied, seal_body, token_of
 from .errors import InputInvalid, RunNotFound, StepNotFound
 from .json_values import NotJson
 from .keys import Keys
@@ -270,7 +270,7 @@ def check_said(**texts: str | None) -> None:
 
 
 def _checked(body: Body, by: str | None) -> bytes:
-    """Raises InputInvalid, naming the field."""
+    """Return what is stored of it. Raises InputInvalid, naming the field."""
     check_said(by=by, reason=body.reason, comment=body.comment, error=body.error)
     try:
         content = encode_body(body)
@@ -278,4 +278,4 @@ def _checked(body: Body, by: str | None) -> bytes:
         raise InputInvalid(f"it is no JSON value: {error}") from error
     if len(content) > PAYLOAD_BYTES_MAX:
         raise InputInvalid(f"it has {len(content):,} bytes; at most {PAYLOAD_BYTES_MAX:,} are allowed")
-    return content
+    return seal_body(content)

@@ -20,6 +20,7 @@ from .errors import InputInvalid, NotRestartable, RunNotFound
 from .ids import new_run_id
 from .keys import Keys
 from .marking import Corrupt
+from .payload_terms import PAYLOAD_TERMS
 from .plan import Plan
 from .restarting import RestartPlan, impacted, reused
 from .stores.commands import Accepted, StartCommand, get_command, run_id_of_key
@@ -113,7 +114,8 @@ class DeadLetters:
     async def restart(self, run_id: str, trigger: Trigger, by: str | None, *, again: bool = False) -> Restarted:
         """Start the run again from where it was before it came to its bad end.
 
-        again: also where that was done before. Raises RunNotFound, NotRestartable, InputInvalid, ServiceUnavailable.
+        again: also where that was done before. Raises RunNotFound, NotRestartable, InputInvalid, PayloadUnreadable,
+        ServiceUnavailable.
         """
         check_said(by=by)
         with AsUnavailable():
@@ -130,7 +132,7 @@ class DeadLetters:
             workflow=base.run.workflow,
             version=base.run.version,
             ir_hash=base.run.ir_hash,
-            input=asked.body,
+            input=PAYLOAD_TERMS.decode(asked.body),
             asked_version=base.run.version,
             idempotency_key=None if again else base.key,
             by=by,

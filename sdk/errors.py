@@ -14,6 +14,7 @@ CouranteError (code, message, hint)
 ├── NothingWaits          what should be decided or completed does not wait for it any more
 │   └── AlreadyDecided    somebody else was first (decision, by, at)
 ├── NotRestartable        no run can go on from where this one ended (reason)
+├── PayloadUnreadable     what is stored was encrypted with a key that this process has not, or was changed
 ├── ServiceUnavailable    Redis or Postgres cannot be reached, or refuses work for now
 └── DocumentInvalid       a document that does not compile (diagnostics)
 """
@@ -119,6 +120,15 @@ class NotRestartable(CouranteError):
 
 class ServiceUnavailable(CouranteError):
     code = "service_unavailable"
+
+
+class PayloadUnreadable(CouranteError):
+    code = "payload_unreadable"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(
+            message, hint="COURANTE_KEY_RING names the file with the keys; whoever reads needs all of them"
+        )
 
 
 class DocumentInvalid(CouranteError):

@@ -14,6 +14,7 @@ from .map_plans import read_ends
 from .maps import Counts
 from .payloads import PAYLOAD_BYTES_MAX, PayloadTooLarge
 from .scopes import scope_key
+from .sealing import open_error_json
 from .step_context import StepContext
 
 PAGE = 200
@@ -30,7 +31,10 @@ class Gatherer:
         self._resolve = resolve
 
     async def results(self, step: StepContext) -> list[ItemResult]:
-        """Return the results for an aggregate's token, in the order of the items. Raises PayloadTooLarge."""
+        """Return the results for an aggregate's token, in the order of the items.
+
+        Raises PayloadTooLarge, PayloadUnreadable.
+        """
         region = step.plan.ir.regions[step.node.map_region]
         counts = Counts.read(step.live)
         if counts.is_closed or not counts.items:
@@ -46,7 +50,7 @@ class Gatherer:
                     found += decode_results(await self._resolve(content))
         size = 0
         for at, result in enumerate(found):
-            found[at] = await self._whole(result) if result.stored else result
+            found[at] = await self._whole(result)
             size += len(bytes(found[at].value))
             if size > PAYLOAD_BYTES_MAX:
                 raise PayloadTooLarge(size, PAYLOAD_BYTES_MAX)
@@ -70,7 +74,11 @@ class Gatherer:
         return found
 
     async def _whole(self, result: ItemResult) -> ItemResult:
-        """Bring the outputs that are stored apart."""
+        """Bring the outputs that are stored apart, and the text of an error. Raises PayloadUnreadable."""
+        if not result.stored:
+            return (
+                result if result.status != "f" else ItemResult("f", msgspec.Raw(open_error_json(bytes(result.value))))
+            )
         stored = {name: await self._resolve(reference.encode()) for name, reference in result.stored.items()}
         if "" in stored:
             return ItemResult(result.status, msgspec.Raw(stored[""]))

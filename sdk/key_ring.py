@@ -20,10 +20,11 @@ from typing import Self
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
-from .payload_terms import PayloadUnreadable
+from .errors import PayloadUnreadable
+from .payload_terms import SEALED_HEAD
 
 KEY_BYTES = 64
-HEAD = b"#siv:"
+HEAD = SEALED_HEAD
 _BOUND_TO = [b"courante payload 1"]
 _ID = re.compile(r"[A-Za-z0-9_-]{1,32}")
 

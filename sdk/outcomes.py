@@ -12,6 +12,7 @@ from .events import ErrorInfo
 from .failures import FINAL, Failure, classify
 from .redaction import REDACTOR
 from .retry_after import RETRY_AFTER_MS_MAX
+from .sealing import seal_error
 from .step_context import StepError
 
 OUTSIDE = "outside"
@@ -122,7 +123,7 @@ def failed(
 ) -> Failed:
     """Return the outcome of an attempt that ended in an exception.
 
-    In its texts secrets are masked; they are cut, and made valid UTF-8.
+    In its texts secrets are masked; they are cut, made valid UTF-8, and encrypted where payloads are.
     """
     failure = classify(error, retry_after_ms_max=retry_after_ms_max)
     code = error.type if isinstance(error, StepError) else ""
@@ -137,7 +138,7 @@ def failed(
         worker=worker,
         traceback="" if code else _traceback_of(error),
     )
-    return Failed(info, failure)
+    return Failed(seal_error(info), failure)
 
 
 def _traceback_of(error: BaseException) -> str:

@@ -5,14 +5,16 @@ Set once when a process begins, from its settings; all processes of an environme
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Protocol
 
+from .errors import PayloadUnreadable
+
 INLINE_BYTES_MAX = 8_192
-
-
-class PayloadUnreadable(Exception):
-    """A stored payload that this process has no key for, or that was changed."""
+SEALED_HEAD = b"#siv:"
+"""With what everything begins that the key ring has encrypted."""
+_SEALED = re.compile(rb"#siv:[A-Za-z0-9_-]{1,32}:[A-Za-z0-9+/]{22,}={0,2}")
 
 
 class PayloadCodec(Protocol):
@@ -48,8 +50,12 @@ class PayloadTerms:
         return content if self.codec is None else self.codec.encode(content)
 
     def decode(self, stored: bytes) -> bytes:
-        """Raises PayloadUnreadable."""
-        return stored if self.codec is None else self.codec.decode(stored)
+        """Raises PayloadUnreadable, also for what a key ring has encrypted and this process has none."""
+        if self.codec is not None:
+            return self.codec.decode(stored)
+        if stored.startswith(SEALED_HEAD) and _SEALED.fullmatch(stored):
+            raise PayloadUnreadable("it is encrypted, and this process has no key ring")
+        return stored
 
 
 PAYLOAD_TERMS = PayloadTerms()

@@ -20,6 +20,7 @@ from redis.exceptions import RedisError
 from .errors import RunNotFound
 from .keys import Keys
 from .payloads import PayloadMissing, is_reference, load_payload
+from .sealing import read_error
 from .stores.connection import Pool, iso_text
 from .stores.errors import UnknownRun
 from .stores.payloads import event_payload
@@ -146,7 +147,7 @@ class Results:
             run_id=run_id,
             status=end or "RUNNING",
             output=output,
-            error=None if error is None or end == "COMPLETED" else msgspec.json.decode(error),
+            error=None if end == "COMPLETED" else _shown(error),
             started_at=_iso(at),
             finished_at=_iso(finished),
         )
@@ -199,6 +200,11 @@ class Results:
             except (RedisError, OSError) as error:
                 log.warning("redis_unreachable", error=str(error))
                 await anyio.sleep(0.5)
+
+
+def _shown(error: str | None) -> dict[str, Any] | None:
+    found = read_error(error)
+    return None if found is None else msgspec.to_builtins(found)
 
 
 def _iso(ms: str | None) -> str | None:

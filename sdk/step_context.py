@@ -13,11 +13,13 @@ import msgspec
 
 from ..compiler.cel import EvaluationError, Expression
 from ..compiler.ir import Node, ReadKind, RegionKind
+from .errors import PayloadUnreadable
 from .json_values import NotJson, encode_value
 from .marking import EXPIRED, FORCED, is_lasting
 from .node_code import NodeCode
 from .plan import Plan
 from .scopes import Scope
+from .sealing import open_error_json
 from .step_error import StepError
 
 __all__ = ["NULL", "Roots", "StepContext", "StepError", "decode_json", "encode_json"]
@@ -195,7 +197,7 @@ class Roots(dict[str, Any]):
             if read.kind is ReadKind.STATUS:
                 found["status"] = "SKIPPED" if value is None else value.decode()
             elif value is not None:
-                found[_STEP_FIELD[read.kind]] = decode_json(value)
+                found[_STEP_FIELD[read.kind]] = decode_json(_opened(value) if read.kind is ReadKind.ERROR else value)
                 if read.kind is ReadKind.OUTPUT:
                     outputs[name] = found["output"]
         self["steps"] = self["tasks"] = steps
@@ -220,6 +222,14 @@ class Roots(dict[str, Any]):
             if regions[level].kind is RegionKind.LOOP:
                 return {"iteration": index}
         return {}
+
+
+def _opened(error: bytes) -> bytes:
+    """Raises StepError for a text that this process has no key for."""
+    try:
+        return open_error_json(error)
+    except PayloadUnreadable as problem:
+        raise StepError("PAYLOAD_MISSING", f"the text of an error cannot be read: {problem}") from problem
 
 
 def decode_json(content: bytes) -> Any:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import structlog
 
 from ..sdk.artifacts import digests_in
+from ..sdk.errors import PayloadUnreadable
 from ..sdk.events import digest
 from ..sdk.keys import Keys
-from ..sdk.payload_terms import PAYLOAD_TERMS, PayloadUnreadable
+from ..sdk.payload_terms import PAYLOAD_TERMS
 from ..sdk.stores.connection import Connection
 from ..sdk.stores.payloads import put_payloads, read_reference, touch_payloads
 

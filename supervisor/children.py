@@ -22,9 +22,15 @@ import structlog
 from ..sdk.client import Client
 from ..sdk.commanding import Body, encode_body
 from ..sdk.control import Control, Said
-from ..sdk.errors import CouranteError, IdempotencyConflict, InputInvalid, RunNotFound, WorkflowNotFound
+from ..sdk.errors import (
+    CouranteError,
+    IdempotencyConflict,
+    InputInvalid,
+    PayloadUnreadable,
+    RunNotFound,
+    WorkflowNotFound,
+)
 from ..sdk.fault_points import reach
-from ..sdk.payload_terms import PayloadUnreadable
 from ..sdk.payloads import PAYLOAD_BYTES_MAX
 from ..sdk.settings import SUBFLOW_DEPTH_MAX
 from ..sdk.stores.children import (

@@ -21,9 +21,10 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
+from ..sdk.errors import PayloadUnreadable
 from ..sdk.events import digest
 from ..sdk.keys import Keys
-from ..sdk.payload_terms import PAYLOAD_TERMS, PayloadUnreadable
+from ..sdk.payload_terms import PAYLOAD_TERMS
 from ..sdk.settings import PAYLOAD_HOT_S, PAYLOAD_KEEP_S
 from ..sdk.stores.connection import Connection, Pool
 from ..sdk.stores.payloads import (

@@ -32,6 +32,7 @@ from ..sdk.plan import Plan
 from ..sdk.redaction import REDACTOR
 from ..sdk.run_output import OutputError, run_output
 from ..sdk.scripts import DONE_GROUP, Closed, RunLook, Word, finish_runs, look_at_runs, open_partition
+from ..sdk.sealing import seal_error
 from ..sdk.streams import StreamEntry, claim_stale, read_group
 from ..sdk.unavailable import SERVER_ERRORS
 
@@ -240,7 +241,7 @@ class Completion:
                     output = await store_payload(self._redis, self._keys, output)
             except (OutputError, PayloadMissing, PayloadTooLarge) as problem:
                 status = "FAILED"
-                error = ErrorInfo(type="OUTPUT_ERROR", message=REDACTOR.redact(str(problem)))
+                error = seal_error(ErrorInfo(type="OUTPUT_ERROR", message=REDACTOR.redact(str(problem))))
         facts = Facts(type=EVENT[status], reason=look.reason if look.reason == "expired" else "", error=error)
         is_completed = status == "COMPLETED"
         blob = encode_blob([(encode_facts(facts), output if is_completed else None)])

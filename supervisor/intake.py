@@ -20,6 +20,7 @@ from ..sdk.fault_points import reach
 from ..sdk.json_values import NotJson, decode_text
 from ..sdk.keys import Keys
 from ..sdk.scripts import INTAKE_GROUP, Closed, open_partition
+from ..sdk.sealing import seal_text
 from ..sdk.stores.rejected import Rejected, keep_rejected
 from ..sdk.streams import Fields, StreamEntry, claim_stale, read_group
 from ..sdk.submissions import VERSION_MAX, Submission, input_fault
@@ -40,6 +41,8 @@ KEPT_FIELDS_MAX = 16
 KEPT_CHARS_MAX = 1_000
 """What is kept of a refused submission: it may have been 20 MiB of garbage."""
 KNOWN = frozenset({"workflow", "version", "input", "key", "by", "tags", "traceparent"})
+OPEN = KNOWN - {"input"}
+"""What is not encrypted of a refused submission where payloads are."""
 REFUSALS = (WorkflowNotFound, InputInvalid, IdempotencyConflict)
 TRANSIENT = (*SERVER_ERRORS, ServiceUnavailable)
 log = structlog.get_logger()
@@ -158,10 +161,10 @@ class Intake:
             await keep_rejected(conn, self._client.keys.env, self._number, kept)
         for one, ((_, fields), _) in zip(kept, refused, strict=True):
             said: dict[str, str] = {
-                **_shortened(fields),
+                **{name: text if name in OPEN else seal_text(text) for name, text in _shortened(fields).items()},
                 "entry": one.entry_id,
                 "code": one.code,
-                "reason": one.reason,
+                "reason": seal_text(one.reason),
             }
             await self._redis.xadd(self._partition.rejected, cast("Any", said), maxlen=REJECTED_MAX, approximate=True)
         await self._drop([one.entry_id for one in kept])

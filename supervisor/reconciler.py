@@ -23,6 +23,7 @@ from ..sdk.errors import CouranteError, NotRestartable
 from ..sdk.fault_points import reach
 from ..sdk.keys import Keys
 from ..sdk.marking import Corrupt
+from ..sdk.payload_terms import PAYLOAD_TERMS
 from ..sdk.plan import Plan
 from ..sdk.scripts import BackPressure, Closed, Late
 from ..sdk.starting import StartWindow
@@ -148,6 +149,7 @@ class Reconciler:
 
 
 def _command(env: str, found: StartToApply) -> StartCommand:
+    """Raises PayloadUnreadable."""
     names = set(StartCommand.__struct_fields__)
     values = {name: value for name, value in msgspec.structs.asdict(found).items() if name in names}
-    return StartCommand(env=env, **values)
+    return StartCommand(env=env, **values | {"input": PAYLOAD_TERMS.decode(found.input)})

@@ -11,6 +11,7 @@ from ...compiler.ir import Ir, decode_ir
 from ...sdk.events import RecordedEvent
 from ...sdk.fold_ends import FINAL
 from ...sdk.scopes import parse_scope_key, scope_text
+from ...sdk.sealing import shown_error, shown_sayings
 from ...sdk.stores.connection import Connection, from_ms
 from ...sdk.stores.errors import UnknownRun
 from ...sdk.stores.log import read_events
@@ -112,7 +113,7 @@ def _show(call: Call, event: RecordedEvent, scope: str, payload: object) -> None
 def _data(event: RecordedEvent) -> dict[str, object]:
     """What an event says beside who, where and when."""
     facts = event.facts
-    data = dict(facts.data)
+    data = shown_sayings(facts.data)
     for name in ("edges", "loop", "reason", "ms"):
         value = getattr(facts, name)
         if value:
@@ -120,7 +121,7 @@ def _data(event: RecordedEvent) -> dict[str, object]:
     if facts.due:
         data["due"] = iso(from_ms(facts.due))
     if facts.error is not None:
-        data["error"] = msgspec.to_builtins(facts.error)
+        data["error"] = msgspec.to_builtins(shown_error(facts.error))
     return data
 
 

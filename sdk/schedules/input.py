@@ -15,8 +15,9 @@ import msgspec
 
 from ...compiler.cel import EvaluationError, ExpressionError
 from ...compiler.templates import compile_value
-from ..errors import InputInvalid
+from ..errors import InputInvalid, PayloadUnreadable
 from ..json_values import NotJson, encode_value
+from ..payload_terms import PAYLOAD_TERMS
 
 if TYPE_CHECKING:
     from .schedule import Schedule
@@ -25,6 +26,24 @@ INPUT_BYTES_MAX = 1024 * 1024
 """It is read at every tick."""
 ROOTS = frozenset({"schedule"})
 FIELDS = frozenset({"id", "tick", "local", "origin"})
+
+
+class UnreadableInput(msgspec.Struct, frozen=True):
+    """In the place of an input that this process has no key for: other schedules are looked after all the same."""
+
+    unreadable: str
+
+
+def seal_input(input: object) -> bytes:
+    """Return what is stored of an input. Raises InputInvalid."""
+    return PAYLOAD_TERMS.encode(encode_input(input))
+
+
+def open_input(stored: bytes) -> Any:
+    try:
+        return msgspec.json.decode(PAYLOAD_TERMS.decode(stored))
+    except PayloadUnreadable as error:
+        return UnreadableInput(error.message)
 
 
 def encode_input(input: object) -> bytes:
@@ -53,7 +72,12 @@ def check_input(input: object) -> Any:
 
 
 def render_input(schedule: Schedule, tick: datetime, origin: str) -> Any:
-    """Return the input of the run of a tick. Raises InputInvalid where an expression has no value."""
+    """Return the input of the run of a tick.
+
+    Raises InputInvalid where an expression has no value, and PayloadUnreadable.
+    """
+    if isinstance(schedule.input, UnreadableInput):
+        raise PayloadUnreadable(schedule.input.unreadable)
     local = tick.astimezone(ZoneInfo(schedule.timezone))
     known = {"id": schedule.id, "tick": tick_text(tick), "local": local.isoformat(), "origin": str(origin)}
     try:

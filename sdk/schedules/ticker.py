@@ -23,6 +23,7 @@ from anyio import to_thread
 
 from ..errors import CouranteError, IdempotencyConflict, InputInvalid, WorkflowNotFound
 from ..fault_points import reach
+from ..sealing import seal_text
 from ..stores import schedules as store
 from ..stores import ticks as rows
 from ..stores.connection import Pool
@@ -176,7 +177,7 @@ class Ticker:
                     raise
         except REFUSALS as error:
             said.error("tick_failed", code=error.code, error=error.message)
-            return Move(tick, TickState.FAILED, reason=f"{error.code}: {error.message}"[:REASON_CHARS_MAX])
+            return Move(tick, TickState.FAILED, reason=seal_text(f"{error.code}: {error.message}"[:REASON_CHARS_MAX]))
         except (CouranteError, *UNUSABLE) as error:
             said.warning("tick_postponed", error=str(error))
             return None

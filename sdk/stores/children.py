@@ -15,13 +15,13 @@ import asyncpg
 import msgspec
 
 from ..events import ErrorInfo
+from ..sealing import read_error
 from .commands import run_id_of_key
 from .connection import Connection
 from .queries import load_queries
 from .status import RunStatus
 
 _sql = load_queries("children")
-_error = msgspec.json.Decoder(ErrorInfo)
 
 
 class ChildState(StrEnum):
@@ -161,7 +161,7 @@ def _open_child(row: asyncpg.Record) -> OpenChild:
     fields: dict[str, Any] = dict(row)
     fields["state"] = ChildState(fields["state"])
     fields["tags"] = tuple(fields["tags"])
-    fields["error"] = None if fields["error"] is None else _error.decode(fields["error"])
+    fields["error"] = read_error(fields["error"])
     return OpenChild(**fields)
 
 

@@ -11,9 +11,11 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+import asyncpg
 import msgspec
 
 from ..events import digest
+from ..payload_terms import PAYLOAD_TERMS
 from .connection import Connection
 from .errors import UnknownRun
 from .queries import load_queries
@@ -50,11 +52,14 @@ class StartCommand(msgspec.Struct, frozen=True, kw_only=True):
     base_seq: int | None = None
     created_at: datetime | None = None
 
-    def body_digest(self) -> bytes:
-        """Return the digest of what was asked, 16 bytes. Who, when and the trace are not part of it."""
+    def body_digest(self, stored: bytes) -> bytes:
+        """Return the digest of what was asked, 16 bytes. Who, when and the trace are not part of it.
+
+        stored: the input as it is stored, so that nobody can find out by it what an encrypted one says.
+        """
         base = () if self.base_seq is None else (self.base_seq,)
         asked = (self.workflow, self.asked_version, self.tags, self.base_run_id, *base)
-        return hashlib.blake2b(_encoder.encode(asked) + b"\n" + self.input, digest_size=16).digest()
+        return hashlib.blake2b(_encoder.encode(asked) + b"\n" + stored, digest_size=16).digest()
 
 
 class Accepted(msgspec.Struct, frozen=True, tag=True):
@@ -78,7 +83,7 @@ class Conflict(msgspec.Struct, frozen=True, tag=True):
 
 
 class StartToApply(msgspec.Struct, frozen=True, kw_only=True):
-    """A committed start whose ``run.started`` is not in the log."""
+    """A committed start whose ``run.started`` is not in the log. ``input``: as it is stored."""
 
     run_id: str
     partition: int
@@ -100,7 +105,7 @@ class StartToApply(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag=True):
-    """A numbered command as it stands in Postgres."""
+    """A numbered command as it stands in Postgres; its body may be encrypted (``commanding.open_body``)."""
 
     number: int
     type: str
@@ -131,11 +136,13 @@ async def insert_starts(conn: Connection, starts: Sequence[StartCommand]) -> lis
 
     One statement, a second one where something was there already. Two starts of one run in one call are told apart
     as if they had come one after the other. Ordered by run id, so that concurrent calls cannot deadlock.
+    Raises PayloadUnreadable where a request of the same id was encrypted, so that they cannot be told apart.
     """
     if not starts:
         return []
-    digests = [start.body_digest() for start in starts]
-    rows = await conn.fetch(_sql["insert_starts"], *_columns(starts, digests))
+    inputs = [PAYLOAD_TERMS.encode(start.input) for start in starts]
+    digests = [start.body_digest(stored) for start, stored in zip(starts, inputs, strict=True)]
+    rows = await conn.fetch(_sql["insert_starts"], *_columns(starts, inputs, digests))
     created: dict[str, datetime] = {row[0]: row[1] for row in rows}
     if len(created) == len(starts):
         return [Accepted(start.run_id, created[start.run_id]) for start in starts]
@@ -144,13 +151,23 @@ async def insert_starts(conn: Connection, starts: Sequence[StartCommand]) -> lis
     answers: list[Accepted | Duplicate | Conflict] = []
     for start, body_digest in zip(starts, digests, strict=True):
         row = stored[start.run_id]
-        if (row["env"], row["body_digest"]) != (start.env, body_digest):
+        if not await _is_same(conn, row, start, body_digest):
             answers.append(Conflict(start.run_id))
         elif created.pop(start.run_id, None) is not None:
             answers.append(Accepted(start.run_id, row["created_at"]))
         else:
             answers.append(Duplicate(start.run_id, row["created_at"]))
     return answers
+
+
+async def _is_same(conn: Connection, row: asyncpg.Record, start: StartCommand, body_digest: bytes) -> bool:
+    """Whether a stored start is the same request; perhaps it was encrypted by an older key, or not at all."""
+    if row["env"] != start.env:
+        return False
+    if row["body_digest"] == body_digest:
+        return True
+    stored: bytes = await conn.fetchval(_sql["get_body"], start.run_id)
+    return row["body_digest"] == start.body_digest(stored) and PAYLOAD_TERMS.decode(stored) == start.input
 
 
 async def starts_to_apply(
@@ -190,6 +207,7 @@ async def append_command(
 
 
 async def get_command(conn: Connection, run_id: str, number: int) -> Command | None:
+    """Return a command as it is stored."""
     row = await conn.fetchrow(_sql["get_command"], run_id, number)
     return None if row is None else Command(**dict(row))
 
@@ -267,19 +285,21 @@ def _start_to_apply(row: dict[str, Any]) -> StartToApply:
     return StartToApply(**fields)
 
 
-def _columns(starts: Sequence[StartCommand], digests: Sequence[bytes]) -> tuple[list[object], ...]:
+def _columns(
+    starts: Sequence[StartCommand], inputs: Sequence[bytes], digests: Sequence[bytes]
+) -> tuple[list[object], ...]:
     """The arrays of ``insert_starts``, in its order."""
     return (
         [start.env for start in starts],
         [start.run_id for start in starts],
         [start.partition for start in starts],
-        [start.input for start in starts],
+        list(inputs),
         list(digests),
         [start.by for start in starts],
         [start.workflow for start in starts],
         [start.version for start in starts],
         [start.ir_hash for start in starts],
-        [digest(start.input) for start in starts],
+        [digest(stored) for stored in inputs],
         [start.idempotency_key for start in starts],
         [_array(start.tags) for start in starts],
         [start.trigger for start in starts],

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 from ..events import ErrorInfo
+from ..sealing import read_error, seal_text, shown_text
 from .connection import Connection, from_ms, to_ms
 from .errors import BadFilter
 from .queries import load_queries
@@ -19,7 +20,6 @@ LIMIT_MAX = 1_000
 State = Literal["open", "requeued", "dropped"]
 
 _sql = load_queries("dead_letters")
-_error = msgspec.json.Decoder(ErrorInfo)
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,7 +117,7 @@ async def drop_dead_letters(
 ) -> list[Dropped]:
     """Write down that somebody has dealt with them; return those that were open until now. One statement."""
     places = [[each.run_id for each in letters], [each.node for each in letters], [each.scope for each in letters]]
-    return [Dropped(*row) for row in await conn.fetch(_sql["drop_dead_letters"], env, *places, by, reason)]
+    return [Dropped(*row) for row in await conn.fetch(_sql["drop_dead_letters"], env, *places, by, seal_text(reason))]
 
 
 async def close_requeued(conn: Connection, run_id: str) -> None:
@@ -127,7 +127,8 @@ async def close_requeued(conn: Connection, run_id: str) -> None:
 
 def _letter(row: dict[str, Any]) -> DeadLetter:
     row["tags"] = tuple(row["tags"])
-    row["error"] = None if row["error"] is None else _error.decode(row["error"])
+    row["error"] = read_error(row["error"])
+    row["drop_reason"] = None if row["drop_reason"] is None else shown_text(row["drop_reason"])
     state: State = "requeued" if row["requeued_as"] else "dropped" if row["dropped_at"] else "open"
     return DeadLetter(**row, state=state)
 

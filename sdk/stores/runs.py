@@ -15,6 +15,7 @@ import asyncpg
 import msgspec
 
 from ..events import ErrorInfo
+from ..sealing import read_error
 from .connection import Connection, from_ms, to_ms
 from .errors import BadFilter, UnknownRun
 from .queries import load_queries
@@ -23,7 +24,6 @@ from .status import RunStatus, StepStatus, run_status
 LIMIT_MAX = 1_000
 
 _sql = load_queries("runs")
-_error = msgspec.json.Decoder(ErrorInfo)
 
 
 class RunRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -276,14 +276,14 @@ def _run(row: asyncpg.Record) -> RunRow:
     is_waiting = fields.pop("is_waiting")
     fields["status"] = RunStatus.WAITING if is_waiting else RunStatus(fields["status"])
     fields["tags"] = tuple(fields["tags"])
-    fields["error"] = None if fields["error"] is None else _error.decode(fields["error"])
+    fields["error"] = read_error(fields["error"])
     return RunRow(**fields)
 
 
 def _step(row: asyncpg.Record) -> StepRow:
     fields: dict[str, Any] = dict(row)
     fields["status"] = StepStatus(fields["status"])
-    fields["error"] = None if fields["error"] is None else _error.decode(fields["error"])
+    fields["error"] = read_error(fields["error"])
     return StepRow(**fields)
 
 

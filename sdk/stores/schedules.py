@@ -9,7 +9,7 @@ from typing import Any
 import asyncpg
 import msgspec
 
-from ..schedules.input import encode_input
+from ..schedules.input import open_input, seal_input
 from ..schedules.schedule import CatchUp, KeptSchedule, Overlap, Schedule
 from .connection import Connection
 from .queries import load_queries
@@ -82,14 +82,14 @@ async def first_next_tick(conn: Connection, env: str) -> datetime | None:
 
 def _columns(schedule: Schedule) -> tuple[object, ...]:
     """The values of ``insert_schedule`` and ``replace_schedule``, in their order."""
-    fields = msgspec.structs.asdict(schedule) | {"input": encode_input(schedule.input)}
+    fields = msgspec.structs.asdict(schedule) | {"input": seal_input(schedule.input)}
     return tuple(fields[name] for name in Schedule.__struct_fields__)
 
 
 def _kept(row: asyncpg.Record) -> KeptSchedule:
     fields: dict[str, Any] = {name: row[name] for name in Schedule.__struct_fields__}
     fields |= {
-        "input": msgspec.json.decode(row["input"]),
+        "input": open_input(row["input"]),
         "catch_up": CatchUp(row["catch_up"]),
         "overlap": Overlap(row["overlap"]),
         "tags": tuple(row["tags"]),

@@ -14,6 +14,7 @@ import asyncpg
 
 from ..schedules.schedule import Overlap
 from ..schedules.tick import Origin, Tick, TickState
+from ..sealing import shown_text
 from .connection import Connection
 from .queries import load_queries
 
@@ -146,7 +147,7 @@ def _tick(row: asyncpg.Record) -> Tick:
         overlap=Overlap(row["overlap"]),
         due_at=row["due_at"],
         state=TickState(row["state"]),
-        reason=row["reason"],
+        reason=None if row["reason"] is None else shown_text(row["reason"]),
         run_id=row["run_id"],
         by=row["by"],
         is_cancelled=row["is_cancelled"],

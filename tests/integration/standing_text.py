@@ -6,6 +6,7 @@ from integration.stage import Stage
 
 READ = {
     "string": ("GET", "{}"),
+    "list": ("LRANGE", "{}", "0", "-1"),
     "hash": ("HGETALL", "{}"),
     "stream": ("XRANGE", "{}", "-", "+"),
     "zset": ("ZRANGE", "{}", "0", "-1"),

@@ -16,6 +16,9 @@ RETURNING run_id, created_at
 -- name: find_starts
 SELECT run_id, env, body_digest, created_at FROM commands WHERE run_id = ANY($1::text[]) AND number = 1
 
+-- name: get_body
+SELECT body FROM commands WHERE run_id = $1 AND number = 1
+
 -- name: get_mark
 SELECT xact::text FROM reconciler_marks
  WHERE env = $1 AND partition = $2 AND xact <= pg_snapshot_xmax(pg_current_snapshot())
