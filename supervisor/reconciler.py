@@ -152,4 +152,5 @@ def _command(env: str, found: StartToApply) -> StartCommand:
     """Raises PayloadUnreadable."""
     names = set(StartCommand.__struct_fields__)
     values = {name: value for name, value in msgspec.structs.asdict(found).items() if name in names}
-    return StartCommand(env=env, **values | {"input": PAYLOAD_TERMS.decode(found.input)})
+    values["input"] = PAYLOAD_TERMS.decode(found.input)
+    return StartCommand(env=env, **values)

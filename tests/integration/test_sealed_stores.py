@@ -1,4 +1,4 @@
-"""With a key ring nothing that people or programs say reaches Redis or Postgres in clear, and who has the ring reads all.
+"""With a key ring nothing that is said reaches Redis or Postgres in clear, and who has the ring reads all.
 
 One run has a secret at every place where one can be said; what the servers were given and have is searched for it.
 """
@@ -138,7 +138,7 @@ async def play(stage: Stage, secret: Secret) -> str:
 async def test_no_secret_reaches_the_stores(
     stage: Stage, secret: Secret, tap: Wiretap, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither while the run goes on nor after it; its output, its steps, its log and its replay are read with the ring."""
+    """Neither while the run goes on nor after it; who has the ring reads its output, steps and log, and replays it."""
     await secret.begin(stage)
     run_id = await play(stage, secret)
     done = await stage.result(run_id)
