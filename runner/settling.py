@@ -28,8 +28,8 @@ from . import map_settling, sharing
 from .work import Work
 
 NO_RETRY = Retry(max_attempts=1)
-_NORMAL, _DRAINING = TokenKind.NORMAL, RunPhase.DRAINING
 """Of nodes that have no policy: the engine's own."""
+_NORMAL, _DRAINING = TokenKind.NORMAL, RunPhase.DRAINING
 
 
 class Transition(NamedTuple):

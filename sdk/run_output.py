@@ -10,7 +10,9 @@ import msgspec
 
 from ..compiler.cel import EvaluationError, Expression, compile_expression
 from ..compiler.ir import ReadKind
+from .errors import PayloadUnreadable
 from .plan import Plan
+from .sealing import open_error_json
 from .step_context import StepError, encode_json
 
 ROOTS = frozenset({"input", "steps", "outputs", "tasks", "run"})
@@ -41,7 +43,7 @@ def run_output(plan: Plan, values: Sequence[bytes | None], run_id: str) -> bytes
         if read.kind is ReadKind.STATUS:
             step["status"] = "SKIPPED" if value is None else value.decode()
         elif value is not None:
-            step[FIELD[read.kind]] = msgspec.json.decode(value)
+            step[FIELD[read.kind]] = msgspec.json.decode(_opened(value) if read.kind is ReadKind.ERROR else value)
     context["outputs"] = {name: step["output"] for name, step in steps.items() if "output" in step}
     try:
         return encode_json(_compiled(ir.output).evaluate(context))
@@ -55,3 +57,10 @@ def run_output(plan: Plan, values: Sequence[bytes | None], run_id: str) -> bytes
 def _compiled(source: str) -> Expression:
     """A workflow has one output expression and many runs."""
     return compile_expression(source, roots=ROOTS)
+
+
+def _opened(error: bytes) -> bytes:
+    try:
+        return open_error_json(error)
+    except PayloadUnreadable as problem:
+        raise OutputError(f"the text of an error cannot be read: {problem}") from problem

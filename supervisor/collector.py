@@ -8,12 +8,14 @@ Postgres is what there is. A payload is garbage when no event, no cached output,
 and no run that goes on refers to it, and nobody has stored or referred to it for ``keep_s``: that long a step may hold
 the name of what it has stored in its hands alone. Whoever refers to a payload anew, or takes it away from Redis, says
 so in the same row (``touch_payloads``), and deleting looks at that again: whichever comes first, the other one sees it.
+A supervisor that lacks a key cannot tell what encrypted payloads refer to, and deletes nothing.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import aclosing
 from typing import TypeVar, cast
 
 import anyio
@@ -30,6 +32,7 @@ from ..sdk.stores.connection import Connection, Pool
 from ..sdk.stores.payloads import (
     contents_with_artifacts,
     delete_payloads,
+    has_sealed,
     put_payloads,
     referred_payloads,
     touch_payloads,
@@ -119,14 +122,16 @@ class Collector:
         return [name for name, age in zip(names, ages, strict=True) if isinstance(age, int) and age >= self._hot_s]
 
     async def _cool(self, conn: Connection, names: list[bytes]) -> int:
-        """Take some payloads from Redis; Postgres has them before. What is damaged is of no use to anybody."""
+        """Take some payloads from Redis; Postgres has them before. What is damaged stays: it may be stored anew now."""
         by_digest = {bytes.fromhex(name[-32:].decode()): name for name in names}
         known = await touch_payloads(conn, self._keys.env, by_digest)
         missing = [name for found, name in by_digest.items() if found not in known]
         contents: list[bytes | None] = await self._redis.mget(missing) if missing else []
         good = {digest(content): content for content in contents if content is not None}
-        await put_payloads(conn, self._keys.env, {found: good[found] for found in by_digest.keys() & good.keys()})
-        return int(await self._redis.unlink(*names))
+        kept = by_digest.keys() & good.keys()
+        await put_payloads(conn, self._keys.env, {found: good[found] for found in kept})
+        safe = [by_digest[found] for found in known | kept]
+        return int(await self._redis.unlink(*safe)) if safe else 0
 
     async def _delete_unused(self, conn: Connection) -> int:
         found = await unused_payloads(conn, self._keys.env, self._keep_s, CANDIDATES_MAX)
@@ -134,9 +139,7 @@ class Collector:
         for some in _parts(found, KEYS_A_CALL):
             unused -= await referred_payloads(conn, self._keys.env, some)
         if unused:
-            is_encoded = PAYLOAD_TERMS.codec is not None
-            async for content in contents_with_artifacts(conn, self._keys.env, is_encoded=is_encoded):
-                unused -= _named(_decoded(content))
+            unused = await self._without_artifacts(conn, unused)
         if unused:
             unused -= await self._named_by_runs(conn, unused)
         for some in _parts(found - unused, KEYS_A_CALL):
@@ -145,6 +148,20 @@ class Collector:
         for some in _parts(unused, KEYS_A_CALL):
             deleted += await delete_payloads(conn, self._keys.env, some, self._keep_s)
         return deleted
+
+    async def _without_artifacts(self, conn: Connection, unused: set[bytes]) -> set[bytes]:
+        """Return those that no other payload names; none where one cannot be read that may name any of them."""
+        rest, is_encoded = set(unused), PAYLOAD_TERMS.codec is not None
+        try:
+            if not is_encoded and await has_sealed(conn, self._keys.env, unused):
+                raise PayloadUnreadable("they are encrypted, and this process has no key ring")
+            async with aclosing(contents_with_artifacts(conn, self._keys.env, is_encoded=is_encoded)) as contents:
+                async for content in contents:
+                    rest -= _named(PAYLOAD_TERMS.decode(content))
+        except PayloadUnreadable as error:
+            log.error("payloads_kept", env=self._keys.env, payloads=len(unused), error=error.message, hint=error.hint)
+            return set()
+        return rest
 
     async def _named_by_runs(self, conn: Connection, wanted: set[bytes]) -> set[bytes]:
         """Return those that values of runs that go on name: results of maps are in no event of their own."""
@@ -170,14 +187,6 @@ class Collector:
 
 def _named(content: bytes) -> set[bytes]:
     return {bytes.fromhex(found.decode()) for found in _ADDRESS.findall(content)}
-
-
-def _decoded(stored: bytes) -> bytes:
-    """What cannot be read names nothing that anybody could read."""
-    try:
-        return PAYLOAD_TERMS.decode(stored)
-    except PayloadUnreadable:
-        return b""
 
 
 def _parts(values: Iterable[T], size: int) -> Iterator[list[T]]:

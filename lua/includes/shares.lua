@@ -7,19 +7,21 @@ local RANKS, TURN, PRIORITY = { high = 0, normal = 1, low = 2 }, 1048576, 112589
 local paces = {}
 local close_transition
 
--- Who waits takes turns with the others of its priority by what "fair" says (start-time fair queueing).
+-- Who waits takes turns with the others of its priority by what "fair" says (start-time fair queueing). Where the order
+-- within a turn begins anew, a new turn does.
 local function add_waiter(name, member, record)
   local fair = string.match(record, '[|+]asks=%x+%.%d+%.(%x*)')
   local rank = RANKS[string.match(record, '^%d+|s|%d*|[^|]*|n|[^|]*:(%a+)')] or 1
   local turns = BASE .. 'slotf:' .. name
   local found = redis.call('HMGET', turns, 'v', 'f' .. fair)
-  local turn = tonumber(found[1] or 0)
+  local asked = redis.call('HINCRBY', turns, 'n', 1)
+  local turn = math.max(tonumber(found[1] or 0), math.floor(asked / TURN))
   if fair ~= '' then
     turn = math.max(turn, tonumber(found[2] or 0)) + 1
     redis.call('HSET', turns, 'f' .. fair, text(turn))
   end
-  local order = redis.call('HINCRBY', turns, 'n', 1) % TURN
-  redis.call('ZADD', BASE .. 'slotq:' .. name, string.format('%.0f', rank * PRIORITY + turn * TURN + order), member)
+  local place = rank * PRIORITY + turn * TURN + asked % TURN
+  redis.call('ZADD', BASE .. 'slotq:' .. name, string.format('%.0f', place), member)
 end
 
 -- Whether a token holds a slot, as its own run says. What has vanished from there has been lost, and holds nothing.

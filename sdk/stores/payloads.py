@@ -6,10 +6,10 @@ A payload that begins with ``@`` is a reference, ``@<hex digest>:<bytes>``; JSON
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from typing import NamedTuple
 
-from ..payload_terms import PAYLOAD_TERMS
+from ..payload_terms import PAYLOAD_TERMS, SEALED_HEAD
 from .connection import Connection
 from .queries import load_queries
 
@@ -55,15 +55,20 @@ async def referred_payloads(conn: Connection, env: str, digests: Iterable[bytes]
     return {bytes.fromhex(row[0].decode()) for row in await conn.fetch(_sql["referred_payloads"], env, addresses)}
 
 
-async def contents_with_artifacts(conn: Connection, env: str, *, is_encoded: bool) -> AsyncIterator[bytes]:
+async def contents_with_artifacts(conn: Connection, env: str, *, is_encoded: bool) -> AsyncGenerator[bytes]:
     """Yield all that may refer to artifacts, as it is stored; one at a time, in a transaction of its own.
 
-    is_encoded: what is stored cannot be searched, so that every payload is yielded.
+    is_encoded: what is stored cannot be searched, so that every payload is yielded. Whoever leaves it early closes it.
     """
     for name in ("event_payloads_with_artifacts", "all_payloads" if is_encoded else "payloads_with_artifacts"):
         async with conn.transaction(readonly=True):
             async for row in conn.cursor(_sql[name], env, prefetch=PREFETCH):
                 yield row[0]
+
+
+async def has_sealed(conn: Connection, env: str, digests: Iterable[bytes]) -> bool:
+    """Whether any of them was encrypted by a key ring."""
+    return bool(await conn.fetchval(_sql["has_sealed"], env, list(digests), SEALED_HEAD))
 
 
 async def delete_payloads(conn: Connection, env: str, digests: Iterable[bytes], keep_s: float) -> int:

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncGenerator
+from datetime import timedelta
 from typing import Any
 
 import msgspec
 import pytest
+from redis.exceptions import RedisError
 
 from courante import Context
 from courante.cli.run_view import RunReader
 from courante.replay import verify_run
+from courante.sdk import control, submitting
 from courante.sdk.errors import IdempotencyConflict, PayloadUnreadable
 from courante.sdk.key_ring import KeyRing
 from courante.sdk.payload_terms import PAYLOAD_TERMS
@@ -31,16 +34,23 @@ from integration.wiretap import Wiretap, wiretap
 pytestmark = pytest.mark.anyio
 OLD, NEW = b"o" * 64, b"n" * 64
 ONCE_MORE = {"max_attempts": 2, "base": "1ms", "jitter": False}
+NAMES = ("read", "sorry", "all", "child", "sorry2", "told", "asked", "outside")
+_SHOWN = ", ".join(f"'{name}': steps.{name}.output" for name in NAMES)
+OUTPUT = f"{{'why': steps.bad.error.message, {_SHOWN}}}"
 FORM = {"type": "object", "required": ["note"]}
 
 
 class Secret:
-    """``text``: stands in all that is said. ``seen``: what the second attempt found of the first."""
+    """``text``: stands in all that is said. ``seen``: what the second attempt found of the first.
+
+    ``handed``: the token of the step that ends outside. ``is_mended``: whoever fell falls no more.
+    """
 
     def __init__(self) -> None:
         self.text = f"secret{secrets.token_hex(8)}"
         self.seen: list[Any] = []
         self.handed = ""
+        self.is_mended = False
 
     async def work(self, given: dict[str, Any], context: Context) -> dict[str, Any]:
         if context.attempt == 1:
@@ -50,7 +60,8 @@ class Secret:
         return {"kept": given["text"], "file": await context.artifact(self.text.encode(), "text/plain")}
 
     def fall(self, given: Any) -> None:
-        raise ValueError(f"fell over {given} and {self.text}")
+        if not self.is_mended:
+            raise ValueError(f"fell over {given} and {self.text}")
 
     def one(self, given: str) -> str:
         if given.startswith("bad"):
@@ -112,9 +123,7 @@ async def register(stage: Stage) -> str:
         {"id": "asked", "type": "approval", "depends_on": "work", "config": {"form": FORM}},
         calls("outside", "hand", "work"),
         id="outer",
-        output="{'read': steps.read.output, 'sorry': steps.sorry.output, 'all': steps.all.output, 'child':"
-        " steps.child.output, 'sorry2': steps.sorry2.output, 'told': steps.told.output, 'asked': steps.asked.output,"
-        " 'outside': steps.outside.output}",
+        output=OUTPUT,
     )
 
 
@@ -152,6 +161,7 @@ async def test_no_secret_reaches_the_stores(
     assert output["all"][0] == text * 2
     assert output["all"][1]["error"]["message"] == f"no bad{text}"
     assert text in output["sorry"]
+    assert output["why"] == output["sorry"]
     assert text in output["sorry2"]
     assert output["child"] == {"work": text * 2}
     assert output["asked"]["data"] == {"note": text}
@@ -179,11 +189,12 @@ async def test_failures_and_what_is_said_of_them(
     await secret.begin(stage)
     text, client = secret.text, stage.client
     await stage.register(
-        calls("work", "one"), calls("bad", "fall", "work", max_retries=0), calls("after", "one", "bad"), id="w"
+        calls("work", "one"), calls("bad", "fall", "work", max_retries=0), makes("after", "input", "bad"), id="w"
     )
     failed = await stage.run("w", text)
     assert failed.error is not None
     assert text in failed.error["message"]
+    assert text in str((await client.result(failed.run_id)).error)
     (letter,) = (await client.dead_letters(Wanted())).letters
     assert letter.error is not None
     assert text in letter.error.message
@@ -193,7 +204,12 @@ async def test_failures_and_what_is_said_of_them(
     await client.drop_dead_letters([letter], f"it is about {text}", by="ann")
     (dropped,) = (await client.dead_letters(Wanted(run_id=again.run_id, is_open=False))).letters
     assert dropped.drop_reason == f"it is about {text}"
+    secret.is_mended = True
+    mended = await client.requeue(failed.run_id, again=True)
+    assert (await stage.result(mended.run_id)).output == {"after": text}
     await stage.register({"id": "a", "type": "signal", "config": {"name": "go"}}, id="waits")
+    await stage.register({"id": "a", "type": "noop"}, id="ends", output="int(input)")
+    assert text in str((await stage.run("ends", text)).error)
     run_id = await client.submit("waits", text)
     await until(lambda: stage.types(run_id), lambda types: "step.waiting" in types)
     await client.cancel(run_id, f"because of {text}")
@@ -201,7 +217,7 @@ async def test_failures_and_what_is_said_of_them(
     assert tap.heard == []
     assert await places_of(stage, text) == []
     async with client.pool.acquire() as conn:
-        for each in (failed.run_id, again.run_id, run_id):
+        for each in (failed.run_id, again.run_id, mended.run_id, run_id):
             assert (await verify_run(conn, stage.place.env, each)).first_difference is None
     monkeypatch.setattr(PAYLOAD_TERMS, "codec", None)
     (dropped,) = (await client.dead_letters(Wanted(run_id=again.run_id, is_open=False))).letters
@@ -253,8 +269,45 @@ async def test_schedules_and_refusals(
         (refused,) = await list_rejected(conn, stage.place.env)
         assert msgspec.json.decode(refused.fields) == {"workflow": "picky", "input": f'"{text}"', "key": "k"}
         assert text in refused.reason
-    tick = await client.schedules.trigger("s")
-    assert tick.run_id is not None
+    assert (await client.schedules.trigger("s")).state == "started"
+    await stage.register({"id": "a", "type": "noop"}, input={"properties": {"text": {"enum": [1]}}})
+    since = await client.schedules.clock() - timedelta(minutes=90)
+    await client.schedules.backfill("s", since)
+
+    async def failed() -> list[str]:
+        return [tick.reason or "" for tick in await client.schedules.ticks("s") if tick.state == "failed"]
+
+    assert text in (await until(failed, bool))[0]
+    assert await places_of(stage, text) == []
     monkeypatch.setattr(PAYLOAD_TERMS, "codec", None)
     (kept,) = await client.schedules.list()
     assert kept.schedule.input.unreadable == "it is encrypted, and this process has no key ring"
+
+
+async def test_what_redis_has_not_heard_of_is_applied_by_who_has_the_key(
+    stage: Stage, secret: Secret, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A start and a signal that cannot be read hold up no others."""
+    await stage.register({"id": "a", "type": "signal", "config": {"name": "go"}}, makes("b", "input", "a"))
+    running = await stage.client.submit("w", secret.text)
+
+    async def away(*what: object, **more: object) -> None:
+        raise RedisError("away")
+
+    ids: list[str] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(submitting, "apply_all_starts", away)
+        patch.setattr(control, "apply_in_order", away)
+        await stage.client.signal(running, "go", secret.text)
+        for ring in (KeyRing({"old": OLD}), KeyRing({"new": NEW})):
+            patch.setattr(PAYLOAD_TERMS, "codec", ring)
+            ids.append(await stage.client.submit("w", secret.text))
+            await stage.client.signal(ids[-1], "go", secret.text)
+    stage.worker()
+    monkeypatch.setattr(PAYLOAD_TERMS, "codec", KeyRing({"new": NEW}))
+    stage.supervisor()
+    assert (await stage.result(ids[1])).output == {"b": secret.text}
+    assert (await stage.client.result(ids[0])).status == "PENDING"
+    monkeypatch.setattr(PAYLOAD_TERMS, "codec", KeyRing({"new": NEW, "old": OLD}))
+    for run_id in (ids[0], running):
+        assert (await stage.result(run_id)).output == {"b": secret.text}

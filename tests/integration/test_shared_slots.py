@@ -205,3 +205,19 @@ async def test_runs_that_share_live_in_the_first_of_several_partitions(place: Pl
         group.cancel_scope.cancel()
     assert (ends, found) == ({"COMPLETED"}, {0})
     assert gauge.most <= 2
+
+
+async def test_who_has_waited_longest_is_next_however_many_have_asked(stage: Stage) -> None:
+    """The order among those that wait goes on where its numbers begin anew."""
+    gauge = Gauge()
+    stage.supervisor()
+    stage.worker({"work": gauge.work})
+    ids = await begin(stage, gauge, list("ab"), 1)
+    (turns,) = await names(stage, "slotf")
+    await stage.redis.hset(turns, "n", str(2**20 - 2))
+    for given in "cde":
+        ids.append(await stage.client.submit("w", given))
+        await until(lambda: _counts(stage, gauge), partial(operator.eq, (1, len(ids) - 1)))
+    gauge.gate.set()
+    await stage.results(ids)
+    assert gauge.order == list("abcde")

@@ -12,7 +12,9 @@ from courante.sdk.events import ErrorInfo
 from courante.sdk.key_ring import KeyRing
 from courante.sdk.payload_terms import PAYLOAD_TERMS, PayloadTerms
 
-ERROR = ErrorInfo(type="ValueError", message="no #siv: in it", kind="retryable", node="a", attempt=2, traceback="  line")
+ERROR = ErrorInfo(
+    type="ValueError", message="no #siv: in it", kind="retryable", node="a", attempt=2, traceback="  line"
+)
 BODY = Body(step="a", scope="1", name="go", data=None, output=[1.5, 2**60], reason="r", comment="c", is_asked=True)
 RING = KeyRing({"old": b"o" * 64})
 

@@ -38,6 +38,10 @@ SELECT content FROM payloads WHERE env = $1 AND position('"$artifact":"'::bytea 
 -- name: all_payloads
 SELECT content FROM payloads WHERE env = $1
 
+-- name: has_sealed
+SELECT EXISTS (SELECT FROM payloads
+                WHERE env = $1 AND digest = ANY($2::bytea[]) AND substring(content FROM 1 FOR length($3::bytea)) = $3::bytea)
+
 -- name: delete_payloads
 DELETE FROM payloads
  WHERE env = $1 AND digest = ANY($2::bytea[]) AND used_at < now() - make_interval(secs => $3)
