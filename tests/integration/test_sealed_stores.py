@@ -289,7 +289,10 @@ async def test_what_redis_has_not_heard_of_is_applied_by_who_has_the_key(
 ) -> None:
     """A start and a signal that cannot be read hold up no others."""
     await stage.register({"id": "a", "type": "signal", "config": {"name": "go"}}, makes("b", "input", "a"))
+    stage.worker()
     running = await stage.client.submit("w", secret.text)
+    key = stage.client.keys.partition(0).run(running)
+    await until(lambda: stage.redis.hget(key, "w:go"), bool)
 
     async def away(*what: object, **more: object) -> None:
         raise RedisError("away")
@@ -303,7 +306,6 @@ async def test_what_redis_has_not_heard_of_is_applied_by_who_has_the_key(
             patch.setattr(PAYLOAD_TERMS, "codec", ring)
             ids.append(await stage.client.submit("w", secret.text))
             await stage.client.signal(ids[-1], "go", secret.text)
-    stage.worker()
     monkeypatch.setattr(PAYLOAD_TERMS, "codec", KeyRing({"new": NEW}))
     stage.supervisor()
     assert (await stage.result(ids[1])).output == {"b": secret.text}
