@@ -217,6 +217,8 @@ async def test_failures_and_what_is_said_of_them(
     assert tap.heard == []
     assert await places_of(stage, text) == []
     async with client.pool.acquire() as conn:
+        asked = "SELECT count(DISTINCT body) FROM commands WHERE run_id = ANY($1) AND number = 1"
+        assert await conn.fetchval(asked, [failed.run_id, again.run_id, mended.run_id]) == 1
         for each in (failed.run_id, again.run_id, mended.run_id, run_id):
             assert (await verify_run(conn, stage.place.env, each)).first_difference is None
     monkeypatch.setattr(PAYLOAD_TERMS, "codec", None)
