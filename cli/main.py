@@ -56,6 +56,9 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "fail": Entry("control", "fail", "Let a step fail that has handed out a token."),
         "force": Entry("control", "force", "Say how a step ends that waits, retries or runs."),
         "dlq": Entry("dlq", "dlq", "Steps that failed for good: list them, start their runs again, or drop them."),
+        "migrate-run": Entry(
+            "migrate_run", "migrate_run", "Let a live run go on with another version of its workflow."
+        ),
         "retry": Entry("retry", "retry", "Start a run again from where it was before it came to a bad end."),
         "schedules": Entry("schedules", "schedules", "Start workflows by the clock: cron or intervals."),
     },

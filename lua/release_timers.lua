@@ -16,6 +16,7 @@
 -- @include maps
 -- @include shares
 -- @include transitions
+-- @include hands
 -- @include flush
 if not EPOCH then return { 'CLOSED', 0, -1 } end
 if redis.call('XLEN', OUTBOX) > tonumber(ARGV[2]) then return { 'BACKPRESSURE', 0, -1 } end
@@ -30,12 +31,6 @@ local function drain_in_time(run, codes, name, closes)
   drain(run, reason, '', closes)
   codes[#codes + 1] = 'X' .. reason
   return true
-end
-
--- Whether an entry is in somebody's hands. A stream that nobody has ever read has no group.
-local function is_taken(stream, entry)
-  local groups = redis.call('EXISTS', stream) == 1 and redis.call('XINFO', 'GROUPS', stream) or {}
-  return #groups > 0 and #redis.call('XPENDING', stream, 'workers', entry, entry, 1) > 0
 end
 
 -- A token that nobody has taken within its time goes to any worker, which fails its node.

@@ -54,9 +54,9 @@ class History:
         self.plan = plan
         self.steps = StepStates()
         self._marking = TracedMarking()
-        self._folder = Folder(plan.ir, plan.numbers)
+        self._irs = {str(plan.hash): plan.ir}
+        self._folder = Folder(plan.ir, plan.numbers, self._irs)
         self._folder.marking = self._marking
-        self._numbers = {node.id: number for number, node in enumerate(plan.ir.nodes)}
         self._values: dict[str, Value] = {}
         self._lasts = 0
         self._is_emptied = False
@@ -72,13 +72,19 @@ class History:
 
     def place(self, facts: Facts) -> Place | None:
         """Return (node, scope) of an event about a node, else None."""
-        number = self._numbers.get(facts.node)
+        number = self.plan.numbers.get(facts.node)
         if number is None:
             return None
         try:
             return number, tuple(map(int, facts.scope.split("."))) if facts.scope else ()
         except ValueError:
             return None
+
+    def move(self, plan: Plan, event: RecordedEvent) -> None:
+        """Apply the event by which the run goes on with another plan. Raises Corrupt."""
+        self._irs[plan.hash] = plan.ir
+        self.add(event)
+        self.plan = plan
 
     def add(self, event: RecordedEvent) -> None:
         """Apply one event. Raises Corrupt."""

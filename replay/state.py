@@ -5,7 +5,7 @@ Nothing here reads a database; ``sdk.stores.log.read_events`` brings the events.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -38,19 +38,24 @@ class NoSuchEvent(Exception):
         self.last = last
 
 
-def marking_at(ir: Ir, events: Iterable[RecordedEvent], seq: int) -> Marking:
-    """Return the marking after event ``seq`` (0: before the first). Raises NoSuchEvent, Corrupt."""
-    return _fold_to(ir, events, seq)[0].marking
+def marking_at(ir: Ir, events: Iterable[RecordedEvent], seq: int, irs: Mapping[str, Ir] | None = None) -> Marking:
+    """Return the marking after event ``seq`` (0: before the first). ir, irs: see ``fold``.
+
+    Raises NoSuchEvent, Corrupt.
+    """
+    return _fold_to(ir, events, seq, irs)[0].marking
 
 
-def state_at(ir: Ir, events: Iterable[RecordedEvent], seq: int) -> dict[str, Any]:
+def state_at(ir: Ir, events: Iterable[RecordedEvent], seq: int, irs: Mapping[str, Ir] | None = None) -> dict[str, Any]:
     """Return the state after event ``seq`` as ``marking_to_json`` shows it, with what only the events know."""
-    folder, steps = _fold_to(ir, events, seq)
-    return marking_to_json(ir, folder.marking, status=folder.status, steps=steps)
+    folder, steps = _fold_to(ir, events, seq, irs)
+    return marking_to_json(folder.ir, folder.marking, status=folder.status, steps=steps)
 
 
-def _fold_to(ir: Ir, events: Iterable[RecordedEvent], seq: int) -> tuple[Folder, dict[At, str]]:
-    folder, steps = Folder(ir), StepStates()
+def _fold_to(
+    ir: Ir, events: Iterable[RecordedEvent], seq: int, irs: Mapping[str, Ir] | None
+) -> tuple[Folder, dict[At, str]]:
+    folder, steps = Folder(ir, irs=irs), StepStates()
     for event in events:
         if event.seq > seq:
             break
@@ -58,7 +63,7 @@ def _fold_to(ir: Ir, events: Iterable[RecordedEvent], seq: int) -> tuple[Folder,
         steps.add(event)
     if folder.marking.seq != seq:
         raise NoSuchEvent(seq, folder.marking.seq)
-    numbers = {node.id: number for number, node in enumerate(ir.nodes)}
+    numbers = {node.id: number for number, node in enumerate(folder.ir.nodes)}
     known = {(numbers[key.node], parse_scope_key(key.scope)): state.status for key, state in steps.all.items()}
     return folder, known
 

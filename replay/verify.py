@@ -11,17 +11,21 @@ import dataclasses
 
 import msgspec
 
-from ..compiler.ir import IrHash, ir_hash
+from ..compiler.fitting import fit
+from ..compiler.ir import IrHash, decode_ir, encode_ir, ir_hash
 from ..sdk.commanding import facts_of, value_of
 from ..sdk.corrupt import Corrupt
 from ..sdk.events import RecordedEvent, encode_facts
 from ..sdk.item_values import cut_items
+from ..sdk.migrated import MIGRATED, ir_told
 from ..sdk.plan import Plan
 from ..sdk.run_output import OutputError, run_output
 from ..sdk.stores.commands import get_command
 from ..sdk.stores.connection import Connection
+from ..sdk.stores.errors import UnknownWorkflow
 from ..sdk.stores.log import stream_events, verify_chain
 from ..sdk.stores.runs import get_run, list_steps
+from ..sdk.stores.workflows import get as get_version
 from ..sdk.stores.workflows import get_ir
 from .aggregates import Aggregates
 from .contents import Contents
@@ -130,8 +134,11 @@ class _Verifier:
             raise _Differs(event.seq, kind, "event", "an event of this version", event.facts.reason)
         if self._history is None or self._codes is None or self._aggregates is None:
             self._history = History(await self._load_plan(event))
-            self._codes = Codes(self._history.plan)
-            self._aggregates = Aggregates(self._history, self._codes, self._contents)
+            self._codes, self._aggregates = self._evaluators(self._history)
+        if kind == MIGRATED:
+            await self._move(self._history, event)
+            self._codes, self._aggregates = self._evaluators(self._history)
+            return
         if kind == "command.applied":
             await self._check_command(self._history, event)
         await self._decide(self._history, self._codes, event)
@@ -143,8 +150,31 @@ class _Verifier:
         except Corrupt as error:
             raise _Differs(event.seq, kind, "rules", "", str(error)) from error
 
+    def _evaluators(self, history: History) -> tuple[Codes, Aggregates]:
+        codes = Codes(history.plan)
+        return codes, Aggregates(history, codes, self._contents)
+
+    async def _move(self, history: History, event: RecordedEvent) -> None:
+        """The run goes on with another IR: the one that its version has, fitted to the one before."""
+        before, plan = history.plan, await self._load_plan(event)
+        if event.facts.data.get("from") != before.hash:
+            raise _Differs(event.seq, MIGRATED, "ir", f"from the IR {before.hash}", f"{event.facts.data.get('from')}")
+        version = event.facts.data.get("version")
+        try:
+            row = await get_version(self._conn, self._env, plan.ir.workflow, version if isinstance(version, int) else 0)
+        except UnknownWorkflow:
+            row = None
+        content = None if row is None else await get_ir(self._conn, self._env, row.ir_hash)
+        if content is not None and (fitted := ir_hash(encode_ir(fit(before.ir, decode_ir(content))))) != plan.hash:
+            raise _Differs(event.seq, MIGRATED, "ir", f"the IR {fitted}", plan.hash)
+        self.unchecked += content is None
+        try:
+            history.move(plan, event)
+        except Corrupt as error:
+            raise _Differs(event.seq, MIGRATED, "rules", "", str(error)) from error
+
     async def _load_plan(self, event: RecordedEvent) -> Plan:
-        address = str(event.facts.data.get("ir", ""))
+        address = ir_told(event.facts)
         content = await get_ir(self._conn, self._env, address)
         if content is None or ir_hash(content) != address:
             found = "nothing" if content is None else f"the IR {ir_hash(content)}"

@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 from .cuts import Cut, Cutter, Ending
 from .errors import NotRestartable
 from .keys import Keys, PartitionKeys
+from .lineage import Lineage, read_lineage
 from .plan import Plan
 from .restart_calls import apply_restart
 from .restarting import RestartPlan, restart_plan
@@ -24,17 +25,17 @@ from .stores.payloads import Reference, get_payloads, read_reference
 BLOBS_AT_ONCE = 16
 
 
-async def read_ending(conn: Connection, plan: Plan, run_id: str) -> Ending:
+async def read_ending(conn: Connection, lineage: Lineage, run_id: str) -> Ending:
     """Return how a run came to its end. Raises Corrupt. Cost: its events."""
-    ending = Ending(plan.ir)
+    ending = Ending(lineage.first.ir, lineage.irs)
     async for event in stream_events(conn, run_id):
         ending.add(event)
     return ending
 
 
-async def read_cut(conn: Connection, plan: Plan, run_id: str, seq: int) -> Cut:
+async def read_cut(conn: Connection, lineage: Lineage, run_id: str, seq: int) -> Cut:
     """Return a run after one of its events. Raises Corrupt. Cost: the events up to there."""
-    cutter = Cutter(plan.ir)
+    cutter = Cutter(lineage.first.ir, lineage.irs)
     async for event in stream_events(conn, run_id):
         if event.seq > seq:
             break
@@ -42,12 +43,12 @@ async def read_cut(conn: Connection, plan: Plan, run_id: str, seq: int) -> Cut:
     return cutter.cut()
 
 
-async def read_restart(conn: Connection, plan: Plan, run_id: str, seq: int, ending: Ending) -> RestartPlan:
+async def read_restart(conn: Connection, lineage: Lineage, run_id: str, seq: int, ending: Ending) -> RestartPlan:
     """Return what a run begins with that goes on from another one after ``seq``; what failed later begins anew.
 
     Raises NotRestartable, Corrupt.
     """
-    return restart_plan(plan, await read_cut(conn, plan, run_id, seq), ending.failed)
+    return restart_plan(lineage.at(seq).plan, await read_cut(conn, lineage, run_id, seq), ending.failed)
 
 
 async def apply_all_starts(
@@ -71,8 +72,9 @@ async def apply_all_starts(
         if command.base_seq is None or command.base_run_id is None:
             continue
         async with pool.acquire() as conn:
-            ending = await read_ending(conn, plan, command.base_run_id)
-            restart = await read_restart(conn, plan, command.base_run_id, command.base_seq, ending)
+            lineage = await read_lineage(conn, keys.env, command.base_run_id, [plan])
+            ending = await read_ending(conn, lineage, command.base_run_id)
+            restart = await read_restart(conn, lineage, command.base_run_id, command.base_seq, ending)
             await bring_payloads(redis, conn, keys, _references(restart))
         count += await apply_restart(
             redis, keys, partition, command, restart, outbox_hard_max=outbox_hard_max, window=window

@@ -25,6 +25,7 @@ from .dead_letters import DeadLetters, Restarted
 from .deciding import Decision, Decisions, StepCommanded
 from .health import DEFAULT_LIMITS, Health, Limits, judge_health
 from .keys import Keys
+from .migrations import Migration, Migrations
 from .opening import open_partitions
 from .patience import PATIENCE_S
 from .pausing import PauseResult, Pausing
@@ -72,6 +73,7 @@ class Client:
         self._decisions: Decisions
         self.pausing: Pausing
         self._dead_letters: DeadLetters
+        self._migrations: Migrations
         self.artifacts: Artifacts
         self._results: Results
 
@@ -110,6 +112,7 @@ class Client:
         self._dead_letters = DeadLetters(
             self.pool, self.keys, self.catalog, self._submitter, partitions=self._partitions
         )
+        self._migrations = Migrations(*places, outbox_hard_max=hard_max)
         self.artifacts = Artifacts(self._redis, self.pool, self.keys)
         self._results = await self._stack.enter_async_context(
             Results(self._redis, self.pool, self.keys, self._partitions)
@@ -217,6 +220,18 @@ class Client:
     async def resume(self, run_id: str, reason: str = "", *, by: str | None = None) -> Commanded:
         """Let a paused run go on."""
         return await self._control.about_run(run_id, "resume", Body(reason=reason), by)
+
+    async def migrate_run(
+        self, run_id: str, to: int | str = "latest", *, reason: str = "", by: str | None = None, dry_run: bool = False
+    ) -> Migration:
+        """Let a run go on with another version of its workflow: a number, the hash of its IR, or the latest.
+
+        It must be proved that the run can. dry_run: only say so, or what stands in the way. Raises NotMigratable,
+        WorkflowNotFound.
+        """
+        if dry_run:
+            return await self._migrations.preview(run_id, to)
+        return await self._migrations.migrate(run_id, to, by=by, reason=reason)
 
     async def pause_workflow(self, workflow: str, reason: str = "", *, by: str | None = None) -> PauseResult:
         """Pause all runs of a workflow, and those that are started until it is resumed. Raises WorkflowNotFound."""

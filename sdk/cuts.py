@@ -6,6 +6,7 @@ failed, was cancelled or ran out of time was still sound.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ from .corrupt import Corrupt
 from .events import Facts, RecordedEvent
 from .fold import Folder
 from .marking import Marking
+from .migrated import MIGRATED
 from .rules import failing_item
 from .scopes import Scope, parse_scope_key
 
@@ -55,21 +57,25 @@ class Cut:
 
 @dataclass
 class Cutter:
-    """``add`` events in order, then ``cut``. For one use."""
+    """``add`` events in order, then ``cut``. For one use. ``ir``: that the run began with. ``irs``: see ``Folder``."""
 
     ir: Ir
+    irs: Mapping[str, Ir] = field(default_factory=dict[str, Ir])
     _at_ms: int = 0
     _settled: dict[At, Settled] = field(default_factory=dict[At, Settled])
     _parked: dict[At, Facts] = field(default_factory=dict[At, Facts])
     _emptied: set[At] = field(default_factory=set[At])
 
     def __post_init__(self) -> None:
-        self._folder = Folder(self.ir)
+        self._folder = Folder(self.ir, irs=self.irs)
         self._numbers = numbers_of(self.ir)
 
     def add(self, event: RecordedEvent) -> None:
         """Raises Corrupt."""
         self._folder.add(event)
+        if event.facts.type == MIGRATED:
+            self.ir = self._folder.ir
+            self._numbers = numbers_of(self.ir)
         self._at_ms = event.at_ms
         facts = event.facts
         at = place_of(self._numbers, facts)
@@ -110,13 +116,14 @@ class Ending:
     """
 
     ir: Ir
+    irs: Mapping[str, Ir] = field(default_factory=dict[str, Ir])
     seq: int = 0
     undone: list[At] = field(default_factory=list[At])
     _failures: dict[At, int] = field(default_factory=dict[At, int])
     _items: dict[At, int] = field(default_factory=dict[At, int])
 
     def __post_init__(self) -> None:
-        self._folder = Folder(self.ir)
+        self._folder = Folder(self.ir, irs=self.irs)
         self._numbers = numbers_of(self.ir)
 
     @property
@@ -126,6 +133,9 @@ class Ending:
     def add(self, event: RecordedEvent) -> None:
         """Raises Corrupt."""
         self._folder.add(event)
+        if event.facts.type == MIGRATED:
+            self.ir = self._folder.ir
+            self._numbers = numbers_of(self.ir)
         at, cause = place_of(self._numbers, event.facts), event.seq
         if at is not None and event.facts.type == "step.failed":
             cause = self._cause(at, event.seq)

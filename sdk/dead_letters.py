@@ -19,6 +19,7 @@ from .cuts import Ending
 from .errors import InputInvalid, NotRestartable, RunNotFound
 from .ids import new_run_id
 from .keys import Keys
+from .lineage import read_lineage
 from .marking import Corrupt
 from .payload_terms import PAYLOAD_TERMS
 from .plan import Plan
@@ -64,6 +65,7 @@ class Restarted(msgspec.Struct, frozen=True, kw_only=True):
 class _Base:
     run: RunRow
     plan: Plan
+    version: int
     ending: Ending
     restart: RestartPlan
 
@@ -122,7 +124,7 @@ class DeadLetters:
             async with self._pool.acquire() as conn:
                 base = await self._base(conn, run_id, trigger)
                 asked = await get_command(conn, run_id, 1)
-                resolved = await self._catalog.resolve(conn, base.run.workflow, base.run.version)
+                resolved = await self._catalog.resolve(conn, base.run.workflow, base.version)
         assert asked is not None
         new_id = new_run_id() if again else run_id_of_key(self._keys.env, base.key)
         command = StartCommand(
@@ -130,10 +132,10 @@ class DeadLetters:
             run_id=new_id,
             partition=partition_of(new_id, self._partitions, base.plan),
             workflow=base.run.workflow,
-            version=base.run.version,
-            ir_hash=base.run.ir_hash,
+            version=base.version,
+            ir_hash=base.plan.hash,
             input=PAYLOAD_TERMS.decode(asked.body),
-            asked_version=base.run.version,
+            asked_version=base.version,
             idempotency_key=None if again else base.key,
             by=by,
             tags=base.run.tags,
@@ -155,13 +157,15 @@ class DeadLetters:
         _check_status(run, trigger)
         plan = await self._catalog.plan(run.ir_hash, conn)
         try:
-            ending = await read_ending(conn, plan, run_id)
+            lineage = await read_lineage(conn, self._keys.env, run_id, [plan])
+            ending = await read_ending(conn, lineage, run_id)
             _check_ending(plan, run, ending)
-            restart = await read_restart(conn, plan, run_id, ending.seq - 1, ending)
+            restart = await read_restart(conn, lineage, run_id, ending.seq - 1, ending)
         except (Corrupt, msgspec.MsgspecError) as error:
             told = f"the log of {run_id} cannot be followed: {error}"
             raise NotRestartable(told, reason="unreadable", hint=f"courante replay {run_id} --verify") from error
-        return _Base(run=run, plan=plan, ending=ending, restart=restart)
+        stage = lineage.at(ending.seq - 1)
+        return _Base(run=run, plan=stage.plan, version=stage.version, ending=ending, restart=restart)
 
 
 def _check_status(run: RunRow, trigger: Trigger) -> None:

@@ -14,6 +14,7 @@ CouranteError (code, message, hint)
 ├── NothingWaits          what should be decided or completed does not wait for it any more
 │   └── AlreadyDecided    somebody else was first (decision, by, at)
 ├── NotRestartable        no run can go on from where this one ended (reason)
+├── NotMigratable         the run cannot go on with that version of its workflow (reason, blockers)
 ├── PayloadUnreadable     what is stored was encrypted with a key that this process has not, or was changed
 ├── ServiceUnavailable    Redis or Postgres cannot be reached, or refuses work for now
 └── DocumentInvalid       a document that does not compile (diagnostics)
@@ -23,6 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 from ..compiler.diagnostics import Diagnostic
 
@@ -116,6 +118,35 @@ class NotRestartable(CouranteError):
     def __init__(self, message: str, *, reason: str, hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.reason = reason
+
+
+class Blocker(NamedTuple):
+    """What stands in the way of a run's move to another version.
+
+    ``code``: stable. ``token``: id of the token, ``<run>/<node>/<scope>``, or empty where no token does. ``node``,
+    ``scope``: the step that it is about. ``message``, ``hint``: for people.
+    """
+
+    code: str
+    token: str
+    node: str
+    scope: str
+    message: str
+    hint: str
+
+
+class NotMigratable(CouranteError):
+    """``reason``: blocked, ended, halted, not_begun, moving, too_large or unreadable.
+
+    ``blockers``: all that stands in the way, where it is blocked.
+    """
+
+    code = "not_migratable"
+
+    def __init__(self, message: str, *, reason: str, hint: str = "", blockers: Sequence[Blocker] = ()) -> None:
+        super().__init__(message, hint=hint)
+        self.reason = reason
+        self.blockers = tuple(blockers)
 
 
 class ServiceUnavailable(CouranteError):

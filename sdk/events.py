@@ -40,6 +40,8 @@ worker's events, in order. Nodes are numbers in the IR, scopes are ``ScopeKey`` 
     Z<n>                      run.halted: the counter is zero with n half-filled joins and open maps (CORRUPT)
     H<word>                   run.halted: what Redis had of the run was damaged (counter, record, missing ...)
     R                         run.rebuilt: it goes on from where the log was, whatever Redis had
+    m<from>,<to>,<version>,<by>,<reason>  run.migrated: it goes on with another IR; both hashes, the version that it is
+                              of, and in hex who asked for it and why
 
 The partition sequence grows by one per outbox entry, so that a gap or a rewind shows.
 """

@@ -56,6 +56,8 @@ POINTS = frozenset(
         "after_child",  # it is accepted, nobody has noted so
         "before_child_told",  # a child run has ended, or was refused; its step does not know
         "after_child_told",  # its step is told, nobody has noted so
+        "before_migrate",  # a run's move to another version is proved, not yet made
+        "after_migrate",  # it is made, nobody was told
         "before_claims",  # tokens in silent hands are about to be taken over
         "after_claims",
     }

@@ -19,14 +19,18 @@ from .events import DAMAGES, SCRIPT_EVENTS, Facts, RecordedEvent
 from .fold_ends import FINAL, check_end
 from .fold_places import place_of
 from .marking import GOES_ON, PARKS, Marking, Place, RunPhase, Token, TokenKind
+from .migrated import MIGRATED, ir_told, move_marking
 from .room import room_of
 from .rules import Drain, Effect, died, failed, is_decision, settle, start, succeeded, taken
 from .scopes import START_NODE, SWEEP_NODE, WAKER_NODE, Scope, token_key
 
 
-def fold(ir: Ir, events: Iterable[RecordedEvent]) -> Marking:
-    """Return the marking after the last event. Raises Corrupt, naming the event, where they contradict the rules."""
-    folder = Folder(ir)
+def fold(ir: Ir, events: Iterable[RecordedEvent], irs: Mapping[str, Ir] | None = None) -> Marking:
+    """Return the marking after the last event. Raises Corrupt, naming the event, where they contradict the rules.
+
+    ir: that the run began with. irs: those that it has moved to.
+    """
+    folder = Folder(ir, irs=irs)
     for event in events:
         folder.add(event)
     return folder.marking
@@ -36,10 +40,12 @@ class Folder:
     """A fold in progress: ``add`` events in order, look at ``marking`` in between.
 
     numbers: those of the nodes, where somebody knows them; with them a fold costs nothing that grows with the graph.
+    irs: by hash, those that the run has moved to; whoever reads the events may add them as they come.
     """
 
-    def __init__(self, ir: Ir, numbers: Mapping[str, int] | None = None) -> None:
+    def __init__(self, ir: Ir, numbers: Mapping[str, int] | None = None, irs: Mapping[str, Ir] | None = None) -> None:
         self.ir = ir
+        self._irs = irs or {}
         self.marking = Marking(room=room_of(ir))
         self.status = "PENDING"
         self.halted_from: RunPhase | None = None  # the phase of a run that was halted because Redis had it damaged
@@ -248,18 +254,9 @@ class Folder:
         else:
             self._expected.extend(fold_waits.step_retried(self.marking, place, token, event.facts))
 
-    def _compensation_started(self, event: RecordedEvent) -> None:
-        fold_waits.compensation_started(self.ir, self.marking, self._step(event.facts))
-
     def _command_applied(self, event: RecordedEvent) -> None:
         place = self._place(event.facts)
         self._expected.extend(fold_waits.command_applied(self.ir, self.marking, place, event))
-
-    def _approval_escalated(self, event: RecordedEvent) -> None:
-        token = self._any(event)
-        if token.place is not Place.SIGNAL or not token.escalates:
-            raise Corrupt("nobody waits there for a decision")
-        token.escalates = 0
 
     def _run_draining(self, event: RecordedEvent) -> None:
         """After a command it is expected; by itself it is a limit that was reached."""
@@ -310,12 +307,6 @@ class Folder:
             raise Corrupt("a worker drops what is not parked")
         self._take(*self._place(event.facts))
 
-    def _join_fired(self, event: RecordedEvent) -> None:
-        self._expect_at("F", event, f":{event.facts.data.get('live')}")
-
-    def _join_died(self, event: RecordedEvent) -> None:
-        self._expect_at("D", event, f":{'f' if event.facts.reason == 'failed' else 'd'}")
-
     def _expect_at(self, letter: str, event: RecordedEvent, extra: str = "") -> None:
         self._expect(fold_waits.code_of(letter, self._place(event.facts), extra))
 
@@ -329,6 +320,11 @@ class Folder:
         elif self.marking.counter or not self.marking.unfinished:
             raise Corrupt("halted without a half-filled join or an open map")
         self.marking.phase = RunPhase.HALTED
+
+    def _run_migrated(self, event: RecordedEvent) -> None:
+        """From here on another version says what comes; what was kept has the same numbers there."""
+        self.ir = move_marking(self.marking, self.ir, self._irs.get(ir_told(event.facts)))
+        self._numbers = {node.id: number for number, node in enumerate(self.ir.nodes)}
 
     def _run_rebuilt(self, _event: RecordedEvent) -> None:
         if self.halted_from is None:
@@ -353,6 +349,7 @@ class Folder:
         "run.entered": _run_entered,
         "run.swept": _run_swept,
         "run.halted": _run_halted,
+        MIGRATED: _run_migrated,
         "run.rebuilt": _run_rebuilt,
         "step.succeeded": _step_succeeded,
         "step.input_kept": _step_input_kept,
@@ -366,8 +363,8 @@ class Folder:
         "timer.released": _timer_released,
         "token.withdrawn": _token_gone,
         "token.dropped": _token_gone,
-        "join.fired": _join_fired,
-        "join.died": _join_died,
+        "join.fired": lambda self, event: self._expect_at("F", event, f":{event.facts.data.get('live')}"),
+        "join.died": lambda self, event: self._expect_at("D", event, ":f" if event.facts.reason == "failed" else ":d"),
         "join.dropped": lambda self, event: fold_maps.join_dropped(self.ir, self.marking, event.facts, self._numbers),
         "fanout.continued": _map_goes_on,
         "fanout.collected": _map_goes_on,
@@ -377,10 +374,12 @@ class Folder:
         "fanout.closed": lambda self, event: self._expect_at("A", event),
         "step.retried": _step_retried,
         "approval.granted": lambda self, event: fold_waits.approval_granted(self._living(event, TokenKind.NORMAL)),
-        "approval.escalated": _approval_escalated,
+        "approval.escalated": lambda self, event: fold_waits.approval_escalated(self._any(event)),
         "command.applied": _command_applied,
         "command.ignored": lambda self, _event: self._expect("N"),
-        "compensation.started": _compensation_started,
+        "compensation.started": lambda self, event: fold_waits.compensation_started(
+            self.ir, self.marking, self._step(event.facts)
+        ),
         "closing.released": lambda self, _event: self._expect("B"),
         "mutex.granted": lambda self, event: self._expect_at("G", event),
         "slot.granted": lambda self, event: fold_waits.slot_granted(self.marking, self._place(event.facts)),

@@ -75,6 +75,12 @@ def names_of(facts: Facts) -> tuple[str, ...]:
     return tuple(map(str, names))  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType] - JSON
 
 
+def approval_escalated(token: Token) -> None:
+    if token.place is not Place.SIGNAL or not token.escalates:
+        raise Corrupt("nobody waits there for a decision")
+    token.escalates = 0
+
+
 def approval_granted(token: Token) -> None:
     token.extra = with_word(lasting(token.extra), APPROVED)
 

@@ -12,34 +12,21 @@ What is refused here may still be possible; what is allowed ends as the new vers
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
 
 from ..compiler.fitting import is_removed
 from ..compiler.ir import Ir
 from . import migrating_waits as waits
 from .ahead import Ahead, inside, look_ahead, regions_under_way
 from .cuts import Cut
+from .errors import Blocker
 from .marking import GOES_ON, JoinRecord, TokenKind
 from .plan import Plan
-from .scopes import CLOSING_NODE, NODE_NAMES, START_NODE, Scope, scope_key, scope_text
+from .scopes import CLOSING_NODE, NODE_NAMES, START_NODE, Scope, parse_token_key, scope_key, scope_text
 
 At = tuple[int, Scope]
 ELSEWHERE = "read its output by steps[...] instead of depending on it, or let the run end and start a new one"
+IN_HANDS = "in_hands"
 LATER = "let the run go on, or cancel what is in there, and ask again"
-
-
-class Blocker(NamedTuple):
-    """What stands in the way. ``token``: id of the token, ``<run>/<node>/<scope>``, or empty where no token does.
-
-    ``node``: the step that it is about. ``code``: stable. ``message``, ``hint``: for people.
-    """
-
-    code: str
-    token: str
-    node: str
-    scope: str
-    message: str
-    hint: str
 
 
 def prove(run_id: str, old: Plan, new: Plan, cut: Cut, *, partition: int = 0) -> list[Blocker]:
@@ -322,3 +309,15 @@ def _shown(ir: Ir, number: int) -> str:
     if not node.is_gate or not node.ins:
         return node.id.partition(":")[2] if node.map_region >= 0 and node.is_gate else node.id
     return ir.nodes[ir.edges[node.ins[0]].origin].id
+
+
+def blocked_in_hands(run_id: str, plan: Plan, tokens: Iterable[str]) -> list[Blocker]:
+    """Return what is said of tokens that somebody has in hand: they end by the version that they began with."""
+    found: list[Blocker] = []
+    for number, scope in map(parse_token_key, tokens):
+        node = _shown(plan.ir, number) if number >= 0 else NODE_NAMES[number]
+        told = f"{node} is being worked on".strip()
+        hint = f"let it end, or courante pause {run_id}: then nothing new begins, and the run can move"
+        token = f"{run_id}/{node}/{scope_key(scope)}"
+        found.append(Blocker(IN_HANDS, token, node, scope_text(plan.ir, number, scope), told, hint))
+    return found

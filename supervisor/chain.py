@@ -15,6 +15,7 @@ import msgspec
 from ..sdk.artifacts import refers
 from ..sdk.events import GENESIS, Facts, chain_hash, decode_blob, decode_facts, digest, encode_facts
 from ..sdk.fold_ends import FINAL
+from ..sdk.migrated import MIGRATED, MIGRATED_CODE, ir_told, moved_to
 from ..sdk.stores import copy_format
 from .entries import QUARANTINED, Entry, LogDiverged, Transition, quarantine, read_code
 from .projections import Projection
@@ -94,18 +95,22 @@ class Chains:
         """
         wanted: dict[str, str | None] = {}
         begun = after.irs if after else {}
+        moved: dict[str, str | None] = {}
         for entry in entries:
             for transition in entry.transitions:
                 if transition.codes:
                     run_id = transition.run_id
                     wanted[run_id] = begun.get(run_id) or self._irs.get(run_id)
+                    if transition.codes.startswith(MIGRATED_CODE):  # its nodes keep their numbers, and there are more
+                        moved[run_id] = moved_to(transition.codes)
+        wanted |= moved
         if None not in wanted.values():
             return wanted
         for entry in entries:
             for transition in entry.transitions:
                 if transition.first_seq == 1 and wanted.get(transition.run_id, "") is None:
                     reads = self._read(transition, ())
-                    wanted[transition.run_id] = _ir_of(reads[0][2]) if reads else ""
+                    wanted[transition.run_id] = ir_told(reads[0][2]) if reads else ""
         return wanted
 
     def build(self, entries: Sequence[Entry], node_ids: Mapping[str, Sequence[str]], poison: Poison) -> Batch:
@@ -198,8 +203,8 @@ class Chains:
             rows += b"".join((self._row_start, place, number, columns, column, _HASH, previous, _HASH, row_hash))
             project(self.partition, run_id, seq, entry.at, facts, found is not None, row_hash)
             previous = row_hash
-            if seq == 1:
-                batch.irs[run_id] = _ir_of(facts)
+            if seq == 1 or facts.type == MIGRATED:
+                batch.irs[run_id] = ir_told(facts)
             if facts.type == QUARANTINED:
                 batch.quarantined.append((run_id, seq, facts.reason))
         batch.count += len(reads)
@@ -229,11 +234,6 @@ class Chains:
         if transition.codes:
             reads += [_read_code(code, node_ids) for code in transition.codes.split(";")]
         return reads
-
-
-def _ir_of(facts: Facts) -> str:
-    ir_hash = facts.data.get("ir")
-    return ir_hash if isinstance(ir_hash, str) else ""
 
 
 def _understand(content: bytes) -> tuple[Facts, bytes]:

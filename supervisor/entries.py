@@ -12,6 +12,7 @@ from datetime import datetime
 
 from ..sdk.events import Facts
 from ..sdk.marking import EXPIRED
+from ..sdk.migrated import MIGRATED_CODE, read_migrated
 from ..sdk.scopes import NODE_NAMES
 from ..sdk.stores.connection import from_ms
 
@@ -84,6 +85,8 @@ def read_code(code: str, node_ids: Sequence[str]) -> Facts:
         return Facts(type="run.draining", reason=rest)
     if code in _OF_RUNS:
         return Facts(type=_OF_RUNS[code])
+    if letter == MIGRATED_CODE:
+        return read_migrated(rest)
     number, _, rest = rest.partition(":")
     node = _node(int(number), node_ids)
     scope, _, extra = rest.partition(":")

@@ -13,6 +13,7 @@ import msgspec
 
 from ..sdk.events import ErrorInfo, Facts
 from ..sdk.fold_ends import FINAL
+from ..sdk.migrated import MIGRATED, ir_told
 from ..sdk.stores import copy_format
 from ..sdk.stores.connection import Connection, from_ms
 from ..sdk.stores.queries import load_queries
@@ -100,6 +101,7 @@ class Projection:
             "run.swept": self._run_swept,
             "command.applied": self._command_applied,
             COMMAND_IGNORED: self._command_ignored,
+            MIGRATED: self._run_migrated,
             "run.halted": self._run_halted,
             "run.rebuilt": self._run_rebuilt,
             QUARANTINED: self._run_halted,
@@ -251,6 +253,11 @@ class Projection:
         """It follows its command at once, in the same transition and so in the same batch."""
         run = self._run(run_id, at)
         run.status = run.before_command
+
+    def _run_migrated(self, run_id: str, _seq: int, at: datetime, facts: Facts, _has_payload: bool) -> None:
+        run, version = self._run(run_id, at), facts.data.get("version")
+        run.ir_hash = ir_told(facts)
+        run.version = version if isinstance(version, int) else 0
 
     def _run_halted(self, run_id: str, seq: int, at: datetime, facts: Facts, _has_payload: bool) -> None:
         run = self._run(run_id, at)

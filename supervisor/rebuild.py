@@ -16,17 +16,18 @@ from redis.asyncio import Redis
 from ..sdk.catalog import Catalog
 from ..sdk.corrupt import Corrupt
 from ..sdk.errors import WorkflowNotFound
-from ..sdk.events import RecordedEvent
+from ..sdk.events import Facts, RecordedEvent
 from ..sdk.fault_points import reach
 from ..sdk.fold import Folder
 from ..sdk.keys import Keys
 from ..sdk.marking import Marking, RunPhase
+from ..sdk.migrated import MIGRATED, ir_told
 from ..sdk.plan import Plan
 from ..sdk.repairs import restore_runs
 from ..sdk.restoring import RestoredRun, halted, restore, restore_calls
 from ..sdk.scripts import Word
 from ..sdk.stores.connection import Connection
-from ..sdk.stores.log import last_events, read_events_of_runs, stream_events
+from ..sdk.stores.log import last_events, read_events_of_runs, read_moves, stream_events
 from ..sdk.stores.payloads import Reference, get_payloads, read_reference
 from ..sdk.stores.runs import UnfinishedRun, unfinished_runs
 from ..sdk.stores.workflows import get_ir, read_irs
@@ -39,6 +40,7 @@ AGAIN = "again"
 """Of a damaged run: it is written back halted, and stays so until a person recovers it."""
 FINAL_HALTS = frozenset({"log", "corrupt", QUARANTINED})
 """Why a run was halted that its log cannot bring further."""
+NAMES_IR = frozenset({"run.started", MIGRATED})
 log = structlog.get_logger()
 _Recorded = tuple[UnfinishedRun, int]
 """A run, and how many events it has."""
@@ -141,14 +143,15 @@ class Rebuild:
             return [await self._fold_long(run, length) for run, length in runs]
         restored: list[RestoredRun] = []
         for run, length in runs:
-            plan = await self._plan(run)
-            fold = _Fold(plan)
-            fold.follow(events[run.run_id])
+            found = events[run.run_id]
+            told = [event.facts for event in found if event.facts.type in NAMES_IR]
+            fold = _Fold(await self._plans(run, told))
+            fold.follow(found)
             restored.append(self._restore(run, length, fold))
         return restored
 
     async def _fold_long(self, run: UnfinishedRun, length: int) -> RestoredRun:
-        fold = _Fold(await self._plan(run))
+        fold = _Fold(await self._plans(run, [facts for _, facts in await read_moves(self._conn, run.run_id)]))
         try:
             async for event in stream_events(self._conn, run.run_id):
                 fold.follow([event])
@@ -178,11 +181,13 @@ class Rebuild:
             self.done.halted += 1
         return restore(run.run_id, fold.plan, marking, codes=codes)
 
-    async def _plan(self, run: UnfinishedRun) -> Plan | None:
+    async def _plans(self, run: UnfinishedRun, told: Iterable[Facts]) -> list[Plan]:
+        """Return the plans that the run has had, in order; none where one of them cannot be had."""
+        addresses = [address for facts in told if (address := ir_told(facts))] or [run.ir_hash]
         try:
-            return await self._catalog.plan(run.ir_hash, self._conn)
+            return [await self._catalog.plan(address, self._conn) for address in addresses]
         except (WorkflowNotFound, msgspec.MsgspecError):
-            return None
+            return []
 
     async def _write_blobs(self, runs: Iterable[RestoredRun]) -> None:
         """Write the payloads that the runs refer to and Redis does not have."""
@@ -211,17 +216,18 @@ class Rebuild:
 
 
 class _Fold:
-    """A run on its way from events to a marking. ``error``: why it cannot be folded.
+    """A run on its way from events to a marking. ``error``: why it cannot be folded. ``plan``: the last one it has had.
 
     ``halted_by``: why it was halted the last time. ``halted_from``: see ``Folder``.
     """
 
-    def __init__(self, plan: Plan | None) -> None:
-        self.plan = plan
-        self.error = "" if plan is not None else "its IR is not known, or not readable"
+    def __init__(self, plans: Sequence[Plan]) -> None:
+        self.plan = plans[-1] if plans else None
+        self.error = "" if plans else "its IR is not known, or not readable"
         self.is_quarantined = False
         self.halted_by = ""
-        self._folder = None if plan is None else Folder(plan.ir, plan.numbers)
+        irs = {str(plan.hash): plan.ir for plan in plans}
+        self._folder = Folder(plans[0].ir, plans[0].numbers, irs) if plans else None
 
     @property
     def marking(self) -> Marking:

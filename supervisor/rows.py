@@ -36,7 +36,7 @@ class RunChange(msgspec.Struct):
     """What a batch says of one run. ``is_new``: its first event is in the batch. None: as it was.
 
     ``updated_at``: time of the last event. ``before_command``: its status before the last command, for the case that
-    this had no effect.
+    this had no effect. ``version``, ``ir_hash``: what it has moved to.
     """
 
     updated_at: datetime
@@ -55,11 +55,18 @@ class RunChange(msgspec.Struct):
     last_hash: bytes | None = None
     last_command: int | None = None
     before_command: str | None = None
+    version: int | None = None
+    ir_hash: str | None = None
 
     def has_only_ended(self) -> bool:
         """Whether all that the batch says is that it came to its end, and nothing had gone wrong."""
         return self.finished_at is self.updated_at and not (
-            self.error or self.drain_reason or self.last_command or self.is_halted is not None or self.started_at
+            self.error
+            or self.drain_reason
+            or self.last_command
+            or self.is_halted is not None
+            or self.started_at
+            or self.ir_hash
         )
 
 
@@ -73,7 +80,7 @@ def run_row(env: str, run_id: str, run: RunChange) -> bytes:
         status = "PENDING" if run.started_at is None else "RUNNING"
     return b"".join((
         _RUN_START, text(run_id), text(env), bigint(run.partition), text(_text(said, "workflow")),
-        bigint(_number(said, "version")), text(_text(said, "ir")), text(status),
+        bigint(run.version or _number(said, "version")), text(run.ir_hash or _text(said, "ir")), text(status),
         text(_text(said, "trigger") or "initial"), _text_or_null(_text(said, "base_run_id")),
         _text_or_null(_text(said, "by")), copy_format.texts(_texts(said, "tags")),
         _text_or_null(_text(said, "input")), _bigint_or_null(run.output_seq), _jsonb_or_null(run.error),
@@ -93,7 +100,7 @@ def changed_row(run_id: str, run: RunChange) -> tuple[object, ...]:
     """Return the values of ``update_runs``."""
     return (
         run_id, run.status, run.output_seq, run.error, run.drain_reason, run.is_halted, run.started_at, run.finished_at,
-        run.updated_at, run.last_seq, run.last_hash, run.last_command,
+        run.updated_at, run.last_seq, run.last_hash, run.last_command, run.version, run.ir_hash,
     )  # fmt: skip
 
 

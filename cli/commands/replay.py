@@ -10,13 +10,13 @@ import click
 import msgspec
 from click import style
 
-from ...compiler.ir import Ir, decode_ir
 from ...sdk.corrupt import Corrupt
+from ...sdk.errors import WorkflowNotFound
+from ...sdk.lineage import Lineage, read_lineage
 from ...sdk.stores.connection import Connection
 from ...sdk.stores.errors import UnknownRun
 from ...sdk.stores.log import read_events
 from ...sdk.stores.runs import get_run
-from ...sdk.stores.workflows import get_ir
 from ..call import Call, service_options, with_call
 from ..exits import CliError, ExitCode
 from ..services import Services, database, open_services, run_async
@@ -64,7 +64,7 @@ async def _verify(call: Call, services: Services, run_ids: Sequence[str]) -> int
     code = ExitCode.OK
     async with database(services) as conn:
         for run_id in run_ids:
-            await _ir_of(conn, env, run_id)
+            await _lineage_of(conn, env, run_id)
             found = await verify_run(conn, env, run_id)
             difference = msgspec.to_builtins(found.first_difference)
             said = {"run_id": run_id, "ok": found.ok, "events": found.events, "first_difference": difference}
@@ -114,11 +114,11 @@ async def _states(conn: Connection, env: str, run_id: str, wanted: list[int | No
     """
     from ...replay.state import NoSuchEvent, state_at
 
-    ir = await _ir_of(conn, env, run_id)
+    lineage = await _lineage_of(conn, env, run_id)
     events = await read_events(conn, run_id)
     last = events[-1].seq if events else 0
     try:
-        return [state_at(ir, events, last if seq is None else seq) for seq in wanted]
+        return [state_at(lineage.first.ir, events, last if seq is None else seq, lineage.irs) for seq in wanted]
     except NoSuchEvent as cause:
         hint = f"'courante events {run_id}' lists them"
         raise CliError(ExitCode.NOT_FOUND, "event_not_found", str(cause), hint) from cause
@@ -127,12 +127,12 @@ async def _states(conn: Connection, env: str, run_id: str, wanted: list[int | No
         raise CliError(ExitCode.INVALID, "log_corrupt", f"the log contradicts the rules: {cause}", hint) from cause
 
 
-async def _ir_of(conn: Connection, env: str, run_id: str) -> Ir:
+async def _lineage_of(conn: Connection, env: str, run_id: str) -> Lineage:
     """Raises UnknownRun, CliError."""
     run = await get_run(conn, run_id)
     if run.env != env:
         raise UnknownRun(run_id)
-    content = await get_ir(conn, env, run.ir_hash)
-    if content is None:
-        raise CliError(ExitCode.NOT_FOUND, "ir_not_found", f"the IR {run.ir_hash} of {run_id} is not stored")
-    return decode_ir(content)
+    try:
+        return await read_lineage(conn, env, run_id, accepted=run.ir_hash)
+    except WorkflowNotFound as cause:
+        raise CliError(ExitCode.NOT_FOUND, "ir_not_found", f"of {run_id}: {cause}") from cause

@@ -57,6 +57,11 @@ async def read_halts(conn: Connection, run_ids: Sequence[str]) -> dict[str, str]
     return {row["run_id"]: decode_facts(row["facts"]).reason for row in rows}
 
 
+async def read_moves(conn: Connection, run_id: str) -> list[tuple[int, Facts]]:
+    """Return (seq, facts) of the events that say which IR the run has from there on; the first is its beginning."""
+    return [(row["seq"], decode_facts(row["facts"])) for row in await conn.fetch(_sql["read_moves"], run_id)]
+
+
 async def stream_events(conn: Connection, run_id: str) -> AsyncIterator[RecordedEvent]:
     """Yield the events of a run in order, a thousand at a time, for runs that do not fit into memory."""
     after = 0

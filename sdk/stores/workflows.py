@@ -90,6 +90,11 @@ async def get_ir(conn: Connection, env: str, ir_hash: str) -> bytes | None:
     return content
 
 
+async def keep_ir(conn: Connection, env: str, ir_hash: str, content: bytes) -> None:
+    """Keep an IR that no version has: what a version comes to for a run that has moved to it. Idempotent."""
+    await conn.execute(_sql["insert_ir"], env, ir_hash, content)
+
+
 async def ir_hashes(conn: Connection, env: str) -> list[str]:
     """Return the hashes of all IRs of an environment."""
     return [row["hash"] for row in await conn.fetch(_sql["ir_hashes"], env)]

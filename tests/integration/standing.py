@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from courante.sdk.client import Submission
 from courante.sdk.fold import fold
+from courante.sdk.lineage import read_lineage
 from courante.sdk.live_marking import read_marking
 from courante.sdk.stores.cursors import Cursor, open_cursor
 from courante.sdk.stores.log import read_events
@@ -21,8 +22,10 @@ async def lives_as_logged(stage: Stage, run_ids: list[str]) -> int:
         for run_id in run_ids:
             live = await read_marking(stage.redis, partition, run_id)
             if live is not None:
-                plan = await stage.client.catalog.plan((await head_of(stage.redis, partition.run(run_id))).ir_hash)
-                agree(live, fold(plan.ir, await read_events(conn, run_id)), plan)
+                head = await head_of(stage.redis, partition.run(run_id))
+                lineage = await read_lineage(conn, stage.place.env, run_id)
+                assert lineage.last.hash == head.ir_hash
+                agree(live, fold(lineage.first.ir, await read_events(conn, run_id), lineage.irs), lineage.last)
                 found += 1
     return found
 

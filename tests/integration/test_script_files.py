@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from courante.sdk import repairs, restart_calls, scripts
+from courante.sdk import migration_calls, repairs, restart_calls, scripts
 from courante.sdk.keys import Keys
 
 LUA = Path(str(files("courante") / "lua"))
 NAMES = sorted(path.stem for path in LUA.glob("*.lua"))
-MODULES = (scripts, repairs, restart_calls)
+MODULES = (scripts, repairs, restart_calls, migration_calls)
 SOURCE = "".join(map(inspect.getsource, MODULES))
 INCLUDES = sorted(path.stem for path in (LUA / "includes").glob("*.lua"))
 

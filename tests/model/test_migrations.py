@@ -17,8 +17,9 @@ from courante.compiler.fitting import fit
 from courante.compiler.ir import Ir, encode_ir, ir_hash
 from courante.sdk import rules
 from courante.sdk.cuts import Cutter
+from courante.sdk.errors import Blocker
 from courante.sdk.marking import RunPhase
-from courante.sdk.migrating import Blocker, prove
+from courante.sdk.migrating import prove
 from courante.sdk.plan import Plan
 from model.compiled import Parking, plan_of, with_delays
 from model.interleave import compare, drive_on
@@ -59,9 +60,13 @@ def cut_of(engine: LoggedEngine) -> Cut:
     return cutter.cut()
 
 
-def activations(ir: Ir) -> dict[str, list[str]]:
+def activations(ir: Ir) -> dict[str, list[tuple[str, str]]]:
     """What each index behind an ``each`` join stands for."""
-    return {node.id: [ir.nodes[ir.edges[edge].origin].id for edge in node.ins] for node in ir.nodes if node.is_each}
+    return {
+        node.id: [(ir.nodes[ir.edges[edge].origin].id, ir.edges[edge].kind.value) for edge in node.ins]
+        for node in ir.nodes
+        if node.is_each
+    }
 
 
 def migrate(seed: int) -> list[Blocker] | None:

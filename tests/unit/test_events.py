@@ -23,6 +23,7 @@ from courante.sdk.events import (
     join_codes,
 )
 from courante.sdk.fold_ends import FINAL
+from courante.sdk.migrated import Move, migrated_code
 from courante.sdk.stores.cursors import entry_digest
 from courante.sdk.stores.payloads import read_reference
 from courante.supervisor.entries import LogDiverged, quarantine, read_code, read_entry
@@ -150,6 +151,13 @@ CODES = [
     ("W0:", Facts(type="token.withdrawn", node="a")),
     ("S", Facts(type="run.swept")),
     ("Z3", Facts(type="run.halted", reason="corrupt", data={"unfinished": 3})),
+    (
+        migrated_code(Move("0a", "0b", 3, "me; you|", "because, so")),
+        Facts(
+            type="run.migrated", reason="because, so", data={"from": "0a", "ir": "0b", "version": 3, "by": "me; you|"}
+        ),
+    ),
+    (migrated_code(Move("0a", "0b", 3)), Facts(type="run.migrated", data={"from": "0a", "ir": "0b", "version": 3})),
 ]
 
 
@@ -159,7 +167,9 @@ def test_codes_become_facts(code: str, facts: Facts) -> None:
     assert read_code(code, ["a", "b"]) == facts
 
 
-@pytest.mark.parametrize("code", ["", "X1:", "F2::*", "F-9::*", "D0::x", "Z", "Zx", "Fx::*", "P0::soon", "S1"])
+@pytest.mark.parametrize(
+    "code", ["", "X1:", "F2::*", "F-9::*", "D0::x", "Z", "Zx", "Fx::*", "P0::soon", "S1", "m0a", "ma,b,c,,"]
+)
 def test_what_is_no_code_is_refused(code: str) -> None:
     """An unknown letter, an unknown node and a missing number are errors."""
     with pytest.raises(ValueError, match=r".+"):

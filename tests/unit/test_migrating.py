@@ -9,8 +9,9 @@ import pytest
 from courante.compiler.fitting import fit
 from courante.compiler.ir import encode_ir, ir_hash
 from courante.sdk.cuts import Cut, Cutter
+from courante.sdk.errors import Blocker
 from courante.sdk.events import ErrorInfo, Facts, RecordedEvent
-from courante.sdk.migrating import Blocker, prove
+from courante.sdk.migrating import prove
 from courante.sdk.plan import Plan
 from model.compiled import plan_of
 

@@ -35,3 +35,8 @@ SELECT g.run_id, h.facts
   FROM unnest($1::text[]) AS g (run_id)
  CROSS JOIN LATERAL (SELECT l.facts FROM event_log l WHERE l.run_id = g.run_id AND l.type = 'run.halted'
                       ORDER BY l.seq DESC LIMIT 1) AS h
+
+-- name: read_moves
+SELECT l.seq, l.facts FROM event_log l
+ WHERE l.run_id = $1 AND (l.seq = 1 OR l.type = 'run.migrated')
+ ORDER BY l.seq

@@ -11,11 +11,13 @@ UPDATE runs SET
   updated_at = g.updated_at,
   last_seq = coalesce(g.last_seq, runs.last_seq),
   last_hash = coalesce(g.last_hash, runs.last_hash),
-  last_command = coalesce(g.last_command, runs.last_command)
+  last_command = coalesce(g.last_command, runs.last_command),
+  version = coalesce(g.version, runs.version),
+  ir_hash = coalesce(g.ir_hash, runs.ir_hash)
   FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::boolean[], $7::timestamptz[],
-              $8::timestamptz[], $9::timestamptz[], $10::bigint[], $11::bytea[], $12::bigint[])
+              $8::timestamptz[], $9::timestamptz[], $10::bigint[], $11::bytea[], $12::bigint[], $13::bigint[], $14::text[])
     AS g (run_id, status, output_seq, error, drain_reason, is_halted, started_at, finished_at, updated_at, last_seq, last_hash,
-          last_command)
+          last_command, version, ir_hash)
  WHERE runs.run_id = g.run_id
 
 -- name: end_runs
