@@ -13,6 +13,21 @@ KILLED = -9
 WIDTH = 24
 
 
+async def play(site: Site, workflow: str, point: str, count: int) -> list[str]:
+    """Run a workflow so often, while two workers die at the point; return the runs, which have all gone well."""
+    site.lease_ms = SHORT_LEASE_MS
+    site.supervisor()
+    doomed = [site.worker(fault=f"{point}:kill9", concurrency=8) for _ in range(2)]
+    runs = await site.order(order(workflow, number, f"{workflow}-{number}") for number in range(count))
+    for worker in doomed:
+        assert await worker.wait() == KILLED
+    site.worker(concurrency=8)
+    await site.until_ended()
+    rows = await site.query("SELECT status FROM runs")
+    assert [row["status"] for row in rows] == ["COMPLETED"] * count
+    return runs
+
+
 @pytest.mark.parametrize("point", ["before_advance:6", "after_advance:6"])
 async def test_a_bounded_run_survives_its_workers(site: Site, point: str) -> None:
     """F01, F03, F04: a dead worker's tokens keep their room until somebody has ended them."""
@@ -20,17 +35,8 @@ async def test_a_bounded_run_survives_its_workers(site: Site, point: str) -> Non
     branches = (step(name, "a", handler="chaos.slotted", input={"ms": "15"}) for name in wide)
     bounded = document("bounded", step("a"), *branches, step("z", wide), policy={"max_parallel": 3})
     await site.register(bounded)
-    site.lease_ms = SHORT_LEASE_MS
-    site.supervisor()
-    doomed = [site.worker(fault=f"{point}:kill9", concurrency=8) for _ in range(2)]
-    runs = await site.order(order("bounded", number, f"bounded-{number}") for number in range(2))
-    for worker in doomed:
-        assert await worker.wait() == KILLED
-    site.worker(concurrency=8)
-    await site.until_ended()
+    runs = await play(site, "bounded", point, 2)
     assert most_at_once(site.journal) == dict.fromkeys(runs, 3)
-    rows = await site.query("SELECT status FROM runs")
-    assert [row["status"] for row in rows] == ["COMPLETED"] * len(runs)
     await site.check()
 
 
@@ -44,17 +50,8 @@ async def test_slots_of_a_key_survive_the_workers_that_hold_them(site: Site, poi
     names = [f"w{number}" for number in range(4)]
     branches = (step(name, handler="chaos.slotted") | shared for name in names)
     await site.register(document("printing", *branches, step("z", names)))
-    site.lease_ms = SHORT_LEASE_MS
-    site.supervisor()
-    doomed = [site.worker(fault=f"{point}:kill9", concurrency=8) for _ in range(2)]
-    runs = await site.order(order("printing", number, f"printing-{number}") for number in range(8))
-    for worker in doomed:
-        assert await worker.wait() == KILLED
-    site.worker(concurrency=8)
-    await site.until_ended()
+    await play(site, "printing", point, 8)
     assert most_at_once(site.journal) == {"0": 2, "1": 2}
-    rows = await site.query("SELECT status FROM runs")
-    assert [row["status"] for row in rows] == ["COMPLETED"] * len(runs)
     kept = await site.redis.do("KEYS", f"courante:{ENV}:{{0}}:slot*")
     assert not kept, "no slot is held, and nobody waits for one"
     await site.check()

@@ -208,14 +208,27 @@ async def test_details_of_heartbeats_are_for_the_next_attempt(stage: Stage) -> N
     assert not await stage.redis.hexists(key, "d0")
 
 
+class Heir:
+    """Has the step that another worker had. ``ran``: who has begun it, in order; ``leave``: it may end."""
+
+    def __init__(self) -> None:
+        self.ran: list[str] = []
+        self.leave = anyio.Event()
+
+    async def second(self, value: int) -> str:
+        del value
+        self.ran.append("second")
+        await self.leave.wait()
+        return "second"
+
+
 async def test_a_worker_that_was_cut_off_changes_nothing_when_it_is_back(stage: Stage) -> None:
     """F08, F10: it lost Redis for longer than the lease. Its handler is told, and what it returned is refused."""
     told: list[str] = []
-    ran: list[str] = []
-    entered, leave = anyio.Event(), anyio.Event()
+    heir, entered = Heir(), anyio.Event()
 
     async def first(value: int, context: Context) -> str:
-        ran.append("first")
+        heir.ran.append("first")
         entered.set()
         try:
             await context.cancelled
@@ -223,23 +236,18 @@ async def test_a_worker_that_was_cut_off_changes_nothing_when_it_is_back(stage: 
             told.append(str(context.cancelled.reason))
         return "first"
 
-    async def second(value: int) -> str:
-        ran.append("second")
-        await leave.wait()
-        return "second"
-
     stage.supervisor(lease_ms=LEASE_MS)
     run_id = await stage.client.submit(await stage.register(step("a", "hold")), 7)
     async with open_proxy(urlsplit(stage.place.redis_url).path) as proxy:
         stage.worker({"hold": first}, redis_url=f"redis://127.0.0.1:{proxy.port}", lease_ms=LEASE_MS)
         await entered.wait()
         proxy.cut()
-        stage.worker({"hold": second}, lease_ms=LEASE_MS)
-        await until(anyio.lowlevel.checkpoint, lambda _: ran == ["first", "second"])
+        stage.worker({"hold": heir.second}, lease_ms=LEASE_MS)
+        await until(anyio.lowlevel.checkpoint, lambda _: heir.ran == ["first", "second"])
         proxy.mend()
         await until(anyio.lowlevel.checkpoint, lambda _: bool(told))
         assert told == ["lease_lost"]
-        leave.set()
+        heir.leave.set()
         assert (await stage.result(run_id)).output == {"a": "second"}
         assert claims(await stage.events(run_id)) == [("a", 1)]
         await stage.dismiss()
@@ -247,30 +255,24 @@ async def test_a_worker_that_was_cut_off_changes_nothing_when_it_is_back(stage: 
 
 async def test_what_a_worker_hands_in_too_late_is_refused(stage: Stage) -> None:
     """F07: its step ended while it was cut off; another works on it when the result comes after all."""
-    ran: list[str] = []
-    ends, leave = anyio.Event(), anyio.Event()
+    heir, ends = Heir(), anyio.Event()
 
     async def first(value: int) -> str:
-        ran.append("first")
+        heir.ran.append("first")
         await ends.wait()
         return "first"
-
-    async def second(value: int) -> str:
-        ran.append("second")
-        await leave.wait()
-        return "second"
 
     stage.supervisor(lease_ms=LEASE_MS)
     run_id = await stage.client.submit(await stage.register(step("a", "hold")), 7)
     async with open_proxy(urlsplit(stage.place.redis_url).path) as proxy:
         late = stage.worker({"hold": first}, redis_url=f"redis://127.0.0.1:{proxy.port}", lease_ms=LEASE_MS)
-        await until(anyio.lowlevel.checkpoint, lambda _: ran == ["first"])
+        await until(anyio.lowlevel.checkpoint, lambda _: heir.ran == ["first"])
         proxy.cut()
         ends.set()
-        stage.worker({"hold": second}, lease_ms=LEASE_MS)
-        await until(anyio.lowlevel.checkpoint, lambda _: ran == ["first", "second"])
+        stage.worker({"hold": heir.second}, lease_ms=LEASE_MS)
+        await until(anyio.lowlevel.checkpoint, lambda _: heir.ran == ["first", "second"])
         proxy.mend()
         await until(anyio.lowlevel.checkpoint, lambda _: late.refused == 1)
-        leave.set()
+        heir.leave.set()
         assert (await stage.result(run_id)).output == {"a": "second"}
         await stage.dismiss()

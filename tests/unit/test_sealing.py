@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from courante.cli.exits import explain
 from courante.sdk import sealing
 from courante.sdk.commanding import Body, encode_body, open_body, seal_body
 from courante.sdk.errors import PayloadUnreadable
@@ -88,3 +89,14 @@ def test_only_what_is_sealed_as_a_whole_is_refused_without_a_key() -> None:
         terms.decode(RING.encode(b"{}"))
     for content in (b"#siv:", b"#siv:a:b", b"#siv:old: not so", RING.encode(b"{}") + b"\n"):
         assert terms.decode(content) == content
+
+
+def test_who_lacks_the_key_is_told_where_it_comes_from() -> None:
+    """The command line ends with a code and a hint, not with a traceback."""
+    with pytest.raises(PayloadUnreadable) as caught:
+        PayloadTerms().decode(RING.encode(b"{}"))
+    told = explain(caught.value)
+    assert told is not None
+    assert told.code == "payload_unreadable"
+    assert told.message == "it is encrypted, and this process has no key ring"
+    assert "COURANTE_KEY_RING" in told.hint
