@@ -16,7 +16,10 @@ MIGRATED_CODE = "m"
 
 
 class Move(NamedTuple):
-    """``before``, ``after``: hashes of IRs. ``version``: that ``after`` is of. ``by``, ``reason``: may be empty."""
+    """``before``, ``after``: hashes of IRs. ``version``: that ``after`` is of. ``by``, ``reason``: may be empty.
+
+    The reason is as it is stored (``sealing``).
+    """
 
     before: str
     after: str

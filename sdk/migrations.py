@@ -32,6 +32,7 @@ from .migrating import IN_HANDS, blocked_in_hands, prove
 from .migration_calls import migrate_run, migrate_words, read_head
 from .plan import Plan
 from .scripts import OUTBOX_HARD_MAX
+from .sealing import seal_text
 from .stores.connection import Connection, Pool
 from .stores.errors import UnknownRun
 from .stores.log import last_events
@@ -109,7 +110,7 @@ class Migrations:
         """
         check_said(by=by, reason=reason)
         with AsUnavailable():
-            done = await self._try(run_id, version, (by or "", reason))
+            done = await self._try(run_id, version, (by or "", seal_text(reason)))
         if done.blockers:
             count = len(done.blockers)
             told = f"{run_id} cannot go on with version {done.after.version}: {done.blockers[0].message}"

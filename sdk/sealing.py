@@ -7,7 +7,7 @@ the text and may fail; ``shown_...`` is for people, who are told what is missing
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
 
@@ -72,17 +72,26 @@ def open_error_json(content: bytes) -> bytes:
 
 def seal_sayings(said: Mapping[str, object]) -> dict[str, object]:
     """Return what the log says of a decision: who it was stays open."""
-    return {name: seal_text(str(text)) if name in SEALED_SAYINGS else text for name, text in said.items()}
+    return _each(said, seal_text)
 
 
 def open_sayings(said: Mapping[str, object]) -> dict[str, object]:
     """Raises PayloadUnreadable."""
-    return {name: open_text(str(text)) if name in SEALED_SAYINGS else text for name, text in said.items()}
+    return _each(said, open_text)
 
 
 def shown_sayings(said: Mapping[str, object]) -> dict[str, object]:
     """Return the same for people."""
-    return {name: shown_text(str(text)) if name in SEALED_SAYINGS else text for name, text in said.items()}
+    return _each(said, shown_text)
+
+
+def _each(said: Mapping[str, object], of: Callable[[str], str]) -> dict[str, object]:
+    found = dict(said)
+    for name in SEALED_SAYINGS:
+        text = found.get(name)
+        if isinstance(text, str):
+            found[name] = of(text)
+    return found
 
 
 def _opened(stored: str) -> str:

@@ -11,7 +11,7 @@ from ...compiler.ir import Ir, decode_ir
 from ...sdk.events import RecordedEvent
 from ...sdk.fold_ends import FINAL
 from ...sdk.scopes import parse_scope_key, scope_text
-from ...sdk.sealing import shown_error, shown_sayings
+from ...sdk.sealing import shown_error, shown_sayings, shown_text
 from ...sdk.stores.connection import Connection, from_ms
 from ...sdk.stores.errors import UnknownRun
 from ...sdk.stores.log import read_events
@@ -117,7 +117,7 @@ def _data(event: RecordedEvent) -> dict[str, object]:
     for name in ("edges", "loop", "reason", "ms"):
         value = getattr(facts, name)
         if value:
-            data[name] = value
+            data[name] = shown_text(value) if name == "reason" else value
     if facts.due:
         data["due"] = iso(from_ms(facts.due))
     if facts.error is not None:

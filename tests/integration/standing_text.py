@@ -20,7 +20,7 @@ async def places_of(stage: Stage, text: str) -> list[str]:
     async for key in stage.redis.scan_iter(match=f"courante:{stage.place.env}:*"):
         kind = await stage.redis.execute_command("TYPE", key)
         content = await stage.redis.execute_command(*(word.format(key.decode()) for word in READ[kind.decode()]))
-        if text in repr(content):
+        if text in repr(content) or text.encode().hex() in repr(content):
             places.append(key.decode())
     async with stage.client.pool.acquire() as conn:
         tables = await conn.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1")

@@ -22,6 +22,7 @@ from courante.sdk.errors import IdempotencyConflict, PayloadUnreadable
 from courante.sdk.key_ring import KeyRing
 from courante.sdk.payload_terms import PAYLOAD_TERMS
 from courante.sdk.schedules.schedule import Schedule
+from courante.sdk.sealing import shown_text
 from courante.sdk.stores.dead_letters import Wanted
 from courante.sdk.stores.rejected import list_rejected
 from courante.sdk.stores.runs import list_steps
@@ -224,6 +225,25 @@ async def test_failures_and_what_is_said_of_them(
     monkeypatch.setattr(PAYLOAD_TERMS, "codec", None)
     (dropped,) = (await client.dead_letters(Wanted(run_id=again.run_id, is_open=False))).letters
     assert dropped.drop_reason == "(unreadable: it is encrypted, and this process has no key ring)"
+
+
+async def test_the_reason_of_a_move_to_another_version(stage: Stage, secret: Secret, tap: Wiretap) -> None:
+    """It stands in the log, and is read with the key."""
+    stage.worker()
+    stage.supervisor()
+    await stage.register({"id": "a", "type": "signal", "config": {"name": "go"}})
+    run_id = await stage.client.submit("w", None)
+    await until(lambda: stage.types(run_id), lambda types: "step.waiting" in types)
+    await until(stage.pending, lambda pending: not pending)
+    await stage.register({"id": "a", "type": "signal", "config": {"name": "go"}}, makes("b", "1", "a"))
+    await stage.client.migrate_run(run_id, 2, reason=f"because of {secret.text}")
+    await until(lambda: stage.types(run_id), lambda types: "run.migrated" in types)
+    assert tap.heard == []
+    assert await places_of(stage, secret.text) == []
+    (moved,) = [event.facts for event in await stage.events(run_id) if event.facts.type == "run.migrated"]
+    assert shown_text(moved.reason) == f"because of {secret.text}"
+    async with stage.client.pool.acquire() as conn:
+        assert (await verify_run(conn, stage.place.env, run_id)).first_difference is None
 
 
 async def test_the_same_request_is_the_same_under_a_newer_key(

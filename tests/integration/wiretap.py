@@ -18,6 +18,7 @@ class Wiretap:
     """``heard``: the commands that held the text. ``commands``: how many there were."""
 
     text: bytes
+    """Also looked for as hex digits."""
     heard: list[str] = field(default_factory=list[str])
     commands: int = 0
     rest: bytes = b""
@@ -25,7 +26,9 @@ class Wiretap:
     def hear(self, chunk: bytes) -> None:
         *lines, self.rest = (self.rest + chunk).split(b"\r\n")
         self.commands += len(lines)
-        self.heard += [line[:400].decode("latin-1") for line in lines if self.text in line]
+        self.heard += [
+            line[:400].decode("latin-1") for line in lines if self.text in line or self.text.hex().encode() in line
+        ]
 
 
 @asynccontextmanager
