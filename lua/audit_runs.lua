@@ -24,7 +24,7 @@
 -- @include flush
 -- @include requeue
 -- @include groups
-local WHOLE_MAX = 2000
+local WHOLE_MAX, TOKENS_MAX = 2000, 50
 if not EPOCH then return { 'CLOSED', 0, '0', 0, 0 } end
 if redis.call('XLEN', OUTBOX) > tonumber(ARGV[1]) then return { 'BACKPRESSURE', 0, '0', 0, 0 } end
 check_type(DONE, 'stream')
@@ -177,25 +177,43 @@ local function audit_ends(run)
   return true
 end
 
--- Returns fields and values of the run's tokens, and where to go on.
-local function look(run)
-  if cursor ~= '0' or redis.call('HLEN', run.key) > WHOLE_MAX then
-    local page = redis.call('HSCAN', run.key, cursor, 'MATCH', 't*', 'COUNT', 500)
-    return page[2], page[1]
-  end
+-- The tokens of a run, where it is small enough to be counted in one call: their fields, or nil where a counter is wrong.
+local function count_tokens(run)
   local tokens, unfinished = {}, 0
   for _, field in ipairs(redis.call('HKEYS', run.key)) do
     local kind = string.sub(field, 1, 1)
     if kind == 't' then tokens[#tokens + 1] = field end
     if kind == 'j' or kind == 'n' and redis.call('HGET', run.key, field) ~= 'x' then unfinished = unfinished + 1 end
   end
-  if #tokens ~= run.n or unfinished ~= run.unfinished then return nil, '0' end
-  local found, busy = {}, 0
-  for k = 1, #tokens do
-    found[2 * k - 1], found[2 * k] = tokens[k], redis.call('HGET', run.key, tokens[k])
-    if is_inside(found[2 * k]) then busy = busy + 1 end
+  if #tokens ~= run.n or unfinished ~= run.unfinished then return nil end
+  if run.limit then
+    local busy = 0
+    for k = 1, #tokens do
+      if is_inside(redis.call('HGET', run.key, tokens[k])) then busy = busy + 1 end
+    end
+    if busy ~= run.busy then return nil end
   end
-  if run.limit and busy ~= run.busy then return nil, '0' end
+  return tokens
+end
+
+-- Returns fields and values of tokens of the run, some at a time, and where to go on: behind a token of a small run, in
+-- the order of their names, else as HSCAN says; nil where a counter is wrong.
+local function look(run)
+  local after = string.match(cursor, '^t.*') or cursor == '0' and ''
+  if not after or redis.call('HLEN', run.key) > WHOLE_MAX then
+    local page = redis.call('HSCAN', run.key, after and '0' or cursor, 'MATCH', 't*', 'COUNT', TOKENS_MAX)
+    return page[2], page[1]
+  end
+  local tokens, found = count_tokens(run), {}
+  if not tokens then return nil, '0' end
+  if #tokens > TOKENS_MAX then table.sort(tokens) end
+  for k = 1, #tokens do
+    if tokens[k] > after then
+      if #found == 2 * TOKENS_MAX then return found, found[#found - 1] end
+      found[#found + 1] = tokens[k]
+      found[#found + 1] = redis.call('HGET', run.key, tokens[k])
+    end
+  end
   return found, '0'
 end
 

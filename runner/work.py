@@ -14,7 +14,7 @@ from ..sdk.scripts import Word
 from ..sdk.step_context import StepContext
 
 if TYPE_CHECKING:
-    from ..sdk.item_values import ItemResult
+    from ..sdk.item_values import ItemResults
     from .attempts import HeldAttempt
 
 CLOSED_MAP = b"x"
@@ -41,7 +41,7 @@ class Work(StepContext):
     received_at: float = 0.0
     last_report: bytes | None = None
     held: HeldAttempt | None = None
-    results: list[ItemResult] | None = None
+    results: ItemResults | None = None
     is_cut: bool = False
 
     @property

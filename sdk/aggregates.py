@@ -18,7 +18,7 @@ from msgspec.json import encode
 
 from ..compiler.cel import Expression
 from ..compiler.maps import tolerated
-from .item_values import ItemResult
+from .item_values import ItemResult, ItemResults
 from .maps import Counts
 from .step_config import render_config
 from .step_context import StepContext, StepError, decode_json, encode_json
@@ -27,7 +27,7 @@ Outputs: TypeAlias = Iterable[tuple[int, Any]]
 """Places of items or predecessors, and what they gave."""
 
 
-def aggregate_items(step: StepContext, results: list[ItemResult]) -> bytes:
+def aggregate_items(step: StepContext, results: ItemResults) -> bytes:
     """Return what comes of the results of a map's items. Raises StepError."""
     counts = Counts.read(step.live)
     allowed = tolerated(step.node.config.get("policy", "all"), counts.items)
@@ -35,7 +35,9 @@ def aggregate_items(step: StepContext, results: list[ItemResult]) -> bytes:
         raise StepError("ITEMS_FAILED", _failure(results, counts, allowed))
     outputs = ((at, decode_json(bytes(result.value))) for at, result in enumerate(results) if result.status == "o")
     made = _shape(step, outputs)
-    return b"[" + b",".join(map(_shown, results)) + b"]" if made is None else made
+    if made is not None:
+        return made
+    return b"[" + b",".join(b",".join(map(_shown, part)) for part in results.parts() if part) + b"]"
 
 
 def aggregate_predecessors(step: StepContext) -> bytes:
@@ -58,7 +60,7 @@ def _shape(step: StepContext, outputs: Outputs) -> bytes | None:
     return None
 
 
-def _failure(results: list[ItemResult], counts: Counts, allowed: int) -> str:
+def _failure(results: ItemResults, counts: Counts, allowed: int) -> str:
     first = next((decode_json(bytes(result.value)) for result in results if result.status == "f"), None)
     why = f": {first['type']}: {first['message']}" if isinstance(first, dict) else ""
     return f"{counts.failed} of {counts.items} items failed, and at most {allowed} may{why}"

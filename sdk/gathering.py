@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
-from .item_values import ItemResult, decode_results, gather_results, result_fields
+from .item_values import ItemResult, ItemResults, decode_results, encode_results, gather_results, result_fields
 from .map_plans import read_ends
 from .maps import Counts
 from .payloads import PAYLOAD_BYTES_MAX, PayloadTooLarge
@@ -30,7 +30,7 @@ class Gatherer:
         self._read = read
         self._resolve = resolve
 
-    async def results(self, step: StepContext) -> list[ItemResult]:
+    async def results(self, step: StepContext) -> ItemResults:
         """Return the results for an aggregate's token, in the order of the items.
 
         Raises PayloadTooLarge, PayloadUnreadable.
@@ -38,23 +38,31 @@ class Gatherer:
         region = step.plan.ir.regions[step.node.map_region]
         counts = Counts.read(step.live)
         if counts.is_closed or not counts.items:
-            return []
-        found: list[ItemResult] = []
+            return ItemResults([])
+        room = PAYLOAD_BYTES_MAX
         if counts.items <= region.chunk:
-            found = await self.chunk(step, 0)
-        else:
-            chunks = -(-counts.items // region.chunk)
-            fields = [f"r{region.node}:{scope_key((*step.scope, number))}" for number in range(chunks)]
-            for content in await self._fields(step.run_id, fields):
-                if content is not None:
-                    found += decode_results(await self._resolve(content))
-        size = 0
+            content, room = await self._whole_chunk(await self.chunk(step, 0), room)
+            return ItemResults([content])
+        chunks: list[bytes] = []
+        count = -(-counts.items // region.chunk)
+        fields = [f"r{region.node}:{scope_key((*step.scope, number))}" for number in range(count)]
+        for kept in await self._fields(step.run_id, fields):
+            if kept is not None:
+                content, room = await self._whole_chunk(decode_results(await self._resolve(kept)), room)
+                chunks.append(content)
+        return ItemResults(chunks)
+
+    async def _whole_chunk(self, found: list[ItemResult], room: int) -> tuple[bytes, int]:
+        """Return a chunk with the outputs that are stored apart, and how many bytes are left.
+
+        Raises PayloadTooLarge, PayloadUnreadable.
+        """
         for at, result in enumerate(found):
             found[at] = await self._whole(result)
-            size += len(bytes(found[at].value))
-            if size > PAYLOAD_BYTES_MAX:
-                raise PayloadTooLarge(size, PAYLOAD_BYTES_MAX)
-        return found
+            room -= len(bytes(found[at].value))
+            if room < 0:
+                raise PayloadTooLarge(PAYLOAD_BYTES_MAX - room, PAYLOAD_BYTES_MAX)
+        return encode_results(found), room
 
     async def chunk(self, step: StepContext, number: int) -> list[ItemResult]:
         """Return the results of one chunk; those that are stored apart stay references."""

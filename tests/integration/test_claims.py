@@ -357,6 +357,19 @@ async def test_an_audit_is_bounded_and_goes_on(hands: Hands) -> None:
     assert calls > 3
 
 
+async def test_a_run_of_many_tokens_is_looked_at_in_parts(hands: Hands) -> None:
+    """Its counters at once; what would wake its tokens some at a time, so that no call is long."""
+    plan = plan_of({"courante": 1, "id": "t", "nodes": [node(f"n{number}") for number in range(60)]})
+    await start(hands, "r1", plan=plan)
+    tokens = [field for field in await one(hands).hkeys(hands.at.run("r1")) if field.startswith(b"t")]
+    assert len(tokens) == 60
+    await hands.redis.xtrim(hands.streams[NORMAL - 1], maxlen=0)
+    first = await audit_runs(hands.redis, hands.at, ["r1"])
+    assert (first.seen, first.cursor != "0", first.requeued < 60) == (0, True, True)
+    assert await Audit(one(hands), hands.at).walk() == 60 - first.requeued
+    assert await Audit(one(hands), hands.at).walk() == 0
+
+
 async def test_the_outbox_at_its_limit_stops_takeovers(hands: Hands) -> None:
     await start(hands, "r1")
     await take(hands)
