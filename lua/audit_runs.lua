@@ -124,12 +124,19 @@ local function drain_on(run, fields)
   return true
 end
 
--- What a token holds or waits for is written where all runs see it.
-local function audit_shares(run, token, record, fence)
-  local held, asked = share_of(record)
-  if held then redis.call('HSETNX', BASE .. 'slots:' .. held, run.id .. '|' .. token, '1') end
+-- What tokens hold is written where all runs see it; how many they are is known (audit_shares).
+local function write_holders(run, fields)
+  for k = 1, #fields, 2 do
+    local held = share_of(fields[k + 1])
+    if held then redis.call('HSETNX', BASE .. 'slots:' .. held, run.id .. '|' .. string.sub(fields[k], 2), '1') end
+  end
+end
+
+-- So is what a token waits for.
+local function audit_asked(run, token, record, fence)
+  local _, asked = share_of(record)
   if asked then
-    looked[asked] = true
+    looked[#looked + 1] = asked
     local member = run.id .. '|' .. token .. '|' .. fence
     if not redis.call('ZSCORE', BASE .. 'slotq:' .. asked, member) then
       shares_asked[#shares_asked + 1] = { asked, run, token, fence }
@@ -157,7 +164,7 @@ local function audit(run, token, record)
   elseif place == 'r' and get_field(run, 'y' .. entry) ~= token then
     return false
   end
-  if run.sharing then audit_shares(run, token, record, fence) end
+  if run.sharing then audit_asked(run, token, record, fence) end
   if place == 'w' then
     local told_at = string.match(get_field(run, 'W' .. token) or '', ' @(%d+)$')
     if told_at then keep_timer(run, told_at, '!escalate/' .. token, fence) end
@@ -224,6 +231,7 @@ while i <= #ARGV and left > 0 do
   if run.st and run.st ~= 'E' and run.st ~= 'H' then
     if cursor == '0' and not audit_ends(run) then fault = 'record' end
     fields, cursor = look(run)
+    if fields and run.sharing then write_holders(run, fields) end
     if not fields then
       fault = 'counter'
     elseif run.st == 'D' then
@@ -234,6 +242,11 @@ while i <= #ARGV and left > 0 do
       end
     end
     left = left - (fields and #fields or 0)
+  elseif run.st == 'H' and run.sharing then
+    local page = redis.call('HSCAN', run.key, string.match(cursor, '^%d+$') or '0', 'MATCH', 't*', 'COUNT', TOKENS_MAX)
+    cursor = page[1]
+    write_holders(run, page[2])
+    left = left - #page[2]
   else
     cursor = '0'
   end

@@ -15,6 +15,11 @@ if ARGV[2] ~= '' then
     redis.call('RENAME', BASE .. 'outbox', BASE .. 'outbox:' .. epoch)
     redis.call('EXPIRE', BASE .. 'outbox:' .. epoch, ARGV[3])
   end
-  redis.call('HSET', META, 'pseq', ARGV[2], 'recorded', ARGV[2])
+  local clock = redis.call('TIME')
+  local now = string.format('%.0f', clock[1] * 1000 + math.floor(clock[2] / 1000))
+  redis.call('HSET', META, 'pseq', ARGV[2], 'recorded', ARGV[2], 'emptied', now)
+  for _, field in ipairs(redis.call('HKEYS', META)) do
+    if string.sub(field, 1, 5) == 'held:' then redis.call('HDEL', META, field) end
+  end
 end
 return { 'OK' }

@@ -51,6 +51,7 @@ while i <= #ARGV do
   for k = first, last, 5 do
     put_back(run, ARGV[k], ARGV[k + 1], FIRST_FENCE, ARGV[k + 4], ARGV[k + 2], ARGV[k + 3])
     if run.sharing then restore_share(run, ARGV[k]) end
+    restore_pace(run, ARGV[k])
   end
   first, last = words()
   for k = first, last, 3 do

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import TypeAlias
 
 from ..sdk.events import Facts, encode_facts
-from ..sdk.fold_waits import asked_slot
+from ..sdk.fold_waits import asked_slot, paced
 from ..sdk.marking import with_word
 from ..sdk.outcomes import AsksMutex, AsksPace, AsksSlot
 from ..sdk.scopes import scope_key
 from ..sdk.scripts import Word
-from ..sdk.slot_words import PACED
 from .work import Work
 
 Asking: TypeAlias = AsksMutex | AsksSlot | AsksPace
@@ -25,6 +24,8 @@ def asked(work: Work, outcome: Asking, worker: str) -> tuple[bytes, list[Word]]:
         data = {"names": [outcome.name], "limit": outcome.limit}
         if isinstance(outcome, AsksSlot) and outcome.fair:
             data["fair"] = outcome.fair
+        if isinstance(outcome, AsksPace):
+            data["per_ms"] = outcome.per_ms
     facts = Facts(
         type="step.waiting",
         node=work.node.id,
@@ -38,7 +39,7 @@ def asked(work: Work, outcome: Asking, worker: str) -> tuple[bytes, list[Word]]:
         return encode_facts(facts), ["m", work.node.mutex, _ready(work, "")]
     if isinstance(outcome, AsksSlot):
         return encode_facts(facts), ["S", _ready(work, asked_slot(facts))]
-    return encode_facts(facts), ["R", outcome.name, outcome.limit, outcome.per_ms, _ready(work, PACED)]
+    return encode_facts(facts), ["R", outcome.name, outcome.limit, outcome.per_ms, _ready(work, paced(facts))]
 
 
 def _ready(work: Work, word: str) -> str:

@@ -41,7 +41,7 @@ def step_waiting(ir: Ir, marking: Marking, at: At, token: Token, event: Recorded
         codes += marking.apply(ir, parked(ir, *at))
     timer = f"P{at[0]}:{facts.scope}:"
     if facts.reason in ("timer", "rate"):
-        token.extra = with_word(lasting(token.extra), WOKEN if facts.reason == "timer" else PACED)
+        token.extra = with_word(lasting(token.extra), WOKEN if facts.reason == "timer" else paced(facts))
         token.place = Place.TIMER
         marking.leave(at)
         return [*codes, timer]
@@ -58,6 +58,13 @@ def asked_slot(facts: Facts) -> str:
     """The word of a token that waits for a slot of a concurrency key."""
     (name,) = names_of(facts)
     return f"{ASKS}{name}.{facts.data.get('limit')}.{facts.data.get('fair', '')}"
+
+
+def paced(facts: Facts) -> str:
+    """The word of a token that has asked for its turn by a rate, with the rate, so that this can be restored."""
+    (name,) = names_of(facts)
+    per_ms = facts.data.get("per_ms")
+    return PACED if per_ms is None else f"{PACED}={name}.{per_ms}"
 
 
 def slot_granted(marking: Marking, at: At) -> None:

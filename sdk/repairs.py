@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from .keys import PartitionKeys
 from .scripts import OUTBOX_HARD_MAX, Connection, Word, check_word, load_script, run_script
@@ -67,6 +67,20 @@ async def audit_runs(
     check_word(answer[0])
     halted = [run_id.decode() for run_id in answer[5:]]
     return Audited(int(answer[1]), answer[2].decode(), int(answer[3]), int(answer[4]), halted)
+
+
+async def audit_shares(
+    redis: Connection,
+    keys: PartitionKeys,
+    mark: str,
+    what: Literal["begin", "look", "end"],
+    words: Sequence[Word],
+    *,
+    outbox_hard_max: int = OUTBOX_HARD_MAX,
+) -> None:
+    """Hold what is counted of concurrency keys against runs (lua/audit_shares.lua). Raises Closed, BackPressure."""
+    answer = await run_script(redis, load_script("audit_shares"), [keys.meta], [outbox_hard_max, mark, what, *words])
+    check_word(answer[0])
 
 
 async def close_partition(redis: Connection, keys: PartitionKeys, epoch: int) -> int:

@@ -5,9 +5,15 @@ a consumer with what was pending for it, or a timer. A token in a queue whose en
 hands nor still to be delivered, gets a new one. Of a run that drains it takes away what nobody has in hands, so that a
 run whose queues no worker reads ends as well. A run whose counters are wrong goes no further, until the mender has
 rebuilt it.
+
+How many tokens hold a slot of a concurrency key is counted beside the runs. A walk that has seen all runs puts that
+right, where nobody has deleted the holders since it began: those that are missing are written down again on the way.
 """
 
 from __future__ import annotations
+
+import secrets
+from functools import partial
 
 import anyio
 import structlog
@@ -15,11 +21,12 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from ..sdk.keys import PartitionKeys
-from ..sdk.repairs import audit_runs
+from ..sdk.repairs import audit_runs, audit_shares
 from ..sdk.scripts import OUTBOX_HARD_MAX, BackPressure, Closed
 from ..sdk.settings import AUDIT_S
 
 PAGE = 100
+HELD = "held:"
 PAUSE_S = 0.05
 """After each page: some 2,000 runs a second."""
 log = structlog.get_logger()
@@ -69,13 +76,43 @@ class Audit:
         """Look at every run once; return how many tokens got a new entry. Raises Closed, BackPressure."""
         before = self.requeued
         prefix = self._partition.run("")
+        mark = secrets.token_hex(8)
+        names = await self._begin_shares(mark)
         cursor = 0
         while True:
             cursor, found = await self._redis.scan(cursor, match=f"{prefix}*", count=PAGE)
             await self._look([key.decode().removeprefix(prefix) for key in found])
             if not cursor:
-                return self.requeued - before
+                break
             await anyio.sleep(PAUSE_S)
+        for name in names:
+            await self._end_share(mark, name)
+        return self.requeued - before
+
+    async def _begin_shares(self, mark: str) -> list[str]:
+        """Mark the holders of all concurrency keys; return the names of these."""
+        cursor, names = 0, set[str]()
+        while True:
+            cursor, found = await self._redis.hscan(self._partition.meta, cursor, match=f"{HELD}*", count=PAGE)
+            some = [field.decode().removeprefix(HELD) for field in found]
+            if some:
+                await audit_shares(
+                    self._redis, self._partition, mark, "begin", some, outbox_hard_max=self._outbox_hard_max
+                )
+            names.update(some)
+            if not cursor:
+                return sorted(names)
+
+    async def _end_share(self, mark: str, name: str) -> None:
+        """Drop holders whom no run knows, and count those that are left."""
+        tell = partial(audit_shares, self._redis, self._partition, mark, outbox_hard_max=self._outbox_hard_max)
+        cursor, held = 0, f"{self._partition.base}slots:{name}"
+        while True:
+            cursor, found = await self._redis.hscan(held, cursor, count=PAGE)
+            await tell("look", [name, *found])
+            if not cursor:
+                break
+        await tell("end", [name])
 
     async def _look(self, run_ids: list[str]) -> None:
         cursor = "0"

@@ -1,10 +1,10 @@
 -- shares: what tokens of all runs of the partition share: slots of concurrency keys, and rates.
--- Keys, by the name of a concurrency key: slots:<name> a hash of the tokens that hold one, "<run>|<token>";
--- slotq:<name> those that wait, "<run>|<token>|<fence>", by priority, turn and order; slotf:<name> a hash of whose turn
+-- Keys, by the name of a concurrency key: slots:<name> a hash of the tokens that hold one, "<run>|<token>", and in meta
+-- held:<name>, how many these are: what decides who is let in, so that nobody is where the hash has been damaged. slotq:<name> those that wait, "<run>|<token>|<fence>", by priority, turn and order; slotf:<name> a hash of whose turn
 -- it is: "v" the turn that came last, f<whose> the last turn that one of theirs waits for. rate:<name>: a number.
 -- What a call takes, gives back and asks for is settled at its end, before it is written: settle_shares.
 local RANKS, TURN, PRIORITY = { high = 0, normal = 1, low = 2 }, 1048576, 1125899906842624
-local paces = {}
+local paces, held_now = {}, {}
 local close_transition
 
 -- Who waits takes turns with the others of its priority by what "fair" says (start-time fair queueing). Where the order
@@ -24,24 +24,23 @@ local function add_waiter(name, member, record)
   redis.call('ZADD', BASE .. 'slotq:' .. name, string.format('%.0f', place), member)
 end
 
--- Whether a token holds a slot, as its own run says. What has vanished from there has been lost, and holds nothing.
-local function is_holder(name, member)
-  local id, token = string.match(member, '^([^|]+)|([^|]+)$')
-  local run = id and open_run(id, 't' .. token)
-  local record = run and run.st and run.st ~= 'E' and get_field(run, 't' .. token)
-  return run and run.is_broken or record and share_of(record) == name
+local function count_held(name)
+  held_now[name] = held_now[name] or tonumber(redis.call('HGET', META, 'held:' .. name) or 0)
+  return held_now[name]
 end
 
-local function drop_lost(name)
-  local held, dropped = redis.call('HKEYS', BASE .. 'slots:' .. name), 0
-  for i = 1, #held do
-    if not is_holder(name, held[i]) then dropped = dropped + redis.call('HDEL', BASE .. 'slots:' .. name, held[i]) end
+local function write_held(name)
+  local count = held_now[name]
+  if count == 0 then
+    redis.call('HDEL', META, 'held:' .. name)
+    redis.call('DEL', BASE .. 'slots:' .. name)
+  elseif count then
+    redis.call('HSET', META, 'held:' .. name, text(count))
   end
-  return dropped > 0
 end
 
 -- Give slots to those whose turn it is, as long as there are some.
-local function grant_shares(name, is_audit)
+local function grant_shares(name)
   local held, queue, turns = BASE .. 'slots:' .. name, BASE .. 'slotq:' .. name, BASE .. 'slotf:' .. name
   while true do
     local first = redis.call('ZRANGE', queue, 0, 0, 'WITHSCORES')
@@ -56,9 +55,10 @@ local function grant_shares(name, is_audit)
     local found, limit = string.match(record or '', '^(%d+)|s|.*[|+]asks=%x+%.(%d+)%.')
     if found ~= fence or not may_park(run) then
       redis.call('ZREM', queue, member)
-    elseif redis.call('HLEN', held) >= tonumber(limit) then
-      if not is_audit or not drop_lost(name) then return end
+    elseif count_held(name) >= tonumber(limit) then
+      return
     else
+      held_now[name] = held_now[name] + 1
       redis.call('ZREM', queue, member)
       redis.call('HSET', held, id .. '|' .. token, '1')
       redis.call('HSET', turns, 'v', text(math.floor(tonumber(first[2]) % PRIORITY / TURN)))
@@ -69,25 +69,29 @@ local function grant_shares(name, is_audit)
   end
 end
 
--- names: keys that are looked at in any case, as in an audit.
+-- names: keys that are looked at in any case, as in an audit: a list.
 local function settle_shares(names)
-  if not shares_left[1] and not shares_asked[1] and not (names and next(names)) and not next(paces) then return end
+  if not shares_left[1] and not shares_asked[1] and not (names and names[1]) and not next(paces) then return end
   local touched, order = {}, {}
-  local function touch(name, is_audit)
-    if touched[name] == nil then
-      order[#order + 1] = name
-      check_type(BASE .. 'slots:' .. name, 'hash')
-      check_type(BASE .. 'slotq:' .. name, 'zset')
-      check_type(BASE .. 'slotf:' .. name, 'hash')
-    end
-    touched[name] = touched[name] or is_audit
+  local function touch(name)
+    if touched[name] then return end
+    touched[name] = true
+    order[#order + 1] = name
+    check_type(BASE .. 'slots:' .. name, 'hash')
+    check_type(BASE .. 'slotq:' .. name, 'zset')
+    check_type(BASE .. 'slotf:' .. name, 'hash')
   end
-  for name in pairs(names or {}) do touch(name, true) end
-  for i = 1, #shares_left do touch(shares_left[i][1], false) end
-  for i = 1, #shares_asked do touch(shares_asked[i][1], false) end
+  for i = 1, names and #names or 0 do touch(names[i]) end
+  for i = 1, #shares_left do touch(shares_left[i][1]) end
+  for i = 1, #shares_asked do touch(shares_asked[i][1]) end
   for i = 1, #shares_left do
     local name, is_held, member = unpack(shares_left[i])
-    redis.call(is_held and 'HDEL' or 'ZREM', BASE .. (is_held and 'slots:' or 'slotq:') .. name, member)
+    if is_held then
+      redis.call('HDEL', BASE .. 'slots:' .. name, member)
+      held_now[name] = math.max(0, count_held(name) - 1)
+    else
+      redis.call('ZREM', BASE .. 'slotq:' .. name, member)
+    end
   end
   for i = 1, #shares_asked do
     local name, run, token, fence = unpack(shares_asked[i])
@@ -98,7 +102,10 @@ local function settle_shares(names)
   end
   shares_left, shares_asked = {}, {}
   table.sort(order)
-  for i = 1, #order do grant_shares(order[i], touched[order[i]]) end
+  for i = 1, #order do
+    grant_shares(order[i])
+    write_held(order[i])
+  end
   for key, pace in pairs(paces) do redis.call('SET', key, pace, 'PX', text(math.ceil(tonumber(pace) - NOW) + 1000)) end
 end
 
@@ -106,8 +113,22 @@ end
 local function restore_share(run, token)
   local record = run.val['t' .. token]
   local held, asked = share_of(record)
-  if held then redis.call('HSET', BASE .. 'slots:' .. held, run.id .. '|' .. token, '1') end
+  if held then
+    local is_new = redis.call('HSET', BASE .. 'slots:' .. held, run.id .. '|' .. token, '1')
+    redis.call('HINCRBY', META, 'held:' .. held, is_new)
+  end
   if asked then add_waiter(asked, run.id .. '|' .. token .. '|' .. FIRST_FENCE, record) end
+end
+
+-- Likewise its turn by a rate, if it waits for that: those who come later do so behind it.
+local function restore_pace(run, token)
+  local due, name, per = string.match(run.val['t' .. token], '^%d+|t|%d*|(%d+)|.*[|+]paced=(%x+)%.(%d+)')
+  local full = due and tonumber(due) + tonumber(per)
+  if not full or full <= NOW then return end
+  local key = BASE .. 'rate:' .. name
+  if full > (tonumber(redis.call('GET', key) or 0) or 0) then
+    redis.call('SET', key, text(full), 'PX', text(full - NOW + 1000))
+  end
 end
 
 local function ask_slot(run, token, fence, ready)
@@ -115,10 +136,16 @@ local function ask_slot(run, token, fence, ready)
   shares_asked[#shares_asked + 1] = { string.match(ready, '[|+]asks=(%x+)'), run, token, fence }
 end
 
+-- When a bucket will be full again of which nothing is known: it may have been empty when the partition was.
+local function refilled(per)
+  return tonumber(redis.call('HGET', META, 'emptied') or -per) + per
+end
+
 -- The token bucket as one number: when it will be full again. Returns when the token may go on, and keeps its turn.
 local function take_pace(name, limit, per)
   local key = BASE .. 'rate:' .. name
-  local full = math.max(tonumber(paces[key] or redis.call('GET', key) or 0) or 0, NOW)
+  local known = tonumber(paces[key] or redis.call('GET', key) or nil)
+  local full = math.max(known or refilled(tonumber(per)), NOW)
   local interval = tonumber(per) / tonumber(limit)
   local due = math.max(NOW, math.ceil(full - (tonumber(limit) - 1) * interval))
   paces[key] = string.format('%.3f', full + interval)

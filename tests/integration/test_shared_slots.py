@@ -12,14 +12,18 @@ import pytest
 from courante.runner.worker import Worker
 from courante.sdk.client import Client
 from courante.sdk.steps import Steps
+from courante.supervisor import guard
 from courante.supervisor.supervisor import Supervisor
+from integration.backups import wipe_redis
 from integration.floor import compile_document
 from integration.gauge import Gauge
 from integration.onlooker import agrees
 from integration.stage import PATIENCE_S, Place, Stage, until
+from integration.standing import epoch_of
 
 pytestmark = pytest.mark.anyio
 KEY = {"key": "'k'", "limit": 2}
+QUICK = guard.GuardSettings(look_s=0.05, standby_s=0.5, patience_s=1.0, backoff_s=0.02)
 
 
 def shared(id: str, **fields: object) -> dict[str, object]:
@@ -52,7 +56,8 @@ async def row(stage: Stage) -> list[bytes]:
 
 
 async def holders(stage: Stage) -> int:
-    return sum([await stage.redis.hlen(key) for key in await names(stage, "slots")])
+    """How many hold a slot; a walk of the audit leaves a mark beside them meanwhile."""
+    return sum([len(set(await stage.redis.hkeys(key)) - {b"!"}) for key in await names(stage, "slots")])
 
 
 async def test_no_more_are_at_work_and_none_is_lost(stage: Stage) -> None:
@@ -120,22 +125,62 @@ async def test_the_backoff_of_a_retry_gives_the_slot_back(stage: Stage) -> None:
     assert seen == ["a", "b", "a"]
 
 
+async def test_nobody_is_let_in_while_it_is_not_known_who_holds(stage: Stage) -> None:
+    """Somebody has deleted the holders, and no audit has looked yet: how many they are is known all the same."""
+    gauge = Gauge()
+    stage.supervisor(audit_s=1_000)
+    stage.worker({"work": gauge.work})
+    ids = await begin(stage, gauge, list("ab"), 2)
+    await stage.redis.unlink(*await names(stage, "slots"))
+    ids += [await stage.client.submit("w", one) for one in "cd"]
+    await until(lambda: _counts(stage, gauge), partial(operator.eq, (2, 2)))
+    gauge.gate.set()
+    assert {(await stage.result(run_id)).status for run_id in ids} == {"COMPLETED"}
+    assert (gauge.most, await holders(stage), await row(stage)) == (2, 0, [])
+
+
 async def test_the_audit_writes_down_again_who_holds_and_who_waits(stage: Stage) -> None:
-    """Until it has seen all runs, others may be let in: nobody else knows who holds a slot."""
     gauge = Gauge()
     stage.supervisor(audit_s=0.1)
     stage.worker({"work": gauge.work})
     ids = await begin(stage, gauge, list("abcd"), 2)
     await stage.redis.unlink(*await names(stage, "slotq"), *await names(stage, "slots"))
-    await until(lambda: _are_told(stage), partial(operator.eq, 4))
+    await until(lambda: row(stage), lambda waiting: len(waiting) == 2)
+    await until(lambda: holders(stage), partial(operator.eq, 2))
     gauge.gate.set()
     assert {(await stage.result(run_id)).status for run_id in ids} == {"COMPLETED"}
-    assert (sorted(gauge.order), await holders(stage), await row(stage)) == (list("abcd"), 0, [])
+    assert (gauge.most, await holders(stage), await row(stage)) == (2, 0, [])
 
 
-async def _are_told(stage: Stage) -> int:
-    """How many hold a slot or wait for one, as it stands beside the runs."""
-    return len(await row(stage)) + await holders(stage)
+async def test_a_run_that_was_deleted_keeps_its_slot_until_it_is_rebuilt(stage: Stage) -> None:
+    """Its step may be at work all the same: nobody is let in for it."""
+    gauge = Gauge()
+    stage.supervisor(audit_s=0.1)
+    stage.worker({"work": gauge.work})
+    ids = await begin(stage, gauge, list("abc"), 2)
+    key = stage.client.keys.partition(0).run(ids[0])
+    await stage.redis.unlink(key)
+    await until(lambda: stage.redis.exists(key), bool)
+    assert (len(await row(stage)), await holders(stage)) == (1, 2)
+    gauge.gate.set()
+    assert {(await stage.result(run_id)).status for run_id in ids} == {"COMPLETED"}
+    assert (await holders(stage), await row(stage)) == (0, [])
+
+
+async def test_a_count_that_is_wrong_is_put_right(stage: Stage) -> None:
+    """By a walk over all runs, from those who hold a slot."""
+    gauge = Gauge()
+    stage.supervisor(audit_s=0.1)
+    stage.worker({"work": gauge.work})
+    ids = await begin(stage, gauge, list("abc"), 2)
+    (held,) = await names(stage, "slots")
+    field = f"held:{held.rpartition(b':')[2].decode()}"
+    meta = stage.client.keys.partition(0).meta
+    await stage.redis.hset(meta, field, 7)
+    await until(lambda: stage.redis.hget(meta, field), partial(operator.eq, b"2"))
+    gauge.gate.set()
+    assert {(await stage.result(run_id)).status for run_id in ids} == {"COMPLETED"}
+    assert (gauge.most, await holders(stage), await stage.redis.hexists(meta, field)) == (2, 0, False)
 
 
 async def test_the_audit_drops_holders_whom_no_run_knows(stage: Stage) -> None:
@@ -167,6 +212,39 @@ async def test_a_rate_lets_its_burst_go_and_then_one_at_a_time(stage: Stage) -> 
     assert sum(ms <= 0 for ms in told) >= 2
     assert all(third - first >= 499 for first, third in zip(due, due[2:], strict=False))
     assert len(due) == 5
+
+
+async def test_a_rate_outlives_what_redis_has_lost(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bucket counts as empty then, and whoever waits for its turn keeps it: who comes later is behind it."""
+    monkeypatch.setattr(guard, "GuardSettings", lambda: QUICK)
+    stage.supervisor()
+    stage.worker({"work": _given})
+    hour_ms = 3_600_000
+    rest = {"id": "w", "type": "wait", "config": {"for": "1h"}, "depends_on": "a"}
+    await stage.register(shared("a", rate_limit={"key": "input", "limit": 2, "per": "1h"}), rest)
+    spent = [await stage.client.submit("w", one) for one in ("x", "x", "y", "y")]
+    for run_id in spent:
+        await until(partial(_dues, stage, run_id), lambda found: len(found) == 2)
+    waits = await stage.client.submit("w", "x")
+    (turn,) = await until(partial(_dues, stage, waits), lambda found: len(found) == 1)
+    before_ms = await server_ms(stage)
+    epoch = await epoch_of(stage)
+    await wipe_redis(stage.redis, stage.place.env)
+    await until(lambda: epoch_of(stage), partial(operator.lt, epoch))
+    late, other = [await stage.client.submit("w", one) for one in "xy"]
+    (behind,) = await until(partial(_dues, stage, late), lambda found: len(found) == 1)
+    (refilled,) = await until(partial(_dues, stage, other), lambda found: len(found) == 1)
+    assert behind >= turn + hour_ms / 2
+    assert refilled >= before_ms + hour_ms / 2
+
+
+async def _dues(stage: Stage, run_id: str) -> list[int]:
+    return [event.facts.due for event in await stage.events(run_id) if event.facts.type == "timer.set"]
+
+
+async def server_ms(stage: Stage) -> int:
+    seconds, micros = await stage.redis.time()
+    return int(seconds) * 1000 + int(micros) // 1000
 
 
 async def _given(given: str) -> str:
