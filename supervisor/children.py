@@ -5,7 +5,8 @@ links that are open, so that it does not matter where somebody died, or how many
 
 wanted    its step waits no more: dropped, never to be started. Else it is taken up: ``starting``.
 starting  submitted, with an id made of the step: the same run however often. Refused: the step is told.
-started   it has ended: the step is told, once (the command decides the attempt). Its step waits no more: it is
+started   it has ended, and was started again before its step was told: that run stands for the step from now on.
+          It has ended: the step is told, once (the command decides the attempt). Its step waits no more: it is
           cancelled. Then it is settled. One that is detached is settled as soon as it is accepted.
 """
 
@@ -37,6 +38,7 @@ from ..sdk.stores.children import (
     ChildState,
     OpenChild,
     child_key,
+    follow_child,
     has_open_children,
     move_children,
     open_children,
@@ -119,6 +121,8 @@ class Children:
                 for child in ready:
                     if child.state is ChildState.STARTING:
                         group.start_soon(settle, partial(self._start, child))
+                    elif child.going_on is not None and child.is_awaited:
+                        group.start_soon(settle, partial(self._follow, child, child.going_on))
                     elif child.status is not None:
                         ended[child.parent_run_id].append(child)
                     elif not child.is_awaited:
@@ -236,6 +240,12 @@ class Children:
         reach("after_child_told")
         for child, _ in ends:
             self._move(child, state)
+
+    async def _follow(self, child: OpenChild, going_on: str) -> None:
+        """Somebody was faster than the word of its end: what counts is how it goes on."""
+        log.info("child_goes_on", run_id=going_on, base_run_id=child.run_id, parent_run_id=child.parent_run_id)
+        async with self._client.pool.acquire() as conn:
+            await follow_child(conn, child.run_id, going_on)
 
     async def _cancel(self, child: OpenChild) -> None:
         """Its step waits no more."""

@@ -53,7 +53,8 @@ class WantedChild(NamedTuple):
 class OpenChild(msgspec.Struct, frozen=True, kw_only=True):
     """A child run about which something is to be done. ``by``, ``tags``: of its parent.
 
-    ``status``: how it ended, None where it has not. ``is_awaited``: its step waits for it. ``is_accepted``: of one that
+    ``status``: how it ended, None where it has not. ``is_awaited``: its step waits for it. ``going_on``: a run that
+    goes on from it since it has ended. ``is_accepted``: of one that
     is ``wanted``, it was started all the same, before its row was made again.
     """
 
@@ -74,6 +75,7 @@ class OpenChild(msgspec.Struct, frozen=True, kw_only=True):
     output_seq: int | None
     error: ErrorInfo | None
     is_awaited: bool
+    going_on: str | None
     is_accepted: bool
 
 
@@ -133,7 +135,7 @@ async def has_open_children(conn: Connection, env: str, partition: int) -> bool:
 async def take_up_child(conn: Connection, run_id: str, state: ChildState) -> int | None:
     """Move a child that is wanted on, and return how many runs stand above it; None where another was faster.
 
-    A parent that is a child too was taken up before.
+    A parent that is a child too was taken up before. One that goes on from a child stands where that stood.
     """
     depth: int | None = await conn.fetchval(_sql["take_up_child"], run_id, str(state))
     return depth
@@ -144,6 +146,11 @@ async def move_children(conn: Connection, moves: Sequence[tuple[str, ChildState,
     if moves:
         columns = zip(*((run_id, str(since), str(state)) for run_id, since, state in moves), strict=True)
         await conn.execute(_sql["move_children"], *map(list, columns))
+
+
+async def follow_child(conn: Connection, run_id: str, going_on: str) -> None:
+    """Let the run that goes on from a child stand for the step instead. Idempotent."""
+    await conn.execute(_sql["follow_child"], run_id, going_on)
 
 
 async def children_of(conn: Connection, run_id: str) -> list[ChildRow]:

@@ -12,13 +12,15 @@ ON CONFLICT ON CONSTRAINT children_pkey DO NOTHING
 -- name: open_children
 SELECT c.run_id, c.parent_run_id, c.node, c.scope, c.attempt, c.seq, c.partition, c.workflow, c.version, c.is_detached,
        c.state, p.by, p.tags, r.status, r.output_seq, r.error::text AS error,
-       coalesce(n.status = 'WAITING' AND n.reason = 'child', false) AS is_awaited,
+       coalesce(n.status = 'WAITING' AND n.reason = 'child', false) AS is_awaited, g.run_id AS going_on,
        s.run_id IS NOT NULL AS is_accepted
   FROM children c
   JOIN runs p ON p.run_id = c.parent_run_id
   LEFT JOIN runs r ON r.run_id = c.run_id AND r.finished_at IS NOT NULL
   LEFT JOIN node_executions n ON n.run_id = c.parent_run_id AND n.node = c.node AND n.scope = c.scope AND n.attempt = c.attempt
   LEFT JOIN commands s ON s.run_id = c.run_id AND s.number = 1 AND c.state = 'wanted'
+  LEFT JOIN LATERAL (SELECT g.run_id FROM commands g WHERE g.base_run_id = r.run_id AND g.base_seq IS NOT NULL
+                      ORDER BY g.created_at DESC LIMIT 1) g ON c.state = 'started' AND NOT c.is_detached
  WHERE c.env = $1 AND c.partition = $2 AND c.state IN ('wanted', 'starting', 'started')
    AND (c.state <> 'started' OR r.run_id IS NOT NULL OR n.status IS DISTINCT FROM 'WAITING' OR n.reason IS DISTINCT FROM 'child')
  ORDER BY c.wanted_at
@@ -28,8 +30,13 @@ SELECT c.run_id, c.parent_run_id, c.node, c.scope, c.attempt, c.seq, c.partition
 SELECT EXISTS (SELECT FROM children WHERE env = $1 AND partition = $2 AND state IN ('wanted', 'starting', 'started'))
 
 -- name: take_up_child
+WITH RECURSIVE line (run_id) AS (
+  SELECT parent_run_id FROM children WHERE run_id = $1
+  UNION
+  SELECT s.base_run_id FROM line JOIN commands s ON s.run_id = line.run_id AND s.number = 1 AND s.base_seq IS NOT NULL
+)
 UPDATE children c
-   SET state = $2, depth = 1 + coalesce((SELECT p.depth FROM children p WHERE p.run_id = c.parent_run_id), 0)
+   SET state = $2, depth = 1 + coalesce((SELECT max(p.depth) FROM children p JOIN line ON line.run_id = p.run_id), 0)
  WHERE c.run_id = $1 AND c.state = 'wanted'
 RETURNING c.depth
 
@@ -37,6 +44,10 @@ RETURNING c.depth
 UPDATE children SET state = g.state
   FROM unnest($1::text[], $2::text[], $3::text[]) AS g (run_id, since, state)
  WHERE children.run_id = g.run_id AND children.state = g.since
+
+-- name: follow_child
+UPDATE children SET run_id = $2
+ WHERE run_id = $1 AND state = 'started' AND NOT EXISTS (SELECT FROM children c WHERE c.run_id = $2)
 
 -- name: children_of
 SELECT c.run_id, c.node, c.scope, c.attempt, c.workflow, coalesce(l.version, c.version) AS version, c.is_detached, c.depth,
