@@ -43,10 +43,8 @@ def refusal(plan: Plan, given: bytes, depth: int) -> str:
     return f"the input does not fit {plan.ir.workflow!r}: {problems[0]}" if problems else ""
 
 
-def end_of(run_id: str, run: Rehearsed, *, is_detached: bool) -> ChildEnd:
+def end_of(run_id: str, run: Rehearsed) -> ChildEnd:
     """Return what the step is told."""
-    if is_detached:
-        return ChildEnd(run_id=run_id, status=ChildStatus.STARTED)
     status = ChildStatus(run.status)
     error = "" if status is ChildStatus.COMPLETED else told_of(run.error, run.status)
     return ChildEnd(run_id=run_id, status=status, output=run.output, error=error)

@@ -7,8 +7,9 @@ random but faults, and those come from the seed: the same rehearsal gives the sa
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -78,7 +79,7 @@ def rehearse(
     document: a value, a path, or the text of a document (text with a line break). mocks: by the id of a node, the name
     of a handler, or a node type: a function, ``attempts(...)``, an exception, or the output itself. registered: where
     handlers are found that have no mock. cues: what people do, and when. workflows: documents by id, for steps of
-    type ``subflow`` that have no mock; each child run is rehearsed to its end when its step asks for it.
+    type ``subflow`` that have no mock; their child runs are rehearsed beside it, on the same clock.
     Raises ValueError for a document with errors, NotMocked, and Stuck where everybody waits for nobody.
     """
     plan = _plan_of(document)
@@ -97,6 +98,18 @@ class _Held:
 
 
 @dataclass
+class _Below:
+    """A child run. ``name``: of the signal by which its step is told of its end, and waits for until then."""
+
+    run: _Rehearsal
+    facts: Facts
+    name: str
+    is_detached: bool
+    is_told: bool = False
+    is_cancelled: bool = False
+
+
+@dataclass
 class _Rehearsal:
     plan: Plan
     handlers: Handlers
@@ -106,7 +119,10 @@ class _Rehearsal:
     plans: Mapping[str, Plan]
     run_id: str = "run_rehearsal"
     depth: int = 0
-    children: list[ChildRehearsed] = field(default_factory=list[ChildRehearsed])
+    below: list[_Below] = field(default_factory=list[_Below])
+    is_ended: bool = False
+    output: bytes | None = None
+    began_ms: int = 0
     events: list[RecordedEvent] = field(default_factory=list[RecordedEvent])
     held: list[_Held] = field(default_factory=list[_Held])
     planned: list[tuple[int, int, Say]] = field(default_factory=list[tuple[int, int, Say]])
@@ -123,22 +139,70 @@ class _Rehearsal:
         return self.floor.now_ms()
 
     def run(self, given: bytes) -> Rehearsed:
+        self.begin(given)
+        for _ in range(STEPS_MAX):
+            if self.look():
+                return self.collect()
+            next_ms = self.next_ms()
+            if next_ms is None:
+                raise Stuck(f"nothing moves any more: {'; '.join(self.waited_for()) or 'the run is paused'}")
+            self.move(next_ms)
+        raise Stuck(f"the run does not end: {STEPS_MAX:,} steps were made")
+
+    def begin(self, given: bytes) -> None:
         self.floor.start(start_words(self.plan, self.floor.run.run_id, given))
-        began_ms = self.now_ms
+        self.began_ms = self.now_ms
         for cue in self.cues:
             if not cue.step:
-                self._plan(began_ms + cue.ms, cue.say)
-        for _ in range(STEPS_MAX):
+                self._plan(self.began_ms + cue.ms, cue.say)
+
+    def look(self) -> bool:
+        """Do what takes no time. Whether all is over, also below."""
+        if not self.is_ended:
             self._listen()
-            if not self.floor.marking().counter:
-                break
-            self._take()
-            self._move()
-        else:
-            raise Stuck(f"the run does not end: {STEPS_MAX:,} steps were made")
-        output = self._finish()
-        self._listen()
-        return collect(self.plan.ir, self.events, output, began_ms, self.children)
+            if self.floor.marking().counter:
+                self._take()
+            else:
+                self.output = self._finish()
+                self._listen()
+                self.is_ended = True
+        is_over = self.is_ended
+        for below in self.below:
+            if not (below.is_told or below.is_cancelled or below.is_detached or self._is_awaited(below)):
+                below.is_cancelled = True
+                below.run.cancel(self.now_ms, by=f"run:{self.run_id}")
+            is_over = below.run.look() and is_over
+            if below.run.is_ended and not below.is_told:
+                self._tell(below)
+        return is_over
+
+    def _is_awaited(self, below: _Below) -> bool:
+        at = self.plan.node_ids.index(below.facts.node), parse_scope_key(below.facts.scope)
+        token = self.floor.marking().tokens.get(at)
+        return token is not None and below.name in token.waits
+
+    def _tell(self, below: _Below) -> None:
+        """Its step is told of its end, unless it does not wait for that."""
+        below.is_told = True
+        if not (below.is_detached or below.is_cancelled):
+            end = end_of(below.run.run_id, below.run.ended())
+            self._plan(max(self.now_ms, below.run.now_ms), _word_of(below.facts, below.name, end))
+
+    def ended(self) -> Rehearsed:
+        """What it came to itself, while child runs that nobody waits for may still go on."""
+        return collect(self.plan.ir, self.events, self.output, self.began_ms)
+
+    def collect(self) -> Rehearsed:
+        children = [
+            ChildRehearsed(
+                step=below.facts.node,
+                scope=below.facts.scope,
+                attempt=below.facts.attempt,
+                run=below.run.collect(),
+            )
+            for below in self.below
+        ]
+        return collect(self.plan.ir, self.events, self.output, self.began_ms, children)
 
     def _plan(self, due_ms: int, say: Say) -> None:
         self.said += 1
@@ -157,23 +221,24 @@ class _Rehearsal:
                         self._plan(event.at_ms + cue.ms, say)
 
     def _begin_child(self, event: RecordedEvent) -> None:
-        """Rehearse the child run that a step asks for; the step is told when it has ended."""
+        """Begin the child run that a step asks for; one that is not accepted, or not waited for, is told at once."""
         facts, asked, given = event.facts, asked_in(event), event.payload or b"null"
         step = (facts.node, facts.scope, facts.attempt)
         run_id, plan, depth = child_run_id(self.run_id, self.run_id, *step), self.plans[asked.workflow], self.depth + 1
-        told, ms = refusal(plan, given, depth), 0
-        end = ChildEnd(run_id=run_id, status=ChildStatus.REFUSED, error=told)
-        if not told:
-            cues = cues_below(self.cues, facts.node)
-            below = _Rehearsal(plan, self.handlers, cues, self.faults, self.seed, self.plans, run_id, depth)
-            run = below.run(given)
-            self.children.append(ChildRehearsed(step=facts.node, scope=facts.scope, attempt=facts.attempt, run=run))
-            end = end_of(run_id, run, is_detached=asked.detached)
-            ms = 0 if asked.detached else round(run.elapsed_s * 1000)
         key = token_key(self.plan.node_ids.index(facts.node), parse_scope_key(facts.scope))
-        name, data = child_name(key, facts.attempt), msgspec.to_builtins(end)
-        say = Say(kind="child_ended", step=facts.node, scope=facts.scope, name=name, data=data, by=f"run:{run_id}")
-        self._plan(event.at_ms + ms, say)
+        name, told = child_name(key, facts.attempt), refusal(plan, given, depth)
+        if told:
+            end = ChildEnd(run_id=run_id, status=ChildStatus.REFUSED, error=told)
+            self._plan(event.at_ms, _word_of(facts, name, end))
+            return
+        cues = cues_below(self.cues, facts.node)
+        run = _Rehearsal(plan, self.handlers, cues, self.faults, self.seed, self.plans, run_id, depth)
+        run.floor.run.now_ms = event.at_ms
+        run.begin(given)
+        self.below.append(_Below(run, facts, name, asked.detached))
+        if asked.detached:
+            end = ChildEnd(run_id=run_id, status=ChildStatus.STARTED)
+            self._plan(event.at_ms, _word_of(facts, name, end))
 
     def _take(self) -> None:
         for token in self.floor.take(ALL):
@@ -181,27 +246,35 @@ class _Rehearsal:
             self.crew.prepare(work)
             self.held.append(_Held(work, token[1].decode(), self.now_ms + self.handlers.lasts_ms(work)))
 
-    def _move(self) -> None:
-        """Let happen what comes next: a result, a word, or a time."""
-        soonest = min(self.held, key=lambda held: held.ready_ms, default=None)
-        ready_ms = None if soonest is None else soonest.ready_ms
-        said_ms = self.planned[0][0] if self.planned else None
-        due = self.floor.due()
-        due_ms = self.floor.run.timers[due[0]] if due else None
-        times = [at for at in (ready_ms, said_ms, due_ms) if at is not None]
-        if not times:
-            raise Stuck(f"nothing moves any more: {self._waited_for()}")
-        now_ms = min(times)
-        self.floor.run.now_ms = max(self.now_ms, now_ms)
-        if soonest is not None and ready_ms == now_ms:
-            self.held.remove(soonest)
-            self._settle(soonest)
-        elif said_ms == now_ms:
-            self._say(heapq.heappop(self.planned)[2])
-        else:
-            self.floor.ring(due[0])
+    def _times(self) -> list[tuple[int, Callable[[], None]]]:
+        """What could come next: a result, something in a child run, a word, a time; at one moment in this order."""
+        times: list[tuple[int, Callable[[], None]]] = []
+        if not self.is_ended and self.held:
+            held = min(self.held, key=lambda held: held.ready_ms)
+            times.append((held.ready_ms, partial(self._settle, held)))
+        for below in self.below:
+            below_ms = below.run.next_ms()
+            if below_ms is not None:
+                times.append((below_ms, partial(below.run.move, below_ms)))
+        if not self.is_ended and self.planned:
+            times.append((self.planned[0][0], lambda: self._say(heapq.heappop(self.planned)[2])))
+        if not self.is_ended and (due := self.floor.due()):
+            times.append((self.floor.run.timers[due[0]], partial(self._ring, due[0])))
+        return times
+
+    def next_ms(self) -> int | None:
+        return min((at for at, _ in self._times()), default=None)
+
+    def move(self, ms: int) -> None:
+        """Let happen what comes next."""
+        self.floor.run.now_ms = max(self.now_ms, ms)
+        next(happen for at, happen in self._times() if at == ms)()
+
+    def _ring(self, timer: str) -> None:
+        self.floor.ring(timer)
 
     def _settle(self, held: _Held) -> None:
+        self.held.remove(held)
         work = held.work
         work.now_ms = self.now_ms
         transition = self.crew.settle(work)
@@ -251,13 +324,17 @@ class _Rehearsal:
         token = self.floor.marking().tokens.get(at)
         return token_key(*at), 1 if token is None else token.attempt
 
-    def _waited_for(self) -> str:
+    def cancel(self, now_ms: int, by: str) -> None:
+        self.floor.run.now_ms = max(self.now_ms, now_ms)
+        self._say(Say(kind="cancel", by=by))
+
+    def waited_for(self) -> list[str]:
         waits = [
             f"step {self.plan.node_ids[number]!r} waits for {', '.join(token.waits)}"
             for (number, _), token in sorted(self.floor.marking().tokens.items())
             if number >= 0 and token.waits
         ]
-        return "; ".join(waits) or "the run is paused"
+        return [*waits, *(wait for below in self.below for wait in below.run.waited_for())]
 
     def _finish(self) -> bytes | None:
         marking = self.floor.marking()
@@ -274,6 +351,12 @@ class _Rehearsal:
         failure = b"" if error is None else msgspec.json.encode(error)
         self.floor.finish(status, encode_blob([(encode_facts(facts), output)]), failure)
         return output
+
+
+def _word_of(facts: Facts, name: str, end: ChildEnd) -> Say:
+    """What the step of a child run is told."""
+    data = msgspec.to_builtins(end)
+    return Say(kind="child_ended", step=facts.node, scope=facts.scope, name=name, data=data, by=f"run:{end.run_id}")
 
 
 def _about(say: Say, facts: Facts) -> Say:

@@ -67,6 +67,33 @@ def test_each_attempt_has_its_child_run() -> None:
     run = rehearse(document(step), cues=cues, workflows={"billing": slow}).require("FAILED")
     assert run.error is not None
     assert (run.error.type, len(run.children), run.elapsed_s) == ("TIMEOUT", 2, 3_601)
+    assert {each.run.status for each in run.children} == {"CANCELLED"}
+
+
+def test_a_child_run_is_cancelled_when_its_step_waits_no_more() -> None:
+    """Nothing of it happens any more that would have come later; its own child runs are cancelled as well."""
+    called: list[object] = []
+    middle = document({**SUBFLOW, "id": "below"}, id="middle")
+    step = {**SUBFLOW, "config": {"workflow": "middle"}}
+    hurry = {"id": "hurry", "type": "wait", "config": {"for": "10m"}}
+    bad = {"id": "bad", "type": "function", "depends_on": "hurry", "config": {"handler": "bad"}, "max_retries": 0}
+    workflows = {"middle": middle, "billing": BILLING}
+    mocks: dict[str, Any] = {"bad": ValueError("no"), "charge": called.append}
+    run = rehearse(document(step, hurry, bad), {"sum": 1}, mocks, workflows=workflows).require("FAILED")
+    (child,) = run.children
+    (inner,) = child.run.children
+    assert (child.run.status, inner.run.status, called) == ("CANCELLED", "CANCELLED", [])
+    assert (run.elapsed_s, inner.run.elapsed_s) == (600, 600)
+
+
+def test_a_detached_child_run_goes_on_when_its_parent_has_ended() -> None:
+    """Also one of a child run, whose step hears of its own end at once."""
+    middle = document({**SUBFLOW, "config": {"workflow": "billing", "detached": True}}, id="middle")
+    step = {**SUBFLOW, "config": {"workflow": "middle"}}
+    workflows = {"middle": middle, "billing": BILLING}
+    run = rehearse(document(step), {"sum": 1}, {"charge": double}, workflows=workflows).require()
+    inner = run.child("bill").child("bill")
+    assert (run.elapsed_s, inner.status, inner.elapsed_s) == (0, "COMPLETED", 3_600)
 
 
 def test_a_workflow_that_runs_itself_is_rehearsed_as_deep_as_it_goes() -> None:
