@@ -27,7 +27,7 @@ from courante.testing.floor import MemoryFloor
 from courante.testing.simulation import Simulation
 from model.compiled import plan_of
 from model.eventful import CHANCES, without_order
-from model.map_documents import Draws, document_of, draw_parts
+from model.map_documents import Draws, Part, document_of, draw_parts
 from model.redis_floor import RedisFloor
 
 EXAMPLES = int(os.environ.get("COURANTE_LIVE_EXAMPLES", "0")) or 60
@@ -58,7 +58,17 @@ def handlers(plan: Plan, draws: Draws, work: Work) -> Outcome:
 def test_the_scripts_and_the_rules_have_the_same_trace_of_maps(runner: Runner, redis: Connection, seed: int) -> None:
     policies = ("all", "collect", "fail_fast", {"tolerate": 1})
     parts = draw_parts(Random(f"live maps {seed}"), 1 + seed % 2, [0], policies=policies)
-    draws = Draws(seed, failing=(0.0, 0.1)[seed % 2])
+    have_the_same_trace(runner, redis, parts, Draws(seed, failing=(0.0, 0.1)[seed % 2]), seed)
+
+
+@pytest.mark.parametrize("seed", range(EXAMPLES // 2))
+def test_so_have_they_of_maps_in_loops(runner: Runner, redis: Connection, seed: int) -> None:
+    """Loops whose bodies have maps and branches, inside of maps again."""
+    parts = draw_parts(Random(f"live maps in loops {seed}"), 2 + seed % 2, [0], circles=3)
+    have_the_same_trace(runner, redis, parts, Draws(seed, failing=(0.0, 0.05)[seed % 2]), seed)
+
+
+def have_the_same_trace(runner: Runner, redis: Connection, parts: list[Part], draws: Draws, seed: int) -> None:
     traces: list[list[str]] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(maps, "FILL_MAX", SIZES[seed % len(SIZES)])

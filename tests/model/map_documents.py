@@ -19,7 +19,10 @@ POLICIES: tuple[Any, ...] = ("all", "collect", {"tolerate": 1}, {"tolerate": "50
 
 @dataclass
 class Part:
-    """``kind``: step, guarded, branch, loop or map. ``below``: the parts of a map's body."""
+    """``kind``: step, guarded, branch, loop (a step again and again), circle (a loop with a body) or map.
+
+    ``below``: the parts of a body, which a circle has between its first step and the last one, that decides.
+    """
 
     kind: str
     id: str
@@ -31,25 +34,38 @@ class Part:
     @property
     def end(self) -> str:
         """The node that what comes next depends on."""
-        return {"branch": f"{self.id}j", "map": f"{self.id}g"}.get(self.kind, self.id)
+        return {"branch": f"{self.id}j", "map": f"{self.id}g", "circle": f"{self.id}e"}.get(self.kind, self.id)
 
 
 def draw_parts(
-    random: Random, depth: int, numbers: list[int], *, in_map: bool = False, policies: tuple[Any, ...] = POLICIES
+    random: Random,
+    depth: int,
+    numbers: list[int],
+    *,
+    in_map: bool = False,
+    policies: tuple[Any, ...] = POLICIES,
+    circles: int = 0,
 ) -> list[Part]:
-    kinds = ["step", "step", "branch", "loop", "map", "map", *(["guarded"] if in_map else [])]
-    return [_draw_part(random, random.choice(kinds), depth, numbers, policies) for _ in range(random.randint(1, 3))]
+    """circles: how often one is drawn, where a map is drawn twice and a branch once."""
+    kinds = ["step", "step", "branch", "loop", "map", "map", *(["guarded"] if in_map else []), *["circle"] * circles]
+    return [
+        _draw_part(random, random.choice(kinds), depth, numbers, policies, circles) for _ in range(random.randint(1, 3))
+    ]
 
 
-def _draw_part(random: Random, kind: str, depth: int, numbers: list[int], policies: tuple[Any, ...]) -> Part:
-    if kind == "map" and not depth:
+def _draw_part(
+    random: Random, kind: str, depth: int, numbers: list[int], policies: tuple[Any, ...], circles: int
+) -> Part:
+    if kind in ("map", "circle") and not depth:
         kind = "step"
     numbers[0] += 1
     part = Part(kind, f"n{numbers[0]}")
     if kind == "map":
         part.items, part.window = random.choice([0, 1, 2, 3, 5]), random.randint(1, 4)
         part.policy = random.choice(policies)
-        part.below = draw_parts(random, depth - 1, numbers, in_map=True, policies=policies)
+    if kind in ("map", "circle"):
+        in_map = kind == "map"
+        part.below = draw_parts(random, depth - 1, numbers, in_map=in_map, policies=policies, circles=circles)
     return part
 
 
@@ -79,6 +95,11 @@ def _write(parts: list[Part], before: str, nodes: list[dict[str, Any]]) -> str:
             case "loop":
                 loop = {"while": "output.yes", "back_to": part.id, "max_iterations": ITERATIONS}
                 nodes.append(_step(part.id, before, loop=loop))
+            case "circle":
+                nodes.append(_step(part.id, before))
+                last = _write(part.below, part.id, nodes)
+                loop = {"while": "output.yes", "back_to": part.id, "max_iterations": ITERATIONS}
+                nodes.append(_step(part.end, last, loop=loop))
             case "map":
                 config = {"items": str(list(range(part.items))), "max_concurrency": part.window}
                 nodes.append({"id": part.id, "type": "map", "depends_on": [before], "config": config})
@@ -139,6 +160,7 @@ class Reading:
         walks: dict[str, Callable[[], tuple[str, Any]]] = {
             "branch": lambda: self._branch(part, scope),
             "loop": lambda: self._loop(part, scope),
+            "circle": lambda: self._circle(part, scope),
             "map": lambda: self._map(part, scope),
             "guarded": lambda: (DEAD, None) if _index(scope) == 1 else self._step(part.id, scope, LIVE),
         }
@@ -170,6 +192,19 @@ class Reading:
         for iteration in range(1, ITERATIONS + 1):
             inside = _below(scope, f"{part.id}#{iteration}")
             status, output = self._step(part.id, inside, LIVE)
+            if status != LIVE or not output["yes"]:
+                return status, output
+        self.failed.append(self.completed.pop())
+        return FAILED, None
+
+    def _circle(self, part: Part, scope: str) -> tuple[str, Any]:
+        for iteration in range(1, ITERATIONS + 1):
+            inside = _below(scope, f"{part.end}#{iteration}")
+            status, output = self._step(part.id, inside, LIVE)
+            if status == LIVE:
+                status, output = self._walk(part.below, inside, status, output)
+            if status == LIVE:
+                status, output = self._step(part.end, inside, LIVE)
             if status != LIVE or not output["yes"]:
                 return status, output
         self.failed.append(self.completed.pop())

@@ -87,7 +87,17 @@ def drive(parts: list[Part], draws: Draws, seed: int) -> tuple[Simulation, Plan,
 def test_drawn_maps_run_what_the_reading_says(seed: int) -> None:
     """Completed and failed steps, their scopes, the order of results and the end are those of the reading."""
     parts = draw_parts(Random(f"maps {seed}"), 1 + seed % 3, [0])
-    draws = Draws(seed, failing=(0.0, 0.05, 0.2)[seed % 3])
+    agrees(parts, Draws(seed, failing=(0.0, 0.05, 0.2)[seed % 3]), seed)
+
+
+@pytest.mark.parametrize("seed", range(EXAMPLES // 2))
+def test_drawn_maps_in_loops_run_what_the_reading_says(seed: int) -> None:
+    """Loops whose bodies have maps and branches, inside of maps again."""
+    parts = draw_parts(Random(f"maps in loops {seed}"), 2 + seed % 2, [0], circles=3)
+    agrees(parts, Draws(seed, failing=(0.0, 0.02, 0.1)[seed % 3]), seed)
+
+
+def agrees(parts: list[Part], draws: Draws, seed: int) -> None:
     simulation, plan, status = drive(parts, draws, seed)
     reading = Reading(draws).read(parts)
     assert sorted(steps_of(simulation, plan, "step.succeeded")) == sorted(reading.completed)
