@@ -33,7 +33,7 @@ end
 
 -- The records of such maps are among what the token reads.
 local function is_closed(run, record)
-  for field in string.gmatch(string.match(record, '|([^|]*)|[^|]*$'), '%f[%S]n[%d:.]+') do
+  for field in string.gmatch(' ' .. string.match(record, '|([^|]*)|[^|]*$'), ' (n[%d:.]+)') do
     if get_field(run, field) == 'x' then return true end
   end
   return false

@@ -64,6 +64,10 @@ def context_field(kind: str, node: int, scope: Scope) -> str:
     return f"{kind}{node}:{scope_key(scope)}" if scope else f"{kind}{node}"
 
 
+def _is_map_record(field: str) -> bool:
+    return field.startswith(PREFIX[ReadKind.MAP])
+
+
 class Plan:
     """One IR, for many runs. Immutable after construction but for its caches."""
 
@@ -112,8 +116,10 @@ class Plan:
 
     @staticmethod
     def travelling(fields: list[str]) -> str:
-        """Return the reads as a token's record carries them; nothing where they are too many."""
-        return " ".join(fields) if len(fields) <= READS_MAX else ""
+        """Return the reads as a token's record carries them; where they are too many, the records of maps alone: a
+        handler is told when one around it is closed.
+        """
+        return " ".join(fields if len(fields) <= READS_MAX else filter(_is_map_record, fields))
 
     def reads(self, number: int, scope: Scope, live: str) -> list[str]:
         """Return the fields of the context values of a token, in order of ``Node.reads``, and the loop's when back."""

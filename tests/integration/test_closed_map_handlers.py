@@ -9,6 +9,7 @@ import anyio
 import pytest
 
 from courante import FatalError
+from courante.sdk.plan import READS_MAX
 from integration.journal import step
 from integration.stage import Stage, until
 
@@ -74,6 +75,25 @@ async def test_a_handler_below_a_closed_map_is_told(stage: Stage, handler: str) 
         if event.facts.node == "w" and event.facts.type != "step.started"
     }
     assert ends == {"0": ("token.dropped", "map_closed"), "1": ("step.failed", "item_failed")}
+
+
+async def test_a_handler_that_reads_very_much_is_told_too(stage: Stage) -> None:
+    """More than travels with its token; it hears with the next renewal all the same."""
+    items = Items()
+    stage.worker({"w": items.awaiting}, lease_ms=LEASE_MS, cancel_grace_ms=60_000)
+    stage.supervisor(lease_ms=LEASE_MS)
+    names = [f"n{number}" for number in range(READS_MAX + 1)]
+    reads = ", ".join(f"steps.{name}.output" for name in names)
+    workflow = await stage.register(
+        *({"id": name, "type": "echo", "config": {"value": 1}} for name in names),
+        {"id": "m", "type": "map", "depends_on": names, "config": {"items": "[0, 1]"}},
+        step("w", "w", "m", input=f"size([{reads}]) > 0 ? item : null"),
+        {"id": "all", "type": "aggregate", "depends_on": "w", "config": {"policy": "fail_fast"}, "on_error": "sorry"},
+        {"id": "sorry", "type": "echo", "config": {"value": "sorry"}},
+    )
+    result = await stage.run(workflow)
+    assert (result.status, result.output) == ("COMPLETED", {"sorry": "sorry"})
+    assert items.heard == ["cancelled"]
 
 
 async def test_a_handler_below_another_map_is_not_told(stage: Stage) -> None:
