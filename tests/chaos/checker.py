@@ -27,6 +27,7 @@ import asyncpg
 from redis.asyncio import Redis
 
 from chaos.oracles.broken import Broken, GaveUp
+from chaos.oracles.children import Link, check_children
 from chaos.oracles.executions import Place, canonical, check_calm, check_executions, read_journal
 from chaos.oracles.finding import Finding
 from chaos.oracles.graph import Graph, read_graph
@@ -52,6 +53,7 @@ class Seen:
     starts: dict[str, str]
     commands: set[tuple[str, int]]
     rows: dict[str, str]
+    links: list[Link] = field(default_factory=list[Link])
     gave_up: list[str] = field(default_factory=list[str])
     unknown: set[str] = field(default_factory=set[str])
 
@@ -140,6 +142,9 @@ async def _read(redis: Redis, conn: asyncpg.Connection[Any], env: str, journal: 
     commands = await conn.fetch("SELECT run_id, number, ir_hash FROM commands WHERE env = $1", env)
     starts = {row["run_id"]: row["ir_hash"] for row in commands if row["number"] == 1}
     rows = await conn.fetch("SELECT run_id, status FROM runs WHERE env = $1", env)
+    links = await conn.fetch(
+        "SELECT run_id, parent_run_id, node, scope, attempt, seq, is_detached, state FROM children WHERE env = $1", env
+    )
     return Seen(
         log=await read_log(conn, env),
         graphs={run_id: irs[ir_hash] for run_id, ir_hash in starts.items()},
@@ -148,6 +153,7 @@ async def _read(redis: Redis, conn: asyncpg.Connection[Any], env: str, journal: 
         starts=starts,
         commands={(row["run_id"], row["number"]) for row in commands if row["number"] > 1},
         rows={row["run_id"]: row["status"] for row in rows},
+        links=[Link(*row.values()) for row in links],
     )
 
 
@@ -181,6 +187,7 @@ def find(
     if not limits.is_unended:
         for partition in seen.partitions:
             yield from check_leftovers(partition)
+    yield from check_children(seen.log, seen.links, is_unended=limits.is_unended)
     excess_max, claimed_max = limits.excess_max, limits.claimed_max
     yield from check_executions(seen.log, seen.graphs, seen.journal, excess_max, claimed_max=claimed_max)
 

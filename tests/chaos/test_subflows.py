@@ -35,3 +35,4 @@ async def test_a_supervisor_is_killed_between_a_step_and_its_child_run(site: Sit
     assert sorted(row["run_id"] for row in told) == sorted(parents)
     site.accepted |= {row["run_id"]: "chain/1" for row in starts if row["workflow"] == "chain"}
     await site.until_ended()
+    await site.check()

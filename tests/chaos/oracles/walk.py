@@ -257,7 +257,7 @@ class Walk:
             self.outputs[place] = event.stored
             maps.put_items(self, place, event.facts.get("data", {}), is_open=True)
             return
-        beside = {"approval"} if node.asks else {"timer", "approval", "signal"}
+        beside = {"approval"} if node.asks else {"timer", "approval", "signal", "child"}
         if event.type == "step.waiting" and reason in beside:
             self.reach(place, "live")
 
