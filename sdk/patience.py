@@ -7,8 +7,7 @@ from typing import TypeVar
 
 import anyio
 
-from .errors import ServiceUnavailable
-from .unavailable import HINT, POSTGRES_AWAY
+from .unavailable import POSTGRES_AWAY, postgres_away
 
 T = TypeVar("T")
 
@@ -28,7 +27,6 @@ async def wait_for_postgres(ask: Callable[[], Awaitable[T]], patience_s: float) 
             return await ask()
         except POSTGRES_AWAY as error:
             if anyio.current_time() + pause > deadline:
-                told = f"Postgres is away, and was waited for {patience_s:g} s: {error or type(error).__name__}"
-                raise ServiceUnavailable(told, hint=HINT) from error
+                raise postgres_away(error, f", and was waited for {patience_s:g} s") from error
         await anyio.sleep(pause)
         pause = min(2 * pause, PAUSE_S_MAX)

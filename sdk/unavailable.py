@@ -25,8 +25,20 @@ HINT = (
     "what runs goes on meanwhile; ask again when 'courante health' says that Postgres is there, with the same key "
     "where it must not be done twice"
 )
+DISK_HINT = (
+    "make room where Postgres has its data: what runs goes on until the outbox is full, and what was accepted is kept; "
+    "ask again then, with the same key where it must not be done twice"
+)
 SERVER_ERRORS = (RedisError, *POSTGRES_ERRORS)
 """What a loop that never ends waits out. ``TimeoutError`` is an OSError."""
+
+
+def postgres_away(error: BaseException, waited: str = "") -> ServiceUnavailable:
+    """Return how one of POSTGRES_AWAY is told. waited: how long, where it was."""
+    is_full = isinstance(error, asyncpg.DiskFullError)
+    what = "the disk of Postgres is full" if is_full else "Postgres is away"
+    told = f"{what}{waited}: {error or type(error).__name__}"
+    return ServiceUnavailable(told, hint=DISK_HINT if is_full else HINT)
 
 
 class AsUnavailable:
@@ -49,6 +61,6 @@ class AsUnavailable:
         if isinstance(error, asyncpg.DataError):
             raise InputInvalid(f"Postgres cannot store it: {error}") from error
         if isinstance(error, POSTGRES_AWAY):
-            raise ServiceUnavailable(f"Postgres is away: {error or type(error).__name__}", hint=HINT) from error
+            raise postgres_away(error) from error
         if isinstance(error, POSTGRES_ERRORS):
             raise ServiceUnavailable(f"Postgres: {error or type(error).__name__}") from error

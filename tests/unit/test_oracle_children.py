@@ -14,7 +14,7 @@ from chaos.oracles.children import Link, check_children
 from chaos.oracles.log import Event
 
 
-def event(seq: int, type: str, node: str = "", payload: object = None, **facts: Any) -> Event:
+def event(seq: int, type: str, node: str = "", payload: object = None, **facts: object) -> Event:
     content = None if payload is None else json.dumps(payload).encode()
     attempt = 1 if node else 0
     return Event(seq, type, seq, node, "", attempt, facts, b"", None, b"", b"", content, content)
@@ -37,7 +37,7 @@ def logs() -> dict[str, list[Event]]:
         is_well = end["status"] in ("COMPLETED", "STARTED")
         output = end.get("output", {"run_id": end["run_id"]}) if is_well else None
         parent.append(event(len(parent) + 1, "step.succeeded" if is_well else "step.failed", node, output))
-    started = {"data": {"trigger": "child"}}
+    started: dict[str, Any] = {"data": {"trigger": "child"}}
     return {
         "parent": parent,
         "c_waits": [event(1, "run.started", payload={"n": 2}, **started), event(2, "run.completed", payload=[1])],

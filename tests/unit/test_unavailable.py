@@ -26,6 +26,16 @@ def test_a_postgres_that_is_away_is_said_so(error: Exception) -> None:
         raise error
 
 
+def test_a_full_disk_is_no_server_that_is_away() -> None:
+    """F51: whoever is refused hears what is to be done."""
+    with (
+        pytest.raises(ServiceUnavailable, match=r"^the disk of Postgres is full: no space") as refused,
+        AsUnavailable(),
+    ):
+        raise asyncpg.DiskFullError("no space")
+    assert "make room" in refused.value.hint
+
+
 def test_what_a_server_that_is_away_shows_as_has_one_home() -> None:
     """A loop with a list of its own would miss one of them, and end where it should wait."""
     files = [path for folder in ("runner", "sdk", "supervisor") for path in (ROOT / folder).rglob("*.py")]
