@@ -44,7 +44,10 @@ SHOWN_MAX = 20
 
 @dataclass
 class Seen:
-    """Everything, read once. ``commands``: (run, number) of all but starts. ``rows``: status by run."""
+    """Everything, read once. ``graphs``: by IR. ``starts``: the IR that a run began with. ``rows``: status by run.
+
+    ``commands``: (run, number) of all but starts.
+    """
 
     log: dict[str, list[Event]]
     graphs: dict[str, Graph]
@@ -56,6 +59,19 @@ class Seen:
     links: list[Link] = field(default_factory=list[Link])
     gave_up: list[str] = field(default_factory=list[str])
     unknown: set[str] = field(default_factory=set[str])
+
+    def ir_of(self, run_id: str, upto: int | None = None) -> str:
+        """The IR that a run has, or had after an event."""
+        moved = [e for e in self.log.get(run_id, []) if e.type == "run.migrated" and (upto is None or e.seq <= upto)]
+        return str(moved[-1].facts["data"]["ir"]) if moved else self.starts[run_id]
+
+    @property
+    def last_graphs(self) -> dict[str, Graph]:
+        """By run: the graph of its last version, which has all nodes of those before."""
+        return {run_id: self.graphs[self.ir_of(run_id)] for run_id in self.starts}
+
+    def walk(self, run_id: str) -> Walk:
+        return Walk(self.graphs[self.starts[run_id]], self.graphs)
 
     @property
     def partition(self) -> LivePartition:
@@ -147,7 +163,7 @@ async def _read(redis: Redis, conn: asyncpg.Connection[Any], env: str, journal: 
     )
     return Seen(
         log=await read_log(conn, env),
-        graphs={run_id: irs[ir_hash] for run_id, ir_hash in starts.items()},
+        graphs=irs,
         partitions=found,
         journal=read_journal(journal),
         starts=starts,
@@ -189,7 +205,7 @@ def find(
             yield from check_leftovers(partition)
     yield from check_children(seen.log, seen.links, is_unended=limits.is_unended)
     excess_max, claimed_max = limits.excess_max, limits.claimed_max
-    yield from check_executions(seen.log, seen.graphs, seen.journal, excess_max, claimed_max=claimed_max)
+    yield from check_executions(seen.log, seen.last_graphs, seen.journal, excess_max, claimed_max=claimed_max)
 
 
 def _check_commands(run_id: str, events: list[Event], seen: Seen) -> Iterator[Finding]:
@@ -204,7 +220,7 @@ def _check_commands(run_id: str, events: list[Event], seen: Seen) -> Iterator[Fi
 
 
 def _check_tokens(run_id: str, events: list[Event], seen: Seen) -> Iterator[Finding]:
-    walk = Walk(seen.graphs[run_id])
+    walk = seen.walk(run_id)
     home = next((partition for partition in seen.partitions if run_id in partition.runs), seen.partitions[0])
     live = home.runs.get(run_id)
     if live is not None:
@@ -229,10 +245,11 @@ def _check_tokens(run_id: str, events: list[Event], seen: Seen) -> Iterator[Find
 def _check_base(run_id: str, taken: Taken, seen: Seen) -> Iterator[Finding]:
     """O5, O6: a run that goes on from another one begins with what that had; where it is unknown, that is said."""
     events = seen.log.get(taken.base_run, [])
-    if not 0 < taken.base_seq < len(events) or seen.starts.get(taken.base_run) != seen.starts.get(run_id):
+    is_known = 0 < taken.base_seq < len(events) and taken.base_run in seen.starts
+    if not is_known or seen.ir_of(taken.base_run, taken.base_seq) != seen.starts.get(run_id):
         yield Finding("O6", run_id, f"it goes on from {taken.base_run!r} after {taken.base_seq}, which is no such run")
         return
-    base = Walk(seen.graphs[taken.base_run])
+    base = seen.walk(taken.base_run)
     try:
         base.follow(events[: taken.base_seq])
     except (Broken, GaveUp):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +16,10 @@ from chaos.checker import Limits, Seen, find, read_all
 from chaos.oracles.broken import Broken
 from chaos.oracles.executions import canonical, check_executions
 from chaos.oracles.log import Event
-from chaos.oracles.walk import Walk
 from chaos.servers import PostgresServer
 from chaos.shapes import document, kinds, order, step
-from chaos.site import ENV, open_site
+from chaos.site import ENV, Site, open_site
+from courante.sdk.errors import NotMigratable
 from courante.sdk.keys import Keys
 
 ENDING = frozenset(
@@ -34,6 +35,7 @@ ENDING = frozenset(
         "mutex.granted",
         "path.died",
         "run.compensated",
+        "run.migrated",
         "run.swept",
         "step.failed",
         "step.skipped",
@@ -76,11 +78,29 @@ async def _make_scene(postgres: PostgresServer, folder: Path) -> Scene:
         site.supervisor()
         await site.order(kinds())
         await site.until_ended()
+        await _move_a_run(site)
         (waiting,) = await site.order([order("long", 0, "long")])
         await site.until("ZCARD", Keys(ENV).partition(0).timers, 1)
         seen = await read_all(site.redis.url, site.database_url, ENV, site.journal)
         calm = {kind: canonical(seen.log[run_id]) for run_id, kind in site.accepted.items() if run_id != waiting}
         return Scene(seen, site.accepted, calm, waiting)
+
+
+async def _move_a_run(site: Site) -> None:
+    """One that waits with a half-filled join goes on with a step more, and ends."""
+    go = {"id": "go", "type": "signal", "depends_on": "a", "config": {"name": "go"}}
+    nodes = [step("a"), go, step("b", ["a"]), step("z", ["b", "go"])]
+    await site.register(document("moved", *nodes))
+    (run_id,) = await site.order([order("moved", 0, "moved")])
+    await site.register(document("moved", step("y", ["z"]), *nodes))
+    client = await site.reach_client()
+    with anyio.fail_after(60):
+        is_moved = False
+        while not is_moved:  # until it waits, a step is in hand
+            with suppress(NotMigratable):
+                is_moved = (await client.migrate_run(run_id)).is_moved
+    await site.say(run_id, "signal", "go")
+    await site.until_ended()
 
 
 def test_all_is_well(whole: Scene) -> None:
@@ -175,6 +195,35 @@ def with_a_lost_command(scene: Scene) -> None:
     scene.seen.commands.add((scene.waiting, 2))
 
 
+def moved(scene: Scene) -> tuple[list[Event], int]:
+    for events in scene.seen.log.values():
+        for at, event in enumerate(events):
+            if event.type == "run.migrated":
+                return events, at
+    raise AssertionError("no run has moved")
+
+
+def moved_from_elsewhere(scene: Scene) -> None:
+    events, at = moved(scene)
+    data = {**events[at].facts["data"], "from": events[at].facts["data"]["ir"]}
+    events[at] = dataclasses.replace(events[at], facts={**events[at].facts, "data": data})
+
+
+def moved_to_another_workflow(scene: Scene) -> None:
+    events, at = moved(scene)
+    data = {**events[at].facts["data"], "ir": scene.seen.starts[scene.waiting]}
+    events[at] = dataclasses.replace(events[at], facts={**events[at].facts, "data": data})
+
+
+def moved_and_a_token_lost(scene: Scene) -> None:
+    events, at = moved(scene)
+    address = events[at].facts["data"]["ir"]
+    graph = scene.seen.graphs[address]
+    gone = graph.numbers["go"]
+    nodes = [dataclasses.replace(node, is_gate=node.number == gone) for node in graph.nodes]
+    scene.seen.graphs[address] = dataclasses.replace(graph, nodes=tuple(nodes))
+
+
 def with_another_projection(scene: Scene) -> None:
     scene.seen.rows[scene.run_of("chain/1")] = "FAILED"
 
@@ -200,6 +249,9 @@ SPOILT: dict[Callable[[Scene], None], str] = {
     unlike_a_calm_run: "O10",
     with_a_lost_command: "O6",
     with_another_projection: "O2",
+    moved_from_elsewhere: "O6",
+    moved_to_another_workflow: "O2",
+    moved_and_a_token_lost: "O2",
 }
 
 
@@ -233,7 +285,9 @@ def test_takeovers_that_no_fault_explains_are_found(whole: Scene) -> None:
     (limited, free) = (
         [
             found.what
-            for found in check_executions(scene.seen.log, scene.seen.graphs, scene.seen.journal, 0, claimed_max=most)
+            for found in check_executions(
+                scene.seen.log, scene.seen.last_graphs, scene.seen.journal, 0, claimed_max=most
+            )
         ]
         for most in (0, None)
     )
@@ -253,7 +307,7 @@ def test_the_walk_misses_no_event_and_takes_none_twice(whole: Scene) -> None:
 
 def follow(scene: Scene, run_id: str, events: list[Event]) -> bool:
     """Whether the rules lead from the first event to the last."""
-    walk = Walk(scene.seen.graphs[run_id])
+    walk = scene.seen.walk(run_id)
     try:
         walk.follow(events)
     except Broken:

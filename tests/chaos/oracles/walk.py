@@ -8,9 +8,10 @@ one. Where it meets there what it does not know, it gives up on the run, which i
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from chaos.oracles import decisions, maps, restarts
+from chaos.oracles import decisions, maps, moves, restarts
 from chaos.oracles.broken import Broken
 from chaos.oracles.decisions import Cursor
 from chaos.oracles.graph import LETTERS, Graph, Node, Scope
@@ -37,10 +38,13 @@ class Walk:
 
     ``expected``: what the scripts must say next. ``reached``: milestones that are decided, by edge and scope.
     ``opened``: maps that are; ``closed``: those that a failure has closed. ``settled``: steps that are; ``outputs``: as
-    they stand in the log. ``taken``: what the run has taken over from another one.
+    they stand in the log. ``taken``: what the run has taken over from another one. ``ir``: the hash of its IR, and
+    ``graphs`` those that it may move to.
     """
 
     graph: Graph
+    graphs: Mapping[str, Graph] = field(default_factory=dict[str, Graph])
+    ir: str = ""
     living: dict[Place, str] = field(default_factory=dict[Place, str])
     joins: dict[Place, Record] = field(default_factory=dict[Place, Record])
     cursors: dict[Place, Cursor] = field(default_factory=dict[Place, Cursor])
@@ -110,6 +114,8 @@ class Walk:
                 self._drain()
             case "run.swept":
                 self.consume((SWEEP, ()))
+            case "run.migrated":
+                moves.move(self, event)
             case "run.woken":
                 self.consume_own((WAKER, ()))  # a run may be paused again
             case "closing.released" | "compensation.started" | "run.compensated":
@@ -164,6 +170,7 @@ class Walk:
 
     def _start(self, event: Event) -> None:
         data = event.facts.get("data", {})
+        self.ir = str(data.get("ir"))
         if data.get("restored"):
             self.taken = restarts.Taken(str(data.get("base_run_id", "")), int(data.get("base_seq", 0)))
         elif data.get("held"):
