@@ -6,7 +6,7 @@
     once, or ''   ARGV[9] '1': its tokens may hold slots of concurrency keys   ARGV[10] what stands behind !timeout,
     '' where that stays   ARGV[11] when its time is over then in ms, or ''
   then number of words and words of its tokens (token, its ready by the other IR, or '': as it is), and of fields that
-    are to be kept (field, value)
+    are to be kept (field, value), or not any more (field, '')
   Returns {word, verdict, token...}: OK | CLOSED | BACKPRESSURE | LATE: the partition is in another epoch; A done (or
     could be), D it has the other IR, M it has moved meanwhile, B these tokens are in hands, E ended or ending, H halted,
     U unknown
@@ -35,7 +35,7 @@ local run, after = open_run(ARGV[3], 'T!timeout'), ARGV[6]
 if not run.st then return { 'OK', 'U' } end
 if run.is_broken or run.st == 'H' then return { 'OK', 'H' } end
 if run.ir == after then return { 'OK', 'D' } end
-if not goes_on(run) then return { 'OK', 'E' } end
+if not goes_on(run) or run.n == 0 then return { 'OK', 'E' } end
 if text(run.seq) ~= ARGV[4] or run.ir ~= ARGV[5] then return { 'OK', 'M' } end
 
 local i = 12
@@ -92,7 +92,7 @@ end
 
 for k = first, last, 2 do move(ARGV[k], ARGV[k + 1]) end
 first, last = words()
-for k = first, last, 2 do set_field(run, ARGV[k], ARGV[k + 1]) end
+for k = first, last, 2 do set_field(run, ARGV[k], ARGV[k + 1] ~= '' and ARGV[k + 1]) end
 
 local closes, due = ARGV[10], ARGV[11]
 local before = string.match(get_field(run, 'T!timeout') or '', '^(%d+)|')

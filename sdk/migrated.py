@@ -50,7 +50,7 @@ def move_marking(marking: Marking, old: Ir, new: Ir | None) -> Ir:
     """
     if new is None:
         raise Corrupt("the IR that it moves to is not known")
-    if marking.phase not in GOES_ON:
+    if marking.phase not in GOES_ON or not marking.tokens:
         raise Corrupt("a run that ends is not moved")
     for number, node in enumerate(old.nodes):
         if number >= len(new.nodes) or new.nodes[number].id != node.id:

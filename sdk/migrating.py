@@ -87,7 +87,7 @@ class _Proof:
         """The run as one."""
         marking, old, new = self._marking, self._before, self._after
         start = marking.tokens.get((START_NODE, ()))
-        if marking.phase not in GOES_ON:
+        if marking.phase not in GOES_ON or not marking.tokens:
             self._block("run_ending", CLOSING_NODE, "the run is ending", "a run that ends is not moved any more")
         if start is not None and start.extra.partition("@")[0] != "0" and self.old.entries != self.new.entries:
             told = "the run is just beginning: some of its first steps have been put out, and others have not"

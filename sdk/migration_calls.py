@@ -18,7 +18,7 @@ from .scripts import Connection, Word, check_word, load_script, run_script
 TOKENS_MAX = 500
 """Tokens that live: each is looked at and written by the one call."""
 FIELDS_MAX = 400
-"""Values that the new version reads and the old one did not, so that Redis has not kept them."""
+"""Values that only one of the versions reads: Redis keeps what is read."""
 
 
 class Migrated(NamedTuple):
@@ -44,7 +44,7 @@ def migrate_words(
     """Return the words of the call. move: None to look only. Raises NotMigratable where they are too many for one."""
     fields = _fields(old, new, marking)
     if len(marking.tokens) > TOKENS_MAX or len(fields) > FIELDS_MAX:
-        told = f"{len(marking.tokens):,} tokens live, and {len(fields):,} values are newly read"
+        told = f"{len(marking.tokens):,} tokens live, and {len(fields):,} values are read otherwise"
         limits = f"one call can move {TOKENS_MAX:,} tokens and {FIELDS_MAX:,} values"
         raise NotMigratable(f"the run is too large to be moved: {told}; {limits}", reason="too_large")
     tokens = [
@@ -67,11 +67,11 @@ def _timeout(old: Plan, new: Plan, marking: Marking) -> tuple[str, str]:
 
 
 def _fields(old: Plan, new: Plan, marking: Marking) -> list[tuple[str, bytes | str]]:
-    """Outputs that only the new version reads, and what it says of the maps that have items."""
+    """Outputs that only the new version reads, or does not; and what it says of the maps that have items."""
     found: list[tuple[str, bytes | str]] = [
-        (context_field("o", *at), value)
+        (context_field("o", *at), value if new.is_read[at[0]] else b"")
         for at, value in marking.outputs.items()
-        if new.is_read[at[0]] and not old.is_read[at[0]]
+        if new.is_read[at[0]] != old.is_read[at[0]]
     ]
     open_maps = (at for at, record in marking.maps.items() if not record.is_closed)
     return [*found, *((context_field("N", *at), new.map_terms(*at)) for at in open_maps)]

@@ -12,7 +12,9 @@ from ..runner.settling import Transition
 from ..sdk import maps, waiting
 from ..sdk.commanding import ASKED
 from ..sdk.events import RecordedEvent, decode_blob, decode_facts
+from ..sdk.live_marking import RunHead
 from ..sdk.marking import EXPIRED, GOES_ON, PARKS, Marking, Place, RunPhase, TokenKind, with_word
+from ..sdk.migrated import move_marking
 from ..sdk.plan import Plan
 from ..sdk.restoring import RestoredRun
 from ..sdk.scopes import CLOSING_NODE, WAKER_NODE, parse_token_key, token_key
@@ -29,6 +31,7 @@ class MemoryFloor:
 
     def __init__(self, plan: Plan, run_id: str = "run") -> None:
         self.plan = plan
+        self._first, self._plans = str(plan.hash), {str(plan.hash): plan}
         self.run = MemoryRun(run_id=run_id, plan=plan)
         self._read = 0
         self._is_there = False
@@ -52,6 +55,7 @@ class MemoryFloor:
     def restore(self, restored: RestoredRun | None) -> None:
         """Forget everything, and begin a new epoch with what a recovery makes of the log; None: with nothing."""
         before = self.run
+        self.plan = self._plans[RunHead.read(restored.head).ir_hash if restored is not None else self._first]
         if restored is None:
             self.run = MemoryRun(run_id=before.run_id, plan=self.plan, now_ms=before.now_ms, epoch=before.epoch + 1)
             self.run.last_entry = before.last_entry
@@ -224,6 +228,50 @@ class MemoryFloor:
             run.again(waker)
         run.welcome()
         return codes
+
+    def migrate(self, words: Sequence[Word], plan: Plan) -> str:
+        """Let the run go on with another plan; return the verdict (lua/migrate_run.lua)."""
+        run, marking = self.run, self.run.marking
+        if not self._is_there or marking.phase is RunPhase.HALTED:
+            return "H" if self._is_there else "U"
+        if self.plan.hash == words[5]:
+            return "D"
+        if marking.phase not in GOES_ON or not marking.counter:
+            return "E"
+        if (marking.seq, self.plan.hash) != (words[3], words[4]):
+            return "M"
+        queued = [at for at in marking.tokens if run.place_of(at) == "q"]
+        if any(run.entries[at] in run.pending for at in queued):
+            return "B"
+        if words[6]:
+            self._move(plan, queued, words)
+        return "A"
+
+    def _move(self, plan: Plan, queued: Sequence[At], words: Sequence[Word]) -> None:
+        run, marking = self.run, self.run.marking
+        waited = [at for at, token in marking.tokens.items() if token.place is Place.ROOM]
+        move_marking(marking, self.plan.ir, plan.ir)
+        self.plan = run.plan = self._plans[plan.hash] = plan
+        for at in queued:
+            run.queue.pop(run.entries[at])
+            run.timers.pop(f"!queue/{token_key(*at)}|{run.fences[at]}", None)
+            run.again(at)
+        for at in waited:
+            if marking.tokens[at].place is not Place.ROOM:
+                run.enqueue(at, run.fences[at])
+        following = 12 + int(words[11])
+        said = words[following + 1 : following + 1 + int(words[following])]
+        for field, value in zip(said[::2], said[1::2], strict=True):
+            if str(field).startswith("o") and value:
+                marking.outputs[parse_token_key(str(field)[1:])] = _bytes(value)
+            elif str(field).startswith("o"):
+                del marking.outputs[parse_token_key(str(field)[1:])]
+        if words[9]:
+            for name in [name for name in run.timers if name.startswith("!timeout|")]:
+                del run.timers[name]
+            if words[10]:
+                run.timers[f"!timeout|{words[9]!s}"] = int(words[10])
+        self._close(0, b"", [str(words[6])])
 
     def due(self) -> list[str]:
         """The timers of living tokens and of the run, in the order of their times."""

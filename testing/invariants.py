@@ -25,10 +25,10 @@ class Violation(AssertionError):
 
 
 class Invariants:
-    """Follows one run."""
+    """Follows one run. ``plan``: that it has now."""
 
     def __init__(self, plan: Plan) -> None:
-        self._plan = plan
+        self.plan = plan
         self._seen: set[tuple[str, str, str]] = set()
 
     def add(self, event: RecordedEvent) -> None:
@@ -50,11 +50,11 @@ class Invariants:
             one, other = getattr(live, name), getattr(folded, name)
             if one != other:
                 raise Violation(f"{name}: on the floor {one}, by the log {other}")
-        read = {at: output for at, output in folded.outputs.items() if self._plan.is_read[at[0]]}
+        read = {at: output for at, output in folded.outputs.items() if self.plan.is_read[at[0]]}
         if live.outputs != read:
             raise Violation(f"outputs: on the floor {live.outputs}, by the log {read}")
         holders = [
-            self._plan.ir.nodes[at[0]].mutex
+            self.plan.ir.nodes[at[0]].mutex
             for at, token in live.tokens.items()
             if at[0] >= 0 and HOLDS in token.extra.split("+")
         ]
@@ -67,7 +67,7 @@ class Invariants:
         """No more hold a slot than there are, and nobody waits for one that is there."""
         asking = [token for token in live.tokens.values() if token.place is Place.SLOT]
         held = Counter(slot_of(token.extra) for token in live.tokens.values() if token.kind is TokenKind.NORMAL)
-        most = max((node.concurrency.limit for node in self._plan.ir.nodes if node.concurrency is not None), default=0)
+        most = max((node.concurrency.limit for node in self.plan.ir.nodes if node.concurrency is not None), default=0)
         if any(count > most for name, count in held.items() if name):
             raise Violation(f"of {most} slots are taken: {held}")
         for token in asking if live.phase in PARKS else []:

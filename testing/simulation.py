@@ -57,6 +57,7 @@ class Floor(Protocol):
     def now_ms(self) -> int: ...
     def zeros(self) -> int: ...
     def restore(self, restored: RestoredRun | None) -> None: ...
+    def migrate(self, words: Sequence[Word], plan: Plan) -> str: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,10 +110,24 @@ class Simulation:
 
     def __post_init__(self) -> None:
         self.random = Random(self.seed)  # noqa: S311 - it is there to be repeated
-        self.crew = Crew(self.plan, self.handler, self.floor.look)
-        self.folder = Folder(self.plan.ir)
+        self._crews, self._irs = [(self.plan, self.handler)], {str(self.plan.hash): self.plan.ir}
+        self.folder = Folder(self.plan.ir, irs=self._irs)
         self.invariants = Invariants(self.plan)
-        self._names = sorted({name for node in self.plan.ir.nodes for name in signals_of(node)})
+        self._use(self.plan, self.handler)
+
+    def _use(self, plan: Plan, handler: Handler) -> None:
+        self.plan = self.invariants.plan = plan
+        self.crew = Crew(plan, handler, self.floor.look)
+        self._names = sorted({name for node in plan.ir.nodes for name in signals_of(node)})
+
+    def move(self, words: Sequence[Word], plan: Plan, handler: Handler) -> str:
+        """Let the run go on with another plan, as ``migrate_words`` says; return the verdict."""
+        if (verdict := self.floor.migrate(words, plan)) == "A":
+            self._irs[plan.hash] = plan.ir
+            self._crews.append((plan, handler))
+            self._use(plan, handler)
+        self._check()
+        return verdict
 
     def run(self) -> str:
         """Drive the run to its end; return its status. Raises Violation, with the seed and the trace."""
@@ -130,14 +145,19 @@ class Simulation:
             raise Violation("a run starts once")
         self._check()
 
+    def go_on(self, steps: int) -> None:
+        """Go on for so many steps, or to the end of what lives."""
+        until = min(self.steps + steps, STEPS_MAX)
+        while self.steps < until and self.floor.marking().counter:
+            self.steps += 1
+            self._step()
+
     def drive(self) -> str:
         """Go on to the end; return the run's status."""
         while True:
-            while self.floor.marking().counter:
-                self.steps += 1
-                if self.steps > STEPS_MAX:
-                    raise Violation("the run does not end")
-                self._step()
+            self.go_on(STEPS_MAX)
+            if self.floor.marking().counter:
+                raise Violation("the run does not end")
             if not self._happens(self.chances.losing):
                 break
             self._lose()
@@ -234,10 +254,11 @@ class Simulation:
         kept = self.random.randint(max(self.recorded, len(self.log) - UNRECORDED_MAX), len(self.log))
         self.trace.append(f"lose {len(self.log) - kept} of {len(self.log)}")
         self.log, self.recorded = self.log[:kept], kept
-        self.folder, self.invariants = Folder(self.plan.ir), Invariants(self.plan)
+        self.folder, self.invariants = Folder(self._crews[0][0].ir, irs=self._irs), Invariants(self.plan)
         for event in (event for call in self.log for event in call):
             self.folder.add(event)
             self.invariants.add(event)
+        self._use(*next(crew for crew in self._crews if crew[0].ir is self.folder.ir))
         if not kept:
             self.floor.restore(None)
             self.begin()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from courante.sdk.keys import Keys
 from courante.sdk.live_marking import read_marking
+from courante.sdk.migration_calls import migrate_run
 from courante.sdk.repairs import close_partition, reopen_partition, restore_runs
 from courante.sdk.restoring import restore_calls
 from courante.sdk.scripts import (
@@ -122,6 +123,13 @@ class RedisFloor:
 
     def command(self, command: Applied) -> str:
         return self._do(apply_commands(self.redis, self.hands.at, [command]))
+
+    def migrate(self, words: Sequence[Word], plan: Plan) -> str:
+        said = [words[0], self._epoch, *words[2:]]
+        verdict = self._do(migrate_run(self.redis, self.hands.at, said)).verdict
+        if verdict == "A" and words[6]:
+            self.plan = plan
+        return verdict
 
     def due(self) -> list[str]:
         members = self._do(self.redis.execute_command("ZRANGE", self.hands.at.timers, 0, -1))

@@ -21,8 +21,10 @@ from courante.sdk.errors import Blocker
 from courante.sdk.marking import RunPhase
 from courante.sdk.migrating import prove
 from courante.sdk.plan import Plan
+from courante.testing.floor import MemoryFloor
 from model.compiled import Parking, plan_of, with_delays
 from model.interleave import compare, drive_on
+from model.moving import begin, move_on_the_way, plans_of
 from model.reading.draw import LARGE, SMALL, accepted
 from model.reading.graph import Document, from_document
 from model.reading.oracle import Seeded
@@ -33,7 +35,8 @@ from unit.logged_engine import LoggedEngine
 if TYPE_CHECKING:
     from courante.sdk.cuts import Cut
 
-EXAMPLES = int(os.environ.get("COURANTE_MODEL_EXAMPLES", "0")) or 400
+EXAMPLES = int(os.environ.get("COURANTE_MODEL_EXAMPLES", "0")) or 300
+SIMULATED = int(os.environ.get("COURANTE_SIM_EXAMPLES", "120"))
 CODES = {"node_gone", "step_gone", "region_changed", "join_changed", "join_gone", "way_missing"}
 """What some seed must be refused for, or nothing is shown."""
 
@@ -121,3 +124,23 @@ def test_a_version_fits_itself_and_is_fitted_once() -> None:
         assert fit(fitted, fitted) == fitted
         again = fit(fitted, old)
         assert [node.id for node in again.nodes][: len(old.nodes)] == [node.id for node in old.nodes]
+
+
+def test_a_simulated_run_that_moves_comes_to_its_end() -> None:
+    """With all that may happen to it, before and behind: floor and log agree after every step, and nothing hangs."""
+    verdicts: Counter[str] = Counter()
+    ends: Counter[str] = Counter()
+    for seed in range(SIMULATED):
+        old, new, handlers, others = plans_of(seed)
+        simulation = begin(seed, MemoryFloor(old), old, handlers)
+        try:
+            simulation.begin()
+            verdict = move_on_the_way(simulation, new, others, seed)
+            verdicts[verdict if old.hash != new.hash else "same"] += 1
+            if verdict == "A":
+                ends[simulation.drive()] += 1
+        except Exception as error:
+            last = "\n  ".join(simulation.trace[-60:])
+            raise AssertionError(f"seed {seed}: {error!r}\n  {last}") from error
+    assert {"A", "B", "-"} <= set(verdicts), verdicts
+    assert {"COMPLETED", "FAILED", "CANCELLED"} <= set(ends), ends

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import deepcopy
 from random import Random
 from typing import Any, cast
@@ -13,13 +14,19 @@ from model.reading.regions import refusal
 TRIES = 20
 
 
-def another_version(document: Document, random: Random) -> Document:
+def is_sound(document: Document) -> bool:
+    return not refusal(from_document(document))
+
+
+def another_version(
+    document: Document, random: Random, is_accepted: Callable[[dict[str, Any]], bool] = is_sound
+) -> Document:
     """Return an accepted document that differs from ``document`` in one to three things, or itself."""
     for _ in range(TRIES):
         drawn: dict[str, Any] = deepcopy(dict(document))
         for _ in range(random.choice((1, 1, 2, 3))):
             random.choice((_add, _add, _remove, _join, _split, _unlink, _append, _turn))(drawn, random)
-        if drawn["nodes"] and not refusal(from_document(drawn)):
+        if drawn["nodes"] and is_accepted(drawn):
             return drawn
     return document
 

@@ -1,0 +1,58 @@
+"""Simulated runs that are moved to another version on their way."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import TYPE_CHECKING
+
+from courante.compiler.fitting import fit
+from courante.compiler.ir import encode_ir, ir_hash
+from courante.sdk.cuts import Cutter
+from courante.sdk.migrated import Move
+from courante.sdk.migrating import prove
+from courante.sdk.migration_calls import migrate_words
+from courante.sdk.plan import Plan
+from courante.testing.simulation import Simulation
+from model.compiled import plan_of
+from model.eventful import CHANCES, Handlers, eventful, is_accepted, taste_of
+from model.versions import another_version
+
+if TYPE_CHECKING:
+    from courante.testing.simulation import Floor
+
+
+def plans_of(seed: int) -> tuple[Plan, Plan, Handlers, Handlers]:
+    """The plan of an eventful document, that of another version fitted to it, and who runs their steps."""
+    document = eventful(seed, taste_of(seed))
+    other = another_version(document, Random(seed), is_accepted)
+    old = plan_of(document)
+    content = encode_ir(fit(old.ir, plan_of(other).ir))
+    return old, Plan.load(ir_hash(content), content), Handlers(document, seed), Handlers(other, seed)
+
+
+def begin(seed: int, floor: Floor, plan: Plan, handlers: Handlers) -> Simulation:
+    return Simulation(
+        plan=plan,
+        handler=handlers,
+        floor=floor,
+        seed=seed,
+        input=handlers.input(),
+        chances=CHANCES[seed % len(CHANCES)],
+    )
+
+
+def move_on_the_way(simulation: Simulation, new: Plan, handlers: Handlers, seed: int) -> str:
+    """Go on for some steps, and move if nothing stands in the way; return the verdict, or ``-`` where it does."""
+    simulation.go_on(Random(f"moves {seed}").randint(0, 25))
+    old = simulation.plan
+    cutter = Cutter(old.ir)
+    for event in (event for call in simulation.log for event in call):
+        cutter.add(event)
+    cut = cutter.cut()
+    if prove(simulation.run_id, old, new, cut):
+        return "-"
+    move = Move(old.hash, new.hash, 2)
+    words = migrate_words(simulation.run_id, old, new, cut.marking, move, epoch="", outbox_hard_max=10_000)
+    verdict = simulation.move(words, new, handlers)
+    simulation.trace.append(f"move {verdict}")
+    return verdict
