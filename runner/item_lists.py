@@ -7,14 +7,12 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-import msgspec
-
 from ..sdk.item_values import cut_item, split_list
 from ..sdk.payloads import is_reference
 from .work import Work
 
 KEPT_BYTES_MAX = 64 * 1024 * 1024
-RAW_BYTES = 100
+ITEM_BYTES = 50
 """About what a split item costs beside its bytes."""
 
 
@@ -22,7 +20,7 @@ class ItemLists:
     """By the reference of the list; lists that came inline are split each time."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[bytes, tuple[list[msgspec.Raw], int]] = OrderedDict()
+        self._kept: OrderedDict[bytes, tuple[list[bytes], int]] = OrderedDict()
         self._bytes = 0
 
     def cut(self, work: Work) -> bool:
@@ -53,14 +51,14 @@ class ItemLists:
 
     def keep(self, reference: bytes, content: bytes) -> None:
         values = split_list(content)
-        size = len(content) + RAW_BYTES * len(values)
+        size = len(content) + ITEM_BYTES * len(values)
         self._kept[reference] = values, size
         self._bytes += size
         while self._bytes > KEPT_BYTES_MAX and len(self._kept) > 1:
             _, (_, gone) = self._kept.popitem(last=False)
             self._bytes -= gone
 
-    def _values(self, value: bytes) -> list[msgspec.Raw]:
+    def _values(self, value: bytes) -> list[bytes]:
         if not is_reference(value):
             return split_list(value)
         self._kept.move_to_end(value)
