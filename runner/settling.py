@@ -89,7 +89,7 @@ class Settler:
             return self._close(work)
         if work.kind is TokenKind.FILL:
             return _transition(
-                work, [(self._event(work, "fanout.continued"), None)], map_settling.continued(work), 2 * FILL_MAX
+                work, [(self._event(work, "fanout.continued"), None)], map_settling.continued(work), 3 * FILL_MAX
             )
         if work.kind is TokenKind.CLEAR:
             return _transition(work, [], map_settling.cleared(work))
@@ -121,7 +121,7 @@ class Settler:
         """A map has items: at first, more of them, or the last."""
         keep = _spent(work) if outcome.more is not None else [*self._kept(work, "SUCCEEDED"), *_freed(work)]
         facts, words = map_settling.opened(work, outcome, self._worker)
-        return _transition(work, [*self._before(work), (facts, outcome.output)], [*keep, *words], 2 * FILL_MAX)
+        return _transition(work, [*self._before(work), (facts, outcome.output)], [*keep, *words], 3 * FILL_MAX)
 
     def _close(self, work: Work) -> Transition:
         """Undo what was completed last, if anything is left."""
