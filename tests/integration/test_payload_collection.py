@@ -99,6 +99,17 @@ async def test_what_nobody_uses_leaves_redis(stage: Stage) -> None:
     assert found == {first: b'"first"', second: b'"second"'}
 
 
+async def test_what_is_damaged_is_left_to_who_stores_it_anew(stage: Stage) -> None:
+    """It leaves Redis when it is whole again, and Postgres has it."""
+    found = await store(stage, b"y" * SIZE)
+    await stage.redis.set(stage.client.keys.blob(found.hex()), b"z")
+    assert await collector(stage).sweep() == (0, 0)
+    assert (await hot(stage), await cold(stage)) == ({found}, set())
+    await store(stage, b"y" * SIZE)
+    assert await collector(stage).sweep() == (1, 0)
+    assert (await hot(stage), await cold(stage)) == (set(), {found})
+
+
 async def test_runs_that_wait_go_on_after_their_payloads_have_left_redis(stage: Stage) -> None:
     """What a run needs is read from Postgres, and is hot again then."""
     staff(stage)
