@@ -18,7 +18,9 @@ from model.eventful import CHANCES, Handlers, eventful, is_accepted, taste_of
 from model.versions import another_version
 
 if TYPE_CHECKING:
+    from courante.testing.crew import Handler
     from courante.testing.simulation import Floor
+    from model.reading.graph import Document
 
 
 def plans_of(seed: int) -> tuple[Plan, Plan, Handlers, Handlers]:
@@ -26,8 +28,12 @@ def plans_of(seed: int) -> tuple[Plan, Plan, Handlers, Handlers]:
     document = eventful(seed, taste_of(seed))
     other = another_version(document, Random(seed), is_accepted)
     old = plan_of(document)
-    content = encode_ir(fit(old.ir, plan_of(other).ir))
-    return old, Plan.load(ir_hash(content), content), Handlers(document, seed), Handlers(other, seed)
+    return old, fitted(old, other), Handlers(document, seed), Handlers(other, seed)
+
+
+def fitted(old: Plan, document: Document) -> Plan:
+    content = encode_ir(fit(old.ir, plan_of(document).ir))
+    return Plan.load(ir_hash(content), content)
 
 
 def begin(seed: int, floor: Floor, plan: Plan, handlers: Handlers) -> Simulation:
@@ -41,7 +47,7 @@ def begin(seed: int, floor: Floor, plan: Plan, handlers: Handlers) -> Simulation
     )
 
 
-def move_on_the_way(simulation: Simulation, new: Plan, handlers: Handlers, seed: int) -> str:
+def move_on_the_way(simulation: Simulation, new: Plan, handlers: Handler, seed: int) -> str:
     """Go on for some steps, and move if nothing stands in the way; return the verdict, or ``-`` where it does."""
     simulation.go_on(Random(f"moves {seed}").randint(0, 25))
     old = simulation.plan

@@ -10,7 +10,7 @@ import os
 from collections import Counter
 from hashlib import blake2b
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -34,6 +34,7 @@ from model.test_oracle_walk import events_of, walked
 
 if TYPE_CHECKING:
     from courante.runner.work import Work
+    from courante.testing.crew import Handler
 
 EXAMPLES = int(os.environ.get("COURANTE_SIM_EXAMPLES", "60"))
 FOUND = (56, 145, 184, 192, 196, 1114)
@@ -41,15 +42,23 @@ FOUND = (56, 145, 184, 192, 196, 1114)
 
 
 def simulate(seed: int) -> Simulation:
+    document, handler = drawn_maps(seed)
+    plan = plan_of(document)
+    chances = CHANCES[seed % len(CHANCES)]
+    return Simulation(plan=plan, handler=handler, floor=MemoryFloor(plan), seed=seed, chances=chances)
+
+
+def drawn_maps(seed: int) -> tuple[dict[str, Any], Handler]:
+    """A document of maps, and who runs its steps, in any version of it."""
     random = Random(f"eventful maps {seed}")
     parts = draw_parts(random, 1 + seed % 3, [0], policies=("all", "collect", *["fail_fast"] * 3))
     document = document_of(parts)
     document["policy"]["on_failure"] = "continue" if seed % 4 else "fail_fast"
-    plan = plan_of(decorated(document, random, random.randint(2, 2 * len(document["nodes"]))))
+    document = decorated(document, random, random.randint(2, 2 * len(document["nodes"])))
     draws = Draws(seed, failing=(0.0, 0.05, 0.2)[seed % 3])
 
     def handler(work: Work) -> Outcome:
-        where = scope_text(plan.ir, work.number, work.scope)
+        where = scope_text(work.plan.ir, work.number, work.scope)
         question = f"{seed}|{work.node.id}|{where}|{work.attempt}".encode()
         drawn = int.from_bytes(blake2b(question, digest_size=6).digest()) / 2**48
         if drawn < 0.08 and work.word == "":
@@ -60,8 +69,7 @@ def simulate(seed: int) -> Simulation:
             raise FatalError("drawn")
         return Succeeded(encode_json(draws.output(work.node.id, where)))
 
-    chances = CHANCES[seed % len(CHANCES)]
-    return Simulation(plan=plan, handler=handler, floor=MemoryFloor(plan), seed=seed, chances=chances)
+    return document, handler
 
 
 def test_every_run_with_maps_ends_as_its_log_says() -> None:

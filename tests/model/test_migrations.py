@@ -13,23 +13,28 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from courante.compiler.analysis import map_nodes
 from courante.compiler.fitting import fit
 from courante.compiler.ir import Ir, encode_ir, ir_hash
-from courante.sdk import rules
+from courante.sdk import maps, rules
 from courante.sdk.cuts import Cutter
 from courante.sdk.errors import Blocker
 from courante.sdk.marking import RunPhase
 from courante.sdk.migrating import prove
 from courante.sdk.plan import Plan
 from courante.testing.floor import MemoryFloor
+from courante.testing.simulation import Simulation
 from model.compiled import Parking, plan_of, with_delays
+from model.eventful import CHANCES, is_accepted
 from model.interleave import compare, drive_on
-from model.moving import begin, move_on_the_way, plans_of
+from model.moving import begin, fitted, move_on_the_way, plans_of
 from model.reading.draw import LARGE, SMALL, accepted
 from model.reading.graph import Document, from_document
 from model.reading.oracle import Seeded
 from model.reading.reading import read
-from model.versions import another_version
+from model.test_eventful_maps import drawn_maps
+from model.test_maps import CHUNKS, FILLS
+from model.versions import another_version, wider_maps
 from unit.logged_engine import LoggedEngine
 
 if TYPE_CHECKING:
@@ -144,3 +149,22 @@ def test_a_simulated_run_that_moves_comes_to_its_end() -> None:
             raise AssertionError(f"seed {seed}: {error!r}\n  {last}") from error
     assert {"A", "B", "-"} <= set(verdicts), verdicts
     assert {"COMPLETED", "FAILED", "CANCELLED"} <= set(ends), ends
+
+
+def test_a_run_with_open_maps_moves_and_comes_to_its_end() -> None:
+    """To other windows, and with more behind them: no item is lost or made twice."""
+    moved = 0
+    for seed in range(SIMULATED):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(map_nodes, "CHUNK_MAX", CHUNKS[seed // 2 % len(CHUNKS)])
+            patch.setattr(maps, "FILL_MAX", FILLS[seed % len(FILLS)])
+            document, handler = drawn_maps(seed)
+            old = plan_of(document)
+            new = fitted(old, wider_maps(document, Random(seed), is_accepted))
+            chances = CHANCES[seed % len(CHANCES)]
+            simulation = Simulation(plan=old, handler=handler, floor=MemoryFloor(old), seed=seed, chances=chances)
+            simulation.begin()
+            if old.hash != new.hash and move_on_the_way(simulation, new, handler, seed) == "A":
+                moved += bool(simulation.floor.marking().maps)
+                assert simulation.drive()
+    assert moved, "no run had an open map"

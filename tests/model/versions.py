@@ -31,6 +31,17 @@ def another_version(
     return document
 
 
+def wider_maps(document: Document, random: Random, is_accepted: Callable[[dict[str, Any]], bool]) -> Document:
+    """Return a version with other windows of its maps, and a step more at its end where that may be."""
+    drawn: dict[str, Any] = deepcopy(dict(document))
+    for node in _nodes(drawn):
+        if node["type"] == "map":
+            node["config"]["max_concurrency"] = random.randint(1, 5)
+    longer = deepcopy(drawn)
+    _append(longer, random)
+    return longer if is_accepted(longer) else drawn
+
+
 def _nodes(drawn: dict[str, Any]) -> list[dict[str, Any]]:
     return cast("list[dict[str, Any]]", drawn["nodes"])
 
