@@ -38,7 +38,7 @@ class Crew:
         self.name = name
         self._handler = handler
         self._settler = Settler(name)
-        self._code: dict[int, NodeCode] = {}
+        self._code: dict[tuple[str, int], NodeCode] = {}
         self._look = look
         self._aside = aside
         self._gatherer = Gatherer(self._read, _itself)
@@ -78,11 +78,12 @@ class Crew:
         return self._settler.announce(work)
 
     def prepare(self, work: Work) -> None:
-        """Compile the expressions of the work's node, if it has one."""
+        """Compile the expressions of the work's node, if it has one; it may have been taken by another version."""
         if work.number >= 0:
-            if work.number not in self._code:
-                self._code[work.number] = compile_node(self.plan.ir, work.node)
-            work.code = self._code[work.number]
+            key = (work.plan.hash, work.number)
+            if key not in self._code:
+                self._code[key] = compile_node(work.plan.ir, work.node)
+            work.code = self._code[key]
 
     def _outcome(self, work: Work) -> Outcome:
         self.prepare(work)
