@@ -190,9 +190,9 @@ async def _used_bytes(redis: Redis) -> int:
 
 @cache
 def _script_names() -> dict[str, str]:
-    """By the hash."""
+    """By what they are called as."""
     found = [path.name.removesuffix(".lua") for path in (files("courante") / "lua").iterdir() if path.is_file()]
-    return {load_script(name).sha: name for name in found if not name.endswith(".md")}
+    return {load_script(name).library.name: name for name in found if not name.endswith(".md")}
 
 
 async def _calls_us(redis: Redis) -> dict[str, list[int]]:
@@ -202,7 +202,7 @@ async def _calls_us(redis: Redis) -> dict[str, list[int]]:
     calls: dict[str, list[int]] = {}
     for one in found:
         words: list[str] = one["command"].decode(errors="replace").split(" ", 2)
-        if words[0].upper() == "EVALSHA":
+        if words[0].upper() == "FCALL":
             name = names.get(words[1], words[1])
             calls.setdefault(name, []).append(int(one["duration"]))
     return calls

@@ -16,6 +16,7 @@ import structlog
 from anyio.abc import TaskGroup, TaskStatus
 from redis.asyncio import Redis
 
+from ..sdk.calling import Word
 from ..sdk.cancellation import CancelReason
 from ..sdk.errors import PayloadUnreadable
 from ..sdk.fault_points import reach
@@ -28,7 +29,6 @@ from ..sdk.payload_terms import PAYLOAD_TERMS
 from ..sdk.payloads import PayloadMissing, PayloadTooLarge, is_reference, store_payload
 from ..sdk.repairs import halt_runs
 from ..sdk.retry_after import RETRY_AFTER_MS_MAX
-from ..sdk.scripts import Word
 from ..sdk.step_context import StepError
 from .attempts import STARTED_AFTER_S, Attempts, Ending, HeldAttempt
 from .bringing import Bringer, retry

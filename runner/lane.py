@@ -18,9 +18,10 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
 
+from ..sdk.calling import Word
 from ..sdk.fault_points import reach
 from ..sdk.keys import PartitionKeys
-from ..sdk.scripts import QUEUE_GROUP, Advanced, BackPressure, Closed, Word, advance, open_partition
+from ..sdk.scripts import QUEUE_GROUP, Advanced, BackPressure, Closed, advance, open_partition
 from .execution import Executor
 from .leases import Lease
 from .listener import Listener

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from ..sdk import rules
+from ..sdk.calling import Word
 from ..sdk.events import Facts, encode_facts
 from ..sdk.marking import OPEN, TokenKind, lasting, with_word
 from ..sdk.outcomes import Opened
 from ..sdk.plan import context_field
 from ..sdk.scopes import scope_key, token_key
-from ..sdk.scripts import Word
 from .work import Work
 
 

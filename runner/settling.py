@@ -12,6 +12,7 @@ import msgspec
 
 from ..compiler.workflow import Retry
 from ..sdk import rules
+from ..sdk.calling import Word
 from ..sdk.events import ITEM_FAILED, ErrorInfo, Facts, encode_blob, encode_facts
 from ..sdk.maps import FILL_MAX
 from ..sdk.marking import WOKEN, RunPhase, TokenKind, with_word
@@ -20,7 +21,6 @@ from ..sdk.plan import context_field, cursor_ready, start_ready, value_field
 from ..sdk.retrying import GivesUp, draw_of, next_attempt
 from ..sdk.routing import loop_word, route
 from ..sdk.scopes import NODE_NAMES, START_NODE, parse_token_key, scope_key, token_key
-from ..sdk.scripts import Word
 from ..sdk.sealing import seal_sayings
 from ..sdk.slot_words import without_slot
 from ..sdk.step_context import StepError, decode_json

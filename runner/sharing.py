@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
+from ..sdk.calling import Word
 from ..sdk.events import Facts, encode_facts
 from ..sdk.fold_waits import asked_slot, paced
 from ..sdk.marking import with_word
 from ..sdk.outcomes import AsksMutex, AsksPace, AsksSlot
 from ..sdk.scopes import scope_key
-from ..sdk.scripts import Word
 from .work import Work
 
 Asking: TypeAlias = AsksMutex | AsksSlot | AsksPace

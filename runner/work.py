@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ..sdk.calling import Word
 from ..sdk.marking import APPROVED, TokenKind, lasting, with_word
 from ..sdk.payload_terms import PAYLOAD_TERMS
 from ..sdk.payloads import is_reference
 from ..sdk.plan import Plan
 from ..sdk.scopes import parse_token_key
-from ..sdk.scripts import Word
 from ..sdk.step_context import StepContext
 
 if TYPE_CHECKING:

@@ -8,11 +8,11 @@ from contextlib import suppress
 import msgspec
 
 from .artifacts import Artifact, artifacts_in, refers
+from .calling import Connection
 from .errors import ArtifactNotFound, PayloadUnreadable, RunNotFound
 from .events import digest
 from .keys import Keys
 from .payload_terms import PAYLOAD_TERMS
-from .scripts import Connection
 from .stores.connection import Pool
 from .stores.errors import UnknownRun
 from .stores.log import read_events

@@ -12,11 +12,11 @@ from ..compiler.document import to_document
 from ..compiler.ir import Ir, IrHash, decode_ir, encode_ir, ir_hash
 from ..compiler.subflows import subflows_of
 from ..compiler.workflow import Workflow
+from .calling import Connection
 from .errors import InputInvalid, WorkflowNotFound
 from .keys import Keys
 from .plan import Plan
 from .schema_checks import SchemaChecks
-from .scripts import Connection
 from .stores import workflows
 from .stores.connection import Connection as Database
 from .stores.connection import Pool

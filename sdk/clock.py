@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
-from .scripts import Connection
+from .calling import Connection
 
 
 async def read_clock(redis: Connection) -> float:

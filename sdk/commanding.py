@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from .calling import Connection
 from .events import Facts, encode_blob, encode_facts
 from .json_values import encode_value
 from .keys import Keys, PartitionKeys
@@ -18,7 +19,7 @@ from .payload_terms import PAYLOAD_TERMS
 from .payloads import store_payload
 from .plan import WITHDRAWN_READY, Plan
 from .scopes import parse_scope_key, token_key
-from .scripts import Applied, Connection, apply_commands
+from .scripts import Applied, apply_commands
 from .sealing import open_text, seal_text
 from .signal_names import approval_name, child_name, outside_name
 from .stores.commands import Command

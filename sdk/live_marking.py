@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple, cast
 
+from .calling import Connection
 from .corrupt import Corrupt
 from .keys import PartitionKeys
 from .map_plans import read_ends, read_record
 from .marking import JoinRecord, Marking, Mutex, Place, RunPhase, Token, TokenKind
 from .room import Room
 from .scopes import Scope, parse_token_key, token_key
-from .scripts import Connection
 
 At = tuple[int, Scope]
 

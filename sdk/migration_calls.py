@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from .calling import Connection, Word, run_script
 from .errors import NotMigratable
 from .keys import PartitionKeys
 from .live_marking import RunHead
@@ -13,7 +14,7 @@ from .migrated import Move, migrated_code
 from .plan import Plan, context_field
 from .restoring import token_ready
 from .scopes import token_key
-from .scripts import Connection, Word, check_word, load_script, run_script
+from .scripts import check_word, load_script
 
 TOKENS_MAX = 500
 """Tokens that live: each is looked at and written by the one call."""

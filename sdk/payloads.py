@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from .calling import Connection
 from .errors import PayloadUnreadable
 from .events import digest
 from .keys import Keys
 from .payload_terms import PAYLOAD_TERMS
-from .scripts import Connection
 
 PAYLOAD_BYTES_MAX = 16 * 1024 * 1024
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
+from .calling import Connection, Word, run_script
 from .keys import PartitionKeys
-from .scripts import OUTBOX_HARD_MAX, Connection, Word, check_word, load_script, run_script
+from .scripts import OUTBOX_HARD_MAX, check_word, load_script
 
 AUDIT_FIELDS = 100
 """A token costs some 30 us on a slow machine: with these a call takes about 3 ms."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from .calling import Connection, Word, run_script
 from .errors import NotRestartable
 from .events import encode_blob, encode_facts
 from .keys import Keys, PartitionKeys
@@ -15,7 +16,7 @@ from .marking import Place
 from .payloads import is_reference, store_payload
 from .restarting import ASIDE, RestartPlan
 from .restoring import PlacedToken
-from .scripts import Connection, Late, Word, check_word, load_script, run_script
+from .scripts import Late, check_word, load_script
 from .starting import StartWindow, started_facts
 from .stores.commands import StartCommand
 

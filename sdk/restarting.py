@@ -24,6 +24,7 @@ from typing import NamedTuple
 import msgspec
 
 from ..compiler.ir import Ir
+from .calling import Word
 from .cuts import Cut, Settled
 from .errors import NotRestartable
 from .events import ErrorInfo, Facts
@@ -47,7 +48,6 @@ from .plan import Plan
 from .restoring import OtherTimer, PlacedToken, restore
 from .room import Room
 from .scopes import NODE_NAMES, START_NODE, WAKER_NODE, Scope, scope_key, token_key
-from .scripts import Word
 from .signal_names import is_child_name
 from .slot_words import without_slot
 from .subflows import CHILD

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
+from .calling import Word
 from .live_marking import RoomHead, RunHead
 from .map_plans import write_ends, write_record
 from .marking import (
@@ -27,7 +28,6 @@ from .marking import (
 )
 from .plan import SYSTEM_STREAM, Plan, context_field, value_field
 from .scopes import CLOSING_NODE, START_NODE, Scope, token_key
-from .scripts import Word
 
 WRITES_MAX = 900
 BYTES_MAX = 1_000_000

@@ -1,4 +1,4 @@
-"""The scripts: every change of a run is one of these calls. Loaded by hash; NOSCRIPT loads again and repeats.
+"""The scripts: every change of a run is one of these calls. sdk/calling.py calls them.
 
 Each ``.lua`` file has one typed wrapper here. A call is a state change and may be repeated safely; still, clients
 passed in should not repeat by themselves (``Retry(NoBackoff(), 0)``), so that call numbers stay in order.
@@ -11,23 +11,16 @@ import re
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple
 
-import anyio
-from hiredis import pack_command
 from redis import Redis as BlockingRedis
-from redis.asyncio import Connection as RedisConnection
-from redis.asyncio import Redis, RedisCluster
-from redis.exceptions import NoScriptError, ResponseError
 
+from .calling import Connection, Script, Word, run_script, run_script_blocking
+from .function_library import library_of
 from .keys import PartitionKeys
 
-Connection: TypeAlias = "Redis | RedisCluster"
-Word: TypeAlias = str | bytes | int
 _INCLUDE = re.compile(r"^-- @include (\w+)$", re.MULTILINE)
 
-DEADLINE_S = 30.0
-"""Of one call over a connection of its own; clients with a pool have timeouts of theirs."""
 OUTBOX_HARD_MAX = 100_000
 """Entries in the outbox beyond which nothing is written, where the settings say nothing else."""
 OUTBOX_SOFT_MAX = 50_000
@@ -35,12 +28,6 @@ OUTBOX_SOFT_MAX = 50_000
 QUEUE_GROUP = "workers"
 DONE_GROUP = "supervisors"
 INTAKE_GROUP = "intake"
-
-
-class Script(NamedTuple):
-    name: str
-    source: bytes
-    sha: str
 
 
 @cache
@@ -57,51 +44,13 @@ def load_script(name: str) -> Script:
         text = (folder / "includes" / f"{include}.lua").read_text("utf-8")
         return _INCLUDE.sub(expand, text)
 
-    source = _INCLUDE.sub(expand, (folder / f"{name}.lua").read_text("utf-8")).encode()
-    return Script(name, source, hashlib.sha1(source, usedforsecurity=False).hexdigest())
-
-
-async def run_script(redis: Connection, script: Script, keys: Sequence[str], words: Sequence[Word]) -> Any:
-    """Call a script by its hash; load it where the server does not know it, and call it again."""
-    try:
-        return await _call(redis, "EVALSHA", script.sha, len(keys), *keys, *words)
-    except NoScriptError:
-        return await _call(redis, "EVAL", script.source, len(keys), *keys, *words)
-
-
-async def _call(redis: Connection, *words: Word) -> Any:
-    """Send one command; on a single server packed by hiredis.
-
-    redis-py's asyncio connections pack in Python, at 0.7 microseconds a word; a call of 100 transitions has 2,000.
-    A client of a single connection (``connect_alone``) must have one caller at a time; it saves the pool's locks and
-    timers, which cost a lone hop as much as the call itself.
-    """
-    if not isinstance(redis, Redis):
-        return await redis.execute_command(*words)
-    if redis.single_connection_client:
-        if redis.connection is None:
-            await redis.initialize()
-        assert redis.connection is not None
-        with anyio.fail_after(DEADLINE_S):
-            return await _exchange(redis.connection, words)
-    pool = redis.connection_pool
-    connection = await pool.get_connection()
-    try:
-        return await _exchange(connection, words)
-    finally:
-        await pool.release(connection)
-
-
-async def _exchange(connection: RedisConnection, words: tuple[Word, ...]) -> Any:
-    """Send one command and read its answer. A connection that may still bring an answer is not used again."""
-    try:
-        await connection.send_packed_command(pack_command(words), check_health=False)
-        return await connection.read_response()
-    except ResponseError:
-        raise
-    except BaseException:
-        await connection.disconnect(nowait=True)
-        raise
+    written = (folder / f"{name}.lua").read_text("utf-8")
+    includes = list(_INCLUDE.finditer(written))
+    end = includes[-1].end() + 1 if includes else written.index("\n") + 1
+    shared, body = _INCLUDE.sub(expand, written[:end]), written[end:]
+    source = (shared + body).encode()
+    sha = hashlib.sha1(source, usedforsecurity=False).hexdigest()
+    return Script(name, source, sha, library_of(name, sha, shared, body))
 
 
 class Closed(Exception):
@@ -241,11 +190,7 @@ async def apply_commands(
 def renew_leases(redis: BlockingRedis, keys: PartitionKeys, streams: Sequence[str], words: Sequence[Word]) -> str:
     """Keep what a worker holds; return a letter per token (lua/renew_leases.lua). Blocks. Raises Closed."""
     script = load_script("renew_leases")
-    keys_used = [keys.meta, *streams]
-    try:
-        answer = redis.execute_command("EVALSHA", script.sha, len(keys_used), *keys_used, *words)
-    except NoScriptError:
-        answer = redis.execute_command("EVAL", script.source, len(keys_used), *keys_used, *words)
+    answer = run_script_blocking(redis, script, [keys.meta, *streams], words)
     check_word(answer[0])
     return str(answer[1], "ascii")
 

@@ -8,12 +8,13 @@ from typing import NamedTuple
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from .calling import Connection, Word
 from .events import Facts, encode_blob, encode_facts
 from .keys import Keys, PartitionKeys
 from .payload_terms import PAYLOAD_TERMS
 from .payloads import store_payload
 from .plan import START_KEY, Plan, start_ready
-from .scripts import Connection, Word, start_runs
+from .scripts import start_runs
 from .stores.commands import StartCommand
 from .stores.connection import to_ms
 

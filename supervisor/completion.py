@@ -14,6 +14,7 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
+from ..sdk.calling import Word
 from ..sdk.catalog import Catalog
 from ..sdk.errors import CouranteError
 from ..sdk.events import ErrorInfo, Facts, encode_blob, encode_facts
@@ -31,7 +32,7 @@ from ..sdk.payloads import (
 from ..sdk.plan import Plan
 from ..sdk.redaction import REDACTOR
 from ..sdk.run_output import OutputError, run_output
-from ..sdk.scripts import DONE_GROUP, Closed, RunLook, Word, finish_runs, look_at_runs, open_partition
+from ..sdk.scripts import DONE_GROUP, Closed, RunLook, finish_runs, look_at_runs, open_partition
 from ..sdk.sealing import seal_error
 from ..sdk.streams import StreamEntry, claim_stale, read_group
 from ..sdk.unavailable import SERVER_ERRORS

@@ -13,6 +13,7 @@ import msgspec
 import structlog
 from redis.asyncio import Redis
 
+from ..sdk.calling import Word
 from ..sdk.catalog import Catalog
 from ..sdk.corrupt import Corrupt
 from ..sdk.errors import WorkflowNotFound
@@ -25,7 +26,6 @@ from ..sdk.migrated import MIGRATED, ir_told
 from ..sdk.plan import Plan
 from ..sdk.repairs import restore_runs
 from ..sdk.restoring import RestoredRun, halted, restore, restore_calls
-from ..sdk.scripts import Word
 from ..sdk.stores.connection import Connection
 from ..sdk.stores.log import last_events, read_events_of_runs, read_moves, stream_events
 from ..sdk.stores.payloads import Reference, get_payloads, read_reference

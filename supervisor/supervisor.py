@@ -19,13 +19,14 @@ import structlog
 from anyio.abc import TaskGroup
 from redis.asyncio import Redis
 
+from ..sdk.calling import Word
 from ..sdk.client import Client
 from ..sdk.connections import connect_redis
 from ..sdk.control import Control
 from ..sdk.keys import PartitionKeys
 from ..sdk.marking import RunPhase
 from ..sdk.repairs import drain_runs, halt_runs
-from ..sdk.scripts import OUTBOX_HARD_MAX, BackPressure, Closed, Word, look_at_runs
+from ..sdk.scripts import OUTBOX_HARD_MAX, BackPressure, Closed, look_at_runs
 from ..sdk.settings import (
     AUDIT_S,
     LEASE_MS,

@@ -18,13 +18,14 @@ import structlog
 from redis.asyncio import Redis
 
 from ..compiler.diagnostics import Severity
+from ..sdk.calling import Word
 from ..sdk.catalog import Catalog
 from ..sdk.clock import read_clock
 from ..sdk.durability import inspect_redis
 from ..sdk.errors import CouranteError
 from ..sdk.keys import Keys
 from ..sdk.repairs import drain_runs
-from ..sdk.scripts import OUTBOX_HARD_MAX, BackPressure, Closed, Word
+from ..sdk.scripts import OUTBOX_HARD_MAX, BackPressure, Closed
 from ..sdk.settings import STUCK_MS
 from ..sdk.stores.alerts import Alert, AlertKind, replace_alerts
 from ..sdk.stores.connection import Connection, Pool

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import msgspec
 
+from ..sdk.calling import Word
 from ..sdk.commanding import ASKED
 from ..sdk.events import Facts, encode_blob, encode_facts
 from ..sdk.plan import START_KEY, WITHDRAWN_READY, Plan, start_ready
 from ..sdk.scopes import parse_token_key, scope_key
-from ..sdk.scripts import Applied, Word
+from ..sdk.scripts import Applied
 
 SCRIPT_KINDS = {"force_succeed": "force", "force_skip": "force", "cancel_step": "withdraw"}
 ALONE = frozenset({"cancel", "pause", "resume"})

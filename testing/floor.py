@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from ..runner.settling import Transition
 from ..sdk import maps, waiting
+from ..sdk.calling import Word
 from ..sdk.commanding import ASKED
 from ..sdk.events import RecordedEvent, decode_blob, decode_facts
 from ..sdk.live_marking import RunHead
@@ -18,7 +19,7 @@ from ..sdk.migrated import move_marking
 from ..sdk.plan import Plan
 from ..sdk.restoring import RestoredRun
 from ..sdk.scopes import CLOSING_NODE, WAKER_NODE, parse_token_key, token_key
-from ..sdk.scripts import Applied, Word
+from ..sdk.scripts import Applied
 from ..supervisor.entries import read_code
 from .memory_run import ASIDE, BACK, At, Entry, Logged, MemoryRun
 from .operations import Operations, code_at

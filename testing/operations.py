@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ..sdk import maps, waiting
+from ..sdk.calling import Word
 from ..sdk.marking import GOES_ON, PARKS, Place, Token, TokenKind
 from ..sdk.plan import START_KEY
 from ..sdk.rules import (
@@ -27,7 +28,6 @@ from ..sdk.rules import (
     Withdraw,
 )
 from ..sdk.scopes import CLOSING_NODE, START_NODE, SWEEP_NODE, parse_token_key, scope_key, token_key
-from ..sdk.scripts import Word
 from .memory_run import ASIDE, BACK, At, MemoryRun
 
 Words = Sequence[str]

@@ -15,6 +15,7 @@ from typing import Protocol
 from ..compiler.ir import signals_of
 from ..runner.settling import Transition
 from ..runner.work import Work
+from ..sdk.calling import Word
 from ..sdk.events import Facts, RecordedEvent, encode_blob, encode_facts
 from ..sdk.fold import Folder
 from ..sdk.fold_ends import FINAL
@@ -24,7 +25,7 @@ from ..sdk.outcomes import GivenBack
 from ..sdk.plan import Plan
 from ..sdk.restoring import RestoredRun, restore
 from ..sdk.scopes import parse_token_key, token_key
-from ..sdk.scripts import Applied, Word
+from ..sdk.scripts import Applied
 from ..sdk.signal_names import is_child_name
 from ..sdk.subflows import ChildStatus
 from .commands import command_of, start_words
@@ -379,8 +380,7 @@ class Simulation:
         return status
 
     def _check(self) -> None:
-        events = self.floor.events()
-        if events:
+        if events := self.floor.events():
             self.log.append(events)
         for event in events:
             self.trace.append(f"  {_shown(event)}")

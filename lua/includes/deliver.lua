@@ -2,8 +2,8 @@
 -- Entries whose token is gone, or was queued again since, are acknowledged and dropped.
 -- Reads go through pcall: where a run's key is of another type, its own token is left pending, and nobody else's call
 -- fails. Nothing is written between them.
-local RUNS = runs or {}
-local ask = redis.pcall
+-- @each call
+local RUNS, ask = runs or {}, redis.pcall
 
 local function is_broken(answer)
   return type(answer) == 'table' and answer.err ~= nil

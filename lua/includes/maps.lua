@@ -5,7 +5,10 @@
 -- q<map>:<scope and chunk> how the items of a chunk ended, "<offset><o|f|s><slots>" joined by ";".
 local MAP = '^(%d+),(%d+),(%d+),(%d+),(%d+),(%d),(%d),(%d),(%d+),(.*)$'
 local FILL_READY, COLLECT_READY, CLEAR_READY = 'f|system:normal|1|||', 'g|system:normal|1||', 'z|system:high|1|||'
-local ENDS, TERMS = { l = 'o', f = 'f' }, {}
+local ENDS = { l = 'o', f = 'f' }
+
+-- @each call
+local TERMS = {}
 
 -- Returns the record, false where there is none, nil where a failure has closed it.
 local function read_map(run, map)

@@ -1,5 +1,6 @@
 -- partition: the keys of one partition, the clock, and what this call will write.
 -- Keys are derived from the tag of KEYS[1] ("...{p}:meta"); all are listed in KEYS.md.
+-- @each call
 local META = KEYS[1]
 local BASE = string.sub(META, 1, -5)
 local OUTBOX, DONE, TIMERS = BASE .. 'outbox', BASE .. 'done', BASE .. 'timers'
@@ -21,6 +22,7 @@ end
 
 -- Numbers cross as strings: %.0f is exact up to 2^53. Formatting and reading them costs more than all else that is done
 -- with the small ones, so each is done once a call.
+-- @each call
 local NUMERALS, NUMBERS = {}, {}
 
 local function text(number)

@@ -1,4 +1,5 @@
 -- runs: the runs that this call touches. Everything is read first and changed here; flush writes it.
+-- @each call
 local runs, run_order = {}, {}
 local emissions, timers_set, timers_gone, outbox, done = {}, {}, {}, {}, {}
 local acked = {}
@@ -120,6 +121,7 @@ end
 -- A record is "fence|place|deliveries|entry|ready"; ready is "kind|stream|attempt|extra|reads|live". A stream may end
 -- in "~ms": how long the token may wait in it. The entry id is known only when the entry is added: flush completes the
 -- record.
+-- @each call
 local READIES = {}
 
 -- {stream, how long it may wait there, reads} of a ready. The runs of a workflow say the very same ones.

@@ -4,8 +4,10 @@
 -- it is: "v" the turn that came last, f<whose> the last turn that one of theirs waits for. rate:<name>: a number.
 -- What a call takes, gives back and asks for is settled at its end, before it is written: settle_shares.
 local RANKS, TURN, PRIORITY = { high = 0, normal = 1, low = 2 }, 1048576, 1125899906842624
-local paces, held_now = {}, {}
 local close_transition
+
+-- @each call
+local paces, held_now = {}, {}
 
 -- Who waits takes turns with the others of its priority by what "fair" says (start-time fair queueing). Where the order
 -- within a turn begins anew, a new turn does.

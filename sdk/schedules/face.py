@@ -20,8 +20,8 @@ from .tick import Origin, Tick, TickState, planned_tick, run_of, submission_of
 from .ticker import Ticker
 
 if TYPE_CHECKING:
+    from ..calling import Connection as Redis
     from ..client import Client
-    from ..scripts import Connection as Redis
 
 BACKFILL_MAX = 10_000
 NEXT_MAX = 1_000

@@ -161,7 +161,7 @@ async def drop_connections(monkey: Monkey) -> None:
 
 
 async def lose_answer(monkey: Monkey) -> None:
-    _way(monkey, monkey.workers).lose_answer(load_script("advance").sha.encode())
+    _way(monkey, monkey.workers).lose_answer(load_script("advance").library.name.encode())
 
 
 async def lose_commit(monkey: Monkey) -> None:

@@ -55,7 +55,7 @@ async def test_redis_restarts_in_order(site: Site) -> None:
 
 
 async def test_scripts_are_flushed_again_and_again(site: Site) -> None:
-    """F22, F32: each call that meets NOSCRIPT loads its script and is made again, once."""
+    """F22, F32: each call of what the server has forgotten, function or script, loads it and is made again."""
     await crew(site)
     async with anyio.create_task_group() as group:
         group.start_soon(_flush_scripts, site)
@@ -68,6 +68,7 @@ async def test_scripts_are_flushed_again_and_again(site: Site) -> None:
 async def _flush_scripts(site: Site) -> None:
     while True:
         await site.redis.do("SCRIPT", "FLUSH")
+        await site.redis.do("FUNCTION", "FLUSH")
         await anyio.sleep(0.02)
 
 

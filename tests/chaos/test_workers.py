@@ -65,7 +65,7 @@ async def test_the_network_loses_answers(site: Site) -> None:
     way = await site.proxy(site.redis.port)
     site.worker(redis=way)
     for seed in range(4):
-        way.lose_answer(load_script("advance").sha.encode(), turn=2)
+        way.lose_answer(load_script("advance").library.name.encode(), turn=2)
         await site.order(draw_orders(seed, 4))
         await site.until_ended()
     assert way.lost == 4

@@ -9,10 +9,11 @@ import anyio
 import pytest
 from redis.asyncio import Redis
 
+from courante.sdk.calling import Connection
 from courante.sdk.connections import connect_redis
 from courante.sdk.events import Facts, encode_blob, encode_facts
 from courante.sdk.keys import Keys
-from courante.sdk.scripts import Applied, Connection, apply_commands, finish_runs, look_at_runs
+from courante.sdk.scripts import Applied, apply_commands, finish_runs, look_at_runs
 from courante.sdk.starting import apply_starts
 from courante.sdk.stores.commands import StartCommand
 from integration.heads import head_of

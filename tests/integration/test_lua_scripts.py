@@ -29,11 +29,13 @@ def text_of(name: str) -> str:
 
 @pytest.mark.parametrize("name", SCRIPTS)
 async def test_a_script_is_lua(redis_url: str, name: str) -> None:
-    """A real server compiles the script with its includes, under the hash that we call it by."""
+    """A real server compiles the script with its includes, under the names that we call it by."""
     redis: Redis = connect_redis(redis_url)
     script = load_script(name)
     try:
         assert await redis.script_load(script.source) in {script.sha, script.sha.encode()}
+        loaded = await redis.execute_command("FUNCTION LOAD", "REPLACE", script.library.source)
+        assert loaded in {script.library.name, script.library.name.encode()}
     finally:
         await redis.aclose()
 

@@ -14,13 +14,14 @@ from typing import Any
 import pytest
 
 from courante.sdk import restart_calls, restarting
+from courante.sdk.calling import Connection
 from courante.sdk.connections import connect_redis
 from courante.sdk.fold import fold
 from courante.sdk.payloads import is_reference, load_payload
 from courante.sdk.restart_calls import apply_restart
 from courante.sdk.restarting import RestartPlan, started
 from courante.sdk.scopes import WAKER_NODE
-from courante.sdk.scripts import Closed, Connection, Late
+from courante.sdk.scripts import Closed, Late
 from courante.sdk.starting import StartWindow
 from courante.sdk.stores.commands import StartCommand
 from courante.testing.floor import MemoryFloor

@@ -66,6 +66,16 @@ def test_scripts_have_nothing_that_is_forbidden(name: str) -> None:
     assert set(asked) <= {"HGET", "HMGET"}
 
 
+@pytest.mark.parametrize("name", INCLUDES)
+def test_an_include_keeps_nothing_from_call_to_call(name: str) -> None:
+    """What changes, or comes from the call, stands below ``@each call``; all else is made once (sdk/calling.py)."""
+    text = (LUA / "includes" / f"{name}.lua").read_text("utf-8")
+    text = re.sub(r"^-- @each call\n(?:local .+\n)+", "", text, flags=re.MULTILINE)
+    for line in re.findall(r"^local [\w, ]+ = .+$", text, re.MULTILINE):
+        assert not re.search(r"\b(KEYS|ARGV|redis|BASE|META|EPOCH|NOW)\b", line), line
+        assert not re.search(r"[=,] \{\}", line) or "OPERATIONS" in line, line
+
+
 def test_the_dictionary_lists_every_key() -> None:
     """The keys of ``sdk/keys.py`` and every name that a script puts behind the partition's tag."""
     listed = {

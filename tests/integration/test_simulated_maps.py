@@ -16,11 +16,11 @@ import pytest
 from courante.compiler.analysis import map_nodes
 from courante.runner.work import Work
 from courante.sdk import maps
+from courante.sdk.calling import Connection
 from courante.sdk.connections import connect_redis
 from courante.sdk.outcomes import Outcome, Succeeded
 from courante.sdk.plan import Plan
 from courante.sdk.scopes import scope_text
-from courante.sdk.scripts import Connection
 from courante.sdk.step_context import encode_json
 from courante.sdk.user_errors import FatalError
 from courante.testing.floor import MemoryFloor

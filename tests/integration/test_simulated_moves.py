@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from courante.sdk.calling import Connection
 from courante.sdk.connections import connect_redis
-from courante.sdk.scripts import Connection
 from courante.testing.floor import MemoryFloor
 from model.eventful import without_order
 from model.moving import begin, move_on_the_way, plans_of

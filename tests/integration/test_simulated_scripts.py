@@ -14,9 +14,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from courante.sdk.calling import Connection
 from courante.sdk.connections import connect_redis
 from courante.sdk.scopes import WAKER_NODE
-from courante.sdk.scripts import Connection
 from courante.testing.floor import MemoryFloor
 from courante.testing.simulation import CALM, Simulation
 from model.compiled import plan_of

@@ -69,7 +69,7 @@ async def test_a_corrupt_run_in_a_queue_or_timer_stops_nobody_else(stage: Stage)
 
 
 async def test_scripts_that_the_server_has_forgotten_are_loaded_again(stage: Stage) -> None:
-    """SCRIPT FLUSH while runs are under way costs a round trip and nothing else."""
+    """FUNCTION FLUSH and SCRIPT FLUSH while runs are under way cost round trips and nothing else."""
     stage.worker()
     stage.supervisor()
     nodes: list[dict[str, object]] = [
@@ -81,6 +81,7 @@ async def test_scripts_that_the_server_has_forgotten_are_loaded_again(stage: Sta
 
         async def flush() -> None:
             for _ in range(20):
+                await stage.redis.execute_command("FUNCTION FLUSH")
                 await stage.redis.script_flush()
 
         group.start_soon(flush)

@@ -16,13 +16,14 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from courante.runner.settling import Settler
 from courante.runner.work import read_token
+from courante.sdk.calling import Word
 from courante.sdk.fold import fold
 from courante.sdk.keys import Keys
 from courante.sdk.live_marking import read_marking
 from courante.sdk.node_code import compile_node
 from courante.sdk.outcomes import GivenBack, Succeeded
 from courante.sdk.repairs import audit_runs
-from courante.sdk.scripts import QUEUE_GROUP, Word, claim_tokens, release_timers, renew_leases
+from courante.sdk.scripts import QUEUE_GROUP, claim_tokens, release_timers, renew_leases
 from courante.sdk.starting import apply_starts
 from courante.sdk.stores.commands import StartCommand
 from model.agreement import agree

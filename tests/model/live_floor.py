@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from courante.sdk import rules
+from courante.sdk.calling import Connection
 from courante.sdk.keys import Keys
-from courante.sdk.scripts import Connection
 from model.compiled import Parking, plan_of
 from model.hands import Hands
 from model.interleave import compare, drive_at_random

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from courante.runner.settling import Settler, Transition
 from courante.runner.work import Work, read_token
+from courante.sdk.calling import Word
 from courante.sdk.events import ErrorInfo, Facts, encode_blob, encode_facts
 from courante.sdk.fold import Folder
 from courante.sdk.fold_ends import FINAL
@@ -20,7 +21,7 @@ from courante.sdk.marking import WOKEN, Marking, RunPhase, TokenKind
 from courante.sdk.node_code import NodeCode, compile_node
 from courante.sdk.outcomes import Failed, GivenBack, Outcome, Parked, Skipped, Succeeded
 from courante.sdk.scopes import parse_token_key, scope_text
-from courante.sdk.scripts import DONE_GROUP, Word, finish_runs, release_timers
+from courante.sdk.scripts import DONE_GROUP, finish_runs, release_timers
 from courante.sdk.starting import apply_starts
 from courante.sdk.step_context import encode_json
 from courante.sdk.stores.commands import StartCommand

@@ -7,6 +7,7 @@ from asyncio import Runner
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
+from courante.sdk.calling import Connection
 from courante.sdk.keys import Keys
 from courante.sdk.live_marking import read_marking
 from courante.sdk.migration_calls import migrate_run
@@ -14,7 +15,6 @@ from courante.sdk.repairs import close_partition, reopen_partition, restore_runs
 from courante.sdk.restoring import restore_calls
 from courante.sdk.scripts import (
     DONE_GROUP,
-    Connection,
     apply_commands,
     claim_tokens,
     finish_runs,
@@ -29,11 +29,12 @@ if TYPE_CHECKING:
     from typing import Any
 
     from courante.runner.settling import Transition
+    from courante.sdk.calling import Word
     from courante.sdk.events import RecordedEvent
     from courante.sdk.marking import Marking
     from courante.sdk.plan import Plan
     from courante.sdk.restoring import RestoredRun
-    from courante.sdk.scripts import Applied, Word
+    from courante.sdk.scripts import Applied
 
 T = TypeVar("T")
 
