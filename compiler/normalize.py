@@ -47,6 +47,8 @@ def read_document(value: Json) -> Normalized:
         findings.error("unknown_dialect", "this is no workflow document", hint=hint)
         return Normalized(None, findings.all(), None, _unchanged)
     document = cast("dict[str, Json]", value)
+    if _has_keyed_steps(document, findings):
+        return Normalized(None, findings.all(), dialect, _unchanged)
     if dialect is Dialect.NATIVE:
         workflow = read_native(document, findings)
         return Normalized(workflow, findings.all(), dialect, _native_origin(document))
@@ -56,6 +58,18 @@ def read_document(value: Json) -> Normalized:
     placed = [msgspec.structs.replace(found, path=translation.origin(found.path)) for found in below.all()]
     diagnostics = findings.all() + placed
     return Normalized(None if has_errors(diagnostics) else workflow, diagnostics, dialect, translation.origin)
+
+
+def _has_keyed_steps(document: dict[str, Json], findings: Findings) -> bool:
+    """Whether steps stand under their ids instead of in a list; one finding, for all others would follow from it."""
+    for name in ("nodes", "steps", "tasks"):
+        steps = document.get(name)
+        if isinstance(steps, dict):
+            example = next(iter(cast("dict[str, Json]", steps)), "a")
+            hint = f"write '- id: {example}' in place of '{example}:'"
+            findings.error("wrong_type", f"{name} must be a list, not an object", (name,), hint)
+            return True
+    return False
 
 
 def _unchanged(path: Path) -> Path:

@@ -301,3 +301,17 @@ def test_native_paths_lead_back_to_the_original() -> None:
 
 
 GOLDEN_SEQUENCE = next(text for dialect, (text, _) in GOLDEN.items() if dialect == "sequence")
+
+
+@pytest.mark.parametrize(
+    "document",
+    [{"courante": 1, "id": "x", "nodes": {}}, {"nodes": {}, "edges": []}, {"id": "x", "steps": {}}, {"tasks": {}}],
+    ids=["native", "graph", "sequence", "relay"],
+)
+def test_steps_by_their_ids_are_one_fault_in_every_dialect(document: dict[str, Json]) -> None:
+    name = next(name for name in ("nodes", "steps", "tasks") if name in document)
+    read = read_document({**document, name: {"first": {"type": "noop"}, "second": {"type": "noop"}}})
+    assert [(found.code, found.path, found.message) for found in read.diagnostics] == [
+        ("wrong_type", (name,), f"{name} must be a list, not an object")
+    ]
+    assert read.diagnostics[0].hint == "write '- id: first' in place of 'first:'"
