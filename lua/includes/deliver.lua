@@ -1,5 +1,6 @@
 -- deliver: an entry becomes a token with its run's state and the context values that its node reads.
--- Entries whose token is gone, or was queued again since, are acknowledged and dropped.
+-- Entries whose token is gone, or has another entry by now, are acknowledged and dropped: so are those that somebody has
+-- doubled, also while the token is worked on.
 -- Reads go through pcall: where a run's key is of another type, its own token is left pending, and nobody else's call
 -- fails. Nothing is written between them.
 -- @each call
@@ -64,10 +65,12 @@ local function deliver(number, stream, id, fields)
       end
       if reads then values = found end
     end
-    if record and state == 'P' and string.match(record, '^%d+') == fence then
+    local held, entry = string.match(record or '', '^(%d+)|%a|%d+|([^|]*)|')
+    local is_its_own = held == fence and entry == id
+    if state == 'P' and is_its_own then
       -- A paused run: the token is put aside until it goes on.
       redis.call('HSET', key, name, (string.gsub(record, '^(%d+)|q|', '%1|p|')))
-    elseif record and state ~= 'E' and state ~= 'H' and string.match(record, '^%d+') == fence then
+    elseif is_its_own and state ~= 'E' and state ~= 'H' then
       local token_found = { number, id, run, token, state, ir, record }
       if values then
         for i = 3, #values do token_found[5 + i] = values[i] end

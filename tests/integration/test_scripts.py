@@ -221,22 +221,35 @@ async def test_a_stale_fence_changes_nothing(hands: Hands) -> None:
 
 
 async def test_a_duplicate_is_acknowledged_and_ignored(hands: Hands) -> None:
-    """F06: the same entry by hand, delivered while the first is worked on, and once more when all is over."""
+    """F06: the same entry by hand, while the first one is worked on, and when all is over."""
     await start(hands, CHAIN)
     token = await take_one(hands)
     found = _found(token)
     await hands.knock(found)
-    twin = await take_one(hands)
-    assert twin[1] != token[1]
+    answer = await hands.advance(want=5)
+    assert answer.tokens == [], "its token is worked on, and nobody else is handed it"
+    assert sum(await hands.pending()) == 1
     assert (await hands.advance([settle(token, CHAIN)])).verdicts == "A"
-    events = len(await hands.events(CHAIN.node_ids, RUN))
-    assert (await hands.advance([settle(twin, CHAIN)])).verdicts == "D"
+    assert await hands.events(CHAIN.node_ids, RUN)
     assert await hands.pending() == [0] * 6
     await hands.knock(found)
     answer = await hands.advance(want=5)
     assert [one[3] for one in answer.tokens] == [b"1"], "the late entry brought nothing but the next step"
-    assert events
     assert await hands.events(CHAIN.node_ids, RUN) == []
+
+
+async def test_a_duplicate_takes_nothing_from_a_run_that_is_paused(hands: Hands, redis: Redis) -> None:
+    """F06: it does not put the token aside that somebody works on: that goes on when it is handed in."""
+    await start(hands, CHAIN)
+    token = await take_one(hands)
+    head = await head_of(redis, hands.at.run(RUN))
+    await put_head(redis, hands.at.run(RUN), head._replace(phase="P"))
+    await hands.knock(_found(token))
+    assert (await hands.advance(want=5)).tokens == []
+    record = await redis.hget(hands.at.run(RUN), f"t{token[3].decode()}")
+    assert record is not None
+    assert record.split(b"|")[1] == b"q"
+    assert (await hands.advance([settle(token, CHAIN)])).verdicts == "A"
 
 
 async def test_the_same_call_number_gives_the_same_answer(hands: Hands) -> None:

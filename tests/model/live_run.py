@@ -140,9 +140,9 @@ class LiveRun:
         return bool(self.marking.tokens[parse_token_key(key)].due)
 
     async def take(self, key: str, by: Hands | None = None, *, is_doubled: bool = False) -> Held:
-        """Get a queued token into hands. ``is_doubled``: another of its entries comes first.
+        """Get a queued token into hands. ``is_doubled``: somebody has doubled its entry, which brings nothing.
 
-        Who has its last entry, or has lost it, is not asked: the token gets another one.
+        Where somebody has its entry, or has lost it, both have it from then on.
         """
         by = by or self.hands
         record = await self.hands.record(self.run_id, key)
@@ -151,11 +151,9 @@ class LiveRun:
         if not self._fitting(key, fence):
             await self._collect(by)
         if not self._fitting(key, fence) and (key, fence) in self._taken:
-            await self.hands.knock(self._taken[key, fence])
-            await self._collect(by)
+            self._entries.setdefault(key, []).append(self._taken[key, fence])
         if is_doubled:
-            await self.hands.knock(self._fitting(key, fence)[0])
-            await self._collect(by)
+            await self._double(by, self._fitting(key, fence)[0], record[2])
         fitting = self._fitting(key, fence)
         assert fitting, f"{key} is queued and was not delivered"
         found = self.random.choice(fitting)
@@ -170,6 +168,14 @@ class LiveRun:
         work.now_ms = now_ms
         assert (work.key, work.fence, work.entry) == (key, found.fence, found.entry)
         return Held(key=key, by=by, found=found, work=work)
+
+    async def _double(self, by: Hands, found: Found, entry: str) -> None:
+        """Another entry of a token hands out nothing. entry: its own."""
+        await self.hands.knock(found)
+        await self._collect(by)
+        for double in [one for one in self._fitting(found.token, found.fence) if one.entry != entry]:
+            assert (await by.advance(opened=[double])).tokens == [], f"{found.token} was handed out by another entry"
+            self._entries[found.token].remove(double)
 
     async def settle(self, held: Held) -> str:
         """Hand in what a worker makes of the token; return the verdict. It counts if the fence is still the token's."""
