@@ -11,7 +11,7 @@ import click
 from ...compiler.ir import Ir
 from ...sdk.client import Client
 from ...sdk.dead_letters import Restarted
-from ...sdk.errors import CouranteError, RunNotFound, WorkflowNotFound
+from ...sdk.errors import CouranteError, NotRestartable, RunNotFound, WorkflowNotFound
 from ...sdk.stores.dead_letters import DeadLetter, Dropped, Wanted
 from ..actors import by_option
 from ..call import Call, service_options, with_call
@@ -19,6 +19,7 @@ from ..commanded import reason_option
 from ..dead_letters_view import DeadLetterView, refusal_json, restarted_json, restarted_line
 from ..exits import CliError, ExitCode
 from ..inputs import read_since
+from ..output import Output
 from ..run_view import utc_now
 from ..services import ask_client
 from ..texts import count_text
@@ -110,13 +111,12 @@ def show(call: Call, place: str) -> None:
         return await _views(client, letters), (await _restart_each(client, [run_id], None, is_dry=True))[0][1]
 
     views, planned = ask_client(call, ask)
-    is_refused = isinstance(planned, CouranteError)
-    run_id = views[0].letter.run_id
+    letter = views[0].letter
     out.json(
         {
             "dead_letters": [view.to_json() for view in views],
             "requeue": None if isinstance(planned, CouranteError) else restarted_json(planned, is_dry=True),
-            "refused": refusal_json(run_id, planned) if isinstance(planned, CouranteError) else None,
+            "refused": refusal_json(letter.run_id, planned) if isinstance(planned, CouranteError) else None,
         }
     )
     for view in views:
@@ -126,10 +126,22 @@ def show(call: Call, place: str) -> None:
         out.text(f"{out.glyph('warning')} it cannot be started again: {planned.message}")
     else:
         out.text(f"{out.glyph('idle')} {restarted_line(planned, is_dry=True)}")
-    if is_refused or any(view.letter.state != "open" for view in views):
-        out.next(f"courante status {views[0].letter.requeued_as or run_id}")
-    else:
-        out.next(f"courante dlq requeue {run_id}")
+    out.next(_following(out, [view.letter for view in views], planned))
+
+
+def _following(out: Output, letters: Sequence[DeadLetter], planned: Restarted | CouranteError) -> str:
+    """What a person is likely to want next. Says what else can be done where that is not to start it again."""
+    letter = letters[0]
+    if letter.requeued_as:
+        return f"courante status {letter.requeued_as}"
+    if any(one.state != "open" for one in letters):
+        return f"courante events {letter.run_id}"
+    if isinstance(planned, NotRestartable) and planned.reason == "not_failed":
+        return planned.hint
+    if isinstance(planned, CouranteError):
+        out.text(f"{out.glyph('idle')} {planned.hint or f'start it anew: courante run {letter.workflow}'}")
+        return f"courante dlq drop {letter.run_id}"
+    return f"courante dlq requeue {letter.run_id}"
 
 
 def _choice_options(function: F) -> F:

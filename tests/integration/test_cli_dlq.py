@@ -133,3 +133,22 @@ async def test_a_retry(stage: Stage, ask: Ask) -> None:
     assert "next:" not in (await ask("status", done["run_id"], is_json=False)).out
     said: Said = await ask("retry", run_id, "--again", is_json=False)
     assert said.stable.startswith("✓ RUN goes on as RUN: ")
+
+
+async def test_what_cannot_be_started_again_says_what_else_can_be_done(stage: Stage, ask: Ask) -> None:
+    """Status leads to the dead letter, and that goes on from there: start it anew, and drop it; then what happened."""
+    stage.supervisor()
+    stage.worker(Handlers().steps())
+    bad = step("b", "a", handler="breaks", max_retries=0)
+    await stage.register(step("a", compensate="undo"), bad, step("undo"))
+    base = await failed(stage, "w")
+    status: Said = await ask("status", base, is_json=False)
+    assert status.stable.splitlines()[-1] == "next: courante dlq show RUN"
+    said: Said = await ask("dlq", "show", base, is_json=False)
+    refused, otherwise, following = said.stable.splitlines()[-3:]
+    assert "it cannot be started again: when RUN ended, what it had done was undone (a)" in refused
+    assert otherwise == "· start it anew: courante run w"
+    assert following == "next: courante dlq drop RUN"
+    await ask("dlq", "drop", base, "--reason", "done by hand")
+    said = await ask("dlq", "show", base, is_json=False)
+    assert said.stable.splitlines()[-1] == "next: courante events RUN"
