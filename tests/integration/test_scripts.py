@@ -243,7 +243,7 @@ async def test_a_duplicate_takes_nothing_from_a_run_that_is_paused(hands: Hands,
     await start(hands, CHAIN)
     token = await take_one(hands)
     head = await head_of(redis, hands.at.run(RUN))
-    await put_head(redis, hands.at.run(RUN), head._replace(phase="P"))
+    await put_head(redis, hands.at.run(RUN), head._replace(phase=RunPhase.PAUSED))
     await hands.knock(_found(token))
     assert (await hands.advance(want=5)).tokens == []
     record = await redis.hget(hands.at.run(RUN), f"t{token[3].decode()}")
