@@ -97,8 +97,9 @@ class History:
     def _keep(self, event: RecordedEvent) -> None:
         """The values that a transition puts into the run's context (see ``runner.settling``)."""
         kind = event.facts.type
-        brings = kind == "value.restored" or (kind == "command.applied" and event.facts.data.get("name"))
-        if brings and event.payload is None:
+        has_ended = kind == "value.restored" and bool(event.facts.data.get("ended"))
+        is_named = kind == "command.applied" and bool(event.facts.data.get("name"))
+        if (is_named or (kind == "value.restored" and not has_ended)) and event.payload is None:
             self._is_emptied = True
         if kind == "run.started":
             self._values["in"] = Value(event.seq, event.payload)
@@ -113,9 +114,9 @@ class History:
             self._values[context_field("o", *place)] = Value(event.seq, event.payload)
         elif kind == "step.input_kept":
             self._values[context_field("i", *place)] = Value(event.seq, event.payload)
-        elif kind in ("step.failed", "step.reused") and place in self._marking.errors:
+        elif (has_ended or kind in ("step.failed", "step.reused")) and place in self._marking.errors:
             self._values[context_field("e", *place)] = Value(event.seq, self._marking.errors[place])
-        if kind in ("step.succeeded", "step.failed", "step.skipped", "step.reused"):
+        if has_ended or kind in ("step.succeeded", "step.failed", "step.skipped", "step.reused"):
             status = self._marking.statuses.get(place)
             if status is not None:
                 self._values[context_field("s", *place)] = Value(event.seq, status)

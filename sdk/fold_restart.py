@@ -35,7 +35,7 @@ def restored(ir: Ir, marking: Marking, at: At, event: RecordedEvent) -> None:
         case "step.reused":
             _step_reused(ir, marking, at, event)
         case "value.restored":
-            _value_restored(marking, at, event)
+            _value_restored(ir, marking, at, event)
         case "join.restored":
             _join_restored(ir, marking, at, event)
         case "fanout.restored":
@@ -59,11 +59,18 @@ def _step_reused(ir: Ir, marking: Marking, at: At, event: RecordedEvent) -> None
         marking.statuses[at] = str(facts.data.get("status", "")).encode()
 
 
-def _value_restored(marking: Marking, at: At, event: RecordedEvent) -> None:
-    """What a release has brought to a token; with a name, a signal that came early; or what a living one has said."""
+def _value_restored(ir: Ir, marking: Marking, at: At, event: RecordedEvent) -> None:
+    """What a release has brought to a token; with a name, a signal that came early; or what a living one has said,
+    or how it has ended.
+    """
     value, name, number = event.payload or b"null", event.facts.data.get("name"), event.facts.data.get("number")
     if isinstance(name, str) and isinstance(number, int):
         marking.signals.setdefault(name, []).append((number, value))
+    elif ended := event.facts.data.get("ended"):
+        if event.facts.error is not None:
+            marking.errors[at] = msgspec.json.encode(event.facts.error)
+        if ir.nodes[at[0]].keeps_status:
+            marking.statuses[at] = str(ended).encode()
     elif event.facts.data.get("output"):
         marking.outputs[at] = value
     else:

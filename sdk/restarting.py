@@ -45,9 +45,10 @@ from .marking import (
     with_word,
 )
 from .plan import Plan
+from .restarted_values import error_at, facts_at, told_values
 from .restoring import OtherTimer, PlacedToken, restore
 from .room import Room
-from .scopes import NODE_NAMES, START_NODE, WAKER_NODE, Scope, scope_key, token_key
+from .scopes import START_NODE, WAKER_NODE, Scope, token_key
 from .signal_names import is_child_name
 from .slot_words import without_slot
 from .subflows import CHILD
@@ -96,7 +97,7 @@ def restart_plan(plan: Plan, cut: Cut, renewed: Collection[At] = ()) -> RestartP
     """
     _check(plan, cut)
     marking = _begin(plan, cut, renewed)
-    events = [*_inputs(plan, cut, marking), *_reused(plan, cut, marking), *_values(plan, marking)]
+    events = [*_inputs(plan, cut, marking), *_reused(plan, cut, marking), *told_values(plan, marking)]
     events += [_join(plan, at, join) for at, join in marking.joins.items()]
     events += _maps(plan, marking)
     events += [_token(plan, cut, at, token) for at, token in marking.tokens.items()]
@@ -238,19 +239,12 @@ def _is_parked(marking: Marking, at: At) -> bool:
     return token.place in (Place.SIGNAL, Place.MUTEX) or (token.place is Place.TIMER and _is_waiting(token))
 
 
-def _facts(plan: Plan, kind: str, at: At, data: dict[str, object], attempt: int = 0) -> Facts:
-    """What is empty is left out."""
-    node = plan.node_ids[at[0]] if at[0] >= 0 else NODE_NAMES[at[0]]
-    said = {name: value for name, value in data.items() if value}
-    return Facts(type=kind, node=node, scope=scope_key(at[1]), attempt=attempt, data=said)
-
-
 def _inputs(plan: Plan, cut: Cut, marking: Marking) -> list[Event]:
     found: list[Event] = []
     for at, value in marking.inputs.items():
         settled = cut.settled.get(at)
         attempt = settled.attempt if settled is not None else marking.tokens[at].attempt if at in marking.tokens else 1
-        found.append((_facts(plan, "step.input_kept", at, {}, attempt), value))
+        found.append((facts_at(plan, "step.input_kept", at, {}, attempt), value))
     return found
 
 
@@ -263,28 +257,9 @@ def _reused(plan: Plan, cut: Cut, marking: Marking) -> list[Event]:
 def _reuse(plan: Plan, marking: Marking, at: At, settled: Settled) -> Event:
     is_forgotten = plan.ir.nodes[at[0]].keeps_status and at not in marking.statuses
     data: dict[str, object] = {"status": settled.status, "forgotten": is_forgotten}
-    facts = _facts(plan, "step.reused", at, data, settled.attempt)
-    error = marking.errors.get(at)
-    return (
-        msgspec.structs.replace(
-            facts,
-            reason=settled.reason if settled.status == "SKIPPED" and settled.reason else REUSED,
-            error=None if error is None else msgspec.json.decode(error, type=ErrorInfo),
-        ),
-        marking.outputs.get(at),
-    )
-
-
-def _values(plan: Plan, marking: Marking) -> list[Event]:
-    found: list[Event] = [(_facts(plan, "value.restored", at, {}), value) for at, value in marking.values.items()]
-    said = [(at, marking.outputs[at]) for at in marking.tokens if at in marking.outputs]
-    found += [(_facts(plan, "value.restored", at, {"output": True}), value) for at, value in said]
-    for name, some in marking.signals.items():
-        data = [{"name": name, "number": number} for number, _ in some]
-        found += [
-            (Facts(type="value.restored", data=dict(one)), value) for one, (_, value) in zip(data, some, strict=True)
-        ]
-    return found
+    facts = facts_at(plan, "step.reused", at, data, settled.attempt)
+    reason = settled.reason if settled.status == "SKIPPED" and settled.reason else REUSED
+    return msgspec.structs.replace(facts, reason=reason, error=error_at(marking, at)), marking.outputs.get(at)
 
 
 def _join(plan: Plan, at: At, join: JoinRecord) -> Event:
@@ -298,23 +273,23 @@ def _join(plan: Plan, at: At, join: JoinRecord) -> Event:
         "told": join.told,
         "slots": " ".join(map(str, join.slots)),
     }
-    return _facts(plan, "join.restored", (at[0], at[1][:-1]) if is_item else at, data), None
+    return facts_at(plan, "join.restored", (at[0], at[1][:-1]) if is_item else at, data), None
 
 
 def _maps(plan: Plan, marking: Marking) -> list[Event]:
     """The maps that have items: their records, then what is known of chunks and items."""
     kind = "fanout.restored"
     found: list[Event] = [
-        (_facts(plan, kind, at, {"record": write_record(record)}), None) for at, record in marking.maps.items()
+        (facts_at(plan, kind, at, {"record": write_record(record)}), None) for at, record in marking.maps.items()
     ]
     for number, scope in dict.fromkeys((*marking.chunks, *marking.results)):
-        facts = _facts(plan, kind, (number, scope[:-1]), {})
+        facts = facts_at(plan, kind, (number, scope[:-1]), {})
         data: dict[str, object] = {"chunk": scope[-1]}
         if (number, scope) in marking.chunks:
             data["ends"] = write_ends(marking.chunks[number, scope])
         found.append((msgspec.structs.replace(facts, data=data), marking.results.get((number, scope))))
     for (number, scope), error in marking.item_errors.items():
-        facts = _facts(plan, kind, (number, scope[:-1]), {})
+        facts = facts_at(plan, kind, (number, scope[:-1]), {})
         told = msgspec.json.decode(error, type=ErrorInfo)
         found.append((msgspec.structs.replace(facts, data={"item": scope[-1]}, error=told), None))
     return found
@@ -331,7 +306,7 @@ def _token(plan: Plan, cut: Cut, at: At, token: Token) -> Event:
     }
     if cut.marking.room is not None and token.place in (Place.SIGNAL, Place.MUTEX, Place.TIMER):
         data["waits"] = token.place is not Place.TIMER or is_waiting
-    facts = _facts(plan, "token.restored", at, data, token.attempt if token.kind is TokenKind.NORMAL else 0)
+    facts = facts_at(plan, "token.restored", at, data, token.attempt if token.kind is TokenKind.NORMAL else 0)
     due = token.due if token.place is Place.TIMER and not is_waiting else 0
     return msgspec.structs.replace(facts, due=due), None
 
