@@ -68,7 +68,7 @@ async def test_each_call_begins_anew(redis: Redis) -> None:
 
 
 async def test_a_forgotten_function_is_loaded_once(redis: Redis) -> None:
-    """Also by several at once."""
+    """F22, F32: also by several at once."""
     script = make()
     await redis.execute_command("FUNCTION FLUSH")
     async with anyio.create_task_group() as group:
@@ -86,7 +86,7 @@ async def test_old_versions_do_not_gather(redis: Redis) -> None:
 
 
 async def test_a_server_without_functions_has_scripts(redis: Redis, limited: Redis) -> None:
-    """Real scripts; the same answer either way, and what the server has forgotten is sent again."""
+    """F22, F32: the same answer with real scripts, and what the server has forgotten is sent again."""
     keys = Keys(f"t{secrets.token_hex(6)}").partition(0)
     before = await redis.info("commandstats")
     assert await open_partition(limited, keys, [(keys.done, "g")], epoch=7) == 7
