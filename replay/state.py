@@ -24,6 +24,9 @@ KIND = {
     TokenKind.SWEEP: "sweep",
     TokenKind.CLOSING: "closing",
     TokenKind.WAKER: "waker",
+    TokenKind.FILL: "fill",
+    TokenKind.COLLECT: "collect",
+    TokenKind.CLEAR: "clear",
 }
 ENDED = {"": "COMPLETED", "cancelled": "CANCELLED", "timed_out": "TIMED_OUT", "expired": "TIMED_OUT"}
 OUTER = {**NODE_NAMES, SWEEP_NODE: "(sweep)"}

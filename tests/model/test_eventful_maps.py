@@ -12,12 +12,14 @@ from hashlib import blake2b
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 from chaos.oracles import maps as map_rules
 from chaos.oracles.graph import read_graph
 from courante.compiler.analysis import map_nodes
 from courante.compiler.ir import encode_ir
+from courante.replay import state_at
 from courante.sdk import maps
 from courante.sdk.outcomes import OUTSIDE, Outcome, Succeeded, Waits
 from courante.sdk.scopes import scope_text
@@ -88,3 +90,19 @@ def test_every_run_with_maps_ends_as_its_log_says() -> None:
     assert set(ends) >= {"COMPLETED", "FAILED", "CANCELLED"}
     wanted = "closed continued collected dropped swept".split()
     assert {f"fanout.{word}" for word in wanted} | {"join.dropped", "mutex.granted", "step.withdrawn"} <= words
+
+
+def test_every_state_of_a_run_with_maps_can_be_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At each event, with the tokens that maps have of their own."""
+    monkeypatch.setattr(map_nodes, "CHUNK_MAX", min(CHUNKS))
+    monkeypatch.setattr(maps, "FILL_MAX", min(FILLS))
+    kinds: set[str] = set()
+    for seed in range(12, 40):
+        simulation = simulate(seed)
+        simulation.run()
+        events = [event for call in simulation.log for event in call]
+        for seq in range(len(events) + 1):
+            state = msgspec.json.decode(msgspec.json.encode(state_at(simulation.plan.ir, events, seq)))
+            assert len(state["tokens"]) == state["counter"]
+            kinds |= {token["kind"] for token in state["tokens"]}
+    assert {"step", "fill", "clear"} <= kinds
