@@ -47,6 +47,20 @@ class TracedMarking(Marking):
         return super().take(node, scope)
 
 
+def _is_output(event: RecordedEvent, known: Value | None) -> bool:
+    """Whether an event says what a step has given. A map that waits again in a restarted run does not repeat it."""
+    facts = event.facts
+    match facts.type:
+        case "step.succeeded":
+            return True
+        case "step.reused":
+            return facts.data.get("status") == "SUCCEEDED"
+        case "value.restored":
+            return bool(facts.data.get("output"))
+        case _:
+            return facts.reason == "more" and facts.type == "step.waiting" and (event.payload is not None or not known)
+
+
 class History:
     """One run, as far as it has been read."""
 
@@ -106,11 +120,7 @@ class History:
         place = self.place(event.facts)
         if place is None:
             return
-        if (
-            kind == "step.succeeded"
-            or (kind == "step.reused" and event.facts.data.get("status") == "SUCCEEDED")
-            or (kind == "step.waiting" and event.facts.reason == "more")
-        ):
+        if _is_output(event, self._values.get(context_field("o", *place))):
             self._values[context_field("o", *place)] = Value(event.seq, event.payload)
         elif kind == "step.input_kept":
             self._values[context_field("i", *place)] = Value(event.seq, event.payload)

@@ -5,14 +5,18 @@ Maps in maps, windows, aggregates of several ways, policies, results in several 
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from random import Random
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from courante.replay.decisions import Codes, Disagreement, check_claim, claim_of
+from courante.replay.history import History
 from courante.sdk.cuts import Ending
 from courante.sdk.fold import fold
+from courante.sdk.item_values import cut_items
 from courante.sdk.outcomes import Outcome, Succeeded
 from courante.sdk.restarting import started
 from courante.sdk.user_errors import FatalError
@@ -24,6 +28,8 @@ from model.restarts import NOW_MS, drawn_cuts, log_of, restart_of, resume
 
 if TYPE_CHECKING:
     from courante.runner.work import Work
+    from courante.sdk.events import RecordedEvent
+    from courante.sdk.plan import Plan
 
 HANDLED: dict[str, Any] = {"type": "function", "config": {"handler": "h"}}
 CHANCES = Chances(meddling=0.05, crashing=0.1, commands=("pause", "resume"))
@@ -80,6 +86,19 @@ class Drawn:
         return Succeeded(b"1")
 
 
+def disagreements(plan: Plan, events: list[RecordedEvent]) -> list[Disagreement]:
+    """What a run's log says otherwise than its decisions, made again."""
+    history, codes = History(plan), Codes(plan)
+    found: list[Disagreement | None] = []
+    for event in events:
+        claim = claim_of(history, codes, event)
+        if claim is not None:
+            moments = [cut_items(plan, claim.number, claim.scope, values) for values in claim.moments]
+            found.append(check_claim(codes, dataclasses.replace(claim, moments=moments)))
+        history.add(event)
+    return [one for one in found if one is not None]
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_a_run_with_maps_goes_on(name: str) -> None:
     plan = plan_of({"courante": 1, "id": "mapped", "policy": {"on_failure": "continue"}, "nodes": CASES[name]})
@@ -99,6 +118,7 @@ def test_a_run_with_maps_goes_on(name: str) -> None:
             again = resume(plan, Drawn(seed), restart.marking, log, seed, CHANCES)
             again.compares_every = base.compares_every
             again.drive()
+            assert disagreements(plan, [event for call in again.log for event in call]) == []
     assert met["maps"]
     assert met["results"] or name != "chunks"
 
