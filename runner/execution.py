@@ -166,7 +166,11 @@ class Executor:
             self._finish(self._settler.drop(work))
             return
         if work.kind is TokenKind.COLLECT:
-            self._spawn(self._collect, work)
+            if work.deliveries < self._terms.deliveries_max:
+                self._spawn(self._collect, work)
+            else:
+                self._spawn(self._halt, work.run_id)
+                self._drop(work.stream, work.entry)
             return
         if work.deliveries >= self._terms.deliveries_max:
             self._finish(self._settler.settle(work, self._poisoned(work)))
@@ -363,7 +367,9 @@ class Executor:
         self._start(work)
 
     async def _collect(self, work: Work) -> None:
-        """Make one value of the results of the chunk whose turn it is. Where they are gone, another worker tries."""
+        """Make one value of the results of the chunk whose turn it is. Where they are gone, another worker tries, as
+        often as a token is handed out; then the run is halted.
+        """
         try:
             number, content = await self._bringer.collect(work)
         except PayloadMissing as error:

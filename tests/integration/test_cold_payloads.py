@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from courante.compiler.analysis import map_nodes
+from courante.runner.bringing import Bringer
+from courante.sdk.payloads import PayloadMissing
 from integration.stage import Stage, until
+
+if TYPE_CHECKING:
+    from courante.runner.work import Work
 
 pytestmark = pytest.mark.anyio
 LARGE = "x" * 20_000
@@ -84,3 +90,26 @@ async def test_the_output_of_a_run_is_made_from_postgres(stage: Stage) -> None:
     await stage.client.signal(run_id, "go")
     result = await stage.result(run_id)
     assert (result.status, result.output) == ("COMPLETED", len(LARGE))
+
+
+async def test_a_run_whose_results_cannot_be_gathered_is_halted(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each worker tries; after as many as a token is given to, somebody has to look."""
+    tries: list[str] = []
+
+    async def collect(_bringer: Bringer, work: Work) -> tuple[int, bytes]:
+        tries.append(work.key)
+        raise PayloadMissing("a result is gone or damaged")
+
+    monkeypatch.setattr(Bringer, "collect", collect)
+    monkeypatch.setattr(map_nodes, "CHUNK_MAX", 2)
+    stage.worker(lease_ms=300, deliveries_max=3)
+    stage.supervisor(lease_ms=300)
+    nodes: list[dict[str, Any]] = [
+        {"id": "m", "type": "map", "config": {"items": "[1, 2, 3]"}},
+        {"id": "a", "type": "noop", "depends_on": ["m"]},
+        {"id": "all", "type": "aggregate", "depends_on": ["a"]},
+    ]
+    run_id = await stage.client.submit(await stage.register(*nodes), 0)
+    run = stage.client.keys.partition(0).run(run_id)
+    await until(lambda: stage.redis.hget(run, "h"), lambda head: head is not None and head[:1] == b"H")
+    assert len(tries) == 3
