@@ -182,7 +182,9 @@ class Client:
         return await self._submitter.start(submission)
 
     async def submit_many(self, submissions: Sequence[Submission], *, durability: Durability = "postgres") -> list[str]:
-        """Start runs and return their ids, in order. All or, per batch of 1,000, none: the first refusal is raised.
+        """Start runs and return their ids, in order. Up to 1,000 all or none: the first refusal is raised.
+
+        More come in batches, each of up to 1,000 and all or none.
 
         durability: with ``redis`` a run is acknowledged when Redis has it, while Postgres still writes to its disk.
         """

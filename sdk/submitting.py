@@ -7,7 +7,7 @@ away is waited for; a commit in doubt is repeated with the same ids.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import anyio
@@ -32,6 +32,7 @@ from .unavailable import AsUnavailable
 
 Durability = Literal["postgres", "redis"]
 BATCH_MAX = 1_000
+BATCH_FIRST = 125
 COMMIT_S = 60.0
 log = structlog.get_logger()
 
@@ -129,14 +130,15 @@ class Submitter:
                 one.answer = answer
 
     async def submit_many(self, submissions: Sequence[Submission], *, durability: Durability = "postgres") -> list[str]:
-        """Start runs and return their ids, in order. All or, per batch of 1,000, none: the first refusal is raised.
+        """Start runs and return their ids, in order. Up to 1,000 all or none: the first refusal is raised.
+
+        More come in batches, each all or none; the first ones are small, so that work begins meanwhile.
 
         durability: with ``redis`` a run is acknowledged when Redis has it, while Postgres still writes to its disk.
         """
-        batches = [submissions[first : first + BATCH_MAX] for first in range(0, len(submissions), BATCH_MAX)]
         ids: list[str] = []
         before = _Committed([], [], None, {})
-        for batch in batches:
+        for batch in batches_of(submissions):
             before = await self._commit_while(before, batch, durability)
             ids += [str(answer) for answer in before.answers]
         with AsUnavailable():
@@ -298,6 +300,14 @@ class Submitter:
                     raise
                 say = log.info if isinstance(error, Closed) else log.warning  # one that is being opened soon is open
                 say("starts_left_to_reconciler", runs=len(some), error=str(error) or type(error).__name__)
+
+
+def batches_of(submissions: Sequence[Submission]) -> Iterator[Sequence[Submission]]:
+    """What fits into one is one; else each is of up to twice the one before."""
+    first, size = 0, BATCH_MAX if len(submissions) <= BATCH_MAX else BATCH_FIRST
+    while first < len(submissions):
+        yield submissions[first : first + size]
+        first, size = first + size, min(BATCH_MAX, 2 * size)
 
 
 def _no_conflict(
