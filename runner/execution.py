@@ -140,8 +140,7 @@ class Executor:
     def receive(self, token: list[bytes], now_ms: int) -> None:
         """Run an inline token now; start a task for any other.
 
-        One that cannot be read is dropped and not renewed: after the lease another worker, perhaps of another build,
-        tries it.
+        One that cannot be read is dropped and not renewed: after the lease another worker, or another build, tries it.
         """
         try:
             self._receive(token, now_ms)
@@ -209,12 +208,10 @@ class Executor:
     def _await_plan(self, token: list[bytes], now_ms: int) -> None:
         """Load an IR once for all tokens that wait for it."""
         ir_hash = token[5].decode()
-        waiting = self._awaiting.get(ir_hash)
-        if waiting is not None:
-            waiting.append((token, now_ms))
-            return
-        self._awaiting[ir_hash] = [(token, now_ms)]
-        self._spawn(self._load_plan, ir_hash)
+        waiting = self._awaiting.setdefault(ir_hash, [])
+        waiting.append((token, now_ms))
+        if len(waiting) == 1:
+            self._spawn(self._load_plan, ir_hash)
 
     async def _load_plan(self, ir_hash: str) -> None:
         plan = await retry(lambda: self._plans.load(ir_hash))
@@ -314,8 +311,7 @@ class Executor:
         if ending is Ending.OVERDUE:
             return self._failure(work, StepError("TIMEOUT", f"the attempt took longer than {node.timeout_ms} ms"))
         if ending is Ending.SILENT:
-            text = f"no heartbeat for {node.heartbeat_timeout_ms} ms"
-            return self._failure(work, StepError("HEARTBEAT_TIMEOUT", text))
+            return self._failure(work, StepError("HEARTBEAT_TIMEOUT", f"silent for {node.heartbeat_timeout_ms} ms"))
         if outcome is not None and not isinstance(outcome, Failed):
             return outcome
         if held.cancellation.told is CancelReason.STOPPING:
@@ -367,9 +363,7 @@ class Executor:
         self._start(work)
 
     async def _collect(self, work: Work) -> None:
-        """Make one value of the results of the chunk whose turn it is. Where they are gone, another worker tries, as
-        often as a token is handed out; then the run is halted.
-        """
+        """Make one value of the results of the chunk whose turn it is. Where they are gone, another worker tries."""
         try:
             number, content = await self._bringer.collect(work)
         except PayloadMissing as error:
