@@ -6,9 +6,10 @@ Source: the PostgreSQL manual, COPY, "Binary Format". Pieces that many rows shar
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from struct import Struct
+from typing import Any
 
 from .connection import Connection
 
@@ -71,11 +72,8 @@ def texts(values: Sequence[str]) -> bytes:
 async def copy_rows(conn: Connection, table: str, names: Sequence[str], rows: bytearray) -> None:
     """COPY rows into a table; names: its columns in the order of the rows.
 
-    Not from a file: even one in memory is read by asyncpg in a thread, at two hops a table.
+    As a buffer, which asyncpg takes too. A file, even one in memory, it reads in a thread, at two hops a table; and
+    a connection that breaks in between leaves it with an operation that never ends.
     """
-    source = _whole(b"".join((HEADER, rows, TRAILER)))
+    source: Any = bytearray().join((HEADER, rows, TRAILER))
     await conn.copy_to_table(table, source=source, columns=list(names), format="binary")
-
-
-async def _whole(content: bytes) -> AsyncIterator[bytes]:
-    yield content
