@@ -16,11 +16,12 @@ from .bases import read_ending, read_restart
 from .catalog import Catalog
 from .control import check_said
 from .cuts import Ending
-from .errors import InputInvalid, NotRestartable, RunNotFound
+from .errors import InputInvalid, NotRestartable
 from .ids import new_run_id
 from .keys import Keys
 from .lineage import read_lineage
 from .marking import Corrupt
+from .own_run import own_run
 from .payload_terms import PAYLOAD_TERMS
 from .plan import Plan
 from .restarting import RestartPlan, impacted, reused
@@ -35,8 +36,8 @@ from .stores.dead_letters import (
     drop_dead_letters,
     list_dead_letters,
 )
-from .stores.errors import BadFilter, UnknownRun
-from .stores.runs import RunRow, get_run
+from .stores.errors import BadFilter
+from .stores.runs import RunRow
 from .stores.status import RunStatus
 from .submissions import partition_of
 from .submitting import Submitter
@@ -148,12 +149,7 @@ class DeadLetters:
         return _told(base, new_id, is_new=isinstance(verdict, Accepted))
 
     async def _base(self, conn: Connection, run_id: str, trigger: Trigger) -> _Base:
-        try:
-            run = await get_run(conn, run_id)
-        except UnknownRun as error:
-            raise RunNotFound(str(error), hint="'courante runs' lists them") from error
-        if run.env != self._keys.env:
-            raise RunNotFound(f"there is no run {run_id}", hint="'courante runs' lists them")
+        run = await own_run(conn, self._keys.env, run_id)
         _check_status(run, trigger)
         plan = await self._catalog.plan(run.ir_hash, conn)
         try:

@@ -21,7 +21,7 @@ from .catalog import Catalog
 from .control import check_said
 from .corrupt import Corrupt
 from .cuts import Cut
-from .errors import Blocker, InputInvalid, NotMigratable, NotRestartable, RunNotFound, WorkflowNotFound
+from .errors import Blocker, InputInvalid, NotMigratable, NotRestartable, WorkflowNotFound
 from .fault_points import reach
 from .keys import Keys
 from .lineage import Lineage, read_lineage
@@ -30,11 +30,11 @@ from .marking import RunPhase
 from .migrated import Move
 from .migrating import IN_HANDS, blocked_in_hands, prove
 from .migration_calls import migrate_run, migrate_words, read_head
+from .own_run import own_run
 from .plan import Plan
 from .scripts import OUTBOX_HARD_MAX
 from .sealing import seal_text
 from .stores.connection import Connection, Pool
-from .stores.errors import UnknownRun
 from .stores.log import last_events
 from .stores.payloads import read_reference
 from .stores.runs import RunRow, get_run
@@ -172,12 +172,7 @@ class Migrations:
 
     async def _look(self, conn: Connection, run_id: str, version: int | str) -> _Look | None:
         """Return the run as Redis and the log have it, None where the log is behind. Raises NotMigratable."""
-        try:
-            run = await get_run(conn, run_id)
-        except UnknownRun as error:
-            raise RunNotFound(str(error), hint="'courante runs' lists them") from error
-        if run.env != self._keys.env:
-            raise RunNotFound(f"there is no run {run_id}", hint="'courante runs' lists them")
+        run = await own_run(conn, self._keys.env, run_id)
         target = await self._version(conn, run.workflow, version)
         if run.finished_at is not None:
             raise _refused(run, "E")

@@ -26,7 +26,11 @@ DISK_MB = 192
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of its own, in memory."""
+    """A file system of its own, in memory.
+
+    Only who may mount can make one that is full: elsewhere the tests with errors of Postgres stand for it
+    (tests/integration/test_recorder_refusals.py).
+    """
     folder = tmp_path / "disk"
     folder.mkdir()
     argv = ["mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m,mode=755", "courante-test", str(folder)]

@@ -12,6 +12,7 @@ import shutil
 import signal
 import socket
 import time
+from asyncio import Runner
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -22,6 +23,7 @@ import pytest
 import structlog
 from redis.asyncio import Redis
 
+from courante.sdk.calling import Connection
 from courante.sdk.connections import connect_redis
 from courante.sdk.embedded import Servers, binaries, hold, locks, process, shut_down
 from courante.sdk.embedded.identity import own_identity
@@ -209,6 +211,20 @@ def _free_ports(count: int) -> list[int]:
     with ExitStack() as stack:
         taken = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
         return [int(server.getsockname()[1]) for server in taken]
+
+
+@pytest.fixture(scope="module")
+def runner() -> Iterator[Runner]:
+    """The loop of tests that are no coroutines: floors on Redis are asked as those in memory are."""
+    with Runner() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def floor_redis(runner: Runner, redis_url: str) -> Iterator[Connection]:
+    redis = connect_redis(redis_url)
+    yield redis
+    runner.run(redis.aclose())
 
 
 @pytest.fixture

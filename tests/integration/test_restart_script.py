@@ -15,7 +15,6 @@ import pytest
 
 from courante.sdk import restart_calls, restarting
 from courante.sdk.calling import Connection
-from courante.sdk.connections import connect_redis
 from courante.sdk.fold import fold
 from courante.sdk.payloads import is_reference, load_payload
 from courante.sdk.restart_calls import apply_restart
@@ -39,19 +38,6 @@ FIRST = 200_000
 FAR_MS = 9_000_000_000_000
 VALUES = 7
 """Where the values of a delivered token begin: lua/includes/deliver.lua."""
-
-
-@pytest.fixture(scope="module")
-def runner() -> Iterator[Runner]:
-    with Runner() as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def redis(runner: Runner, redis_url: str) -> Iterator[Connection]:
-    redis = connect_redis(redis_url)
-    yield redis
-    runner.run(redis.aclose())
 
 
 class Begun(RedisFloor):
@@ -110,7 +96,7 @@ def drawn(count: int) -> Iterator[tuple[int, Simulation, RestartPlan]]:
 
 @pytest.mark.parametrize("is_small", [False, True], ids=["one call", "many calls"])
 def test_a_run_goes_on_from_another_one(
-    runner: Runner, redis: Connection, is_small: bool, monkeypatch: pytest.MonkeyPatch
+    runner: Runner, floor_redis: Connection, is_small: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where each call brings little: most fields are put aside first, and a waker queues most tokens."""
     if is_small:
@@ -120,7 +106,7 @@ def test_a_run_goes_on_from_another_one(
         monkeypatch.setattr(restarting, "EMISSIONS_MAX", 1)
     aside = 0
     for seed, base, restart in drawn(EXAMPLES):
-        floor = Begun(runner, redis, base.plan)
+        floor = Begun(runner, floor_redis, base.plan)
         assert floor.begin(restart), seed
         assert not floor.begin(restart), "a run begins once"
         assert not floor.keys_like("staged")
@@ -139,7 +125,7 @@ def test_a_run_goes_on_from_another_one(
 
 
 @pytest.mark.parametrize("name", ["collect, a window", "fail fast", "more"])
-def test_maps_go_on(runner: Runner, redis: Connection, name: str) -> None:
+def test_maps_go_on(runner: Runner, floor_redis: Connection, name: str) -> None:
     plan = plan_of({"courante": 1, "id": "mapped", "policy": {"on_failure": "continue"}, "nodes": CASES[name]})
     base = Simulation(plan=plan, handler=Drawn(3), floor=MemoryFloor(plan), seed=3, chances=MAP_CHANCES)
     base.run()
@@ -150,7 +136,7 @@ def test_maps_go_on(runner: Runner, redis: Connection, name: str) -> None:
         if restart is None:
             continue
         met += bool(restart.marking.maps)
-        floor = Begun(runner, redis, plan)
+        floor = Begun(runner, floor_redis, plan)
         assert floor.begin(restart)
         log = floor.events()
         assert fold(plan.ir, log) == started(restart.marking, log[0].at_ms)
@@ -161,14 +147,14 @@ def test_maps_go_on(runner: Runner, redis: Connection, name: str) -> None:
     assert met
 
 
-def test_a_start_that_comes_late_changes_nothing(runner: Runner, redis: Connection) -> None:
+def test_a_start_that_comes_late_changes_nothing(runner: Runner, floor_redis: Connection) -> None:
     """Neither after its window, nor in another epoch, nor where Redis has forgotten its epoch."""
     _, base, restart = next(drawn(5))
-    floor = Begun(runner, redis, base.plan)
+    floor = Begun(runner, floor_redis, base.plan)
     for wrong in ({"until_ms": 1}, {"epoch": 2}):
         with pytest.raises(Late):
             floor.begin(restart, **wrong)
-    floor._do(redis.execute_command("DEL", floor.hands.at.meta))  # pyright: ignore[reportPrivateUsage]
+    floor._do(floor_redis.execute_command("DEL", floor.hands.at.meta))  # pyright: ignore[reportPrivateUsage]
     with pytest.raises(Closed):
         floor.begin(restart)
     assert not floor.keys_like("run:")
@@ -176,18 +162,18 @@ def test_a_start_that_comes_late_changes_nothing(runner: Runner, redis: Connecti
 
 
 def test_what_was_put_aside_and_lost_is_put_aside_again(
-    runner: Runner, redis: Connection, monkeypatch: pytest.MonkeyPatch
+    runner: Runner, floor_redis: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Somebody else's leftovers are no harm, and what has expired in between is brought again."""
     monkeypatch.setattr(restart_calls, "FIELDS_MAX", 3)
     _, base, restart = next(each for each in drawn(20) if len(each[2].fields) > 8)
-    floor, real, lost = Begun(runner, redis, base.plan), restart_calls.restart_run, [1]
+    floor, real, lost = Begun(runner, floor_redis, base.plan), restart_calls.restart_run, [1]
 
     async def forgetful(*words: Any) -> str:
         if lost:
             lost.pop()
             staged = f"{floor.hands.at.base}staged:1:{floor.run_id}"
-            assert await redis.execute_command("HDEL", staged, "in") == 1
+            assert await floor_redis.execute_command("HDEL", staged, "in") == 1
         return await real(*words)
 
     monkeypatch.setattr(restart_calls, "restart_run", forgetful)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from asyncio import Runner
-from collections.abc import Iterator
 from random import Random
 
 import pytest
@@ -17,7 +16,6 @@ from courante.compiler.analysis import map_nodes
 from courante.runner.work import Work
 from courante.sdk import maps
 from courante.sdk.calling import Connection
-from courante.sdk.connections import connect_redis
 from courante.sdk.outcomes import Outcome, Succeeded
 from courante.sdk.plan import Plan
 from courante.sdk.scopes import scope_text
@@ -34,19 +32,6 @@ EXAMPLES = int(os.environ.get("COURANTE_LIVE_EXAMPLES", "0")) or 60
 SIZES = (100, 1, 2)
 
 
-@pytest.fixture(scope="module")
-def runner() -> Iterator[Runner]:
-    with Runner() as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def redis(runner: Runner, redis_url: str) -> Iterator[Connection]:
-    redis = connect_redis(redis_url)
-    yield redis
-    runner.run(redis.aclose())
-
-
 def handlers(plan: Plan, draws: Draws, work: Work) -> Outcome:
     where = scope_text(plan.ir, work.number, work.scope)
     if not draws.ok(work.node.id, where):
@@ -55,26 +40,28 @@ def handlers(plan: Plan, draws: Draws, work: Work) -> Outcome:
 
 
 @pytest.mark.parametrize("seed", range(EXAMPLES))
-def test_the_scripts_and_the_rules_have_the_same_trace_of_maps(runner: Runner, redis: Connection, seed: int) -> None:
+def test_the_scripts_and_the_rules_have_the_same_trace_of_maps(
+    runner: Runner, floor_redis: Connection, seed: int
+) -> None:
     policies = ("all", "collect", "fail_fast", {"tolerate": 1})
     parts = draw_parts(Random(f"live maps {seed}"), 1 + seed % 2, [0], policies=policies)
-    have_the_same_trace(runner, redis, parts, Draws(seed, failing=(0.0, 0.1)[seed % 2]), seed)
+    have_the_same_trace(runner, floor_redis, parts, Draws(seed, failing=(0.0, 0.1)[seed % 2]), seed)
 
 
 @pytest.mark.parametrize("seed", range(EXAMPLES // 2))
-def test_so_have_they_of_maps_in_loops(runner: Runner, redis: Connection, seed: int) -> None:
+def test_so_have_they_of_maps_in_loops(runner: Runner, floor_redis: Connection, seed: int) -> None:
     """Loops whose bodies have maps and branches, inside of maps again."""
     parts = draw_parts(Random(f"live maps in loops {seed}"), 2 + seed % 2, [0], circles=3)
-    have_the_same_trace(runner, redis, parts, Draws(seed, failing=(0.0, 0.05)[seed % 2]), seed)
+    have_the_same_trace(runner, floor_redis, parts, Draws(seed, failing=(0.0, 0.05)[seed % 2]), seed)
 
 
-def have_the_same_trace(runner: Runner, redis: Connection, parts: list[Part], draws: Draws, seed: int) -> None:
+def have_the_same_trace(runner: Runner, floor_redis: Connection, parts: list[Part], draws: Draws, seed: int) -> None:
     traces: list[list[str]] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(maps, "FILL_MAX", SIZES[seed % len(SIZES)])
         patch.setattr(map_nodes, "CHUNK_MAX", SIZES[seed // 2 % len(SIZES)])
         plan = plan_of(document_of(parts, seed % 4))
-        for floor in (MemoryFloor(plan), RedisFloor(runner, redis, plan)):
+        for floor in (MemoryFloor(plan), RedisFloor(runner, floor_redis, plan)):
             simulation = Simulation(
                 plan=plan,
                 handler=lambda work: handlers(plan, draws, work),

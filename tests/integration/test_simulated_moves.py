@@ -5,39 +5,22 @@ from __future__ import annotations
 import os
 from asyncio import Runner
 from collections import Counter
-from collections.abc import Iterator
-
-import pytest
 
 from courante.sdk.calling import Connection
-from courante.sdk.connections import connect_redis
 from courante.testing.floor import MemoryFloor
-from model.eventful import without_order
-from model.moving import begin, move_on_the_way, plans_of
+from model.eventful import begin, without_order
+from model.moving import move_on_the_way, plans_of
 from model.redis_floor import RedisFloor
 
 EXAMPLES = int(os.environ.get("COURANTE_LIVE_EXAMPLES", "0")) or 25
 
 
-@pytest.fixture(scope="module")
-def runner() -> Iterator[Runner]:
-    with Runner() as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def redis(runner: Runner, redis_url: str) -> Iterator[Connection]:
-    redis = connect_redis(redis_url)
-    yield redis
-    runner.run(redis.aclose())
-
-
-def test_the_script_and_the_rules_move_a_run_alike(runner: Runner, redis: Connection) -> None:
+def test_the_script_and_the_rules_move_a_run_alike(runner: Runner, floor_redis: Connection) -> None:
     verdicts: Counter[str] = Counter()
     for seed in range(EXAMPLES):
         old, new, handlers, others = plans_of(seed)
         traces: list[list[str]] = []
-        for floor in (MemoryFloor(old), RedisFloor(runner, redis, old)):
+        for floor in (MemoryFloor(old), RedisFloor(runner, floor_redis, old)):
             simulation = begin(seed, floor, old, handlers)
             simulation.begin()
             verdict = move_on_the_way(simulation, new, others, seed)

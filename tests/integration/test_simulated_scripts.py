@@ -10,51 +10,27 @@ from __future__ import annotations
 
 import os
 from asyncio import Runner
-from collections.abc import Iterator
-
-import pytest
 
 from courante.sdk.calling import Connection
-from courante.sdk.connections import connect_redis
 from courante.sdk.scopes import WAKER_NODE
 from courante.testing.floor import MemoryFloor
 from courante.testing.simulation import CALM, Simulation
 from model.compiled import plan_of
-from model.eventful import CHANCES, Handlers, eventful, taste_of, without_order
+from model.eventful import Handlers, begin, eventful, taste_of, without_order
 from model.redis_floor import RedisFloor
 
 EXAMPLES = int(os.environ.get("COURANTE_LIVE_EXAMPLES", "0"))
 TOKENS = 600
 
 
-@pytest.fixture(scope="module")
-def runner() -> Iterator[Runner]:
-    with Runner() as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def redis(runner: Runner, redis_url: str) -> Iterator[Connection]:
-    redis = connect_redis(redis_url)
-    yield redis
-    runner.run(redis.aclose())
-
-
-def test_the_scripts_and_the_rules_have_the_same_trace(runner: Runner, redis: Connection) -> None:
+def test_the_scripts_and_the_rules_have_the_same_trace(runner: Runner, floor_redis: Connection) -> None:
     for seed in range(EXAMPLES or 90):
         document = eventful(seed, taste_of(seed))
         plan = plan_of(document)
         traces: list[list[str]] = []
-        for floor in (MemoryFloor(plan), RedisFloor(runner, redis, plan)):
+        for floor in (MemoryFloor(plan), RedisFloor(runner, floor_redis, plan)):
             handlers = Handlers(document, seed)
-            simulation = Simulation(
-                plan=plan,
-                handler=handlers,
-                floor=floor,
-                seed=seed,
-                input=handlers.input(),
-                chances=CHANCES[seed % len(CHANCES)],
-            )
+            simulation = begin(seed, floor, plan, handlers)
             simulation.run()
             traces.append(without_order(simulation.trace))
             if isinstance(floor, RedisFloor):
@@ -62,11 +38,11 @@ def test_the_scripts_and_the_rules_have_the_same_trace(runner: Runner, redis: Co
         assert traces[0] == traces[1], f"seed {seed}"
 
 
-def test_a_run_that_is_paused_again_while_it_wakes_loses_nothing(runner: Runner, redis: Connection) -> None:
+def test_a_run_that_is_paused_again_while_it_wakes_loses_nothing(runner: Runner, floor_redis: Connection) -> None:
     """More tokens than one call wakes: what the second pause puts aside lies behind the waker."""
     nodes = [{"id": f"n{number}", "type": "noop"} for number in range(TOKENS)]
     plan = plan_of({"courante": 1, "id": "wide", "nodes": nodes})
-    floor = RedisFloor(runner, redis, plan)
+    floor = RedisFloor(runner, floor_redis, plan)
     simulation = Simulation(plan=plan, handler=Handlers.refuse, floor=floor, seed=0, chances=CALM, compares_every=100)
     simulation.begin()
     for _ in range(2):

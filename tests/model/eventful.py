@@ -21,13 +21,15 @@ from courante.sdk.scopes import scope_text
 from courante.sdk.signal_names import outside_name
 from courante.sdk.step_context import encode_json
 from courante.sdk.user_errors import FatalError
-from courante.testing.simulation import Chances
+from courante.testing.simulation import Chances, Simulation
 from model.reading.draw import HANDLER, SMALL, Taste, accepted
 from model.reading.graph import from_document
 from model.reading.oracle import Seeded
 
 if TYPE_CHECKING:
     from courante.runner.work import Work
+    from courante.sdk.plan import Plan
+    from courante.testing.simulation import Floor
     from model.reading.graph import Document
 
 Node = dict[str, Any]
@@ -251,3 +253,15 @@ class Handlers:
 
 def _bare(node: Node) -> Node:
     return {name: value for name, value in node.items() if name not in ("while_waiting", "cancels", "compensate")}
+
+
+def begin(seed: int, floor: Floor, plan: Plan, handlers: Handlers) -> Simulation:
+    """A simulation of a drawn run; what happens besides is drawn by the seed, too."""
+    return Simulation(
+        plan=plan,
+        handler=handlers,
+        floor=floor,
+        seed=seed,
+        input=handlers.input(),
+        chances=CHANCES[seed % len(CHANCES)],
+    )

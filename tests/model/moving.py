@@ -14,12 +14,11 @@ from courante.sdk.migration_calls import migrate_words
 from courante.sdk.plan import Plan
 from courante.testing.simulation import Simulation
 from model.compiled import plan_of
-from model.eventful import CHANCES, Handlers, eventful, is_accepted, taste_of
+from model.eventful import Handlers, eventful, is_accepted, taste_of
 from model.versions import another_version
 
 if TYPE_CHECKING:
     from courante.testing.crew import Handler
-    from courante.testing.simulation import Floor
     from model.reading.graph import Document
 
 
@@ -34,17 +33,6 @@ def plans_of(seed: int) -> tuple[Plan, Plan, Handlers, Handlers]:
 def fitted(old: Plan, document: Document) -> Plan:
     content = encode_ir(fit(old.ir, plan_of(document).ir))
     return Plan.load(ir_hash(content), content)
-
-
-def begin(seed: int, floor: Floor, plan: Plan, handlers: Handlers) -> Simulation:
-    return Simulation(
-        plan=plan,
-        handler=handlers,
-        floor=floor,
-        seed=seed,
-        input=handlers.input(),
-        chances=CHANCES[seed % len(CHANCES)],
-    )
 
 
 def move_on_the_way(simulation: Simulation, new: Plan, handlers: Handler, seed: int) -> str:

@@ -13,7 +13,7 @@ from collections import Counter
 from courante.testing.floor import MemoryFloor
 from courante.testing.simulation import Simulation
 from model.compiled import plan_of
-from model.eventful import CHANCES, Handlers, eventful, taste_of
+from model.eventful import Handlers, begin, eventful, taste_of
 
 EXAMPLES = int(os.environ.get("COURANTE_SIM_EXAMPLES", "300"))
 FIRST = 100_000
@@ -23,15 +23,7 @@ FIRST = 100_000
 def simulate(seed: int) -> Simulation:
     document = eventful(seed, taste_of(seed))
     plan = plan_of(document)
-    handlers = Handlers(document, seed)
-    return Simulation(
-        plan=plan,
-        handler=handlers,
-        floor=MemoryFloor(plan),
-        seed=seed,
-        input=handlers.input(),
-        chances=CHANCES[seed % len(CHANCES)],
-    )
+    return begin(seed, MemoryFloor(plan), plan, Handlers(document, seed))
 
 
 def test_every_run_ends() -> None:

@@ -25,9 +25,9 @@ from courante.sdk.plan import Plan
 from courante.testing.floor import MemoryFloor
 from courante.testing.simulation import Simulation
 from model.compiled import Parking, plan_of, with_delays
-from model.eventful import CHANCES, is_accepted
+from model.eventful import CHANCES, begin, is_accepted
 from model.interleave import compare, drive_on
-from model.moving import begin, fitted, move_on_the_way, plans_of
+from model.moving import fitted, move_on_the_way, plans_of
 from model.reading.draw import LARGE, SMALL, accepted
 from model.reading.graph import Document, from_document
 from model.reading.oracle import Seeded

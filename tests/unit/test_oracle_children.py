@@ -49,7 +49,7 @@ def logs() -> dict[str, list[Event]]:
 def links() -> list[Link]:
     rows = [("waits", 2, False, "settled"), ("leaves", 3, True, "settled"), ("deep", 4, False, "refused")]
     rows.append(("fails", 5, False, "settled"))
-    return [Link(f"c_{node}", "parent", node, "", 1, seq, *rest) for node, seq, *rest in rows]  # type: ignore[arg-type]
+    return [Link(f"c_{node}", "parent", node, "", 1, seq, leaves, state) for node, seq, leaves, state in rows]
 
 
 @dataclass
