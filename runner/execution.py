@@ -9,7 +9,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from typing import Any
 
 import anyio
 import structlog
@@ -35,9 +35,10 @@ from .bringing import Bringer, retry
 from .leases import Lease
 from .nodes import AWAITED, INLINE
 from .plans import Plans
-from .settling import Settler, Transition
+from .settling import Settler
 from .terms import Terms
 from .toolbox import Toolbox
+from .transition import Transition
 from .work import Work, deliveries_of, read_roughly, read_token
 
 MISSING_DELAY_MS = 2_000
@@ -47,7 +48,6 @@ ITEMS_INLINE_BYTES_MAX = 1_024
 """Each item's token brings the list that it is in, or a reference to it."""
 COLLECTED_BYTES_MAX = 1_000_000
 """Of the results of one chunk: those beyond the inline limit are references already."""
-T = TypeVar("T")
 Finish = Callable[[Transition], None]
 Drop = Callable[[int, str], None]
 log = structlog.get_logger()

@@ -25,8 +25,8 @@ from ..sdk.scripts import QUEUE_GROUP, Advanced, BackPressure, Closed, advance, 
 from .execution import Executor
 from .leases import Lease
 from .listener import Listener
-from .settling import Transition
 from .slots import Slots
+from .transition import Transition
 
 WRITES_MAX = 300
 """About how many writes one call may make, unless a single transition has more; the rest goes with the next. The server

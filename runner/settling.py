@@ -5,9 +5,6 @@ What does not depend on the scope or the output is computed once per node and de
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
-
 import msgspec
 
 from ..compiler.workflow import Retry
@@ -23,24 +20,16 @@ from ..sdk.routing import loop_word, route
 from ..sdk.scopes import NODE_NAMES, START_NODE, parse_token_key, scope_key, token_key
 from ..sdk.sealing import seal_sayings
 from ..sdk.slot_words import without_slot
+from ..sdk.spending.spent import as_data
 from ..sdk.step_context import StepError, decode_json
 from . import map_settling, sharing
+from .transition import Transition, transition_of
 from .work import Work
 
 NO_RETRY = Retry(max_attempts=1)
 """Of nodes that have no policy: the engine's own."""
+_TELLS_SPENT = frozenset({"step.succeeded", "step.failed", "step.retried", "token.dropped", "spending.recorded"})
 _NORMAL, _DRAINING = TokenKind.NORMAL, RunPhase.DRAINING
-
-
-class Transition(NamedTuple):
-    """``words``: as advance takes them. ``writes``: about how many keys and entries it changes.
-
-    ``otherwise``: of another attempt, what comes instead where the run's budget of retries is spent.
-    """
-
-    words: list[Word]
-    writes: int
-    otherwise: Transition | None = None
 
 
 class Settler:
@@ -80,19 +69,19 @@ class Settler:
         if work.kind is _NORMAL and work.phase != _DRAINING and work.number >= 0 and not work.node.is_gate:
             return None  # nearly all of them
         if work.kind is TokenKind.SWEEP:
-            return _transition(work, [], ["s"])
+            return transition_of(work, [], ["s"])
         if work.phase == _DRAINING:
             return self.drop(work)
         if work.kind is TokenKind.WAKER:
-            return _transition(work, [], ["j"])
+            return transition_of(work, [], ["j"])
         if work.kind is TokenKind.CLOSING:
             return self._close(work)
         if work.kind is TokenKind.FILL:
-            return _transition(
+            return transition_of(
                 work, [(self._event(work, "fanout.continued"), None)], map_settling.continued(work), 3 * FILL_MAX
             )
         if work.kind is TokenKind.CLEAR:
-            return _transition(work, [], map_settling.cleared(work))
+            return transition_of(work, [], map_settling.cleared(work))
         if work.number == START_NODE:
             return self._start(work)
         if work.kind is TokenKind.SKIP:
@@ -110,29 +99,29 @@ class Settler:
 
     def drop(self, work: Work) -> Transition:
         """Return the transition of a token that is met in a run that drains, or below a closed map."""
-        return _transition(work, [(self._event(work, "token.dropped"), None)], _freed(work))
+        return transition_of(work, [(self._event(work, "token.dropped"), None)], _freed(work))
 
     def collect(self, work: Work, number: int, content: bytes) -> Transition:
         """Return the transition that keeps the results of a chunk as one value."""
         facts, words = map_settling.collected(work, number, content)
-        return _transition(work, [(facts, content)], words)
+        return transition_of(work, [(facts, content)], words)
 
     def _opened(self, work: Work, outcome: Opened) -> Transition:
         """A map has items: at first, more of them, or the last."""
         keep = _spent(work) if outcome.more is not None else [*self._kept(work, "SUCCEEDED"), *_freed(work)]
         facts, words = map_settling.opened(work, outcome, self._worker)
-        return _transition(work, [*self._before(work), (facts, outcome.output)], [*keep, *words], 3 * FILL_MAX)
+        return transition_of(work, [*self._before(work), (facts, outcome.output)], [*keep, *words], 3 * FILL_MAX)
 
     def _close(self, work: Work) -> Transition:
         """Undo what was completed last, if anything is left."""
         top = work.values[0]
         if not top:
-            return _transition(work, [(self._event(work, "run.compensated"), None)], [])
+            return transition_of(work, [(self._event(work, "run.compensated"), None)], [])
         number, scope = parse_token_key(top.decode())
         done = work.plan.ir.nodes[number]
         facts = encode_facts(Facts(type="compensation.started", node=done.id, scope=scope_key(scope)))
         compensation = token_key(done.compensate, scope)
-        return _transition(work, [(facts, None)], ["b", compensation, work.plan.ready(done.compensate, scope)])
+        return transition_of(work, [(facts, None)], ["b", compensation, work.plan.ready(done.compensate, scope)])
 
     def announce(self, work: Work) -> Transition:
         """Return the note that a step has started; its token stays with the worker."""
@@ -140,7 +129,9 @@ class Settler:
         return Transition([work.run_id, work.key, work.fence, 0, "", 1, blob, 1, "n"], 3)
 
     def give_back(self, work: Work, outcome: GivenBack) -> Transition:
-        return _transition(work, [], [*work.unsent_report, "r", str(outcome.delay_ms)])
+        spent = [(self._event(work, "spending.recorded", attempt=work.attempt, worker=self._worker), None)]
+        events: list[tuple[bytes, bytes | None]] = [*spent] if work.spent.calls else []
+        return transition_of(work, events, [*work.unsent_report, "r", str(outcome.delay_ms)])
 
     def _event(
         self,
@@ -167,6 +158,7 @@ class Settler:
             loop=loop,
             ms=ms,
             error=error,
+            data=as_data(work.spent) if kind in _TELLS_SPENT else {},
         )
         return encode_facts(facts)
 
@@ -181,7 +173,7 @@ class Settler:
             except StepError as error:
                 return self._failed(work, failed(error, node.id, work.attempt, self._worker), ms)
         facts = None
-        if not decision and not ms and not work.scope and work.attempt == 1:
+        if not decision and not ms and not work.scope and work.attempt == 1 and not work.spent.calls:
             key = (work.plan.hash, work.number, "")
             facts = self._facts.get(key)
             if facts is None:
@@ -245,7 +237,7 @@ class Settler:
             *_spent(work),
             *work.unsent_report,
         ]
-        return _transition(work, [*self._before(work), (facts, None)], words)._replace(otherwise=final)
+        return transition_of(work, [*self._before(work), (facts, None)], words)._replace(otherwise=final)
 
     def _failed_for_good(self, work: Work, error: ErrorInfo, ms: int) -> Transition:
         decision, effect = rules.failed(work.plan.ir, work.node)
@@ -265,7 +257,7 @@ class Settler:
         if not decision:
             events = [*self._before(work), (facts, None)]
             words = [*keep, "d", "failed", content, work.plan.closes, *_freed(work)]
-            return _transition(work, events, words)
+            return transition_of(work, events, words)
         keep += ["o", context_field("e", work.number, work.scope), content]
         if item is not None:
             keep += work.plan.words([rules.ItemError(*item, content)])
@@ -281,7 +273,7 @@ class Settler:
         facts = self._event(work, "step.waiting", attempt=work.attempt, worker=self._worker, reason="timer")
         ready = self._parked_ready(work, extra=with_word(work.lasting_extra, WOKEN))
         words = [*self._reached(work, "timer"), "p", outcome.due, ready, *_spent(work)]
-        return _transition(work, [*self._before(work), (facts, None)], words)
+        return transition_of(work, [*self._before(work), (facts, None)], words)
 
     def _waits(self, work: Work, outcome: Waits) -> Transition:
         """Wait for somebody outside."""
@@ -302,12 +294,12 @@ class Settler:
         ready = self._parked_ready(work, brings_value=True)
         words: list[Word] = [*_spent(work), *self._reached(work, outcome.reason)]
         words += ["w", " ".join(outcome.names), due, escalates, ready]
-        return _transition(work, [*self._before(work), (encode_facts(facts), outcome.payload)], words)
+        return transition_of(work, [*self._before(work), (encode_facts(facts), outcome.payload)], words)
 
     def _asks(self, work: Work, outcome: sharing.Asking) -> Transition:
         """Ask for what it must have to itself, or shares."""
         event, words = sharing.asked(work, outcome, self._worker)
-        return _transition(work, [*self._before(work), (event, None)], [*_spent(work), *words])
+        return transition_of(work, [*self._before(work), (event, None)], [*_spent(work), *words])
 
     def _reached(self, work: Work, reason: str) -> list[str]:
         """The operations of the milestone edges that parking decides; nothing where it parked before."""
@@ -336,7 +328,7 @@ class Settler:
             words = [*words, "c", cursor_ready(following, decision)]
         if work.node.mutex or work.extra or work.has_report:
             keep = [*keep, *_freed(work)]
-        return _transition(work, [*self._before(work), (facts, payload)], [*keep, *words] if keep else words)
+        return transition_of(work, [*self._before(work), (facts, payload)], [*keep, *words] if keep else words)
 
     def _effects(self, work: Work, decision: str, position: int) -> tuple[list[str], int]:
         """Without a scope, a node's effects are a constant of its decision."""
@@ -359,12 +351,14 @@ class Settler:
         if expires and work.now_ms > int(expires):
             error = ErrorInfo(type="EXPIRED", message="the run was not started before it expired")
             drained: list[Word] = ["d", "expired", msgspec.json.encode(error), "0"]
-            return _transition(work, [(self._event(work, "run.entered", reason="expired", error=error), None)], drained)
+            return transition_of(
+                work, [(self._event(work, "run.entered", reason="expired", error=error), None)], drained
+            )
         effects, following = rules.start(work.plan.ir, int(position))
         words = work.plan.words(effects)
         if following >= 0:
             words += ["c", start_ready(following)]
-        return _transition(work, [(self._event(work, "run.entered"), None)], words)
+        return transition_of(work, [(self._event(work, "run.entered"), None)], words)
 
 
 def _spent(work: Work) -> list[Word]:
@@ -380,21 +374,3 @@ def _freed(work: Work) -> list[Word]:
         return []
     words: list[Word] = [*_spent(work), *(("u", work.node.mutex) if work.node.mutex else ())]
     return [*words, "-", f"d{work.key}"] if work.has_report else words
-
-
-def _transition(
-    work: Work, events: list[tuple[bytes, bytes | None]], words: Sequence[Word], more_writes: int = 0
-) -> Transition:
-    closed = work.plan.closed_by(work.number, work.scope)
-    head: list[Word] = [
-        work.run_id,
-        work.key,
-        work.fence,
-        work.stream,
-        work.entry,
-        len(events),
-        encode_blob(events) if events else b"",
-        len(closed) + len(words),
-    ]
-    head += [*closed, *words] if closed else words
-    return Transition(head, 6 + len(words) // 2 + more_writes)

@@ -11,6 +11,7 @@ from ..sdk.payload_terms import PAYLOAD_TERMS
 from ..sdk.payloads import is_reference
 from ..sdk.plan import Plan
 from ..sdk.scopes import parse_token_key
+from ..sdk.spending.spent import NOTHING, Spent
 from ..sdk.step_context import StepContext
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ class Work(StepContext):
     delivery. ``deliveries``: how often the token was taken over from a silent worker before. ``received_at``: by the
     monotonic clock, where the attempt has a timeout. ``last_report``: details of the last heartbeat of the attempt
     before. ``held``: the attempt, once it is under way. ``results``: of the map's items, for an aggregate. ``is_cut``:
-    the values have items in the place of lists.
+    the values have items in the place of lists. ``spent``: what calls of models have taken in this attempt until now.
     """
 
     fence: str
@@ -43,6 +44,7 @@ class Work(StepContext):
     held: HeldAttempt | None = None
     results: ItemResults | None = None
     is_cut: bool = False
+    spent: Spent = NOTHING
 
     @property
     def lasting_extra(self) -> str:

@@ -6,7 +6,8 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from ..runner.nodes import INLINE
-from ..runner.settling import Settler, Transition
+from ..runner.settling import Settler
+from ..runner.transition import Transition
 from ..runner.work import Work, read_token
 from ..sdk.gates import before_node
 from ..sdk.gathering import Gatherer

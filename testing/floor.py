@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..runner.settling import Transition
+from ..runner.transition import Transition
 from ..sdk import maps, waiting
 from ..sdk.calling import Word
 from ..sdk.commanding import ASKED

@@ -13,7 +13,7 @@ from random import Random
 from typing import Protocol
 
 from ..compiler.ir import signals_of
-from ..runner.settling import Transition
+from ..runner.transition import Transition
 from ..runner.work import Work
 from ..sdk.calling import Word
 from ..sdk.events import Facts, RecordedEvent, encode_blob, encode_facts

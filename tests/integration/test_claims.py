@@ -10,7 +10,8 @@ from redis import Redis as BlockingRedis
 from redis.asyncio import Redis
 
 from courante.runner.nodes import INLINE
-from courante.runner.settling import Settler, Transition
+from courante.runner.settling import Settler
+from courante.runner.transition import Transition
 from courante.runner.work import read_token
 from courante.sdk.connections import connect_blocking
 from courante.sdk.fold import fold

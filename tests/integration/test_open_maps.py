@@ -13,7 +13,8 @@ import pytest
 from redis.asyncio import Redis
 
 from courante.runner.nodes import INLINE
-from courante.runner.settling import Settler, Transition
+from courante.runner.settling import Settler
+from courante.runner.transition import Transition
 from courante.runner.work import read_token
 from courante.sdk.corrupt import Corrupt
 from courante.sdk.fold import fold

@@ -10,7 +10,8 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from courante.runner.settling import Settler, Transition
+from courante.runner.settling import Settler
+from courante.runner.transition import Transition
 from courante.runner.work import read_token
 from courante.sdk.connections import connect_redis
 from courante.sdk.corrupt import Corrupt

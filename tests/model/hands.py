@@ -15,7 +15,7 @@ from courante.supervisor.entries import read_code, read_entry
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from courante.runner.settling import Transition
+    from courante.runner.transition import Transition
 
 NAMES = ("system:high", "default:high", "system:normal", "default:normal", "system:low", "default:low")
 CONSUMER = "hands"

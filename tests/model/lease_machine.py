@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from redis import Redis as BlockingRedis
 
-    from courante.runner.settling import Transition
+    from courante.runner.transition import Transition
     from model.live_floor import LiveFloor
 
 T = TypeVar("T")

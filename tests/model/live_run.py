@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING, Protocol
 
-from courante.runner.settling import Settler, Transition
+from courante.runner.settling import Settler
+from courante.runner.transition import Transition
 from courante.runner.work import Work, read_token
 from courante.sdk.calling import Word
 from courante.sdk.events import ErrorInfo, Facts, encode_blob, encode_facts

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
     from typing import Any
 
-    from courante.runner.settling import Transition
+    from courante.runner.transition import Transition
     from courante.sdk.calling import Word
     from courante.sdk.events import RecordedEvent
     from courante.sdk.marking import Marking

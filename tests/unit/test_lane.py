@@ -7,7 +7,7 @@ from collections import deque
 import pytest
 
 from courante.runner.lane import WRITES_MAX, next_batch
-from courante.runner.settling import Transition
+from courante.runner.transition import Transition
 
 
 @pytest.mark.parametrize(

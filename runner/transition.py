@@ -1,0 +1,40 @@
+"""Transitions: the words of one call of ``advance`` for one token."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ..sdk.calling import Word
+from ..sdk.events import encode_blob
+from .work import Work
+
+
+class Transition(NamedTuple):
+    """``words``: as advance takes them. ``writes``: about how many keys and entries it changes.
+
+    ``otherwise``: of another attempt, what comes instead where the run's budget of retries is spent.
+    """
+
+    words: list[Word]
+    writes: int
+    otherwise: Transition | None = None
+
+
+def transition_of(
+    work: Work, events: list[tuple[bytes, bytes | None]], words: Sequence[Word], more_writes: int = 0
+) -> Transition:
+    """Return the transition of a token with the events of it, and the operations that come after closing its places."""
+    closed = work.plan.closed_by(work.number, work.scope)
+    head: list[Word] = [
+        work.run_id,
+        work.key,
+        work.fence,
+        work.stream,
+        work.entry,
+        len(events),
+        encode_blob(events) if events else b"",
+        len(closed) + len(words),
+    ]
+    head += [*closed, *words] if closed else words
+    return Transition(head, 6 + len(words) // 2 + more_writes)

@@ -1,0 +1,1 @@
+"""Spending: what the calls of language models take, in tokens and money."""
