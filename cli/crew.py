@@ -28,6 +28,8 @@ from ..sdk.presence import (
     live_workers,
     queues_of,
 )
+from ..sdk.settings import Settings
+from ..sdk.spending.prices import PricesError, PriceTable, load_prices
 from ..sdk.steps import Steps
 from ..supervisor.supervisor import Supervisor
 from .exits import CliError, ExitCode
@@ -186,7 +188,18 @@ def make_worker(services: Services, steps: Steps, queues: list[str]) -> Worker:
         ),
         http_allow=settings.http_allow or "",
         secrets_dir=Path(settings.secrets_dir) if settings.secrets_dir else None,
+        prices=read_prices(settings),
     )
+
+
+def read_prices(settings: Settings) -> PriceTable:
+    """Return what calls of models cost. Raises CliError for a file that cannot be used."""
+    try:
+        return load_prices(Path(settings.prices) if settings.prices else None)
+    except PricesError as cause:
+        raise CliError(
+            ExitCode.SERVICE, "prices_unusable", f"prices cannot be used: {cause}", "see docs/reference/prices.md"
+        ) from cause
 
 
 async def check_handlers(services: Services, irs: Sequence[Ir], steps: Steps) -> None:

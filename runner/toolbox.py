@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..sdk.artifacts import Artifact, check_content_type
 from ..sdk.secrets import Secrets
+from ..sdk.spending.prices import PriceTable, load_prices
 from ..sdk.step_log import NO_LOG, StepLog
 from ..sdk.steps import Steps
 from ..sdk.stores.cold_payloads import PostgresPayloads
@@ -33,6 +34,7 @@ class Toolbox:
     cells: Cells
     secrets: Secrets = field(default_factory=Secrets)
     http_allow: str = ""
+    prices: PriceTable = field(default_factory=lambda: load_prices(None))
     resources: Mapping[str, Any] = field(default_factory=dict[str, Any])
     blobs: Blobs | None = None
     cold: PostgresPayloads | None = None
@@ -84,6 +86,7 @@ async def open_toolbox(
     processes: int = 0,
     http_allow: str = "",
     secrets_dir: Path | None = None,
+    prices: PriceTable | None = None,
     blobs: Blobs | None = None,
     cold: PostgresPayloads | None = None,
 ) -> AsyncGenerator[Toolbox]:
@@ -106,6 +109,7 @@ async def open_toolbox(
             cells=Cells(processes or os.cpu_count() or 1, secrets=secrets, http_allow=http_allow),
             secrets=secrets,
             http_allow=http_allow,
+            prices=prices or load_prices(None),
             resources=resources,
             blobs=blobs,
             cold=cold,

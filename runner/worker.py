@@ -27,6 +27,7 @@ from ..sdk.keys import Keys
 from ..sdk.presence import FORGOTTEN_S
 from ..sdk.retry_after import RETRY_AFTER_MS_MAX
 from ..sdk.scripts import OUTBOX_HARD_MAX, OUTBOX_SOFT_MAX, Closed, forget_consumers
+from ..sdk.spending.prices import PriceTable
 from ..sdk.steps import Steps
 from ..sdk.stores.cold_payloads import PostgresPayloads
 from .blobs import Blobs
@@ -67,6 +68,7 @@ class Worker:
         terms: Terms | None = None,
         http_allow: str = "",
         secrets_dir: Path | None = None,
+        prices: PriceTable | None = None,
         database_url: str = "",
     ) -> None:
         self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
@@ -89,6 +91,7 @@ class Worker:
             self.name,
             http_allow=http_allow,
             secrets_dir=secrets_dir,
+            prices=prices,
             blobs=Blobs(self._redis, self._keys),
             cold=PostgresPayloads(env, database_url=database_url) if database_url else None,
         )

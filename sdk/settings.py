@@ -64,6 +64,7 @@ _TEXTS = {
     "http_allow": "networks, addresses and hosts, joined by commas, with a port or without: 10.0.0.0/8, shop:8080",
     "secrets_dir": "the path of a directory",
     "key_ring": "the path of a file",
+    "prices": "the path of a file",
 }
 _KIB = 1024
 _MIB = 1024 * _KIB
@@ -113,6 +114,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     retry_after_ms_max: Annotated[int, Meta(ge=0, le=7 * 86_400_000)] = RETRY_AFTER_MS_MAX
     http_allow: str | None = None
     secrets_dir: str | None = None
+    prices: str | None = None
     keeper_linger_s: Annotated[float, Meta(ge=0, le=86_400)] = 10.0
 
     def show(self) -> dict[str, str | int | float | bool | None]:
@@ -248,7 +250,7 @@ def _decode(name: str, found: _Found, kind: object) -> object:
             read_reach(value)
         except ValueError as cause:
             raise SettingsError(name, found.source, f"expected {_TEXTS[name]}; {cause}") from cause
-    if name in ("secrets_dir", "key_ring") and value:
+    if name in ("secrets_dir", "key_ring", "prices") and value:
         return str(found.base / Path(str(value)).expanduser())
     return value
 

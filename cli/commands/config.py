@@ -31,7 +31,7 @@ def config(call: Call) -> None:
         }
     )
     rows = [
-        [name, _text(value), style(sources[name], dim=True) if sources[name] == DEFAULT else sources[name]]
+        [name, _text(name, value), style(sources[name], dim=True) if sources[name] == DEFAULT else sources[name]]
         for name, value in shown.items()
     ]
     call.out.table(["setting", "value", "source"], rows)
@@ -39,7 +39,7 @@ def config(call: Call) -> None:
         call.out.note(f"{call.out.glyph('warning')} {warning}")
 
 
-def _text(value: object) -> str:
+def _text(name: str, value: object) -> str:
     if value is None:
-        return "(embedded)"
+        return "(embedded)" if name.endswith("_url") else "(none)"
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,17 @@
+"""Usage: the tokens of one call of a language model, as its provider has told them."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Usage(msgspec.Struct, frozen=True, kw_only=True):
+    """Counts of tokens, at least 0. ``cached_tokens``: of the input tokens, those that the provider had cached."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+
+    @property
+    def total_tokens(self) -> int:
+        return self.input_tokens + self.output_tokens
