@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .sdk.context import Context
     from .sdk.deferral import Deferred
     from .sdk.schedules.schedule import CatchUp, Overlap, Schedule
-    from .sdk.steps import lifespan, middleware, step
+    from .sdk.steps import lifespan, middleware, step, tool
     from .sdk.user_errors import FatalError, HttpError, RetryableError
 
 __version__ = "0.1.0"
@@ -45,6 +45,7 @@ __all__ = [
     "middleware",
     "normalize",
     "step",
+    "tool",
     "workflow",
 ]
 
@@ -67,6 +68,7 @@ _PLACES = {
     "middleware": ".sdk.steps",
     "normalize": ".compiler.normalize",
     "step": ".sdk.steps",
+    "tool": ".sdk.steps",
     "workflow": ".sdk.building",
 }
 

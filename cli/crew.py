@@ -205,7 +205,7 @@ def read_prices(settings: Settings) -> PriceTable:
 async def check_handlers(services: Services, irs: Sequence[Ir], steps: Steps) -> None:
     """Raise CliError, naming the handlers that neither ``--app`` nor a live worker provides."""
     wanted = handlers_of(*irs)
-    missing = wanted.keys() - set(steps.names())
+    missing = wanted.keys() - set(steps.handlers())
     if not missing:
         return
     for worker in await find_workers(services.redis_url, services.settings.env, services.settings.partitions):

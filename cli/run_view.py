@@ -20,12 +20,14 @@ from ..sdk.stores.errors import UnknownRun
 from ..sdk.stores.payloads import event_payload
 from ..sdk.stores.runs import RunRow, get_run, list_steps
 from ..sdk.stores.status import StepStatus
+from ..sdk.stores.traces import list_traces
 from ..sdk.stores.workflows import get_ir
 from .approvals_view import ApprovalView, approval_view, asking_line
 from .child_runs_view import child_json, child_lines, parent_json, parent_line
 from .output import status_text
 from .steps_view import ENDED, StepView, progress_text, step_line, step_views
 from .texts import age_text, count_text, cut_lines, duration_text, iso
+from .traces_view import trace_lines, traced_nodes
 
 LABEL_MAX = 32
 
@@ -85,8 +87,8 @@ class RunReader:
         self._run_id = run_id
         self._ir: Ir | None = None
 
-    async def read(self) -> RunView:
-        """Raises UnknownRun."""
+    async def read(self, *, with_traces: bool = False) -> RunView:
+        """with_traces: what its tools were called with, and gave. Raises UnknownRun."""
         run = await get_run(self._conn, self._run_id)
         if run.env != self._env:
             raise UnknownRun(self._run_id)
@@ -104,7 +106,9 @@ class RunReader:
         alerts = [] if run.status.is_final else await list_alerts(self._conn, self._env, subject=self._run_id)
         parents = await parents_of(self._conn, [self._run_id])
         children = await children_of(self._conn, self._run_id)
-        steps = step_views(run, self._ir, rows)
+        traced = traced_nodes(self._ir) if with_traces else []
+        traces = await list_traces(self._conn, self._env, self._run_id, traced)
+        steps = step_views(run, self._ir, rows, traces)
         return RunView(run, steps, output, views, alerts, parents.get(self._run_id), children, self._ir)
 
 
@@ -136,6 +140,11 @@ def step_lines(view: RunView, now: datetime, *, width: int, rows_max: int, frame
     if len(view.steps) > len(steps):
         lines.append(style(f"  and {count_text(len(view.steps) - len(steps), 'more step')}", dim=True))
     return lines
+
+
+def call_lines(view: RunView, width: int) -> list[str]:
+    """A line for each call of a tool."""
+    return trace_lines([(step.label, step.trace) for step in view.steps if step.trace is not None], width)
 
 
 def outcome_lines(view: RunView) -> list[str]:

@@ -15,9 +15,11 @@ from ..sdk.scopes import child_text, parse_scope_key, scope_text, token_key
 from ..sdk.stores.children import child_run_id
 from ..sdk.stores.runs import RunRow, StepRow
 from ..sdk.stores.status import RunStatus, StepStatus
+from ..sdk.stores.traces import Traced
 from ..sdk.subflows import CHILD
 from .output import status_text
 from .texts import cut, duration_text, iso
+from .traces_view import Trace, trace_json
 
 DONE = frozenset({StepStatus.SUCCEEDED, StepStatus.SKIPPED})
 OPENED = frozenset({StepStatus.SUCCEEDED, StepStatus.WAITING})
@@ -43,7 +45,7 @@ _GLYPHS = {
 class StepView:
     """``scope``: as people read it. ``attempts``: tries so far. ``waiting_for``: what, and until when where known.
 
-    ``child``: the item of a map that it is in, ``parent#1`` to ``parent#N``.
+    ``child``: the item of a map that it is in, ``parent#1`` to ``parent#N``. ``trace``: of a tool, where it was read.
     """
 
     id: str
@@ -57,6 +59,7 @@ class StepView:
     handler_ms: int = 0
     error: ErrorInfo | None = None
     child: str = ""
+    trace: Trace | None = None
 
     @property
     def label(self) -> str:
@@ -73,10 +76,16 @@ class StepView:
             "started_at": iso(self.started_at),
             "finished_at": iso(self.finished_at),
             "waiting_for": self.waiting_for,
+            **({} if self.trace is None else {"trace": self.trace}),
         }
 
 
-def step_views(run: RunRow, ir: Ir | None, rows: Sequence[StepRow]) -> list[StepView]:
+Traces = Mapping[tuple[str, str, int], Traced]
+"""By node, scope and attempt."""
+NO_TRACES: Traces = {}
+
+
+def step_views(run: RunRow, ir: Ir | None, rows: Sequence[StepRow], traces: Traces = NO_TRACES) -> list[StepView]:
     """Return the steps in the order of the document, those of one node in the order in which they began.
 
     A node without a row is PENDING while the run is open. In a COMPLETED run it was on a path not taken; in one that
@@ -93,7 +102,7 @@ def step_views(run: RunRow, ir: Ir | None, rows: Sequence[StepRow]) -> list[Step
         number = numbers.get(row.node)
         if ir is not None and number is not None and ir.nodes[number].is_gate:
             continue
-        by_node.setdefault(row.node, []).append(_view(run, row, ir, number))
+        by_node.setdefault(row.node, []).append(_view(run, row, ir, number, traces))
     if ir is not None and not run.status.is_final:
         for row in [row for row in last.values() if row.status in OPENED]:
             _await_items(ir, numbers, last, by_node, row)
@@ -166,8 +175,10 @@ def _await_items(
         by_node.setdefault(aggregate, []).append(view)
 
 
-def _view(run: RunRow, row: StepRow, ir: Ir | None, number: int | None) -> StepView:
+def _view(run: RunRow, row: StepRow, ir: Ir | None, number: int | None, traces: Traces) -> StepView:
     shown, child = row.scope, ""
+    traced = traces.get((row.node, row.scope, row.attempt))
+    config = {} if ir is None or number is None else ir.nodes[number].config
     if ir is not None and number is not None:
         scope = parse_scope_key(row.scope)
         shown, child = scope_text(ir, number, scope), child_text(ir, number, scope)
@@ -183,6 +194,7 @@ def _view(run: RunRow, row: StepRow, ir: Ir | None, number: int | None) -> StepV
         waiting_for=_waiting_for(run, row, ir, number),
         handler_ms=row.ms or 0,
         error=row.error,
+        trace=None if traced is None else trace_json(traced, config, row.error, row.ms or 0),
     )
 
 

@@ -1,7 +1,7 @@
 """Node types: their names, and what the config of each must look like.
 
-Configs of types whose meaning is entirely in their handler (llm, tool ...) are only checked to be objects.
-``function`` and ``tool`` configs may hold further fields: they are settings of the user's own code.
+Configs of types without a reader are only checked to be objects. ``function`` and ``tool`` configs may hold further
+fields: they are the business of the user's own code.
 Checked configs come back in one spelling of durations.
 """
 
@@ -28,6 +28,7 @@ from .reading import (
     wrong_type,
 )
 from .subflows import read_subflow
+from .tool_config import read_tool
 from .workflow import Json
 
 Config = dict[str, Json]
@@ -109,6 +110,7 @@ def _validate(config: Config, path: Path, findings: Findings) -> Config:
 _READERS: dict[str, ConfigReader] = {
     "function": _function,
     "http": _http,
+    "tool": read_tool,
     "noop": _noop,
     "echo": _echo,
     "sleep": _sleep,

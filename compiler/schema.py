@@ -18,6 +18,7 @@ from .reading import FAILURE_PATTERN, NODE_ID_PATTERN, QUEUE_PATTERN, SIGNAL_PAT
 from .shares import RATE_MAX, SLOTS_MAX
 from .signals import EVENTS_MAX
 from .subflows import LATEST, VERSION_MAX
+from .tool_names import TOOL_NAME_PATTERN
 from .workflow import Json, OnFailure
 
 Schema = dict[str, Json]
@@ -218,6 +219,7 @@ def _configs() -> list[Json]:
             is_required=True,
         ),
         _config_of("http", _http()),
+        _config_of("tool", _tool(), is_required=True),
         _config_of("noop", _closed({})),
         _config_of("echo", _closed({"value": True}, "value"), is_required=True),
         _config_of("sleep", _closed({"for": _ref("duration_or_template")}, "for"), is_required=True),
@@ -271,6 +273,16 @@ def _http() -> Schema:
     }
     two = [(first, second) for place, first in enumerate(BODIES) for second in BODIES[place + 1 :]]
     return {**_closed(fields), "not": {"anyOf": [{"required": list(pair)} for pair in two]}}
+
+
+def _tool() -> Schema:
+    name: Schema = {"type": "string", "pattern": TOOL_NAME_PATTERN}
+    template: Schema = {"type": "string", "pattern": r"\{\{"}
+    fields: Schema = {
+        "tool": {"anyOf": [template, name]},
+        "allow": {"type": "array", "items": name, "description": "Which ones a name by template may give."},
+    }
+    return {"type": "object", "properties": fields, "required": ["tool"]}
 
 
 def _any_case(word: str) -> str:

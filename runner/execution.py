@@ -295,7 +295,7 @@ class Executor:
         outcome = await run(work, self._tools)
         reach("after_handler")
         if isinstance(outcome, GivenBack):
-            log.warning("handler_unknown", handler=work.node.config.get("handler"), run_id=work.run_id)
+            log.warning("handler_unknown", node=work.node.id, run_id=work.run_id)
         return outcome
 
     def _ended(self, work: Work, held: HeldAttempt, outcome: Outcome | None) -> Outcome | None:

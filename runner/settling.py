@@ -145,6 +145,7 @@ class Settler:
         loop: str = "",
         ms: int = 0,
         error: ErrorInfo | None = None,
+        data: dict[str, object] | None = None,
     ) -> bytes:
         node = work.node.id if work.number >= 0 else NODE_NAMES[work.number]
         facts = Facts(
@@ -158,7 +159,7 @@ class Settler:
             loop=loop,
             ms=ms,
             error=error,
-            data=as_data(work.spent) if kind in _TELLS_SPENT else {},
+            data=as_data(work.spent) if kind in _TELLS_SPENT else data or {},
         )
         return encode_facts(facts)
 
@@ -202,12 +203,14 @@ class Settler:
         """
         events: list[tuple[bytes, bytes | None]] = []
         if work.decision is not None:
-            data = {name: work.decision[name] for name in ("by", "comment", "reason") if work.decision.get(name)}
+            words = {name: work.decision[name] for name in ("by", "comment", "reason") if work.decision.get(name)}
             kind = "approval.granted" if work.decision.get("decision") == "approve" else "approval.rejected"
-            facts = Facts(type=kind, node=work.node.id, scope=scope_key(work.scope), data=seal_sayings(data))
-            events.append((encode_facts(facts), None))
+            said = Facts(type=kind, node=work.node.id, scope=scope_key(work.scope), data=seal_sayings(words))
+            events.append((encode_facts(said), None))
         if work.input_json is not None and work.node.keeps_input:
-            events.append((self._event(work, "step.input_kept", attempt=work.attempt), work.input_json))
+            data: dict[str, object] = {"tool": work.tool} if work.tool else {}
+            facts = self._event(work, "step.input_kept", attempt=work.attempt, data=data)
+            events.append((facts, work.input_json))
         return events
 
     def _kept(self, work: Work, status: str) -> list[Word]:

@@ -17,6 +17,7 @@ from ..sdk.steps import Steps
 from ..sdk.stores.cold_payloads import PostgresPayloads
 from .blobs import Blobs
 from .cells import Cells
+from .tools.shelf import Shelf
 
 if TYPE_CHECKING:
     import httpx
@@ -38,7 +39,15 @@ class Toolbox:
     resources: Mapping[str, Any] = field(default_factory=dict[str, Any])
     blobs: Blobs | None = None
     cold: PostgresPayloads | None = None
+    _shelf: Shelf | None = None
     _connections: Connections | None = None
+
+    @property
+    def shelf(self) -> Shelf:
+        """All tools of this worker."""
+        if self._shelf is None:
+            self._shelf = Shelf(self.steps)
+        return self._shelf
 
     @property
     def connections(self) -> Connections:

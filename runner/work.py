@@ -29,6 +29,7 @@ class Work(StepContext):
     monotonic clock, where the attempt has a timeout. ``last_report``: details of the last heartbeat of the attempt
     before. ``held``: the attempt, once it is under way. ``results``: of the map's items, for an aggregate. ``is_cut``:
     the values have items in the place of lists. ``spent``: what calls of models have taken in this attempt until now.
+    ``tool``: which one is called, where a template has given its name.
     """
 
     fence: str
@@ -45,6 +46,7 @@ class Work(StepContext):
     results: ItemResults | None = None
     is_cut: bool = False
     spent: Spent = NOTHING
+    tool: str = ""
 
     @property
     def lasting_extra(self) -> str:

@@ -211,7 +211,7 @@ class Worker:
             "host": socket.gethostname(),
             "pid": str(os.getpid()),
             "build": self._build,
-            "handlers": msgspec.json.encode(self._steps.names()),
+            "handlers": msgspec.json.encode(self._steps.handlers()),
             "queues": msgspec.json.encode(self._queues),
         }
         is_first = True

@@ -31,11 +31,18 @@ class Hints:
     ``names``: what was visible where the function was defined, beside its module. May be used from any thread.
     """
 
-    __slots__ = ("_function", "_given", "_name", "_names", "_reader", "_writer")
+    __slots__ = ("_function", "_given", "_kind", "_name", "_names", "_reader", "_writer")
 
     def __init__(
-        self, function: Callable[..., Any], name: str, given: str | None, names: Mapping[str, Any] | None = None
+        self,
+        function: Callable[..., Any],
+        name: str,
+        given: str | None,
+        names: Mapping[str, Any] | None = None,
+        *,
+        kind: str = "step",
     ) -> None:
+        self._kind = kind
         self._function = function
         self._name = name
         self._given = given
@@ -58,7 +65,7 @@ class Hints:
         return writer(value)
 
     def _make_reader(self) -> Callable[[bytes], Any]:
-        hint = self._hint(self._given) if self._given is not None else Any
+        hint = self.hint(self._given) if self._given is not None else Any
         if _is_untyped(hint):
             return _decode_untyped
         decode = self._decoder(hint, self._given or "")
@@ -67,12 +74,12 @@ class Hints:
             try:
                 return decode(content)
             except (msgspec.MsgspecError, RecursionError) as error:
-                raise StepError("INPUT_INVALID", _placed(error, f"the input of {self._name!r}")) from error
+                raise StepError("INPUT_INVALID", placed(error, f"the input of {self._name!r}")) from error
 
         return read
 
     def _make_writer(self) -> Callable[[object], bytes]:
-        hint = _without_deferred(self._hint("return"))
+        hint = _without_deferred(self.hint("return"))
         if _is_untyped(hint):
             return _encode_untyped
         decode = self._decoder(hint, "return")
@@ -82,13 +89,16 @@ class Hints:
             try:
                 decode(content)
             except (msgspec.MsgspecError, RecursionError) as error:
-                raise StepError("OUTPUT_MISMATCH", _placed(error, f"the output of {self._name!r}")) from error
+                raise StepError("OUTPUT_MISMATCH", placed(error, f"the output of {self._name!r}")) from error
             return content
 
         return write
 
-    def _hint(self, name: str) -> Any:
-        """Return one hint; those that are not needed may name what exists for type checkers only."""
+    def hint(self, name: str) -> Any:
+        """Return one hint; those that are not needed may name what exists for type checkers only.
+
+        Raises StepError (CONFIG_INVALID).
+        """
         annotations: dict[str, Any] = getattr(inspect.unwrap(self._function), "__annotations__", {})
         if name not in annotations:
             return Any
@@ -97,13 +107,17 @@ class Hints:
         try:
             return get_type_hints(holder, scope, dict(self._names or {}), include_extras=True)[name]
         except Exception as error:
-            raise StepError("CONFIG_INVALID", f"step {self._name!r}: {self._unreadable(name, error)}") from error
+            raise StepError(
+                "CONFIG_INVALID", f"{self._kind} {self._name!r}: {self._unreadable(name, error)}"
+            ) from error
 
     def _decoder(self, hint: Any, name: str) -> Callable[[bytes], Any]:
         try:
             return cast("Any", msgspec.json.Decoder(hint)).decode  # type: ignore[no-any-return]
         except TypeError as error:
-            raise StepError("CONFIG_INVALID", f"step {self._name!r}: {self._unreadable(name, error)}") from error
+            raise StepError(
+                "CONFIG_INVALID", f"{self._kind} {self._name!r}: {self._unreadable(name, error)}"
+            ) from error
 
     @staticmethod
     def _unreadable(name: str, error: Exception) -> str:
@@ -148,8 +162,11 @@ def _encode_typed(value: object) -> bytes:
         raise StepError("OUTPUT_INVALID", f"this is no JSON value: {error}") from error
 
 
-def _placed(error: Exception, what: str) -> str:
-    """The place first, as msgspec names it: ``$.items[3].price: expected `float`, got `str`, in the input of 'x'``."""
+def placed(error: Exception, what: str) -> str:
+    """Return what msgspec says, the place first.
+
+    ``$.items[3].price: expected `float`, got `str`, in the input of 'x'``
+    """
     text, at, place = str(error).rpartition(_AT)
     where = place.replace("`", "") if at else "$"
     said = text if at else str(error)

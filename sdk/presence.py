@@ -13,10 +13,11 @@ import msgspec
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
-from ..compiler.ir import Ir
+from ..compiler.ir import Ir, Node
 from .connections import connect_redis
 from .keys import Keys, PartitionKeys
 from .scripts import DONE_GROUP, INTAKE_GROUP
+from .tools import handler_of
 
 FORGOTTEN_S = 3_600
 """A worker that has not been heard of for so long is not listed any more."""
@@ -66,14 +67,23 @@ async def live_workers(redis: Redis, env: str, partitions: int) -> list[LiveWork
 
 
 def handlers_of(*irs: Ir) -> dict[str, str]:
-    """Return the functions that workflows name, each with the first node that does; templated names are left out."""
+    """Return the functions and tools that workflows name, each with the first node that does.
+
+    Templated names are left out. Tools are called as ``tools.handler_of`` says.
+    """
     handlers: dict[str, str] = {}
     for node in (node for ir in irs for node in ir.nodes):
-        for field in FUNCTION_FIELDS if node.type == "function" else ():
-            name = node.config.get(field)
-            if isinstance(name, str) and "{{" not in name:
+        for name in _named_by(node):
+            if "{{" not in name:
                 handlers.setdefault(name, node.id)
     return handlers
+
+
+def _named_by(node: Node) -> list[str]:
+    if node.type == "function":
+        names = [node.config.get(field) for field in FUNCTION_FIELDS]
+        return [name for name in names if isinstance(name, str)]
+    return [handler_of(node.config["tool"])] if node.type == "tool" else []
 
 
 def queues_of(*irs: Ir) -> list[str]:

@@ -15,6 +15,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, overload
 
 from .around import Middleware
+from .tools import ToolSet, handler_of, is_context
 from .user_errors import FatalError, HttpError, RetryableError
 
 if TYPE_CHECKING:
@@ -31,13 +32,13 @@ __all__ = [
     "lifespan",
     "middleware",
     "step",
+    "tool",
 ]
 F = TypeVar("F", bound=Callable[..., Any])
 M = TypeVar("M", bound=Middleware)
 Isolation: TypeAlias = Literal["none", "process"]
 ISOLATIONS = ("none", "process")
 Lifespan: TypeAlias = Callable[[], AbstractAsyncContextManager[Mapping[str, Any] | None]]
-CONTEXT_HINTS = frozenset({"Context", "courante.Context"})
 
 
 class Step:
@@ -88,9 +89,13 @@ class Step:
 
 
 class Steps:
-    """A registry of steps by name, with the middleware around all of them, outermost first, and what they share."""
+    """A registry of steps by name, with the middleware around all of them, outermost first, and what they share.
+
+    ``tools``: those that are registered beside them.
+    """
 
     def __init__(self) -> None:
+        self.tools = ToolSet()
         self._steps: dict[str, Step] = {}
         self.around: list[Middleware] = []
         self.lifespans: list[Lifespan] = []
@@ -134,6 +139,10 @@ class Steps:
     def names(self) -> list[str]:
         return sorted(self._steps)
 
+    def handlers(self) -> list[str]:
+        """What a worker that has these steps announces: their names, and those of the tools as ``handler_of`` says."""
+        return [*self.names(), *map(handler_of, self.tools.names())]
+
 
 def _put(known: list[Any], function: Callable[..., Any]) -> None:
     for number, each in enumerate(known):
@@ -161,20 +170,15 @@ def _parameters(function: Callable[..., Any], name: str) -> tuple[str | None, bo
         raise ValueError(f"step {name!r}: a step takes (), (input), (input, context) or (context)")
     if not taken:
         return None, False
-    if _is_context(taken[0]):
+    if is_context(taken[0]):
         if len(needed) > 1:
             raise ValueError(f"step {name!r}: the context comes behind the input")
         return None, True
     return taken[0].name, len(taken) > 1
 
 
-def _is_context(parameter: inspect.Parameter) -> bool:
-    hint = parameter.annotation
-    return (hint in CONTEXT_HINTS) if isinstance(hint, str) else getattr(hint, "__qualname__", "") == "Context"
-
-
 REGISTRY = Steps()
-"""What ``@step``, ``@middleware`` and ``@lifespan`` fill: importing a module of steps registers them."""
+"""What ``@step``, ``@tool``, ``@middleware`` and ``@lifespan`` fill: importing a module of steps registers them."""
 
 
 @overload
@@ -194,6 +198,28 @@ def step(function: F | str = "", /, *, isolation: Isolation = "none") -> F | Cal
 
     def register(inner: F) -> F:
         REGISTRY.add(inner, name or f"{inner.__module__}.{inner.__qualname__}", isolation=isolation, names=visible)
+        return inner
+
+    return register
+
+
+@overload
+def tool(function: F, /) -> F: ...
+@overload
+def tool(name: str = "", /, *, description: str = "") -> Callable[[F], F]: ...
+def tool(function: F | str = "", /, *, description: str = "") -> F | Callable[[F], F]:
+    """Register a function as a tool: ``@tool`` under its own name, ``@tool("name")`` under another one.
+
+    description: what models are told of it; left out: its docstring.
+    """
+    visible = _visible(inspect.currentframe())
+    if not isinstance(function, str):
+        REGISTRY.tools.add(function, function.__name__, names=visible)
+        return function
+    name = function
+
+    def register(inner: F) -> F:
+        REGISTRY.tools.add(inner, name or inner.__name__, description=description, names=visible)
         return inner
 
     return register

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from asyncio import Runner
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -12,6 +13,7 @@ import anyio
 from ..compiler.durations import parse_duration
 from ..compiler.subflows import SUBFLOW
 from ..runner.nodes.subflow import run_subflow
+from ..runner.nodes.tool import asked_of as asked_of_tool
 from ..runner.work import Work
 from ..sdk.context import Context, Unheld
 from ..sdk.deferral import Deferred
@@ -58,7 +60,10 @@ class Handlers:
     def __call__(self, work: Work) -> Outcome:
         """Run one attempt. Raises what it raises."""
         node = work.node
-        handler = str(node.config.get("workflow" if node.type == SUBFLOW else "handler", ""))
+        if node.type == "tool":
+            handler = asked_of_tool(work)
+        else:
+            handler = str(node.config.get("workflow" if node.type == SUBFLOW else "handler", ""))
         for name in (node.id, handler, node.type):
             if name and name in self._mocks:
                 return self._play(work, self._mocks[name])
@@ -69,7 +74,12 @@ class Handlers:
             handler = asked_of(outcome).workflow
             if handler in self._workflows:
                 return outcome
-        step = None if self._registered is None else self._registered.get(handler)
+        known = self._registered or Steps()
+        tool = known.tools.get(handler) if node.type == "tool" else None
+        if tool is not None:
+            named = tool.arguments.read(work.input_bytes()) | ({tool.context: _context(work)} if tool.context else {})
+            return Succeeded(tool.arguments.write(self._run(work, partial(tool.function, **named), tool.is_async)))
+        step = known.get(handler)
         if step is not None:
             return self._play(work, step.function)
         what = f"handler {handler!r}" if handler else f"type {node.type!r}"
@@ -108,14 +118,17 @@ class Handlers:
     def _call(self, work: Work, step: Step) -> Any:
         given = step.hints.read(work.input_bytes()) if step.takes_input else None
         arguments = step.arguments(given, _context(work))
-        if not step.is_async:
-            return step.function(*arguments)
+        return self._run(work, partial(step.function, *arguments), step.is_async)
+
+    def _run(self, work: Work, function: Callable[[], Any], is_async: bool) -> Any:
+        if not is_async:
+            return function()
 
         async def call() -> Any:
             timeout_ms = work.node.timeout_ms
             try:
                 with anyio.fail_after(None if timeout_ms is None else timeout_ms / 1000):
-                    return await step.function(*arguments)
+                    return await function()
             except TimeoutError as error:
                 if timeout_ms is None:
                     raise

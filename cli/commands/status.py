@@ -14,6 +14,7 @@ from ..run_view import (
     RunView,
     alert_lines,
     approval_lines,
+    call_lines,
     children_lines,
     head_lines,
     outcome_lines,
@@ -47,7 +48,7 @@ def status(call: Call, run_id: str, watch: bool) -> int:
 
 async def _look(services: Services, run_id: str) -> RunView:
     async with database(services) as conn:
-        return await RunReader(conn, services.settings.env, run_id).read()
+        return await RunReader(conn, services.settings.env, run_id).read(with_traces=True)
 
 
 async def _watch(call: Call, services: Services, run_id: str) -> RunView:
@@ -58,7 +59,7 @@ async def _watch(call: Call, services: Services, run_id: str) -> RunView:
                 view = await reader.read()
                 progress.show(view)
                 if view.is_final:
-                    return view
+                    return await reader.read(with_traces=True)
                 await anyio.sleep(LOOK_S)
 
 
@@ -69,7 +70,13 @@ def _show(call: Call, view: RunView) -> None:
     out.text()
     for line in step_lines(view, now, width=out.width - 1, rows_max=ROWS_MAX):
         out.text(line)
-    lines = children_lines(view) + outcome_lines(view) + approval_lines(view, now) + alert_lines(view)
+    lines = (
+        children_lines(view)
+        + call_lines(view, out.width - 1)
+        + outcome_lines(view)
+        + approval_lines(view, now)
+        + alert_lines(view)
+    )
     if lines:
         out.text()
     for line in lines:

@@ -25,9 +25,12 @@ ITERATIONS_MAX = 1_000_000
 
 RUNNABLE = frozenset(
     """function noop echo sleep wait transform filter validate conditional approval signal http map aggregate
-    subflow""".split()
+    subflow tool""".split()
 )
 """Node types that this version's workers run. The others are part of the language, and refused at registration."""
+
+TRACED = frozenset({"tool"})
+"""Node types whose input is kept, for the trace of what was asked."""
 
 NOT_YET = "type_not_available"
 """The error that does not keep the rest of the document from being checked."""
@@ -266,7 +269,7 @@ class _Parts:
             timeout_ms=node.timeout_ms,
             reads=tuple(reads.numbers),
             sources=tuple(reads.sources),
-            keeps_input=number in self._reads.kept_inputs,
+            keeps_input=number in self._reads.kept_inputs or node.type in TRACED,
             keeps_status=number in self._reads.kept_statuses,
             dead_from=dead_from,
             dead_to=dead_to,

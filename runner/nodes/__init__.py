@@ -12,6 +12,7 @@ from .function import run_function
 from .noop import run_noop
 from .sleep import run_sleep
 from .subflow import run_subflow
+from .tool import run_tool
 from .transform import run_transform
 from .validate import run_validate
 from .wait import run_wait
@@ -36,6 +37,6 @@ async def _run_http(work: Work, tools: Toolbox) -> Outcome:
     return await run_http(work, tools)
 
 
-AWAITED = {"function": run_function, "http": _run_http, "sleep": run_sleep}
+AWAITED = {"function": run_function, "http": _run_http, "sleep": run_sleep, "tool": run_tool}
 
 __all__ = ["AWAITED", "INLINE"]

@@ -105,7 +105,7 @@ def test_of_the_samples_only_types_to_come_are_refused(text: str) -> None:
     assert workflow is not None
     ir, diagnostics = compile_workflow(workflow)
     assert {found.code for found in diagnostics} <= {"type_not_available"}
-    missing = {"llm", "tool"} & {each.type for each in workflow.nodes}
+    missing = {"llm"} & {each.type for each in workflow.nodes}
     refused = {workflow.nodes[int(found.path[1])].type for found in diagnostics}
     assert (refused, ir is None) == (missing, bool(missing))
 
