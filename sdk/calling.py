@@ -14,8 +14,8 @@ from weakref import WeakSet
 import anyio
 from hiredis import pack_command
 from redis import Redis as BlockingRedis
-from redis.asyncio import Connection as RedisConnection
 from redis.asyncio import Redis, RedisCluster
+from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import NoPermissionError, NoScriptError, ResponseError
 
 from .function_library import LIBRARIES_MAX, Library
@@ -120,7 +120,7 @@ async def call(redis: Connection, *words: Word) -> Any:
         await pool.release(connection)
 
 
-async def _exchange(connection: RedisConnection, words: tuple[Word, ...]) -> Any:
+async def _exchange(connection: AbstractConnection, words: tuple[Word, ...]) -> Any:
     """Send one command and read its answer. A connection that may still bring an answer is not used again."""
     try:
         await connection.send_packed_command(pack_command(words), check_health=False)

@@ -12,6 +12,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.retry import Retry as BlockingRetry
 
+from .redis_connection import watch_connections
 from .stores.connection import Pool
 
 CONNECTIONS_MAX = 32
@@ -32,6 +33,7 @@ def connect_redis(url: str, *, is_blocking: bool = False, connections_max: int =
         max_connections=connections_max,
         timeout=TIMEOUT_S,
     )
+    watch_connections(pool)
     return Redis.from_pool(pool)
 
 
@@ -40,9 +42,11 @@ def connect_alone(url: str) -> Redis:
 
     For blocking reads that someone else may have to unblock, and for callers that go from one script to the next.
     """
-    return Redis.from_url(
+    client = Redis.from_url(
         url, single_connection_client=True, retry=Retry(NoBackoff(), 0), socket_timeout=None, socket_connect_timeout=5.0
     )
+    watch_connections(client.connection_pool)
+    return client
 
 
 def connect_blocking(url: str, *, timeout_s: float) -> BlockingRedis:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
@@ -35,6 +37,11 @@ class Proxy:
     def drop(self) -> None:
         """End all connections; new ones are fine."""
         self._abort()
+
+    def reset(self) -> None:
+        """End all connections as the kernel does for a process that died with something unread; new ones are fine."""
+        for link in list(self._links):
+            link.reset()
 
     def lead_to(self, target: int | str) -> None:
         """From now on the address is that of another server."""
@@ -127,6 +134,11 @@ class _Link:
     def abort(self) -> None:
         self._near.transport.abort()
         self._far.transport.abort()
+
+    def reset(self) -> None:
+        near = self._near.get_extra_info("socket")
+        near.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.abort()
 
     def close_answers(self) -> None:
         self._is_silent = True

@@ -256,6 +256,12 @@ class Site:
         assert (counted["not_walked"], counted["unknown_types"]) == (0, []), said
         return counted
 
+    def require_all_alive(self) -> None:
+        """Nobody has ended by itself. Says who has, how, and the end of what it said."""
+        ended = [member for member in self.members if member.code is not None]
+        told = "\n".join(f"{member.log.name}: exit code {member.code}\n{member.said()[-4000:]}" for member in ended)
+        assert not ended, told
+
     def said(self, pattern: str) -> int:
         """How often the processes have logged it."""
         return sum(len(re.findall(pattern, member.said())) for member in self.members)

@@ -37,7 +37,7 @@ async def test_redis_is_killed_again_and_again(site: Site) -> None:
         site.redis.kill()
         await site.redis.start()
     await site.until_ended()
-    assert all(member.code is None for member in site.members)
+    site.require_all_alive()
     await site.check(excess=3 * 8)
 
 
@@ -100,7 +100,7 @@ async def test_redis_is_full(site: Site) -> None:
     await site.redis.do("CONFIG", "SET", "maxmemory", "0")
     await site.order(draw_orders(28, 5))
     await site.until_ended()
-    assert all(member.code is None for member in site.members)
+    site.require_all_alive()
     await site.check()
 
 

@@ -4,6 +4,9 @@ from types import TracebackType
 from typing import Any, Self, TypeAlias
 
 from .cluster import ClusterNode
+from .connection import BlockingConnectionPool as BlockingConnectionPool
+from .connection import Connection as Connection
+from .connection import ConnectionPool as ConnectionPool
 from .retry import Retry
 
 Value: TypeAlias = bytes | bytearray | memoryview | str | int | float
@@ -11,23 +14,6 @@ Name: TypeAlias = bytes | str
 Values: TypeAlias = Mapping[str, Value] | Mapping[bytes, Value] | Mapping[str, str] | Mapping[bytes, bytes]
 Entry: TypeAlias = tuple[bytes, dict[bytes, bytes]]
 Page: TypeAlias = tuple[bytes, list[Entry]]
-
-class Connection:
-    async def send_packed_command(self, command: bytes | list[bytes], check_health: bool = True) -> None: ...
-    async def read_response(
-        self, disable_decoding: bool = False, timeout: float | None = None, *, disconnect_on_error: bool = True
-    ) -> Any: ...
-    async def disconnect(self, nowait: bool = False) -> None: ...
-
-class ConnectionPool:
-    @classmethod
-    def from_url(cls, url: str, **kwargs: Any) -> Self: ...
-    async def get_connection(self) -> Connection: ...
-    async def release(self, connection: Connection) -> None: ...
-    async def disconnect(self, inuse_connections: bool = True) -> None: ...
-    async def aclose(self) -> None: ...
-
-class BlockingConnectionPool(ConnectionPool): ...
 
 class _Commands:
     async def execute_command(self, *args: Value, **options: Any) -> Any: ...
