@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from ..compiler.ir import Ir
+from ..runner.models.terms import ModelTerms
 from ..runner.terms import Terms
 from ..runner.worker import Worker
 from ..sdk.connections import connect_redis
@@ -189,6 +190,12 @@ def make_worker(services: Services, steps: Steps, queues: list[str]) -> Worker:
         http_allow=settings.http_allow or "",
         secrets_dir=Path(settings.secrets_dir) if settings.secrets_dir else None,
         prices=read_prices(settings),
+        models=ModelTerms(
+            openai_url=settings.openai_url,
+            anthropic_url=settings.anthropic_url,
+            request_timeout_ms=settings.request_timeout_ms,
+            provider=settings.model_provider or "",
+        ),
     )
 
 

@@ -15,6 +15,7 @@ from .durations import format_duration
 from .findings import Findings
 from .http_config import read_http
 from .json_schema import read_json_schema
+from .llm_config import read_llm
 from .maps import read_aggregate, read_map
 from .reading import (
     is_extension,
@@ -101,6 +102,11 @@ def _http(config: Config, path: Path, findings: Findings) -> Config:
     return {name: made.get(name, config[name]) for name in config if name in made or is_extension(name)}
 
 
+def _llm(config: Config, path: Path, findings: Findings) -> Config:
+    made = read_llm(config, path, findings)
+    return {name: made.get(name, config[name]) for name in config if name in made or is_extension(name)}
+
+
 def _validate(config: Config, path: Path, findings: Findings) -> Config:
     """``value`` left out: the node's input is the value."""
     readers = {"schema": read_json_schema, "value": read_expression, "report": read_boolean}
@@ -111,6 +117,7 @@ _READERS: dict[str, ConfigReader] = {
     "function": _function,
     "http": _http,
     "tool": read_tool,
+    "llm": _llm,
     "noop": _noop,
     "echo": _echo,
     "sleep": _sleep,

@@ -10,6 +10,7 @@ from __future__ import annotations
 from .durations import DURATION_PATTERN
 from .http_config import BODIES, BYTES_MAX, HEADER_PATTERN, METHODS, REDIRECTS_MAX, RESPONSES
 from .limits import DURATION_MS_MAX
+from .llm_config import OWN_FIELDS, PROVIDERS, ROLES, SECRET_PATTERN, STOPS_MAX, TEMPERATURE_MAX, TOKENS_MAX
 from .maps import BATCH_MAX, ITEMS_MAX, PERCENT_PATTERN, POLICIES, WINDOW_MAX
 from .native import PARALLEL_MAX, RETRY_BUDGET_MAX, STUCK_ACTIONS
 from .node_fields import ATTEMPTS_MAX, CACHE_SCOPES, DEFAULTS_READERS, ITERATIONS_MAX, JOIN_WORDS, MODES, PRIORITIES
@@ -220,6 +221,7 @@ def _configs() -> list[Json]:
         ),
         _config_of("http", _http()),
         _config_of("tool", _tool(), is_required=True),
+        _config_of("llm", _llm()),
         _config_of("noop", _closed({})),
         _config_of("echo", _closed({"value": True}, "value"), is_required=True),
         _config_of("sleep", _closed({"for": _ref("duration_or_template")}, "for"), is_required=True),
@@ -283,6 +285,38 @@ def _tool() -> Schema:
         "allow": {"type": "array", "items": name, "description": "Which ones a name by template may give."},
     }
     return {"type": "object", "properties": fields, "required": ["tool"]}
+
+
+def _llm() -> Schema:
+    template: Schema = {"type": "string", "pattern": r"\{\{"}
+    name: Schema = {"type": "string", "pattern": r"\S"}
+    text: Schema = {"type": "string"}
+    content: Schema = {"type": ["string", "array"], "items": {"type": "object"}}
+    turns: Schema = {
+        "type": "array",
+        "items": _closed({"role": {"enum": list(ROLES)}, "content": content}, "role", "content"),
+    }
+    several: Schema = {"type": "array", "maxItems": STOPS_MAX, "items": name}
+    temperature: Schema = {"type": ["number", "null"], "minimum": 0, "maximum": TEMPERATURE_MAX}
+    tokens: Schema = {"type": ["integer", "null"], "minimum": 1, "maximum": TOKENS_MAX}
+    fields: Schema = {
+        "provider": {"anyOf": [template, {"enum": list(PROVIDERS)}]},
+        "model": name,
+        "system": text,
+        "prompt": {**text, "description": "Without it, and without messages: the node's input."},
+        "messages": {"anyOf": [template, turns]},
+        "schema": {"type": ["boolean", "object"], "description": "true: any JSON; an object: a JSON Schema."},
+        "temperature": {"anyOf": [template, temperature]},
+        "max_tokens": {"anyOf": [template, tokens]},
+        "top_p": {"anyOf": [template, _between(0, 1, "number")]},
+        "stop": {"anyOf": [name, several]},
+        "stream": {"type": "boolean"},
+        "base_url": {"anyOf": [template, {"type": "string", "pattern": "^[Hh][Tt][Tt][Pp][Ss]?://"}]},
+        "api_key_secret": {"type": "string", "pattern": SECRET_PATTERN},
+        "extra": {"type": "object", "propertyNames": {"not": {"enum": sorted(OWN_FIELDS)}}},
+        "echo": True,
+    }
+    return _closed(fields)
 
 
 def _any_case(word: str) -> str:

@@ -17,6 +17,7 @@ from ..sdk.steps import Steps
 from ..sdk.stores.cold_payloads import PostgresPayloads
 from .blobs import Blobs
 from .cells import Cells
+from .models.terms import ModelTerms
 from .tools.shelf import Shelf
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class Toolbox:
     resources: Mapping[str, Any] = field(default_factory=dict[str, Any])
     blobs: Blobs | None = None
     cold: PostgresPayloads | None = None
+    models: ModelTerms = field(default_factory=ModelTerms)
     _shelf: Shelf | None = None
     _connections: Connections | None = None
 
@@ -98,6 +100,7 @@ async def open_toolbox(
     prices: PriceTable | None = None,
     blobs: Blobs | None = None,
     cold: PostgresPayloads | None = None,
+    models: ModelTerms | None = None,
 ) -> AsyncGenerator[Toolbox]:
     """Open what the lifespans of the steps share. Raises what they raise, ValueError where two give the same name.
 
@@ -122,6 +125,7 @@ async def open_toolbox(
             resources=resources,
             blobs=blobs,
             cold=cold,
+            models=models or ModelTerms(),
         )
         stack.push_async_callback(tools.close)
         yield tools

@@ -34,6 +34,7 @@ from .blobs import Blobs
 from .execution import Executor
 from .lane import Lane
 from .leases import Renewer
+from .models.terms import ModelTerms
 from .plans import Plans
 from .slots import Slots
 from .terms import Terms
@@ -70,6 +71,7 @@ class Worker:
         secrets_dir: Path | None = None,
         prices: PriceTable | None = None,
         database_url: str = "",
+        models: ModelTerms | None = None,
     ) -> None:
         self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._url = redis_url
@@ -94,6 +96,7 @@ class Worker:
             prices=prices,
             blobs=Blobs(self._redis, self._keys),
             cold=PostgresPayloads(env, database_url=database_url) if database_url else None,
+            models=models,
         )
         self._lanes: list[Lane] = []
         self._alone: list[Redis] = []

@@ -58,6 +58,10 @@ HEALTH_FAILING_WARNING = 10
 """From this share of failed runs on, in per cent, health is WARNING."""
 HEALTH_FAILING_CRITICAL = 50
 """From this one on it is CRITICAL."""
+REQUEST_TIMEOUT_MS = 60_000
+"""How long a call of a model may take whose step has no timeout."""
+OPENAI_URL = "https://api.openai.com/v1"
+ANTHROPIC_URL = "https://api.anthropic.com"
 
 _ENV_ALLOWED = "1 to 64 of a-z, 0-9, - and _, the first a letter or digit"
 _TEXTS = {
@@ -65,11 +69,13 @@ _TEXTS = {
     "secrets_dir": "the path of a directory",
     "key_ring": "the path of a file",
     "prices": "the path of a file",
+    "model_provider": "one of openai, anthropic, echo",
 }
 _KIB = 1024
 _MIB = 1024 * _KIB
 _REDIS_SCHEMES = ("redis", "rediss", "unix")
 _POSTGRES_SCHEMES = ("postgres", "postgresql")
+_HTTP_SCHEMES = ("https", "http")
 _PASSWORD = re.compile(r"(://[^:@/?#]*):.*@")  # up to the last @: a password may hold one unquoted
 _QUERY_PASSWORD = re.compile(r"([?&](?:ssl)?password=)[^&#]*")
 
@@ -79,6 +85,14 @@ class LogLevel(StrEnum):
     INFO = "info"
     WARNING = "warning"
     ERROR = "error"
+
+
+class ModelProvider(StrEnum):
+    """Of ``PROVIDERS`` in compiler/llm_config.py."""
+
+    OPENAI = "openai"
+    ANTHROPIC = "anthropic"
+    ECHO = "echo"
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,6 +129,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     http_allow: str | None = None
     secrets_dir: str | None = None
     prices: str | None = None
+    request_timeout_ms: Annotated[int, Meta(ge=1_000, le=86_400_000)] = REQUEST_TIMEOUT_MS
+    openai_url: str = OPENAI_URL
+    anthropic_url: str = ANTHROPIC_URL
+    model_provider: ModelProvider | None = None
     keeper_linger_s: Annotated[float, Meta(ge=0, le=86_400)] = 10.0
 
     def show(self) -> dict[str, str | int | float | bool | None]:
@@ -245,6 +263,8 @@ def _decode(name: str, found: _Found, kind: object) -> object:
         _check_url(name, value, found.source, _REDIS_SCHEMES)
     if name == "database_url" and isinstance(value, str):
         _check_url(name, value, found.source, _POSTGRES_SCHEMES)
+    if name in ("openai_url", "anthropic_url") and isinstance(value, str):
+        _check_url(name, value, found.source, _HTTP_SCHEMES)
     if name == "http_allow" and isinstance(value, str):
         try:
             read_reach(value)

@@ -8,6 +8,7 @@ import msgspec
 
 from ..diagnostics import Diagnostic, has_errors
 from ..ir import COPY_ENTER, COPY_ITEM, COPY_SLOT, Edge, Ir, Node, Region, RegionKind
+from ..llm_config import PROVIDERS, has_unknown_provider, needs_model
 from ..workflow import EdgeKind, Join, JoinPolicy, Workflow
 from ..workflow import Node as Written
 from .bonds import check_bonds, check_scopes
@@ -24,8 +25,8 @@ EDGES_MAX = 500_000
 ITERATIONS_MAX = 1_000_000
 
 RUNNABLE = frozenset(
-    """function noop echo sleep wait transform filter validate conditional approval signal http map aggregate
-    subflow tool""".split()
+    """function noop echo sleep wait transform filter validate conditional approval signal http llm map
+    aggregate subflow tool""".split()
 )
 """Node types that this version's workers run. The others are part of the language, and refused at registration."""
 
@@ -117,6 +118,8 @@ def _check_nodes(graph: Graph, findings: Findings) -> None:
                 "type",
                 hint=f"it runs: {', '.join(sorted(RUNNABLE))}",
             )
+        if node.type == "llm":
+            _check_model(findings, number)
         if node.join is not None and node.join.policy is JoinPolicy.AT_LEAST and not 1 <= node.join.n <= max(arity, 1):
             findings.add(
                 "at_least_out_of_range",
@@ -129,6 +132,16 @@ def _check_nodes(graph: Graph, findings: Findings) -> None:
         if node.loop is not None and not 1 <= node.loop.max_iterations <= ITERATIONS_MAX:
             findings.add("max_iterations_out_of_range", f"1 to {ITERATIONS_MAX}", number, "loop", "max_iterations")
         _warn_join(graph, findings, number)
+
+
+def _check_model(findings: Findings, number: int) -> None:
+    config = findings.workflow.nodes[number].config
+    if has_unknown_provider(config):
+        message, hint = f"Unknown provider: {config['provider']!r:.100}", f"one of: {', '.join(PROVIDERS)}"
+        findings.add("provider_unknown", message, number, "config", "provider", hint=hint)
+    elif needs_model(config):
+        hint = "the name of a model, as its provider writes it"
+        findings.add("model_missing", "the field 'model' is missing in config", number, "config", hint=hint)
 
 
 def _warn_join(graph: Graph, findings: Findings, number: int) -> None:

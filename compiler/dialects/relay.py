@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from ..diagnostics import Path
 from ..findings import Findings, quote
+from ..llm_config import ECHO, LLM_FIELDS, OWN_FIELDS
 from ..node_fields import NODE_FIELDS
-from ..reading import kind_of, missing_field, read_integer, read_number, wrong_type
+from ..reading import kind_of, missing_field, wrong_type
 from ..workflow import Json
 from .paths import dotted_to_cel, is_dotted, rewrite_templates
 from .retry_policy import put_retry
@@ -28,14 +29,16 @@ from .translation import (
     slug,
 )
 
-PROVIDERS = ("openai", "anthropic")
+PROVIDERS = ("openai", "anthropic", ECHO)
 _PARAMETERS = ("provider", "model", "system", "prompt", "temperature", "max_tokens", "json_output", "stream")
+_NUMBERS = ("temperature", "max_tokens")
+"""They mostly stand in ``config``, where the native reader finds what is wrong with them."""
 _MODEL_FIELDS = frozenset({*_PARAMETERS, "retry_policy"})
 _TASK_FIELDS = frozenset({*NODE_FIELDS, *_MODEL_FIELDS, "description", "extends"})
 _ROOT_FIELDS = frozenset({"id", "name", "description", "version", "tasks", "config", "input", "output", "policy"})
 _NOT_INHERITED = frozenset({"id", "name", "depends_on", "extends"})
 _PLACES: dict[Path, Path] = {
-    **{("config", name): (name,) for name in _PARAMETERS},
+    **{("config", name): (name,) for name in _PARAMETERS if name not in _NUMBERS},
     ("config", "schema"): ("config", "json_output"),
     ("retry",): ("retry_policy",),
 }
@@ -154,15 +157,20 @@ class _Tasks:
         if isinstance(made.get("provider"), str) and made["provider"] not in PROVIDERS:
             told = f"{quote(made['provider'])} is no provider of this dialect"
             self._findings.warning("unknown_provider", told, (*path, "provider"), "known: " + ", ".join(PROVIDERS))
-        if "temperature" in made:
-            read_number(made["temperature"], (*path, "config", "temperature"), self._findings, low=0, high=2)
-        if "max_tokens" in made:
-            place = (*path, "config", "max_tokens")
-            read_integer(made["max_tokens"], place, self._findings, low=1, high=10_000_000)
         wanted = merged.get("json_output", False)
         if isinstance(wanted, dict) or wanted is True:
             made["schema"] = wanted
         elif wanted is not False:
             told = f"json_output must be true, false or a JSON Schema, not {kind_of(wanted)}"
             self._findings.error("wrong_type", told, (*path, "config", "json_output"))
-        return {**{name: below for name, below in config.items() if name not in _PARAMETERS}, **made}
+        return {**made, **_further(config)}
+
+
+def _further(config: Fields) -> Fields:
+    """The fields of a config beyond the dialect's: native ones, and those that the body of the request has too."""
+    beyond = {name: below for name, below in config.items() if name not in _PARAMETERS}
+    native = {name: below for name, below in beyond.items() if name in LLM_FIELDS}
+    extra = {name: below for name, below in beyond.items() if name not in LLM_FIELDS and name not in OWN_FIELDS}
+    if extra and isinstance(native.get("extra", {}), dict):
+        native["extra"] = {**extra, **as_fields(native.get("extra"))}
+    return native

@@ -37,6 +37,12 @@ async def _run_http(work: Work, tools: Toolbox) -> Outcome:
     return await run_http(work, tools)
 
 
-AWAITED = {"function": run_function, "http": _run_http, "sleep": run_sleep, "tool": run_tool}
+async def _run_llm(work: Work, tools: Toolbox) -> Outcome:
+    from .llm import run_llm  # as for http, but for workers that run no models
+
+    return await run_llm(work, tools)
+
+
+AWAITED = {"function": run_function, "http": _run_http, "llm": _run_llm, "sleep": run_sleep, "tool": run_tool}
 
 __all__ = ["AWAITED", "INLINE"]

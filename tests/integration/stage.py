@@ -15,6 +15,7 @@ import anyio
 from anyio.abc import TaskGroup
 from redis.asyncio import Redis
 
+from courante.runner.models.terms import ModelTerms
 from courante.runner.terms import Terms
 from courante.runner.worker import Worker
 from courante.sdk.client import Client, RunResult
@@ -63,6 +64,7 @@ class Stage:
         http_allow: str = "",
         secrets_dir: Path | None = None,
         database_url: str = "",
+        models: ModelTerms | None = None,
         **terms: int,
     ) -> Worker:
         """Start a worker that knows these steps. redis_url: its own way to Redis. terms: see ``runner.terms``."""
@@ -77,6 +79,7 @@ class Stage:
             http_allow=http_allow,
             secrets_dir=secrets_dir,
             database_url=database_url,
+            models=models,
         )
         self._call_up(worker.run)
         self.workers.append(worker)
