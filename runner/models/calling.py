@@ -12,6 +12,7 @@ import msgspec
 from ...compiler.llm_config import ECHO
 from ...sdk.cancellation import CancelReason
 from ...sdk.spending.spent import Spent
+from ...sdk.step_error import StepError
 from .answer import ModelAnswer
 from .echo import call_echo
 from .request import ModelRequest, input_bytes
@@ -101,7 +102,7 @@ async def _call(
     if request.provider == ECHO:
         return await call_echo(request, on_partial)
     del tools, taking
-    raise NotImplementedError
+    raise StepError("CONFIG_INVALID", f"this worker has no connector for the provider {request.provider!r}")
 
 
 def _nobody(_piece: str) -> None:

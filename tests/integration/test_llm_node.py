@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from courante.compiler.source import load_source
 from courante.runner.models.terms import ModelTerms
 from courante.sdk.spending.spent import Spent, told_spent
+from integration.floor import compile_document
 from integration.stage import Stage
 
 pytestmark = pytest.mark.anyio
+RELAY_PROMPTS = Path(__file__).resolve().parents[2] / "test_data" / "relay_prompts.yaml"
 ONCE = {"max_attempts": 1}
 SHAPE = {"type": "object", "required": ["n"], "properties": {"n": {"type": "integer", "minimum": 3}}}
 
@@ -122,3 +126,13 @@ async def test_a_worker_may_send_every_call_to_one_provider(stage: Stage) -> Non
     done = await stage.run("w")
     assert done.output == "p"
     assert [spent.provider for _, spent in await told(stage, done.run_id) if spent.calls] == ["echo"]
+
+
+async def test_a_document_of_relay_runs_unchanged(stage: Stage) -> None:
+    """Its tasks ask their providers, here all of them echo; a model that does not exist costs what nobody knows."""
+    stage.worker(models=ModelTerms(provider="echo"))
+    stage.supervisor()
+    workflow, ir = compile_document(load_source(RELAY_PROMPTS.read_bytes()).value)
+    await stage.client.register(workflow, ir)
+    done = await stage.run(workflow.id, {"topic": "rain"})
+    assert (done.status, done.output) == ("COMPLETED", {"write": "Write about Find facts about rain"})

@@ -22,10 +22,9 @@ from integration.floor import Done, Floor, open_floor
 SAMPLES = Path(__file__).resolve().parents[2] / "test_data"
 EXPECTED = sorted(path.name.removesuffix(".expected.json") for path in SAMPLES.glob("*.expected.json"))
 SINGLE = [name for name in EXPECTED if name != "examples"]
-CALL_OUT = {"graph_http": "graph", "pipeline": "native"}
-"""They run in test_http_node and test_pipeline, which have a server to call."""
+CALL_OUT = {"graph_http": "graph", "pipeline": "native", "relay_prompts": "relay"}
+"""They run in test_http_node and test_pipeline, which have a server to call, and in test_llm_node."""
 ONLY_READ = {
-    "relay_prompts": "relay",
     "sequence_prompts": "sequence",
 }
 """Samples with nodes that this release does not run, and their dialect."""
