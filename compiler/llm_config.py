@@ -77,7 +77,7 @@ def _content(value: Json, path: Path, findings: Findings) -> Json:
         read_object(part, (*path, index), findings)
     if not isinstance(value, str | list):
         wrong_type(findings, path, "a string or a list of parts", value)
-    return value
+    return cast("Json", value)
 
 
 def _schema(value: Json, path: Path, findings: Findings) -> Json:

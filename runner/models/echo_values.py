@@ -74,15 +74,14 @@ def _typed(kind: str, rules: Mapping[str, Any], whole: object, said: str, depth:
 
 
 def _number(rules: Mapping[str, Any], *, is_whole: bool) -> int | float:
-    low = rules.get("minimum", rules.get("exclusiveMinimum"))
-    high = rules.get("maximum", rules.get("exclusiveMaximum"))
-    step = rules.get("multipleOf", 1)
-    if low is not None:
-        value = math.ceil(low / step) * step
-        value = value + step if "exclusiveMinimum" in rules and value <= rules["exclusiveMinimum"] else value
-        is_between = high is not None and not is_whole and value > high
-        return (low + high) / 2 if is_between else value
-    return min(0, math.floor(high / step) * step - ("exclusiveMaximum" in rules) * step) if high is not None else 0
+    low: float | None = rules.get("minimum", rules.get("exclusiveMinimum"))
+    high: float | None = rules.get("maximum", rules.get("exclusiveMaximum"))
+    step: float = rules.get("multipleOf", 1)
+    if low is None:
+        return 0 if high is None else min(0, math.floor(high / step) * step - ("exclusiveMaximum" in rules) * step)
+    value = math.ceil(low / step) * step
+    value = value + step if "exclusiveMinimum" in rules and value <= low else value
+    return (low + high) / 2 if high is not None and not is_whole and value > high else value
 
 
 def _text(rules: Mapping[str, Any], said: str) -> str:

@@ -38,7 +38,7 @@ def make_request(step: StepContext, terms: ModelTerms) -> ModelRequest:
         top_p=top_p,
         stop=tuple(_text(each, "stop") for each in config.get("stop", ())),
         wants_json=schema is not False,
-        schema=schema if isinstance(schema, dict) else None,
+        schema=cast("dict[str, Any]", schema) if isinstance(schema, dict) else None,
         stream=bool(config.get("stream", False)),
         extra=dict(config.get("extra", {})),
         base_url=_text(config.get("base_url", ""), "base_url"),
@@ -91,7 +91,7 @@ def _turn(turn: object) -> tuple[str, str | list[dict[str, Any]]]:
         raise StepError("INPUT_INVALID", f"a message has a role ({', '.join(ROLES)}) and a content")
     if isinstance(content, list) and all(isinstance(part, dict) for part in cast("list[object]", content)):
         return str(role), cast("list[dict[str, Any]]", content)
-    return str(role), _written(content)
+    return str(role), _written(cast("object", content))
 
 
 def _written(value: object) -> str:

@@ -10,11 +10,12 @@ import pytest
 from courante.compiler.source import load_source
 from courante.runner.models.terms import ModelTerms
 from courante.sdk.spending.spent import Spent, told_spent
+from courante.sdk.steps import Steps
 from integration.floor import compile_document
 from integration.stage import Stage
 
 pytestmark = pytest.mark.anyio
-RELAY_PROMPTS = Path(__file__).resolve().parents[2] / "test_data" / "relay_prompts.yaml"
+SAMPLES = Path(__file__).resolve().parents[2] / "test_data"
 ONCE = {"max_attempts": 1}
 SHAPE = {"type": "object", "required": ["n"], "properties": {"n": {"type": "integer", "minimum": 3}}}
 
@@ -128,11 +129,26 @@ async def test_a_worker_may_send_every_call_to_one_provider(stage: Stage) -> Non
     assert [spent.provider for _, spent in await told(stage, done.run_id) if spent.calls] == ["echo"]
 
 
-async def test_a_document_of_relay_runs_unchanged(stage: Stage) -> None:
-    """Its tasks ask their providers, here all of them echo; a model that does not exist costs what nobody knows."""
-    stage.worker(models=ModelTerms(provider="echo"))
+@pytest.mark.parametrize(
+    ("sample", "input", "output"),
+    [
+        ("relay_prompts", {"topic": "rain"}, {"write": "Write about Find facts about rain"}),
+        ("sequence_prompts", {"topic": "rain"}, {"shape": {"items": ["found"]}}),
+    ],
+)
+async def test_documents_that_were_written_for_others_run_unchanged(
+    stage: Stage, sample: str, input: Any, output: Any
+) -> None:
+    """They ask their providers, here all of them echo."""
+    steps = Steps()
+    steps.tools.add(web_search, "web_search")
+    stage.worker(steps, models=ModelTerms(provider="echo"))
     stage.supervisor()
-    workflow, ir = compile_document(load_source(RELAY_PROMPTS.read_bytes()).value)
+    workflow, ir = compile_document(load_source((SAMPLES / f"{sample}.yaml").read_bytes()).value)
     await stage.client.register(workflow, ir)
-    done = await stage.run(workflow.id, {"topic": "rain"})
-    assert (done.status, done.output) == ("COMPLETED", {"write": "Write about Find facts about rain"})
+    done = await stage.run(workflow.id, input)
+    assert (done.status, done.output, done.error) == ("COMPLETED", output, None)
+
+
+def web_search(query: str | None = None, limit: int = 1) -> dict[str, list[str]]:
+    return {"items": ["found"][:limit]}

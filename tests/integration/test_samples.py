@@ -22,12 +22,8 @@ from integration.floor import Done, Floor, open_floor
 SAMPLES = Path(__file__).resolve().parents[2] / "test_data"
 EXPECTED = sorted(path.name.removesuffix(".expected.json") for path in SAMPLES.glob("*.expected.json"))
 SINGLE = [name for name in EXPECTED if name != "examples"]
-CALL_OUT = {"graph_http": "graph", "pipeline": "native", "relay_prompts": "relay"}
+CALL_OUT = {"graph_http": "graph", "pipeline": "native", "relay_prompts": "relay", "sequence_prompts": "sequence"}
 """They run in test_http_node and test_pipeline, which have a server to call, and in test_llm_node."""
-ONLY_READ = {
-    "sequence_prompts": "sequence",
-}
-"""Samples with nodes that this release does not run, and their dialect."""
 DIALECTS = {
     "relay": "relay",
     "typed_steps": "typed_steps",
@@ -92,18 +88,18 @@ async def test_an_example_runs_as_expected(floor: Floor, name: str) -> None:
     check(await floor.run(read_sample("examples")[name], expected[name].input), expected[name])
 
 
-@pytest.mark.parametrize(("name", "dialect"), [*DIALECTS.items(), *ONLY_READ.items(), *CALL_OUT.items()])
+@pytest.mark.parametrize(("name", "dialect"), [*DIALECTS.items(), *CALL_OUT.items()])
 def test_a_sample_is_in_its_dialect(name: str, dialect: str) -> None:
-    """Each dialect has a sample that runs; those that only read are refused for the types of their nodes alone."""
+    """Each dialect has a sample that runs; it is read as that, and compiles."""
     read = read_document(read_sample(name))
     assert read.dialect == dialect
     assert read.workflow is not None
     _, diagnostics = compile_workflow(read.workflow)
     codes = {found.code for found in diagnostics if found.severity is Severity.ERROR}
-    assert codes == ({"type_not_available"} if name in ONLY_READ else set())
+    assert codes == set()
 
 
 def test_every_sample_has_its_test() -> None:
-    """A sample is there with its expected result, or among those that only read."""
+    """A sample is there with its expected result, or among those that are run elsewhere."""
     samples = {path.stem for path in SAMPLES.glob("*.yaml")}
-    assert samples == {*EXPECTED, *ONLY_READ, *CALL_OUT}
+    assert samples == {*EXPECTED, *CALL_OUT}
