@@ -20,6 +20,7 @@ from ..runner.models.terms import ModelTerms
 from ..runner.terms import Terms
 from ..runner.worker import Worker
 from ..sdk.connections import connect_redis
+from ..sdk.declared_tools import DeclaredTools, ToolsFileError, load_tools
 from ..sdk.presence import (
     can_serve,
     find_workers,
@@ -32,6 +33,7 @@ from ..sdk.presence import (
 from ..sdk.settings import Settings
 from ..sdk.spending.prices import PricesError, PriceTable, load_prices
 from ..sdk.steps import Steps
+from ..sdk.tools import lacking
 from ..supervisor.supervisor import Supervisor
 from .exits import CliError, ExitCode
 from .services import Services
@@ -196,6 +198,7 @@ def make_worker(services: Services, steps: Steps, queues: list[str]) -> Worker:
             request_timeout_ms=settings.request_timeout_ms,
             provider=settings.model_provider or "",
         ),
+        declared=read_tools(settings),
     )
 
 
@@ -209,14 +212,25 @@ def read_prices(settings: Settings) -> PriceTable:
         ) from cause
 
 
+def read_tools(settings: Settings) -> DeclaredTools:
+    """Return the tools that the operator declares. Raises CliError for a file that cannot be used."""
+    try:
+        return load_tools(Path(settings.tools) if settings.tools else None)
+    except ToolsFileError as cause:
+        raise CliError(
+            ExitCode.SERVICE, "tools_unusable", f"tools cannot be used: {cause}", "see docs/reference/tools.md"
+        ) from cause
+
+
 async def check_handlers(services: Services, irs: Sequence[Ir], steps: Steps) -> None:
     """Raise CliError, naming the handlers that neither ``--app`` nor a live worker provides."""
     wanted = handlers_of(*irs)
-    missing = wanted.keys() - set(steps.handlers())
+    settings = services.settings
+    missing = lacking(wanted, [*steps.handlers(), *read_tools(settings).handlers()])
     if not missing:
         return
-    for worker in await find_workers(services.redis_url, services.settings.env, services.settings.partitions):
-        missing -= worker.handlers
+    for worker in await find_workers(services.redis_url, settings.env, settings.partitions):
+        missing = lacking(missing, worker.handlers)
     if missing:
         said = "; ".join(f"{name!r} (step {wanted[name]!r})" for name in sorted(missing))
         message = f"neither --app nor a live worker provides {said}"

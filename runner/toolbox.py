@@ -9,7 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import anyio
+
 from ..sdk.artifacts import Artifact, check_content_type
+from ..sdk.declared_tools import NOTHING_DECLARED, DeclaredTools
 from ..sdk.secrets import Secrets
 from ..sdk.spending.prices import PriceTable, load_prices
 from ..sdk.step_log import NO_LOG, StepLog
@@ -18,12 +21,13 @@ from ..sdk.stores.cold_payloads import PostgresPayloads
 from .blobs import Blobs
 from .cells import Cells
 from .models.terms import ModelTerms
-from .tools.shelf import Shelf
+from .tools.shelf import Shelf, check_names
 
 if TYPE_CHECKING:
     import httpx
 
     from ..sdk.http.client import Connections
+    from .tools.mcp_servers import McpServers
     from .work import Work
 
 
@@ -41,6 +45,8 @@ class Toolbox:
     blobs: Blobs | None = None
     cold: PostgresPayloads | None = None
     models: ModelTerms = field(default_factory=ModelTerms)
+    declared: DeclaredTools = NOTHING_DECLARED
+    servers: McpServers | None = None
     _shelf: Shelf | None = None
     _connections: Connections | None = None
 
@@ -48,7 +54,7 @@ class Toolbox:
     def shelf(self) -> Shelf:
         """All tools of this worker."""
         if self._shelf is None:
-            self._shelf = Shelf(self.steps)
+            self._shelf = Shelf(self.steps, self.declared, self.servers, self, self.secrets)
         return self._shelf
 
     @property
@@ -101,12 +107,16 @@ async def open_toolbox(
     blobs: Blobs | None = None,
     cold: PostgresPayloads | None = None,
     models: ModelTerms | None = None,
+    declared: DeclaredTools = NOTHING_DECLARED,
 ) -> AsyncGenerator[Toolbox]:
     """Open what the lifespans of the steps share. Raises what they raise, ValueError where two give the same name.
+
+    declared: tools that are no functions. MCP servers are started when they are first wanted.
 
     processes: of steps that run apart, at once; 0: as many as there are processors.
     """
     resources: dict[str, Any] = {}
+    check_names(steps, declared)
     async with AsyncExitStack() as stack:
         for each in steps.lifespans:
             shared = await stack.enter_async_context(each()) or {}
@@ -126,6 +136,13 @@ async def open_toolbox(
             blobs=blobs,
             cold=cold,
             models=models or ModelTerms(),
+            declared=declared,
         )
+        if declared.servers:
+            from .tools.mcp_servers import McpServers
+
+            group = await stack.enter_async_context(anyio.create_task_group())
+            stack.callback(group.cancel_scope.cancel)
+            tools.servers = McpServers(declared.servers, secrets, group)
         stack.push_async_callback(tools.close)
         yield tools

@@ -23,6 +23,7 @@ from redis.exceptions import RedisError
 
 from ..sdk.clock import read_clock
 from ..sdk.connections import connect_alone, connect_redis
+from ..sdk.declared_tools import NOTHING_DECLARED, DeclaredTools
 from ..sdk.keys import Keys
 from ..sdk.presence import FORGOTTEN_S
 from ..sdk.retry_after import RETRY_AFTER_MS_MAX
@@ -70,6 +71,7 @@ class Worker:
         http_allow: str = "",
         secrets_dir: Path | None = None,
         prices: PriceTable | None = None,
+        declared: DeclaredTools = NOTHING_DECLARED,
         database_url: str = "",
         models: ModelTerms | None = None,
     ) -> None:
@@ -78,7 +80,7 @@ class Worker:
         self._keys = Keys(env)
         self._partitions = list(partitions)
         self._queues = list(dict.fromkeys(queue for queue in queues if queue != "system"))
-        self._steps = steps
+        self._handlers = [*steps.handlers(), *declared.handlers()]
         self._build = build
         pairs = 2 if concurrency >= PAIRED_FROM else 1
         self._concurrency = concurrency
@@ -94,6 +96,7 @@ class Worker:
             http_allow=http_allow,
             secrets_dir=secrets_dir,
             prices=prices,
+            declared=declared,
             blobs=Blobs(self._redis, self._keys),
             cold=PostgresPayloads(env, database_url=database_url) if database_url else None,
             models=models,
@@ -214,7 +217,7 @@ class Worker:
             "host": socket.gethostname(),
             "pid": str(os.getpid()),
             "build": self._build,
-            "handlers": msgspec.json.encode(self._steps.handlers()),
+            "handlers": msgspec.json.encode(self._handlers),
             "queues": msgspec.json.encode(self._queues),
         }
         is_first = True

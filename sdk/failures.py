@@ -33,6 +33,7 @@ _CODES: dict[str, str] = {
     "PAYLOAD_MISSING": FailureClass.ERROR,
     "FAILED_OUTSIDE": FailureClass.ERROR,
     "PROCESS_DIED": FailureClass.ERROR,
+    "TOOL_FAILED": FailureClass.ERROR,
 }
 """The engine's codes that another try may mend, and their classes."""
 _FATAL_CODES = frozenset(

@@ -17,7 +17,7 @@ from ..compiler.ir import Ir, Node
 from .connections import connect_redis
 from .keys import Keys, PartitionKeys
 from .scripts import DONE_GROUP, INTAKE_GROUP
-from .tools import handler_of
+from .tools import handler_of, lacking
 
 FORGOTTEN_S = 3_600
 """A worker that has not been heard of for so long is not listed any more."""
@@ -99,7 +99,7 @@ def can_serve(workers: Iterable[LiveWorker], *irs: Ir) -> bool:
     for worker in workers:
         queues |= worker.queues
         handlers |= worker.handlers
-    return queues.issuperset(queues_of(*irs)) and handlers.issuperset(handlers_of(*irs))
+    return queues.issuperset(queues_of(*irs)) and not lacking(handlers_of(*irs), handlers)
 
 
 def _names(content: bytes | None) -> frozenset[str]:

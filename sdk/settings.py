@@ -70,6 +70,7 @@ _TEXTS = {
     "key_ring": "the path of a file",
     "prices": "the path of a file",
     "model_provider": "one of openai, anthropic, echo",
+    "tools": "the path of a file",
 }
 _KIB = 1024
 _MIB = 1024 * _KIB
@@ -133,6 +134,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     openai_url: str = OPENAI_URL
     anthropic_url: str = ANTHROPIC_URL
     model_provider: ModelProvider | None = None
+    tools: str | None = None
     keeper_linger_s: Annotated[float, Meta(ge=0, le=86_400)] = 10.0
 
     def show(self) -> dict[str, str | int | float | bool | None]:
@@ -270,7 +272,7 @@ def _decode(name: str, found: _Found, kind: object) -> object:
             read_reach(value)
         except ValueError as cause:
             raise SettingsError(name, found.source, f"expected {_TEXTS[name]}; {cause}") from cause
-    if name in ("secrets_dir", "key_ring", "prices") and value:
+    if name in ("secrets_dir", "key_ring", "prices", "tools") and value:
         return str(found.base / Path(str(value)).expanduser())
     return value
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..compiler.tool_names import HANDLER_PREFIX, TOOL_NAME_HINT, TOOL_NAME_PATTERN
@@ -91,6 +91,22 @@ class ToolSet:
 def handler_of(tool: str) -> str:
     """Return what a tool is called among the handlers of a worker."""
     return f"{HANDLER_PREFIX}{tool}"
+
+
+def handler_of_server(server: str) -> str:
+    """The same for all tools of an MCP server."""
+    return handler_of(f"{server}.*")
+
+
+def lacking(wanted: Iterable[str], handlers: Collection[str]) -> set[str]:
+    """Return the handlers that are wanted and not there; those of a server stand for all of its tools."""
+    missing = set(wanted) - set(handlers)
+    return {name for name in missing if not (_of_server(name) and _of_server(name) in handlers)}
+
+
+def _of_server(handler: str) -> str:
+    server, dot, _ = handler.partition(".")
+    return f"{server}.*" if dot and handler.startswith(HANDLER_PREFIX) else ""
 
 
 def _place(function: Callable[..., Any]) -> str:

@@ -6,14 +6,16 @@ redirects, which are followed here: what the document sends does not go on to an
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol, Self
 
 import anyio
 import httpx
 
 from ...compiler.http_config import BYTES_MAX
-from ...sdk.artifacts import CONTENT_TYPE
+from ...sdk.artifacts import CONTENT_TYPE, Artifact
+from ...sdk.http.client import Connections
 from ...sdk.http.reach import AddressRefused
 from ...sdk.outcomes import Outcome, Succeeded
 from ...sdk.redaction import mask_values
@@ -35,6 +37,15 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _NEUTRAL = frozenset({"accept", "accept-encoding", "user-agent", "content-type"})
 
 
+class HttpTools(Protocol):
+    """What a call needs of its worker."""
+
+    @property
+    def connections(self) -> Connections: ...
+
+    async def keep_artifact(self, content: bytes, content_type: str) -> Artifact: ...
+
+
 class UnexpectedStatus(FatalError):
     """A status that is no error, and not one of those that the node expects."""
 
@@ -44,7 +55,7 @@ class RedirectRefused(FatalError):
 
 
 @dataclass(frozen=True, slots=True)
-class _Wanted:
+class Wanted:
     """What an answer shall be like."""
 
     expect: tuple[str, ...]
@@ -52,33 +63,40 @@ class _Wanted:
     bytes_max: int
     redirects: int
 
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> Self:
+        return cls(
+            tuple(config.get("expect", ("2xx",))),
+            config.get("response", "auto"),
+            min(config.get("max_bytes", BYTES_DEFAULT), BYTES_MAX),
+            config.get("redirects", REDIRECTS_DEFAULT),
+        )
+
     def expects(self, status: int) -> bool:
         return str(status) in self.expect or f"{status // 100}xx" in self.expect
 
 
 async def run_http(work: Work, tools: Toolbox) -> Outcome:
-    config = work.node.config
-    wanted = _Wanted(
-        tuple(config.get("expect", ("2xx",))),
-        config.get("response", "auto"),
-        min(config.get("max_bytes", BYTES_DEFAULT), BYTES_MAX),
-        config.get("redirects", REDIRECTS_DEFAULT),
-    )
     call = make_call(work, idempotency_key(work), NamedSecrets(tools.secrets))
+    with anyio.fail_after(UNLIMITED_S if work.node.timeout_ms is None else None):
+        return Succeeded(encode_json(await send_call(call, Wanted.of(work.node.config), tools)))
+
+
+async def send_call(call: Call, wanted: Wanted, tools: HttpTools) -> dict[str, Any]:
+    """Send a request, follow redirects, and return status, headers and body. Raises StepError and what httpx raises."""
     try:
-        with anyio.fail_after(UNLIMITED_S if work.node.timeout_ms is None else None):
-            return await _send(call, wanted, tools)
+        return await _send(call, wanted, tools)
     except httpx.UnsupportedProtocol as error:
         raise StepError("INPUT_INVALID", str(error)) from error
 
 
-async def _send(call: Call, wanted: _Wanted, tools: Toolbox) -> Outcome:
+async def _send(call: Call, wanted: Wanted, tools: HttpTools) -> dict[str, Any]:
     for left in range(wanted.redirects, -1, -1):
         response = await tools.connections.handle_async_request(call.request())
         try:
             target = response.headers.get("location")
             if response.status_code not in _REDIRECTS or target is None or wanted.expects(response.status_code):
-                return Succeeded(await _output(call, response, wanted, tools))
+                return await _output(call, response, wanted, tools)
             if not wanted.redirects:
                 raise UnexpectedStatus(f"HTTP {response.status_code}: a redirect, and redirects: 0 follows none")
             if not left:
@@ -113,7 +131,7 @@ def _origin(url: httpx.URL) -> tuple[str, str, int]:
     return url.scheme, url.host, url.port or (443 if url.scheme == "https" else 80)
 
 
-async def _output(call: Call, response: httpx.Response, wanted: _Wanted, tools: Toolbox) -> bytes:
+async def _output(call: Call, response: httpx.Response, wanted: Wanted, tools: HttpTools) -> dict[str, Any]:
     status = response.status_code
     if not wanted.expects(status):
         raise await _unexpected(call, response)
@@ -125,7 +143,7 @@ async def _output(call: Call, response: httpx.Response, wanted: _Wanted, tools: 
         body: Any = artifact.reference
     else:
         body = _body(content, response, wanted.response, is_empty=is_empty)
-    return encode_json({"status": status, "headers": kept_headers(response, call.secrets), "body": body})
+    return {"status": status, "headers": kept_headers(response, call.secrets), "body": body}
 
 
 def _body(content: bytes, response: httpx.Response, kind: str, *, is_empty: bool) -> Any:

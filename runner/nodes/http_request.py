@@ -58,10 +58,19 @@ def make_call(step: StepContext, key: str, secrets: NamedSecrets) -> Call:
     """Return what is to be sent. key: of idempotency. Raises StepError."""
     step.context()[SECRET_ROOT] = secrets
     config = _rendered(step)
+    written = step.node.config.get("url")
+    text = decode_json(step.input_bytes()) if written is None else fill_url(str(written), step.context(), ROOTS)
+    if not isinstance(text, str):
+        raise StepError("INPUT_INVALID", "without 'url' in its config the input of an http node is the URL, a string")
+    return call_of(config, text, key, secrets)
+
+
+def call_of(config: Mapping[str, Any], url_text: str, key: str, secrets: NamedSecrets) -> Call:
+    """Return what is to be sent. config: with its templates expanded. Raises StepError."""
     method = str(config.get("method", "GET")).upper()
     if method not in METHODS:
         raise StepError("CONFIG_INVALID", f"{method[:40]!r} is no method")
-    url = _url(step, config)
+    url = _url(url_text, config)
     content, content_type = _body(config)
     headers = {"user-agent": USER_AGENT, "accept": "*/*", "accept-encoding": "gzip, deflate"}
     if content_type:
@@ -96,11 +105,7 @@ def _rendered(step: StepContext) -> dict[str, Any]:
     return found
 
 
-def _url(step: StepContext, config: Mapping[str, Any]) -> httpx.URL:
-    written = step.node.config.get("url")
-    text = decode_json(step.input_bytes()) if written is None else _fill(_template(str(written)), step.context())
-    if not isinstance(text, str):
-        raise StepError("INPUT_INVALID", "without 'url' in its config the input of an http node is the URL, a string")
+def _url(text: str, config: Mapping[str, Any]) -> httpx.URL:
     if len(text) > URL_CHARS_MAX:
         raise StepError("INPUT_INVALID", f"the URL is longer than {URL_CHARS_MAX:,} characters")
     try:
@@ -123,14 +128,17 @@ def check_url(url: httpx.URL) -> None:
 
 
 @lru_cache(maxsize=1_000)
-def _template(text: str) -> Template:
-    return compile_template(text, roots=ROOTS)
+def _template(text: str, roots: frozenset[str]) -> Template:
+    return compile_template(text, roots=roots)
 
 
-def _fill(template: Template, context: Mapping[str, object]) -> str:
-    """Expand a URL: values are percent-encoded, but for one at its very beginning, which may be a whole URL."""
+def fill_url(url: str, context: Mapping[str, object], roots: frozenset[str]) -> str:
+    """Expand a URL: values are percent-encoded, but for one at its very beginning, which may be a whole URL.
+
+    roots: what its expressions may read. Raises StepError.
+    """
     pieces: list[str] = []
-    for part in template.parts:
+    for part in _template(url, roots).parts:
         if isinstance(part, str):
             pieces.append(part)
             continue

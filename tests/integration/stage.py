@@ -20,6 +20,7 @@ from courante.runner.terms import Terms
 from courante.runner.worker import Worker
 from courante.sdk.client import Client, RunResult
 from courante.sdk.connections import connect_redis
+from courante.sdk.declared_tools import NOTHING_DECLARED, DeclaredTools
 from courante.sdk.events import RecordedEvent
 from courante.sdk.scripts import DONE_GROUP, INTAKE_GROUP, QUEUE_GROUP
 from courante.sdk.steps import Steps
@@ -65,6 +66,7 @@ class Stage:
         secrets_dir: Path | None = None,
         database_url: str = "",
         models: ModelTerms | None = None,
+        declared: DeclaredTools = NOTHING_DECLARED,
         **terms: int,
     ) -> Worker:
         """Start a worker that knows these steps. redis_url: its own way to Redis. terms: see ``runner.terms``."""
@@ -80,6 +82,7 @@ class Stage:
             secrets_dir=secrets_dir,
             database_url=database_url,
             models=models,
+            declared=declared,
         )
         self._call_up(worker.run)
         self.workers.append(worker)

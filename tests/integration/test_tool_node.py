@@ -144,6 +144,7 @@ async def test_a_tool_that_a_worker_does_not_have_is_left_to_another(stage: Stag
         return first.applied
 
     await until(applied, lambda count: count > 0)
+    first.stop()
     stage.worker(toolbox(search=search))
     assert (await stage.result(run_id)).output == {"a": ["tea 0", "tea 1"]}
 

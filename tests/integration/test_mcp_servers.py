@@ -1,0 +1,229 @@
+"""Tools of MCP servers: over stdio and over HTTP, with sessions that last, break off and are opened again."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import msgspec
+import pytest
+
+from cli_views import read_view
+from courante.runner.toolbox import Toolbox, open_toolbox
+from courante.runner.tools.mcp_servers import McpServerUnavailable
+from courante.sdk.context import Context
+from courante.sdk.declared_tools import DeclaredServer, DeclaredTools
+from courante.sdk.step_context import StepError
+from courante.sdk.steps import Steps
+from integration.stage import Stage, until
+
+pytestmark = pytest.mark.anyio
+SERVER = Path(__file__).parent / "mcp" / "server.py"
+CONTEXT = Context("run", "w", "n", "", 1, "run/n", "worker")
+SECRET = "shop-secret-51c7"
+
+
+def started(folder: Path, *more: str, **env: str) -> DeclaredTools:
+    """A server over stdio."""
+    command = (sys.executable, str(SERVER), str(folder), *more)
+    return DeclaredTools(servers={"shop": DeclaredServer(name="shop", command=command, env=env)})
+
+
+@asynccontextmanager
+async def opened(declared: DeclaredTools) -> AsyncGenerator[Toolbox]:
+    async with open_toolbox(Steps(), "worker", declared=declared) as tools:
+        yield tools
+
+
+async def call(tools: Toolbox, tool: str, **arguments: Any) -> Any:
+    found = tools.shelf.find(f"shop.{tool}")
+    assert found is not None
+    return msgspec.json.decode(await found.call(msgspec.json.encode(arguments), CONTEXT))
+
+
+def pids(folder: Path) -> list[int]:
+    return [int(line) for line in (folder / "pids").read_text(encoding="utf-8").split()]
+
+
+async def lives(pid: int) -> bool:
+    """Whether a process is there, and no zombie."""
+    try:
+        text = await anyio.Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return text.rpartition(")")[2].split()[0] != "Z"
+
+
+async def test_tools_of_a_server_are_called_by_nodes(stage: Stage, tmp_path: Path) -> None:
+    """By SERVER.TOOL, in one session; what is no text is an artifact; an error is the step's."""
+    stage.worker(declared=started(tmp_path))
+    stage.supervisor()
+    nodes: list[dict[str, Any]] = [
+        {"id": "a", "type": "tool", "config": {"tool": "shop.stock", "size": 2}, "input": {"item": "input"}},
+        {"id": "b", "type": "tool", "config": {"tool": "shop.greet"}, "input": {"name": "input"}},
+        {"id": "c", "type": "tool", "config": {"tool": "shop.picture"}, "input": {}},
+        {"id": "d", "type": "tool", "config": {"tool": "shop.none"}, "input": {}, "max_retries": 0, "on_error": "e"},
+        {"id": "e", "type": "noop"},
+    ]
+    workflow = await stage.register(*nodes, output="[steps.a.output, steps.b.output, steps.c.output]")
+    done = await stage.run(workflow, "tea")
+    assert done.status == "COMPLETED", done.error
+    stock, greeting, picture = done.output
+    assert (stock, greeting) == ({"item": "tea", "left": 20}, "hello tea")
+    assert (picture["content_type"], picture["size_bytes"]) == ("image/png", 8)
+    assert len(pids(tmp_path)) == 1
+    steps = {step.id: step for step in (await read_view(stage, done.run_id)).steps}
+    assert steps["a"].trace is not None
+    assert (steps["a"].trace["tool"], steps["a"].trace["arguments"]) == ("shop.stock", {"size": 2, "item": "tea"})
+    error = steps["d"].error
+    assert error is not None
+    assert (error.type, error.message) == ("TOOL_FAILED", "Unknown tool: none")
+
+
+async def test_what_a_server_says_of_its_tools_is_offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Description and schema are the server's; a tool that it does not have cannot be offered.
+
+    It has the secrets that are declared and nothing else of the worker's environment; one that comes back is masked.
+    """
+    monkeypatch.setenv("COURANTE_SECRET_SHOP", SECRET)
+    monkeypatch.setenv("OTHER_KEY", "nobody-shall-see")
+    async with opened(started(tmp_path, SHOP_KEY="key {{ secret('SHOP') }}")) as tools:
+        stock, none = tools.shelf.find("shop.stock"), tools.shelf.find("shop.none")
+        assert stock is not None
+        assert none is not None
+        offer = await stock.offer()
+        assert (offer.name, offer.description.split("\n")[0]) == ("shop.stock", "How many there are.")
+        assert (offer.schema["required"], list(offer.schema["properties"])) == (["item"], ["item", "size"])
+        with pytest.raises(StepError, match="has no tool 'none'"):
+            await none.offer()
+        assert tools.shelf.find("bank.stock") is None
+        told = await call(tools, "whoami")
+    assert told["key"] == "key ***"
+    assert not {"OTHER_KEY", "COURANTE_SECRET_SHOP"} & set(told["names"])
+    assert not await lives(told["pid"])
+
+
+async def test_a_server_that_ended_is_started_again(tmp_path: Path) -> None:
+    """Between two calls, which nobody notices; or in a call, which fails and may be tried again."""
+    async with opened(started(tmp_path)) as tools:
+        first = (await call(tools, "die_later"))["pid"]
+        assert tools.servers is not None
+        server = tools.servers.get("shop")
+        assert server is not None
+
+        async def is_over() -> bool:
+            return not server.is_open
+
+        await until(is_over, bool)
+        second = (await call(tools, "whoami"))["pid"]
+        assert [first, second] == pids(tmp_path)
+        with pytest.raises(McpServerUnavailable, match="Connection closed"):
+            await call(tools, "die")
+
+
+@pytest.mark.parametrize(
+    ("server", "error", "said"),
+    [
+        (DeclaredServer(name="shop", command=("/no/such/program",)), McpServerUnavailable, "cannot be used"),
+        (DeclaredServer(name="shop", url="http://127.0.0.1:9/mcp"), McpServerUnavailable, "cannot be used"),
+        (DeclaredServer(name="shop", command=("x",), env={"A": "{{ secret('NOT_THERE') }}"}), StepError, "NOT_THERE"),
+    ],
+)
+async def test_a_server_that_cannot_be_had_fails_the_call(
+    server: DeclaredServer, error: type[Exception], said: str
+) -> None:
+    """Again with each call: it may be there the next time."""
+    async with opened(DeclaredTools(servers={"shop": server})) as tools:
+        for _ in range(2):
+            with pytest.raises(error, match=said):
+                await call(tools, "stock", item="tea")
+
+
+@asynccontextmanager
+async def serving(folder: Path, port: int) -> AsyncGenerator[None]:
+    """A server over HTTP in a process of its own."""
+    command = [sys.executable, str(SERVER), str(folder), str(port)]
+    process = await anyio.open_process(command, stdout=None, stderr=None)
+    try:
+
+        async def listens() -> bool:
+            try:
+                stream = await anyio.connect_tcp("127.0.0.1", port)
+            except OSError:
+                return False
+            await stream.aclose()
+            return True
+
+        await until(listens, bool)
+        yield
+    finally:
+        process.kill()
+        with anyio.CancelScope(shield=True):
+            await process.wait()
+
+
+async def test_a_server_is_called_over_http(tmp_path: Path) -> None:
+    """With a session of its own, which is opened anew when the server has been away."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+    server = DeclaredServer(name="shop", url=f"http://127.0.0.1:{port}/mcp")
+    async with opened(DeclaredTools(servers={"shop": server})) as tools:
+        async with serving(tmp_path, port):
+            assert await call(tools, "stock", item="tea", size=3) == {"item": "tea", "left": 30}
+            assert await call(tools, "greet", name="tea") == "hello tea"
+            with pytest.raises(StepError, match="Error executing tool refuse"):
+                await call(tools, "refuse", item="tea")
+        async with serving(tmp_path, port):
+
+            async def answers() -> Any:
+                try:
+                    return await call(tools, "stock", item="tea")
+                except (McpServerUnavailable, StepError) as error:
+                    return repr(error)
+
+            await until(answers, lambda found: found == {"item": "tea", "left": 10})
+
+
+WORKER = """
+import sys
+from pathlib import Path
+
+import anyio
+
+from integration.test_mcp_servers import call, opened, started
+
+
+async def main() -> None:
+    async with opened(started(Path(sys.argv[1]), "stubborn")) as tools:
+        await call(tools, "stock", item="tea")
+        print("ready", flush=True)
+        await anyio.sleep_forever()
+
+
+anyio.run(main)
+"""
+
+
+async def test_servers_die_with_their_worker(tmp_path: Path) -> None:
+    """Also where it is killed, and the server neither looks at its input nor obeys; and what it has started."""
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    async with await anyio.open_process([sys.executable, "-c", WORKER, str(tmp_path)], env=environ) as process:
+        assert process.stdout is not None
+        said = b""
+        while b"ready" not in said:
+            said += await process.stdout.receive()
+        server, child = pids(tmp_path)
+        assert await lives(server)
+        process.kill()
+
+    async def alive() -> list[bool]:
+        return [await lives(server), await lives(child)]
+
+    assert await until(alive, lambda found: not any(found)) == [False, False]
