@@ -163,6 +163,7 @@ def make_supervisor(services: Services) -> Supervisor:
         subflow_depth_max=settings.subflow_depth_max,
         payload_hot_s=settings.payload_hot_s,
         payload_keep_s=settings.payload_keep_s,
+        step_log_keep_s=settings.step_log_keep_s,
     )
 
 

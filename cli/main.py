@@ -41,6 +41,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "status": Entry("status", "status", "Show a run and its steps."),
         "runs": Entry("runs", "runs", "List runs, newest first."),
         "events": Entry("events", "events", "Show the event log of a run."),
+        "logs": Entry("logs", "logs", "Show what the steps of a run say, and follow it."),
         "artifacts": Entry("artifacts", "artifacts", "List the artifacts of a run, or fetch one."),
         "replay": Entry("replay", "replay", "Rebuild a run's state from its log alone, or verify it."),
         "approvals": Entry("decisions", "approvals", "List the steps that wait for somebody to decide."),

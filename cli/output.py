@@ -64,6 +64,11 @@ class Output:
         if not self.is_json:
             _write(self._stdout, line if self.is_colour else unstyle(line))
 
+    def part(self, text: str) -> None:
+        """Write a part of a line for people; ``text`` ends it."""
+        if not self.is_json:
+            _write(self._stdout, text if self.is_colour else unstyle(text), end="")
+
     def value(self, value: object) -> None:
         """Write a JSON value for people: indented."""
         self.text(json.dumps(value, ensure_ascii=False, indent=2, default=str))
@@ -138,14 +143,14 @@ def _cut_styled(cells: Sequence[str], room: int) -> str:
     return "  ".join(kept).rstrip()
 
 
-def _write(stream: IO[str], line: str) -> None:
+def _write(stream: IO[str], line: str, end: str = "\n") -> None:
     """Text that the stream's encoding lacks is written with escapes rather than not at all. Raises ReaderGone."""
     try:
         try:
-            stream.write(line + "\n")
+            stream.write(line + end)
         except UnicodeEncodeError:
             encoding = getattr(stream, "encoding", None) or "ascii"
-            stream.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+            stream.write(line.encode(encoding, "backslashreplace").decode(encoding) + end)
         stream.flush()
     except BrokenPipeError as cause:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # Python flushes once more at exit

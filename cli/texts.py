@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -60,6 +61,16 @@ def cut_lines(text: str, limit: int = LINES_MAX) -> str:
     """The first lines of a text."""
     lines = text.strip().splitlines()
     return "\n".join(lines[:limit]) + ("\n..." if len(lines) > limit else "")
+
+
+def printable(text: str) -> str:
+    """The text without what would steer a terminal: a control character is shown by its escape."""
+    return "".join(each if each in "\n\t" or each.isprintable() else repr(each)[1:-1] for each in text)
+
+
+def json_text(value: object) -> str:
+    """A string as it is, any other JSON value as JSON on one line."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
 def cut(text: str, width: int) -> str:

@@ -20,6 +20,8 @@ from ..sdk.step_context import StepError
 if TYPE_CHECKING:
     from anyio import CancelScope
 
+    from ..compiler.ir import Node
+    from ..sdk.keys import PartitionKeys
     from .work import Work
 
 STARTED_AFTER_S = 0.1
@@ -38,6 +40,15 @@ class Ending(Enum):
     """It has not shown a sign of life for too long."""
     GIVEN_BACK = CancelReason.STOPPING
     """This worker stops."""
+
+
+def too_long(ending: Ending, node: Node) -> StepError | None:
+    """Return the error of an attempt that has taken too long, None for the other endings."""
+    if ending is Ending.OVERDUE:
+        return StepError("TIMEOUT", f"the attempt took longer than {node.timeout_ms} ms")
+    if ending is Ending.SILENT:
+        return StepError("HEARTBEAT_TIMEOUT", f"silent for {node.heartbeat_timeout_ms} ms")
+    return None
 
 
 class HeldAttempt:
@@ -102,7 +113,8 @@ class HeldAttempt:
 class Attempts:
     """The attempts of one lane. Touched by the loop alone, but for ``find``, which may be called from any thread."""
 
-    def __init__(self, *, cancel_grace_s: float, send: Callable[[], None]) -> None:
+    def __init__(self, partition: PartitionKeys, *, cancel_grace_s: float, send: Callable[[], None]) -> None:
+        self._partition = partition
         self._cancel_grace_s = cancel_grace_s
         self._send = send
         self._running: dict[tuple[str, str], Work] = {}
@@ -118,6 +130,7 @@ class Attempts:
         except PayloadUnreadable as error:
             raise StepError("PAYLOAD_MISSING", f"the details of the last heartbeat cannot be read: {error}") from error
         held = work.held = HeldAttempt(self._send, last_report)
+        work.partition = self._partition
         if work.node.timeout_ms is not None:
             held.ends_at = (work.received_at or held.started_at) + work.node.timeout_ms / 1000
         self._running[work.run_id, work.key] = work

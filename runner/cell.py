@@ -25,7 +25,9 @@ from ..sdk.artifacts import Artifact
 from ..sdk.cancellation import Cancellation, CancelReason
 from ..sdk.context import Context, NoTools
 from ..sdk.deferral import Deferred
+from ..sdk.json_values import NotJson, encode_value
 from ..sdk.step_error import StepError
+from ..sdk.step_lines import clean
 from ..sdk.steps import Step, Steps
 
 LENGTH_BYTES = 4
@@ -57,6 +59,14 @@ class SecretRead(msgspec.Struct, frozen=True, tag="secret", array_like=True):
     name: str
 
 
+class Logged(msgspec.Struct, frozen=True, tag="logged", array_like=True):
+    """A line of the step log; its fields as JSON. ``is_partial``: a piece of an answer in its place."""
+
+    text: str
+    fields: bytes = b"{}"
+    is_partial: bool = False
+
+
 class Done(msgspec.Struct, frozen=True, tag="done", array_like=True):
     """``output``: JSON. ``token``: in place of it, where the step ends later."""
 
@@ -74,7 +84,7 @@ class Raised(msgspec.Struct, frozen=True, tag="raised", array_like=True):
 
 
 HEARD: Any = Call | Cancel
-SAID: Any = Report | SecretRead | Done | Raised
+SAID: Any = Report | SecretRead | Logged | Done | Raised
 """What a cell is told, and what it says."""
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -116,6 +126,28 @@ class CellAttempt:
         self._out.say(Report(details))
 
 
+class CellLog:
+    """The step log in a cell: the worker is told."""
+
+    def __init__(self, out: Out) -> None:
+        self._out = out
+
+    def line(self, text: str, /, **fields: object) -> None:
+        shown = {name: _shown(value) for name, value in fields.items()}
+        self._out.say(Logged(clean(str(text)[:TEXT_CHARS_MAX]), msgspec.json.encode(shown)))
+
+    def partial(self, text: str, /) -> None:
+        self._out.say(Logged(clean(text), is_partial=True))
+
+
+def _shown(value: object) -> object:
+    """A JSON value; what is none as Python shows it."""
+    try:
+        return msgspec.Raw(encode_value(value))
+    except NotJson:
+        return clean(repr(value)[:TEXT_CHARS_MAX])
+
+
 class Out:
     """What goes to the worker, from any thread."""
 
@@ -123,7 +155,7 @@ class Out:
         self._pipe = pipe
         self._lock = threading.Lock()
 
-    def say(self, content: Report | SecretRead | Done | Raised) -> None:
+    def say(self, content: Report | SecretRead | Logged | Done | Raised) -> None:
         with self._lock:
             try:
                 self._pipe.write(frame(content))
@@ -157,7 +189,7 @@ class Cell:
     def _run(self, call: Call, held: CellAttempt) -> Done:
         step = self._find(call)
         given = step.hints.read(call.given) if step.takes_input else None
-        arguments = step.arguments(given, Context(*call.facts, held, CellTools(self._out)))
+        arguments = step.arguments(given, Context(*call.facts, held, CellTools(self._out), step_log=CellLog(self._out)))
         output = asyncio.run(step.function(*arguments)) if step.is_async else step.function(*arguments)
         return Done(token=output.token) if isinstance(output, Deferred) else Done(step.hints.write(output))
 

@@ -25,7 +25,8 @@ from ..sdk.deferral import Deferred
 from ..sdk.http.reach import ALLOW_VARIABLE
 from ..sdk.secrets import DIRECTORY_VARIABLE, Secrets
 from ..sdk.step_context import StepError
-from .cell import LENGTH_BYTES, SAID, Call, Cancel, Done, Raised, Report, SecretRead, frame
+from ..sdk.step_log import StepLog
+from .cell import LENGTH_BYTES, SAID, Call, Cancel, Done, Logged, Raised, Report, SecretRead, frame
 
 if TYPE_CHECKING:
     from ..sdk.steps import Step
@@ -85,7 +86,7 @@ class Cells:
         async with self._limiter:
             cell = await self._take()
             try:
-                answer = await cell.call(call, context.held_by)
+                answer = await cell.call(call, context.held_by, context.step_log)
             except BaseException:
                 await cell.kill()
                 raise
@@ -118,7 +119,8 @@ class _Cell:
         self._secrets = secrets
         self._in = process.stdin
         self._out = BufferedByteReceiveStream(process.stdout)
-        self._decode: Callable[[bytes], Done | Raised | Report | SecretRead] = msgspec.msgpack.Decoder(SAID).decode
+        decoder = msgspec.msgpack.Decoder(SAID)
+        self._decode: Callable[[bytes], Done | Raised | Report | SecretRead | Logged] = decoder.decode
 
     @classmethod
     async def start(cls, secrets: Secrets, terms: Mapping[str, str]) -> _Cell:
@@ -139,7 +141,7 @@ class _Cell:
     def is_alive(self) -> bool:
         return self._process.returncode is None
 
-    async def call(self, call: Call, held: Attempt) -> Done | Raised:
+    async def call(self, call: Call, held: Attempt, step_log: StepLog) -> Done | Raised:
         """Raises StepError (PROCESS_DIED) where the process ends before it has answered."""
         answer: Done | Raised | None = None
         async with anyio.create_task_group() as group:
@@ -151,6 +153,8 @@ class _Cell:
                     heard = self._decode(await self._out.receive_exactly(length))
                     if isinstance(heard, Report):
                         held.report(heard.details)
+                    elif isinstance(heard, Logged):
+                        _tell(step_log, heard)
                     elif isinstance(heard, SecretRead):
                         with suppress(StepError):  # it is masked from now on; unless it was taken away meanwhile
                             self._secrets.read(heard.name)
@@ -178,6 +182,14 @@ class _Cell:
                 self._process.kill()
         with anyio.CancelScope(shield=True):
             await self._process.aclose()
+
+
+def _tell(step_log: StepLog, heard: Logged) -> None:
+    if heard.is_partial:
+        step_log.partial(heard.text)
+    else:
+        fields: dict[str, object] = msgspec.json.decode(heard.fields)
+        step_log.line(heard.text, **fields)
 
 
 def _ending(code: int | None) -> str:

@@ -30,7 +30,7 @@ from ..sdk.payloads import PayloadMissing, PayloadTooLarge, is_reference, store_
 from ..sdk.repairs import halt_runs
 from ..sdk.retry_after import RETRY_AFTER_MS_MAX
 from ..sdk.step_context import StepError
-from .attempts import STARTED_AFTER_S, Attempts, Ending, HeldAttempt
+from .attempts import STARTED_AFTER_S, Attempts, Ending, HeldAttempt, too_long
 from .bringing import Bringer, retry
 from .leases import Lease
 from .nodes import AWAITED, INLINE
@@ -78,7 +78,7 @@ class Executor:
         self._retry_after_ms_max = retry_after_ms_max
         self._settler = Settler(consumer)
         self._terms = terms or Terms()
-        self._attempts = Attempts(cancel_grace_s=self._terms.cancel_grace_ms / 1000, send=send_reports)
+        self._attempts = Attempts(partition, cancel_grace_s=self._terms.cancel_grace_ms / 1000, send=send_reports)
         self._bringer = Bringer(redis, keys, partition, tools.cold)
         self._awaiting: dict[str, list[tuple[list[bytes], int]]] = {}
         self._stopped = anyio.Event()
@@ -278,6 +278,8 @@ class Executor:
             held.end(Ending.OVERDUE)
         if held.ending is not None or held.cancellation.is_heard:
             outcome = self._ended(work, held, outcome)
+        if work.step_log is not None:
+            await self._tools.end_log(work.step_log)
         if outcome is None:
             return
         if work.must_keep_input:
@@ -304,14 +306,12 @@ class Executor:
         outcome: what it came to all the same. After its time it is void. A handler that ends well while its worker
         stops or its run drains has ended well; one that fails then, and has heard of it, has done as it was told.
         """
-        node, ending = work.node, held.ending
-        if ending is Ending.LOST:
+        if held.ending is Ending.LOST:
             self._drop(work.stream, work.entry)
             return None
-        if ending is Ending.OVERDUE:
-            return self._failure(work, StepError("TIMEOUT", f"the attempt took longer than {node.timeout_ms} ms"))
-        if ending is Ending.SILENT:
-            return self._failure(work, StepError("HEARTBEAT_TIMEOUT", f"silent for {node.heartbeat_timeout_ms} ms"))
+        overrun = None if held.ending is None else too_long(held.ending, work.node)
+        if overrun is not None:
+            return self._failure(work, overrun)
         if outcome is not None and not isinstance(outcome, Failed):
             return outcome
         if held.cancellation.told is CancelReason.STOPPING:

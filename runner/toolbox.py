@@ -21,6 +21,7 @@ from ..sdk.stores.cold_payloads import PostgresPayloads
 from .blobs import Blobs
 from .cells import Cells
 from .models.terms import ModelTerms
+from .step_logs import AttemptLog, StepLogs
 from .tools.shelf import Shelf, check_names
 
 if TYPE_CHECKING:
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from ..sdk.http.client import Connections
     from .tools.mcp_servers import McpServers
     from .work import Work
+
+LOG_END_S = 1.0
+"""How long the end of an attempt that has said something waits for its last words to be in Redis."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -48,6 +52,7 @@ class Toolbox:
     declared: DeclaredTools = NOTHING_DECLARED
     servers: McpServers | None = None
     _shelf: Shelf | None = None
+    logs: StepLogs | None = None
     _connections: Connections | None = None
 
     @property
@@ -82,9 +87,20 @@ class Toolbox:
         return self.secrets.read(name)
 
     def step_log(self, work: Work) -> StepLog:
-        """Return where the attempt of this work says what it does."""
-        del work
-        return NO_LOG
+        """Return where the attempt of this work says what it does; the same one each time."""
+        if work.step_log is None and self.logs is not None and work.partition is not None:
+            work.step_log = self.logs.open(work, work.partition, self.worker)
+        return work.step_log or NO_LOG
+
+    async def end_log(self, said: AttemptLog) -> None:
+        """End the log of an attempt. What was said is in Redis then, unless that takes too long.
+
+        So whoever sees that a step has ended can read all that it has said.
+        """
+        said.end()
+        if said.has_said and self.logs is not None:
+            with anyio.move_on_after(LOG_END_S):
+                await self.logs.flush()
 
     async def close(self) -> None:
         """Close connections and end processes."""
@@ -108,6 +124,7 @@ async def open_toolbox(
     cold: PostgresPayloads | None = None,
     models: ModelTerms | None = None,
     declared: DeclaredTools = NOTHING_DECLARED,
+    logs: StepLogs | None = None,
 ) -> AsyncGenerator[Toolbox]:
     """Open what the lifespans of the steps share. Raises what they raise, ValueError where two give the same name.
 
@@ -137,6 +154,7 @@ async def open_toolbox(
             cold=cold,
             models=models or ModelTerms(),
             declared=declared,
+            logs=logs,
         )
         if declared.servers:
             from .tools.mcp_servers import McpServers

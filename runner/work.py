@@ -16,7 +16,9 @@ from ..sdk.step_context import StepContext
 
 if TYPE_CHECKING:
     from ..sdk.item_values import ItemResults
+    from ..sdk.keys import PartitionKeys
     from .attempts import HeldAttempt
+    from .step_logs import AttemptLog
 
 CLOSED_MAP = b"x"
 """The record of a map that a failed item has closed."""
@@ -30,6 +32,7 @@ class Work(StepContext):
     before. ``held``: the attempt, once it is under way. ``results``: of the map's items, for an aggregate. ``is_cut``:
     the values have items in the place of lists. ``spent``: what calls of models have taken in this attempt until now.
     ``tool``: which one is called, where a template has given its name.
+    ``partition``: where its run is, once the attempt is under way. ``step_log``: once it has been asked for.
     """
 
     fence: str
@@ -47,6 +50,8 @@ class Work(StepContext):
     is_cut: bool = False
     spent: Spent = NOTHING
     tool: str = ""
+    partition: PartitionKeys | None = None
+    step_log: AttemptLog | None = None
 
     @property
     def lasting_extra(self) -> str:

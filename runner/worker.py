@@ -38,6 +38,7 @@ from .leases import Renewer
 from .models.terms import ModelTerms
 from .plans import Plans
 from .slots import Slots
+from .step_logs import StepLogs
 from .terms import Terms
 from .toolbox import Toolbox, open_toolbox
 
@@ -89,6 +90,7 @@ class Worker:
         self._retry_after_ms_max = retry_after_ms_max
         self._terms = terms or Terms()
         self._redis = connect_redis(redis_url)
+        self._logs = StepLogs(self._redis)
         self._tools = partial(
             open_toolbox,
             steps,
@@ -100,6 +102,7 @@ class Worker:
             blobs=Blobs(self._redis, self._keys),
             cold=PostgresPayloads(env, database_url=database_url) if database_url else None,
             models=models,
+            logs=self._logs,
         )
         self._lanes: list[Lane] = []
         self._alone: list[Redis] = []
@@ -132,11 +135,13 @@ class Worker:
                     await self._look_at_pauses()
                 async with anyio.create_task_group() as group:
                     group.start_soon(self._heartbeat)
+                    group.start_soon(self._logs.run)
                     group.start_soon(self._give_back_in_time)
                     async with anyio.create_task_group() as lanes:
                         for lane in self._lanes:
                             lanes.start_soon(lane.run)
                     group.cancel_scope.cancel()
+                await self._logs.flush()
                 await self._leave()
         finally:
             self._renewer.stop()

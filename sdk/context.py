@@ -17,6 +17,7 @@ import msgspec
 from .cancellation import Cancellation
 from .deferral import Deferred, DeferToken
 from .json_values import encode_value
+from .step_log import NO_LOG, StepLog
 
 if TYPE_CHECKING:
     import httpx
@@ -126,6 +127,7 @@ class Context(msgspec.Struct, frozen=True, eq=False):
     held_by: Attempt = msgspec.field(default_factory=Unheld)
     tools: Tools = NO_TOOLS
     made: dict[str, Any] = msgspec.field(default_factory=dict[str, Any])
+    step_log: StepLog = NO_LOG
 
     def heartbeat(self, details: object = None) -> None:
         """Say that this attempt makes progress; the attempt after it finds ``details`` in ``last_heartbeat``.
@@ -164,14 +166,29 @@ class Context(msgspec.Struct, frozen=True, eq=False):
         """What the lifespans of this worker's steps share, by name."""
         return self.tools.resources
 
+    def log(self, text: str, /, **fields: object) -> None:
+        """Say a line in the log of this step, which ``courante logs`` shows at once and later.
+
+        ``level``: debug, info (where nothing is said), warning, error or critical; all other fields belong to the line.
+        Never waits and never raises. At most 8 KiB a line and 1,000 lines an attempt. Secrets are masked.
+        """
+        self.step_log.line(text, **fields)
+
     @property
     def logger(self) -> FilteringBoundLogger:
-        """A logger of structlog whose lines say run, workflow, node, scope and attempt."""
+        """A logger of structlog whose lines say run, workflow, node, scope and attempt.
+
+        They go to the step log too, but for those of level debug.
+        """
         if "logger" not in self.made:
             import structlog
 
             where = {"run_id": self.run_id, "workflow": self.workflow, "node": self.node, "attempt": self.attempt}
             bound = structlog.get_logger().bind(**where, **({"scope": self.scope} if self.scope else {}))
+            if self.step_log is not NO_LOG:
+                from .told_logger import tell
+
+                bound = tell(bound, self.step_log)
             self.made["logger"] = bound
         logger: FilteringBoundLogger = self.made["logger"]
         return logger

@@ -42,9 +42,13 @@ class PartitionKeys:
         self.workers = f"{self.base}workers"
         self.paused = f"{self.base}paused"
         self.queues = f"{self.base}queues"
+        self.step_log = f"{self.base}steplog"
 
     def run(self, run_id: str) -> str:
         return f"{self.base}run:{run_id}"
+
+    def partial(self, run_id: str) -> str:
+        return f"{self.base}partial:{run_id}"
 
     def queue(self, stream: str) -> str:
         """``stream``: ``queue:priority``."""

@@ -51,11 +51,15 @@ _SECRET_FIELD = re.compile(
 
 
 class _Known(NamedTuple):
-    """``values``: the bytes to look for. ``any_of``: one pattern for all of them, None where it would be too large."""
+    """``values``: the bytes to look for. ``any_of``: one pattern for all of them, None where it would be too large.
+
+    ``spaced``: those that have spaces in them.
+    """
 
     values: tuple[bytes, ...]
     any_of: Pattern | None
     longest: int
+    spaced: tuple[bytes, ...] = ()
 
 
 _NOTHING = _Known((), None, 0)
@@ -146,6 +150,15 @@ class Redactor:
         is_secret = isinstance(name, str) and _SECRET_FIELD.search(name) is not None
         return MASK if is_secret and value else self.redact_value(value, depth)
 
+    def begun_chars(self, text: str) -> int:
+        """Return how many characters at the end of a text may be the beginning of a known secret of several words.
+
+        Those of one word are for the caller: nobody knows whether a word is complete before the next one begins.
+        """
+        content = text[-PIECE_CHARS:].encode("utf-8", "surrogatepass")
+        begun = max((_begun(content, value) for value in self._known.spaced), default=0)
+        return len(content[len(content) - begun :].decode("utf-8", "replace"))
+
     def _add(self, values: Iterable[str]) -> bool:
         """Take values in, and tell whether all had room."""
         spelled = dict.fromkeys(spelling for value in values for spelling in _spellings(value))
@@ -155,7 +168,8 @@ class Redactor:
             if fresh and room:
                 self._values.update(dict.fromkeys(fresh[:room]))
                 known = tuple(self._values)
-                self._known = _Known(known, compile_any_of(known), max(map(len, known)))
+                spaced = tuple(value for value in known if len(value.split()) > 1)
+                self._known = _Known(known, compile_any_of(known), max(map(len, known)), spaced)
             return len(fresh) <= room
 
 
@@ -194,6 +208,12 @@ def _find_values(content: bytes, values: Iterable[bytes]) -> Iterator[tuple[int,
         while start >= 0:
             yield start, start + len(value)
             start = content.find(value, start + len(value))
+
+
+def _begun(content: bytes, value: bytes) -> int:
+    """How many bytes at the end of a content are the beginning of a value."""
+    most = min(len(content), len(value) - 1)
+    return next((length for length in range(most, 0, -1) if content.endswith(value[:length])), 0)
 
 
 def _masked(content: bytes, spans: list[tuple[int, int]]) -> bytes:

@@ -48,6 +48,8 @@ PAYLOAD_HOT_S = 3_600.0
 """A payload that nobody has read or written for so long leaves Redis; Postgres has it then."""
 PAYLOAD_KEEP_S = 7 * 86_400.0
 """A payload that nothing has referred to for so long leaves Postgres. A step has as long to name what it stored."""
+STEP_LOG_KEEP_S = 30 * 86_400.0
+"""How long what steps have said can be read."""
 STUCK_MS = 300_000
 """After so long without an event a run that waits for nothing is stuck, where its document says nothing else."""
 HEALTH_LAG_MS = 60_000
@@ -116,6 +118,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     payload_bytes_max: Annotated[int, Meta(ge=_KIB, le=512 * _MIB)] = 16 * _MIB
     payload_hot_s: Annotated[float, Meta(ge=1, le=365 * 86_400)] = PAYLOAD_HOT_S
     payload_keep_s: Annotated[float, Meta(ge=86_400, le=3_650 * 86_400)] = PAYLOAD_KEEP_S
+    step_log_keep_s: Annotated[float, Meta(ge=60, le=3_650 * 86_400)] = STEP_LOG_KEEP_S
     outbox_entries_soft: Annotated[int, Meta(ge=1)] = 50_000
     outbox_entries_hard: Annotated[int, Meta(ge=1)] = 100_000
     audit_s: Annotated[float, Meta(ge=0.1, le=86_400)] = AUDIT_S

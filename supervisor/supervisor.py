@@ -4,7 +4,8 @@ intake (submissions -> commands -> runs), schedules (what the clock starts), pau
 completion (counter zero -> end), timers, leases (what silent workers held), audit (what nobody would wake), reconciler
 (committed starts and commands that Redis has not heard of), children (runs that are steps of others), guard (recorder:
 outbox -> log and projections; recovery: log -> Redis), registry (workers -> Postgres), watch (runs in which nothing
-happens any more), upkeep (partitions of the log for the months to come), collector (payloads that nobody needs).
+happens any more), upkeep (partitions of the log for the months to come), collector (payloads that nobody needs),
+step logs (what steps say -> Postgres).
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from ..sdk.settings import (
     PAYLOAD_HOT_S,
     PAYLOAD_KEEP_S,
     RUN_EVENTS_MAX,
+    STEP_LOG_KEEP_S,
     STUCK_MS,
     SUBFLOW_DEPTH_MAX,
 )
@@ -52,6 +54,7 @@ from .recorder import TRANSIENT, Recorder, RecorderSettings
 from .recovery import Recovery
 from .registry import Registry
 from .schedules import Schedules
+from .step_logs import StepLogs
 from .timers import Timers
 from .upkeep import Upkeep
 from .watch import Watch
@@ -82,6 +85,7 @@ class Supervisor:
         subflow_depth_max: int = SUBFLOW_DEPTH_MAX,
         payload_hot_s: float = PAYLOAD_HOT_S,
         payload_keep_s: float = PAYLOAD_KEEP_S,
+        step_log_keep_s: float = STEP_LOG_KEEP_S,
     ) -> None:
         self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._redis_url = redis_url
@@ -101,12 +105,13 @@ class Supervisor:
         self._run_events_max = run_events_max
         self._subflow_depth_max = subflow_depth_max
         self._payload_terms = {"hot_s": payload_hot_s, "keep_s": payload_keep_s}
+        self._step_log_keep_s = step_log_keep_s
         self._stopping = anyio.Event()
 
     async def run(self) -> None:
         """Watch until ``stop``. The schema must be up to date. Raises ServiceUnavailable."""
         redis = connect_redis(self._redis_url)
-        readers = 4 * self._partitions + 4
+        readers = 5 * self._partitions + 4
         blocking = connect_redis(self._redis_url, is_blocking=True, connections_max=readers)
         try:
             async with self._client as client:
@@ -183,6 +188,7 @@ class Supervisor:
             mender.run,
             children.run,
             Registry(redis, pool, keys, partition).run,
+            StepLogs(redis, blocking, pool, keys, number, keep_s=self._step_log_keep_s).run,
         )
         for loop in loops:
             group.start_soon(loop)

@@ -108,4 +108,5 @@ def step_context(work: Work, tools: Toolbox) -> Context:
         work.key,
         work.held,
         tools,
+        step_log=tools.step_log(work),
     )

@@ -87,7 +87,7 @@ def test_the_dictionary_lists_every_key() -> None:
     keys = Keys("x")
     at = keys.partition(0)
     known = {f"P {value.removeprefix(at.base)}" for value in vars(at).values() if value != at.base}
-    made = (at.run(""), at.queue(""), at.worker(""))
+    made = (at.run(""), at.queue(""), at.worker(""), at.partial(""))
     known |= {f"P {value.removeprefix(at.base)}" for value in made}
     known |= {f"E {value.removeprefix(keys.prefix)}" for value in (keys.ir(""), keys.blob(""))}
     for path in LUA.rglob("*.lua"):

@@ -1,0 +1,88 @@
+"""``courante logs``: what the steps of a run have said, and what they say now."""
+
+from __future__ import annotations
+
+import anyio
+import click
+
+from ...compiler.diagnostics import did_you_mean
+from ...compiler.ir import Ir, decode_ir
+from ...sdk.connections import connect_redis
+from ...sdk.keys import Keys
+from ...sdk.step_log_reading import StepLogReader
+from ...sdk.stores.connection import Connection
+from ...sdk.stores.errors import UnknownRun
+from ...sdk.stores.runs import RunRow, get_run
+from ...sdk.stores.workflows import get_ir
+from ..call import Call, service_options, with_call
+from ..exits import CliError, ExitCode
+from ..log_view import LogView
+from ..services import Services, check_redis, database, open_services, run_async
+
+LOOK_S = 0.2
+
+
+@click.command()
+@click.argument("run_id", metavar="RUN")
+@click.option("--step", metavar="STEP", help="Only what this step has said.")
+@click.option("--follow", is_flag=True, help="Go on as steps say more, until the run has ended.")
+@service_options
+@with_call
+def logs(call: Call, run_id: str, step: str | None, follow: bool) -> None:
+    """Show what the steps of a run say, and follow it.
+
+    That is what they write to their logs, and the answers of models as they come.
+
+    Under --json every line and every piece of an answer is one object on a line of its own.
+    """
+    call.log(default_level="warning")
+    with open_services(call) as services:
+        run_async(lambda: _show_all(call, services, run_id, step=step, is_follow=follow))
+
+
+async def _show_all(call: Call, services: Services, run_id: str, *, step: str | None, is_follow: bool) -> None:
+    env = services.settings.env
+    await check_redis(services)
+    redis = connect_redis(services.redis_url)
+    try:
+        async with database(services) as conn:
+            run = await get_run(conn, run_id)
+            if run.env != env:
+                raise UnknownRun(run_id)
+            ir = await _ir(conn, run)
+            _check_step(ir, step)
+            reader = StepLogReader(conn, redis, Keys(env).partition(run.partition), env, run_id, step)
+            view = LogView(call.out, ir)
+            try:
+                await _show(conn, reader, view, run_id, is_follow=is_follow)
+            finally:
+                view.close()
+    finally:
+        with anyio.CancelScope(shield=True), anyio.move_on_after(2):
+            await redis.aclose()
+
+
+async def _show(conn: Connection, reader: StepLogReader, view: LogView, run_id: str, *, is_follow: bool) -> None:
+    async for line in reader.past():
+        view.show(line)
+    while True:
+        is_over = (await get_run(conn, run_id)).status.is_final if is_follow else True
+        said = await reader.more()
+        for each in said:
+            view.show(each)
+        if not is_follow or (is_over and not said):
+            return
+        if not said:
+            await anyio.sleep(LOOK_S)
+
+
+async def _ir(conn: Connection, run: RunRow) -> Ir | None:
+    content = await get_ir(conn, run.env, run.ir_hash)
+    return None if content is None else decode_ir(content)
+
+
+def _check_step(ir: Ir | None, step: str | None) -> None:
+    names = [] if ir is None else [node.id for node in ir.nodes]
+    if step is not None and names and step not in names:
+        near = did_you_mean(step, names)
+        raise CliError(ExitCode.NOT_FOUND, "unknown_step", f"the run has no step {step!r}", near)

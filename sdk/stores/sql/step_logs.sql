@@ -1,0 +1,28 @@
+-- name: lock_partition
+SELECT pg_try_advisory_xact_lock(hashtextextended('step_logs ' || $1::text || ' ' || $2::integer, 0))
+
+-- name: insert_lines
+INSERT INTO step_logs (env, run_id, at, source, number, node, scope, attempt, worker, level, text, fields)
+SELECT $1, g.run_id, g.at, g.source, g.number, g.node, g.scope, g.attempt, g.worker, g.level, g.text, g.fields
+  FROM unnest($2::text[], $3::timestamptz[], $4::bigint[], $5::integer[], $6::text[], $7::text[], $8::integer[],
+              $9::text[], $10::text[], $11::text[], $12::text[])
+       WITH ORDINALITY AS g (run_id, at, source, number, node, scope, attempt, worker, level, text, fields, place)
+ ORDER BY g.place
+ON CONFLICT ON CONSTRAINT step_logs_pkey DO NOTHING
+
+-- name: last_id
+SELECT coalesce(max(id), 0) FROM step_logs WHERE env = $1 AND run_id = $2
+
+-- name: lines_in_time
+SELECT run_id, at, source, number, id, node, scope, attempt, worker, level, text, fields FROM step_logs
+ WHERE env = $1 AND run_id = $2 AND ($3::text IS NULL OR node = $3) AND id <= $4
+   AND (at, source, number) > ($5::timestamptz, $6::bigint, $7::integer)
+ ORDER BY at, source, number LIMIT $8
+
+-- name: lines_after
+SELECT run_id, at, source, number, id, node, scope, attempt, worker, level, text, fields FROM step_logs
+ WHERE env = $1 AND run_id = $2 AND ($3::text IS NULL OR node = $3) AND id > $4
+ ORDER BY id LIMIT $5
+
+-- name: drop_old
+DELETE FROM step_logs WHERE env = $1 AND at < now() - make_interval(secs => $2)

@@ -1,0 +1,128 @@
+"""``courante logs``: what steps have said, in words and as JSON, and what they say now."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import anyio
+import pytest
+from anyio.streams.buffered import BufferedByteReceiveStream
+
+from command_line import Said, clean_environ, spawn
+from courante import Context
+from integration.stage import Place, Stage
+
+pytestmark = pytest.mark.anyio
+APP = """
+from courante import Context, step
+
+@step("shop.pack")
+def pack(order: dict, context: Context) -> str:
+    context.log("packing", items=2)
+    context.logger.warning("box\\x1b[2Jsmall", box="S")
+    if context.attempt == 1:
+        raise ValueError("no tape")
+    return "packed"
+
+@step("shop.ship", isolation="process")
+def ship(given: str, context: Context) -> str:
+    context.log("two lines:\\nthe second", what=given)
+    context.logger.error("late")
+    return "shipped"
+"""
+DOCUMENT = """
+courante: 1
+id: shop
+nodes:
+  - {id: pack, type: function, config: {handler: shop.pack}, retry: {max_attempts: 2, base: 1ms, jitter: false}}
+  - {id: ship, type: function, config: {handler: shop.ship}, depends_on: [pack]}
+"""
+SHOWN = """\
+CLOCK  pack            packing  items=2
+CLOCK  pack            warning: box\\x1b[2Jsmall  box=S
+CLOCK  pack (attempt 2)  packing  items=2
+CLOCK  pack (attempt 2)  warning: box\\x1b[2Jsmall  box=S
+CLOCK  ship            two lines:  what=packed
+                              the second
+CLOCK  ship            error: late
+"""
+Courante = Callable[..., Said]
+
+
+def environ_of(place: Place, folder: Path) -> dict[str, str]:
+    return {
+        "COURANTE_REDIS_URL": place.redis_url,
+        "COURANTE_DATABASE_URL": place.database_url,
+        "COURANTE_ENV": place.env,
+        "COURANTE_HOME": str(folder / "home"),
+    }
+
+
+@pytest.fixture
+def courante(place: Place, tmp_path: Path) -> Courante:
+    """Call a command in an environment of its own."""
+    return lambda *argv: spawn(*argv, cwd=tmp_path, environ=environ_of(place, tmp_path))
+
+
+def test_logs_of_a_run_that_is_over(courante: Courante, tmp_path: Path) -> None:
+    """Of threads and of processes, of every attempt; what would steer the terminal is shown; one step alone."""
+    (tmp_path / "shop_app.py").write_text(APP)
+    (tmp_path / "shop.yaml").write_text(DOCUMENT)
+    ran = courante("run", "shop.yaml", "--app", "shop_app", "--json").json
+    assert ran["status"] == "COMPLETED", ran
+    run_id = ran["run_id"]
+    shown = courante("logs", run_id)
+    assert (shown.code, shown.stable) == (0, SHOWN)
+    assert courante("logs", run_id, "--follow").stable == SHOWN
+    lines = [json.loads(line) for line in courante("logs", run_id, "--step", "ship", "--json").out.splitlines()]
+    head = {"type": "line", "step": "ship", "scope": "", "attempt": 1}
+    assert [{name: value for name, value in line.items() if name not in ("at", "worker")} for line in lines] == [
+        {**head, "level": "info", "text": "two lines:\nthe second", "fields": {"what": "packed"}},
+        {**head, "level": "error", "text": "late", "fields": {}},
+    ]
+    unknown = courante("logs", run_id, "--step", "shop", "--json")
+    assert (unknown.code, unknown.json["error"]["code"], unknown.json["error"]["hint"]) == (
+        3,
+        "unknown_step",
+        "did you mean 'ship'?",
+    )
+    assert courante("logs", "run_0", "--json").code == 3
+
+
+async def test_logs_are_followed_until_the_run_has_ended(stage: Stage, tmp_path: Path) -> None:
+    """Partial text is shown while the step goes on, on one line, and the command ends with the run."""
+    gate = threading.Event()
+
+    def work(context: Context) -> None:
+        context.log("calling", model="m")
+        context.step_log.partial("once upon ")
+        gate.wait(20)
+        context.step_log.partial("a time\nthere was")
+        context.log("answered")
+
+    stage.worker({"work": work})
+    stage.supervisor()
+    await stage.register({"id": "work", "type": "function", "config": {"handler": "work"}})
+    run_id = await stage.client.submit("w")
+    argv = [sys.executable, "-m", "courante", "logs", run_id, "--follow"]
+    environ = clean_environ() | environ_of(stage.place, tmp_path)
+    async with await anyio.open_process(argv, env=environ, cwd=tmp_path) as process:
+        assert process.stdout is not None
+        heard = BufferedByteReceiveStream(process.stdout)
+        with anyio.fail_after(60):
+            begun = await heard.receive_until(b"upon ", 10_000)
+            gate.set()
+            rest = b"".join([chunk async for chunk in heard])
+            assert await process.wait() == 0
+    text = Said(0, (begun + b"upon " + rest).decode(), "").stable
+    bar = " " * 30 + "│ "
+    assert text.splitlines() == [
+        "CLOCK  work            calling  model=m",
+        "CLOCK  work            │ once upon a time",
+        f"{bar}there was",
+        "CLOCK  work            answered",
+    ]
