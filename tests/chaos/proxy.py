@@ -21,6 +21,7 @@ class Proxy:
         self._target = target
         self._links: set[_Link] = set()
         self._is_cut = False
+        self._ends = 0
         self._pattern = b""
         self._countdown = 0
         self._open = asyncio.Event()
@@ -91,6 +92,7 @@ class Proxy:
         if self._is_cut:
             writer.transport.abort()
             return
+        ends = self._ends
         try:
             if isinstance(self._target, str):
                 there, back = await asyncio.open_unix_connection(self._target)
@@ -100,6 +102,9 @@ class Proxy:
             writer.transport.abort()
             return
         link = _Link(self, writer, back)
+        if self._ends != ends:  # while the way on was opened
+            link.abort()
+            return
         self._links.add(link)
         try:
             await link.run(reader, there)
@@ -108,6 +113,7 @@ class Proxy:
             link.abort()
 
     def _abort(self) -> None:
+        self._ends += 1
         for link in list(self._links):
             link.abort()
 

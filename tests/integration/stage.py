@@ -30,6 +30,7 @@ from integration.floor import compile_document
 
 T = TypeVar("T")
 PATIENCE_S = 20.0
+HOUR_MS = 3_600_000
 FINAL = frozenset({"run.completed", "run.failed", "run.cancelled", "run.timed_out"})
 
 
@@ -160,6 +161,16 @@ class Stage:
                 if summary["pending"]:
                     found[name] = int(summary["pending"])
         return found
+
+    async def run_out(self, worker: Worker) -> None:
+        """Let the leases of all that a worker holds run out: as if it had been silent for an hour."""
+        streams = [stream async for stream in self.redis.scan_iter(match=self.client.keys.partition(0).queue("*"))]
+        for stream in streams:
+            for entry in await self.redis.xpending_range(stream, QUEUE_GROUP, "-", "+", 1_000):
+                holder = entry["consumer"].decode()
+                if holder.startswith(worker.name):
+                    place = (stream, QUEUE_GROUP, holder, 0, [entry["message_id"]])
+                    await self.redis.xclaim(*place, idle=HOUR_MS, justid=True)
 
     async def commands(self) -> int:
         """How many starts Postgres has accepted."""

@@ -236,14 +236,14 @@ async def test_a_worker_that_was_cut_off_changes_nothing_when_it_is_back(stage: 
             told.append(str(context.cancelled.reason))
         return "first"
 
-    stage.supervisor(lease_ms=LEASE_MS)
+    stage.supervisor()
     run_id = await stage.client.submit(await stage.register(step("a", "hold")), 7)
     async with open_proxy(urlsplit(stage.place.redis_url).path) as proxy:
-        stage.worker({"hold": first}, redis_url=f"redis://127.0.0.1:{proxy.port}", lease_ms=LEASE_MS)
+        late = stage.worker({"hold": first}, redis_url=f"redis://127.0.0.1:{proxy.port}", lease_ms=LEASE_MS)
         await entered.wait()
         proxy.cut()
-        stage.worker({"hold": heir.second}, lease_ms=LEASE_MS)
-        await until(anyio.lowlevel.checkpoint, lambda _: heir.ran == ["first", "second"])
+        stage.worker({"hold": heir.second})
+        await until(lambda: stage.run_out(late), lambda _: heir.ran == ["first", "second"])
         proxy.mend()
         await until(anyio.lowlevel.checkpoint, lambda _: bool(told))
         assert told == ["lease_lost"]
@@ -262,15 +262,15 @@ async def test_what_a_worker_hands_in_too_late_is_refused(stage: Stage) -> None:
         await ends.wait()
         return "first"
 
-    stage.supervisor(lease_ms=LEASE_MS)
+    stage.supervisor()
     run_id = await stage.client.submit(await stage.register(step("a", "hold")), 7)
     async with open_proxy(urlsplit(stage.place.redis_url).path) as proxy:
         late = stage.worker({"hold": first}, redis_url=f"redis://127.0.0.1:{proxy.port}", lease_ms=LEASE_MS)
         await until(anyio.lowlevel.checkpoint, lambda _: heir.ran == ["first"])
         proxy.cut()
         ends.set()
-        stage.worker({"hold": heir.second}, lease_ms=LEASE_MS)
-        await until(anyio.lowlevel.checkpoint, lambda _: heir.ran == ["first", "second"])
+        stage.worker({"hold": heir.second})
+        await until(lambda: stage.run_out(late), lambda _: heir.ran == ["first", "second"])
         proxy.mend()
         await until(anyio.lowlevel.checkpoint, lambda _: late.refused == 1)
         heir.leave.set()
