@@ -12,6 +12,8 @@ venv=${COURANTE_VENV:-$root/.venv}
 python=$venv/bin/python
 
 export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1
+# Tests start hundreds of processes: without bytecode each of them compiles the whole package first.
+unset PYTHONDONTWRITEBYTECODE
 
 stop() {
     printf '%s: %s\n' "${0##*/}" "$1" >&2
