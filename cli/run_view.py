@@ -12,6 +12,7 @@ import msgspec
 from click import style
 
 from ..compiler.ir import Ir, decode_ir
+from ..sdk.spending.spent import Spent
 from ..sdk.stores.alerts import Alert, list_alerts
 from ..sdk.stores.approvals import list_approvals
 from ..sdk.stores.children import ChildRow, ParentRow, children_of, parents_of
@@ -19,12 +20,14 @@ from ..sdk.stores.connection import Connection
 from ..sdk.stores.errors import UnknownRun
 from ..sdk.stores.payloads import event_payload
 from ..sdk.stores.runs import RunRow, get_run, list_steps
+from ..sdk.stores.spending import spending_of_attempts, spending_of_runs
 from ..sdk.stores.status import StepStatus
 from ..sdk.stores.traces import list_traces
 from ..sdk.stores.workflows import get_ir
 from .approvals_view import ApprovalView, approval_view, asking_line
 from .child_runs_view import child_json, child_lines, parent_json, parent_line
 from .output import status_text
+from .spending_view import cost_json, spending_text, usage_json
 from .steps_view import ENDED, StepView, progress_text, step_line, step_views
 from .texts import age_text, count_text, cut_lines, duration_text, iso
 from .traces_view import trace_lines, traced_nodes
@@ -37,7 +40,7 @@ class RunView:
     """``output``: None until the run is COMPLETED. ``approvals``: decisions that it waits for.
 
     ``alerts``: what only a person can change. ``parent``: the step that the run is; ``children``: the runs that are
-    steps of it.
+    steps of it. ``spent``: by calls of models, by currency.
     """
 
     run: RunRow
@@ -48,6 +51,7 @@ class RunView:
     parent: ParentRow | None = None
     children: Sequence[ChildRow] = ()
     ir: Ir | None = None
+    spent: Sequence[Spent] = ()
 
     @property
     def is_final(self) -> bool:
@@ -66,15 +70,15 @@ class RunView:
         }
 
     def to_json(self) -> dict[str, object]:
-        """What ``courante status`` gives. No step of this version calls a model, so nothing was used."""
+        """What ``courante status`` gives."""
         return {
             **self.result(),
             "steps": [step.to_json() for step in self.steps],
             "parent": parent_json(self.parent),
             "children": [child_json(child, self.ir) for child in self.children],
             "alerts": [{"kind": str(a.kind), "message": a.message, "since": iso(a.since)} for a in self.alerts],
-            "usage": {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0},
-            "cost": {"amount": 0, "currency": "USD"},
+            "usage": usage_json(self.spent),
+            "cost": cost_json(self.spent),
         }
 
 
@@ -108,8 +112,12 @@ class RunReader:
         children = await children_of(self._conn, self._run_id)
         traced = traced_nodes(self._ir) if with_traces else []
         traces = await list_traces(self._conn, self._env, self._run_id, traced)
-        steps = step_views(run, self._ir, rows, traces)
-        return RunView(run, steps, output, views, alerts, parents.get(self._run_id), children, self._ir)
+        spent = (await spending_of_runs(self._conn, [self._run_id])).get(self._run_id, [])
+        by_step: dict[tuple[str, str], list[Spent]] = {}
+        for one in await spending_of_attempts(self._conn, self._run_id) if spent else ():
+            by_step.setdefault((one.node, one.scope), []).append(one.spent)
+        steps = step_views(run, self._ir, rows, traces, by_step)
+        return RunView(run, steps, output, views, alerts, parents.get(self._run_id), children, self._ir, spent)
 
 
 def head_lines(view: RunView, now: datetime) -> list[str]:
@@ -123,6 +131,8 @@ def head_lines(view: RunView, now: datetime) -> list[str]:
     ]
     if view.parent is not None:
         lines.append(f"{style('parent', bold=True)}    {parent_line(view.parent)}")
+    if view.spent:
+        lines.append(f"{style('spent', bold=True)}     {spending_text(view.spent)}")
     if run.tags:
         lines.append(f"{style('tags', bold=True)}      {', '.join(run.tags)}")
     if run.is_halted:

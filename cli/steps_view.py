@@ -12,12 +12,14 @@ from ..compiler.ir import Ir
 from ..sdk.deferral import DeferToken
 from ..sdk.events import ErrorInfo
 from ..sdk.scopes import child_text, parse_scope_key, scope_text, token_key
+from ..sdk.spending.spent import Spent
 from ..sdk.stores.children import child_run_id
 from ..sdk.stores.runs import RunRow, StepRow
 from ..sdk.stores.status import RunStatus, StepStatus
 from ..sdk.stores.traces import Traced
 from ..sdk.subflows import CHILD
 from .output import status_text
+from .spending_view import cost_json, models_text, spending_text, usage_json
 from .texts import cut, duration_text, iso
 from .traces_view import Trace, trace_json
 
@@ -46,6 +48,7 @@ class StepView:
     """``scope``: as people read it. ``attempts``: tries so far. ``waiting_for``: what, and until when where known.
 
     ``child``: the item of a map that it is in, ``parent#1`` to ``parent#N``. ``trace``: of a tool, where it was read.
+    ``spent``: of all its tries.
     """
 
     id: str
@@ -60,6 +63,7 @@ class StepView:
     error: ErrorInfo | None = None
     child: str = ""
     trace: Trace | None = None
+    spent: tuple[Spent, ...] = ()
 
     @property
     def label(self) -> str:
@@ -77,7 +81,16 @@ class StepView:
             "finished_at": iso(self.finished_at),
             "waiting_for": self.waiting_for,
             **({} if self.trace is None else {"trace": self.trace}),
+            **self._spent_json(),
         }
+
+    def _spent_json(self) -> dict[str, object]:
+        """Of a step that has called models; of others there is nothing to say."""
+        if not self.spent:
+            return {}
+        last = self.spent[-1]
+        usage, cost = usage_json(self.spent), cost_json(self.spent)
+        return {"provider": last.provider, "model": last.model, "usage": usage, "cost": cost}
 
 
 Traces = Mapping[tuple[str, str, int], Traced]
@@ -85,7 +98,18 @@ Traces = Mapping[tuple[str, str, int], Traced]
 NO_TRACES: Traces = {}
 
 
-def step_views(run: RunRow, ir: Ir | None, rows: Sequence[StepRow], traces: Traces = NO_TRACES) -> list[StepView]:
+Spending = Mapping[tuple[str, str], Sequence[Spent]]
+"""By node and scope, in the order of the tries."""
+NO_SPENDING: Spending = {}
+
+
+def step_views(
+    run: RunRow,
+    ir: Ir | None,
+    rows: Sequence[StepRow],
+    traces: Traces = NO_TRACES,
+    spent: Spending = NO_SPENDING,
+) -> list[StepView]:
     """Return the steps in the order of the document, those of one node in the order in which they began.
 
     A node without a row is PENDING while the run is open. In a COMPLETED run it was on a path not taken; in one that
@@ -102,7 +126,7 @@ def step_views(run: RunRow, ir: Ir | None, rows: Sequence[StepRow], traces: Trac
         number = numbers.get(row.node)
         if ir is not None and number is not None and ir.nodes[number].is_gate:
             continue
-        by_node.setdefault(row.node, []).append(_view(run, row, ir, number, traces))
+        by_node.setdefault(row.node, []).append(_view(run, row, ir, number, traces, spent))
     if ir is not None and not run.status.is_final:
         for row in [row for row in last.values() if row.status in OPENED]:
             _await_items(ir, numbers, last, by_node, row)
@@ -175,7 +199,7 @@ def _await_items(
         by_node.setdefault(aggregate, []).append(view)
 
 
-def _view(run: RunRow, row: StepRow, ir: Ir | None, number: int | None, traces: Traces) -> StepView:
+def _view(run: RunRow, row: StepRow, ir: Ir | None, number: int | None, traces: Traces, spent: Spending) -> StepView:
     shown, child = row.scope, ""
     traced = traces.get((row.node, row.scope, row.attempt))
     config = {} if ir is None or number is None else ir.nodes[number].config
@@ -195,6 +219,7 @@ def _view(run: RunRow, row: StepRow, ir: Ir | None, number: int | None, traces: 
         handler_ms=row.ms or 0,
         error=row.error,
         trace=None if traced is None else trace_json(traced, config, row.error, row.ms or 0),
+        spent=tuple(spent.get((row.node, row.scope), ())),
     )
 
 
@@ -229,4 +254,6 @@ def _note(step: StepView) -> str:
         words.append(f"{step.error.type}: {step.error.message}")
     elif step.reason:
         words.append(step.reason.replace("_", " "))
+    if step.spent:
+        words.append(f"{models_text(step.spent)}: {spending_text(step.spent)}")
     return ", ".join(words)

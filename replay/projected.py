@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import msgspec
+
 from ..sdk.fold_ends import FINAL
 from ..sdk.marking import RunPhase
+from ..sdk.spending.spent import Spent
 from ..sdk.stores.runs import RunRow, StepRow
+from ..sdk.stores.spending import AttemptSpent
 from .history import History
 from .steps import StepKey, StepState
 
@@ -59,6 +63,31 @@ def compare_steps(history: History, rows: Sequence[StepRow]) -> list[Mismatch]:
     last = history.marking.seq
     mismatches += [Mismatch(last, _name("status", key), "no row", str(row.status)) for key, row in projected.items()]
     return mismatches
+
+
+def compare_spending(history: History, attempts: Sequence[AttemptSpent], totals: Sequence[Spent]) -> list[Mismatch]:
+    """Compare what is kept of spending, of attempts and of the run by currency."""
+    last = history.marking.seq
+    expected = {(_name("spent", key), currency): spent for (key, currency), spent in history.steps.spent.items()}
+    sums: dict[tuple[str, str], Spent] = {}
+    for spent in history.steps.spent.values():
+        known = sums.get(("run.spent", spent.currency))
+        sums["run.spent", spent.currency] = spent if known is None else known.plus(spent)
+    names = {"provider": "", "model": ""}
+    expected |= {key: msgspec.structs.replace(spent, **names) for key, spent in sums.items()}
+    found = {
+        (_name("spent", StepKey(one.node, one.scope, one.attempt)), one.spent.currency): one.spent for one in attempts
+    }
+    found |= {("run.spent", spent.currency): spent for spent in totals}
+    return [
+        Mismatch(last, key[0], _text(expected.get(key)), _text(found.get(key)))
+        for key in sorted(expected.keys() | found.keys())
+        if expected.get(key) != found.get(key)
+    ]
+
+
+def _text(spent: Spent | None) -> str:
+    return "nothing" if spent is None else msgspec.json.encode(spent).decode()
 
 
 def _compare(key: StepKey, state: StepState, row: StepRow) -> list[Mismatch]:

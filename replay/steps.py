@@ -11,6 +11,7 @@ from typing import NamedTuple
 import msgspec
 
 from ..sdk.events import Facts, RecordedEvent
+from ..sdk.spending.spent import SPENT, Spent, kept_spent
 
 OPEN = frozenset({"READY", "RUNNING", "WAITING", "RETRYING"})
 PARKED = frozenset({"WAITING", "RETRYING"})
@@ -55,9 +56,13 @@ class StepStates:
     def __init__(self) -> None:
         self.all: dict[StepKey, StepState] = {}
         self._at: dict[tuple[str, str], StepState] = {}
+        self.spent: dict[tuple[StepKey, str], Spent] = {}
+        """What attempts have taken, by currency."""
 
     def add(self, event: RecordedEvent) -> None:
         facts = event.facts
+        if SPENT in facts.data:
+            self._spend(StepKey(facts.node, facts.scope, facts.attempt), kept_spent(facts.data))
         status = STATUS.get(facts.type)
         if status is not None:
             state = self._state(event.seq, facts, status)
@@ -74,6 +79,11 @@ class StepStates:
     def at(self, node: str, scope: str) -> StepState | None:
         """Return the last attempt at a place."""
         return self._at.get((node, scope))
+
+    def _spend(self, key: StepKey, spent: Spent) -> None:
+        if spent.calls:
+            known = self.spent.get((key, spent.currency))
+            self.spent[key, spent.currency] = spent if known is None else known.plus(spent)
 
     def _state(self, seq: int, facts: Facts, status: str) -> StepState:
         key = StepKey(facts.node, facts.scope, facts.attempt)

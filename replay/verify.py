@@ -25,13 +25,14 @@ from ..sdk.stores.connection import Connection
 from ..sdk.stores.errors import UnknownWorkflow
 from ..sdk.stores.log import stream_events, verify_chain
 from ..sdk.stores.runs import get_run, list_steps
+from ..sdk.stores.spending import spending_of_attempts, spending_of_runs
 from ..sdk.stores.workflows import get as get_version
 from ..sdk.stores.workflows import get_ir
 from .aggregates import Aggregates
 from .contents import Contents
 from .decisions import Codes, check_claim, claim_of
 from .history import Emptied, History
-from .projected import compare_run, compare_steps
+from .projected import compare_run, compare_spending, compare_steps
 
 QUARANTINED = "event.quarantined"
 
@@ -124,6 +125,9 @@ class _Verifier:
             return
         found = compare_run(self._history, row)
         found += compare_steps(self._history, await list_steps(self._conn, self._run_id))
+        totals = (await spending_of_runs(self._conn, [self._run_id])).get(self._run_id, [])
+        attempts = await spending_of_attempts(self._conn, self._run_id)
+        found += compare_spending(self._history, attempts, totals)
         if found:
             first = min(found)
             raise _Differs(first.seq, types[first.seq - 1], first.what, first.expected, first.found)

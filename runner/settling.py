@@ -99,7 +99,8 @@ class Settler:
 
     def drop(self, work: Work) -> Transition:
         """Return the transition of a token that is met in a run that drains, or below a closed map."""
-        return transition_of(work, [(self._event(work, "token.dropped"), None)], _freed(work))
+        attempt = work.attempt if work.spent.calls else 0  # of which it is told what it has spent
+        return transition_of(work, [(self._event(work, "token.dropped", attempt=attempt), None)], _freed(work))
 
     def collect(self, work: Work, number: int, content: bytes) -> Transition:
         """Return the transition that keeps the results of a chunk as one value."""

@@ -14,6 +14,7 @@ import msgspec
 from ..sdk.events import ErrorInfo, Facts
 from ..sdk.fold_ends import FINAL
 from ..sdk.migrated import MIGRATED, ir_told
+from ..sdk.spending.spent import SPENT
 from ..sdk.stores import copy_format
 from ..sdk.stores.connection import Connection, from_ms
 from ..sdk.stores.queries import load_queries
@@ -42,6 +43,7 @@ from .rows import (
     execution_row,
     run_row,
 )
+from .spending_rows import SpendingRows
 
 _sql = load_queries("projections")
 _encode = msgspec.json.Encoder().encode
@@ -94,6 +96,7 @@ class Projection:
         self._escalated: list[tuple[str, str, str, datetime]] = []
         self._dead = DeadLetterRows()
         self._children = ChildRows(env)
+        self._spending = SpendingRows()
         self._handlers: dict[str, Callable[[str, int, datetime, Facts, bool], None]] = {
             "run.started": self._run_started,
             "run.entered": self._run_entered,
@@ -139,6 +142,8 @@ class Projection:
             handler(run_id, seq, at, facts, has_payload)
         elif kind in FINAL:
             self._run_ended(run_id, seq, at, facts, has_payload, hash_)
+        if SPENT in facts.data:
+            self._spending.add(run_id, facts)
         if seq == 1:
             run = self._run(run_id, at)
             run.is_new, run.partition = True, partition
@@ -154,7 +159,7 @@ class Projection:
         return bool(self.ended or self._gone or self._released)
 
     async def write(self, conn: Connection, known: OpenExecutions | None) -> None:
-        """Bring everything to Postgres, in the caller's transaction. At most ten statements.
+        """Bring everything to Postgres, in the caller's transaction. At most twelve statements.
 
         known: what has a row already; None where that cannot be said, which is slower and always right. Raises
         asyncpg.UniqueViolationError where a run that begins here has a row, or an execution that ``known`` misses.
@@ -193,6 +198,7 @@ class Projection:
             await conn.execute(_sql["cancel_executions"], *map(list, zip(*self._gone, strict=True)))
         await self._dead.write(conn, self.env)
         await self._children.write(conn)
+        await self._spending.write(conn, self.env)
 
     def _run(self, run_id: str, at: datetime) -> RunChange:
         run = self._runs.get(run_id)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import click
 
+from ...sdk.spending.spent import Spent
 from ...sdk.stores.children import ParentRow, parents_of
 from ...sdk.stores.runs import RunPage, RunRow, list_runs
+from ...sdk.stores.spending import spending_of_runs
 from ..call import Call, service_options, with_call
 from ..child_runs_view import parent_json
 from ..inputs import read_since
 from ..output import status_text
 from ..run_view import utc_now
 from ..services import Services, database, open_services, run_async
+from ..spending_view import cost_json, cost_text, usage_json
 from ..texts import age_text, duration_text, iso
 
 
@@ -39,21 +42,34 @@ def runs(
     call.log(default_level="warning")
     moment = read_since(since)
 
-    async def read(services: Services) -> tuple[RunPage, dict[str, ParentRow]]:
+    async def read(services: Services) -> tuple[RunPage, dict[str, ParentRow], dict[str, list[Spent]]]:
         wanted = {"workflow": workflow, "status": status, "tag": tag, "parent": parent, "cursor": cursor}
         async with database(services) as conn:
             page = await list_runs(conn, services.settings.env, since=moment, limit=limit, **wanted)
-            return page, await parents_of(conn, [run.run_id for run in page.runs])
+            ids = [run.run_id for run in page.runs]
+            return page, await parents_of(conn, ids), await spending_of_runs(conn, ids)
 
     with open_services(call) as services:
-        page, parents = run_async(lambda: read(services))
-    rows = [{**_to_json(run), "parent": parent_json(parents.get(run.run_id))} for run in page.runs]
+        page, parents, spent = run_async(lambda: read(services))
+    rows = [
+        {
+            **_to_json(run),
+            "parent": parent_json(parents.get(run.run_id)),
+            "usage": usage_json(spent.get(run.run_id, [])),
+            "cost": cost_json(spent.get(run.run_id, [])),
+        }
+        for run in page.runs
+    ]
     call.out.json({"runs": rows, "next": page.next})
     if not page.runs:
         call.out.text("no runs")
         call.out.next("courante run FILE")
         return
-    call.out.table(["run", "workflow", "status", "started", "took"], [_row(run) for run in page.runs])
+    head, lines = ["run", "workflow", "status", "started", "took"], [_row(run) for run in page.runs]
+    if spent:
+        head.append("cost")
+        lines = [[*line, cost_text(spent.get(run.run_id, []))] for run, line in zip(page.runs, lines, strict=True)]
+    call.out.table(head, lines)
     if page.next is not None:
         call.out.next(f"courante runs --cursor {page.next}")
 

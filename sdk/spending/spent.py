@@ -14,6 +14,10 @@ BILLIONTHS = 1_000_000_000
 """Units of ``cost`` that are one of the currency."""
 SPENT = "spent"
 """The field of ``data`` that tells it."""
+COUNTS = ("calls", "input_tokens", "output_tokens", "cached_tokens", "cost", "unpriced", "unknown")
+COUNT_MAX = 2**50
+WORD_MAX = 200
+"""Characters of a name that are kept."""
 
 
 class Spent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -77,3 +81,20 @@ def as_data(spent: Spent) -> dict[str, object]:
 def told_spent(data: Mapping[str, object]) -> Spent:
     """Return what the facts of an event tell. Raises msgspec.ValidationError where that is nothing readable."""
     return msgspec.convert(data[SPENT], Spent) if SPENT in data else NOTHING
+
+
+def kept_spent(data: Mapping[str, object]) -> Spent:
+    """Return what the facts of an event tell, as it is kept. NOTHING where that is nothing that can be: nobody's."""
+    try:
+        spent = told_spent(data)
+    except msgspec.ValidationError:
+        return NOTHING
+    if not all(0 <= getattr(spent, name) <= COUNT_MAX for name in COUNTS):
+        return NOTHING
+    words = {name: _word(getattr(spent, name)) for name in ("provider", "model", "currency")}
+    return msgspec.structs.replace(spent, **words)
+
+
+def _word(text: str) -> str:
+    """Text of Postgres holds no U+0000."""
+    return text[:WORD_MAX].replace("\0", "\ufffd")

@@ -53,7 +53,8 @@ async def _names(redis: Redis, env: str) -> list[bytes]:
 
 
 TABLES = """
-    event_log event_payloads payloads runs node_executions recorder_cursors partition_homes reconciler_marks
+    event_log event_payloads payloads runs node_executions attempt_spending run_spending recorder_cursors
+    partition_homes reconciler_marks
 """.split()
 
 

@@ -91,6 +91,9 @@ def check_status(courante: Courante, ran: dict[str, Any]) -> None:
     assert plain.replace("tags      nightly\n", "") == STATUS
 
 
+UNUSED = "input_tokens output_tokens cached_tokens total_tokens calls unpriced_calls unknown_calls".split()
+
+
 def check_runs(courante: Courante, ran: dict[str, Any]) -> None:
     row = {
         "run_id": ran["run_id"],
@@ -101,6 +104,8 @@ def check_runs(courante: Courante, ran: dict[str, Any]) -> None:
         "started_at": ran["started_at"],
         "finished_at": ran["finished_at"],
         "parent": None,
+        "usage": dict.fromkeys(UNUSED, 0),
+        "cost": {"amount": 0, "currency": "USD"},
     }
     for filters in ([], ["--status", "success"], ["--workflow", "diamond"], ["--since", "1h"], ["--tag", "nightly"]):
         assert courante("runs", *filters, "--json").json == {"runs": [row], "next": None}, filters

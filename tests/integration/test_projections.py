@@ -8,6 +8,7 @@ from redis.asyncio import Redis
 from courante.sdk.events import ErrorInfo
 from courante.sdk.stores.connection import Pool, from_ms
 from courante.sdk.stores.runs import StepRow, get_run, get_statistics, list_steps
+from courante.sdk.stores.spending import spending_of_attempts, spending_of_runs
 from courante.sdk.stores.status import RunStatus, StepStatus
 from courante.supervisor.projection_rebuild import rebuild_projections
 from courante.supervisor.recorder import Recorder, RecorderSettings
@@ -24,6 +25,7 @@ from integration.outbox_writer import (
 
 pytestmark = pytest.mark.anyio
 
+TABLES = ("runs", "node_executions", "attempt_spending", "run_spending")
 ERROR = ErrorInfo(type="TimeoutError", message="too slow \x00", node="fetch", attempt=1)
 
 
@@ -90,8 +92,26 @@ async def write_everything(writer: Writer) -> None:
     )
     await writer.put("run_asked", event("command.applied", data={"number": 5, "type": "pause"}), codes=[])
     await writer.put("run_asked", event("command.applied", data={"number": 6, "type": "resume"}), codes=[])
+    await writer.put("run_spends", started())
+    await writer.put("run_spends", event("step.started", "fetch", attempt=1, worker="w-1"))
+    await writer.put("run_spends", event("spending.recorded", "fetch", attempt=1, data=spent(unknown=1)))
+    retried = event("step.retried", "fetch", attempt=1, error=ERROR, data=spent())
+    await writer.put("run_spends", retried, codes=[f"P0::{AT_MS + 900}"])
+    await writer.put("run_spends", codes=["T0:"])
+    await writer.put("run_spends", event("step.succeeded", "fetch", attempt=2, payload=b"1", data=spent(model="m\0x")))
+    free = spent(cost=0, currency="", unpriced=1)
+    await writer.put("run_spends", event("step.failed", "join", attempt=1, error=ERROR, data=free))
+    await writer.put("run_spends", event("token.dropped", "score", scope="1", attempt=1, data=spent(currency="EUR")))
+    await writer.put("run_spends", event("spending.recorded", "score", attempt=1, data={"spent": {"calls": "many"}}))
+    await writer.put("run_spends", event("spending.recorded", "score", attempt=1, data=spent(cost=-1)))
     await writer.put("run_waiting", started())
     await writer.put("run_waiting", event("step.waiting", "join", attempt=1, reason="signal"))
+
+
+def spent(**said: object) -> dict[str, object]:
+    """What an event tells of one call."""
+    usual = {"provider": "openai", "model": "m", "calls": 1, "input_tokens": 10, "output_tokens": 5, "cached_tokens": 4}
+    return {"spent": {**usual, "cost": 7, "currency": "USD", **said}}
 
 
 async def dump(pool: Pool, table: str, env: str) -> list[dict[str, object]]:
@@ -169,16 +189,17 @@ async def test_rows_do_not_depend_on_batches(
     """Recording event by event gives the very rows that one large batch gives."""
     await write_everything(writer)
     await record(redis, pool, env_name)
-    at_once = [await dump(pool, table, env_name) for table in ("runs", "node_executions")]
+    at_once = [await dump(pool, table, env_name) for table in TABLES]
     async with pool.acquire() as conn:
         await conn.execute("DELETE FROM runs WHERE env = $1", env_name)
-        assert await conn.fetchval("SELECT count(*) FROM node_executions WHERE env = $1", env_name) == 0
+        for table in TABLES:
+            assert await conn.fetchval(f"SELECT count(*) FROM {table} WHERE env = $1", env_name) == 0
         await conn.execute("ALTER TABLE event_log DISABLE TRIGGER event_log_refuse_change")
         await conn.execute("DELETE FROM event_log")
         await conn.execute("DELETE FROM event_payloads")
         await conn.execute("DELETE FROM recorder_cursors")
     await record(redis, pool, env_name, batch_events)
-    assert [await dump(pool, table, env_name) for table in ("runs", "node_executions")] == at_once
+    assert [await dump(pool, table, env_name) for table in TABLES] == at_once
 
 
 @pytest.mark.parametrize("rebuild_events", [1, 4, 5_000])
@@ -191,16 +212,17 @@ async def test_projections_can_be_made_again(
     await record(redis, pool, f"{env_name}-x")
     await write_everything(writer)
     await record(redis, pool, env_name)
-    before = [await dump(pool, table, env_name) for table in ("runs", "node_executions")]
+    before = [await dump(pool, table, env_name) for table in TABLES]
     async with pool.acquire() as conn:
         await conn.execute("UPDATE runs SET workflow = 'wrong', tags = '{}'")
         await conn.execute("DELETE FROM node_executions WHERE status = 'SUCCEEDED'")
         await conn.execute("UPDATE node_executions SET reason = 'wrong'")
+        await conn.execute("UPDATE run_spending SET cost = 1")
         monkeypatch.setattr("courante.supervisor.projection_rebuild.REBUILD_EVENTS", rebuild_events)
         count = await rebuild_projections(conn, env_name)
         assert count == await conn.fetchval("SELECT count(*) FROM event_log WHERE env = $1", env_name)
         assert await conn.fetchval("SELECT workflow FROM runs WHERE run_id = 'run_x'") == "wrong"
-    assert [await dump(pool, table, env_name) for table in ("runs", "node_executions")] == before
+    assert [await dump(pool, table, env_name) for table in TABLES] == before
 
 
 async def test_what_was_asked_stands_in_the_rows(redis: Redis, pool: Pool, env_name: str, writer: Writer) -> None:
@@ -247,3 +269,24 @@ async def test_a_long_step_ends_under_another_recorder(redis: Redis, pool: Pool,
     await record(redis, pool, env_name)
     step = (await steps_of(pool, "run_a"))["fetch", "", 1]
     assert (step.status, step.started_at, step.ms) == (StepStatus.SUCCEEDED, from_ms(AT_MS + 1), 500)
+
+
+async def test_what_was_spent_adds_up(redis: Redis, pool: Pool, env_name: str, writer: Writer) -> None:
+    """By attempt and by run, apart for each currency and for what has no price; what nobody can read counts nothing."""
+    await write_everything(writer)
+    await record(redis, pool, env_name, batch_events=2)
+    async with pool.acquire() as conn:
+        attempts = {(one.node, one.attempt): one.spent for one in await spending_of_attempts(conn, "run_spends")}
+        totals = await spending_of_runs(conn, ["run_spends", "run_ok"])
+    first, second = attempts["fetch", 1], attempts["fetch", 2]
+    assert (first.calls, first.tokens, first.cached_tokens, first.cost, first.unknown) == (2, 30, 8, 14, 1)
+    assert (second.calls, second.cost, second.provider, second.model) == (1, 7, "openai", "m\ufffdx")
+    assert (attempts["join", 1].unpriced, attempts["join", 1].cost, attempts["join", 1].tokens) == (1, 0, 15)
+    assert attempts["score", 1].currency == "EUR"
+    assert len(attempts) == 4
+    assert [(one.currency, one.calls, one.cost) for one in totals.pop("run_spends")] == [
+        ("", 1, 0),
+        ("EUR", 1, 7),
+        ("USD", 3, 21),
+    ]
+    assert totals == {}

@@ -20,6 +20,7 @@ from integration.floor import Done, Floor, open_floor
 
 pytestmark = pytest.mark.anyio
 
+SPENT = "1, 1, 1, 1, 1, 1, 1 FROM runs WHERE run_id = $1"
 Rewrite = Callable[[list[RecordedEvent]], list[RecordedEvent]]
 
 DOCUMENT: dict[str, Any] = {
@@ -265,6 +266,8 @@ async def test_an_event_left_off_the_end_is_found(floor: Floor, done: Done) -> N
         ("UPDATE node_executions SET status = 'FAILED' WHERE run_id = $1 AND node = 'first'", "step.status", 2),
         ("DELETE FROM node_executions WHERE run_id = $1 AND node = 'first'", "step.status", 2),
         ("UPDATE node_executions SET output_seq = 1 WHERE run_id = $1 AND node = 'first'", "step.output_seq", 2),
+        (f"INSERT INTO run_spending SELECT env, run_id, 'USD', {SPENT}", "run.spent", -1),
+        (f"INSERT INTO attempt_spending SELECT env, run_id, 'a', '', 1, '', '', '', {SPENT}", "step.spent", -1),
         ("UPDATE node_executions SET attempt = 2 WHERE run_id = $1 AND node = 'first'", "step.status", 2),
     ],
 )
