@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from courante.sdk.steps import step
+from courante.sdk.steps import step, tool
 
 
 @step("campaign.brief")
@@ -41,3 +41,15 @@ def validate(lead: dict[str, str]) -> dict[str, object]:
 @step("cas://sha256:lead.enrich")
 def enrich(lead: dict[str, Any]) -> dict[str, Any]:
     return {**lead, "score": lead["score"] + 15}
+
+
+@step("campaign.build")
+def build(given: dict[str, Any]) -> str:
+    places = " and ".join(given["audience"]["places"])
+    return f"{given['slogan']}: {given['price']}, in {places}, from {given['audience']['age']}"
+
+
+@tool("web_search")
+def web_search(query: str, limit: int = 3) -> dict[str, list[str]]:
+    """Find feeds. A real one would ask a search engine."""
+    return {"items": [f"https://feeds.example/{number}" for number in range(limit)] if query else []}

@@ -28,6 +28,7 @@ _checks = SchemaChecks()
 async def run_llm(work: Work, tools: Toolbox) -> Outcome:
     assert work.held is not None
     log = tools.step_log(work)
+    log.line("started", attempt=work.attempt)
     told = read_told(work.held.last_report)
     try:
         return Succeeded(await _answered(work, tools, told, log))

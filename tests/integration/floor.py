@@ -21,6 +21,7 @@ from courante.compiler.ir import Ir
 from courante.compiler.normalize import read_document
 from courante.compiler.workflow import Workflow
 from courante.replay import Verification, verify_run
+from courante.runner.models.terms import ModelTerms
 from courante.runner.worker import Worker
 from courante.sdk.client import Client
 from courante.sdk.embedded import Servers
@@ -139,7 +140,9 @@ class Floor:
 
 
 @asynccontextmanager
-async def open_floor(servers: Servers, steps: Steps | None = None) -> AsyncGenerator[Floor]:
+async def open_floor(
+    servers: Servers, steps: Steps | None = None, models: ModelTerms | None = None
+) -> AsyncGenerator[Floor]:
     """A floor with a database and an environment of its own."""
     name, env = f"t_{secrets.token_hex(6)}", f"t{secrets.token_hex(6)}"
     parts = urlsplit(servers.database_url)
@@ -151,7 +154,7 @@ async def open_floor(servers: Servers, steps: Steps | None = None) -> AsyncGener
     await migrate(conn)
     await conn.close()
     supervisor = Supervisor(redis_url=servers.redis_url, database_url=database_url, env=env)
-    worker = Worker(redis_url=servers.redis_url, env=env, steps=steps or Steps())
+    worker = Worker(redis_url=servers.redis_url, env=env, steps=steps or Steps(), models=models)
     try:
         async with Client.open(redis_url=servers.redis_url, database_url=database_url, env=env) as client:
             await client.prepare()

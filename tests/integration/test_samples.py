@@ -15,9 +15,10 @@ from courante.compiler.analysis import compile_workflow
 from courante.compiler.diagnostics import Severity
 from courante.compiler.normalize import read_document
 from courante.compiler.source import load_source
+from courante.runner.models.terms import ModelTerms
 from courante.sdk.embedded import Servers
 from courante.sdk.steps import REGISTRY
-from integration.floor import Done, Floor, open_floor
+from integration.floor import Command, Done, Floor, open_floor
 
 SAMPLES = Path(__file__).resolve().parents[2] / "test_data"
 EXPECTED = sorted(path.name.removesuffix(".expected.json") for path in SAMPLES.glob("*.expected.json"))
@@ -30,18 +31,33 @@ DIALECTS = {
     "graph": "graph",
     "graph_tasks": "graph",
     "sequence": "sequence",
+    "demo_prd": "relay",
+    "demo_content": "relay",
+    "campaign_build": "typed_steps",
+    "feed_discovery": "sequence",
 }
 
 pytestmark = pytest.mark.anyio
 
 
 class Expected(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``completed``: sets of steps (``node scope``); all of one set complete before any of the next."""
+    """``completed``: sets of steps (``node scope``); all of one set complete before any of the next.
+
+    ``approved``: the step that somebody approves, and the one that has succeeded by then.
+    """
 
     input: Any
     status: str
     output: Any
     completed: list[list[str]]
+    approved: tuple[str, str] | None = None
+
+    @property
+    def commands(self) -> list[Command]:
+        if self.approved is None:
+            return []
+        step, before = self.approved
+        return [Command("when_done", {"step": before}), Command("approve", {"step": step})]
 
 
 def read_sample(name: str) -> Any:
@@ -70,7 +86,7 @@ async def floor(embedded_servers: Servers) -> AsyncIterator[Floor]:
     handlers = module_from_spec(spec)
     sys.modules[spec.name] = handlers
     spec.loader.exec_module(handlers)
-    async with open_floor(embedded_servers, REGISTRY) as made:
+    async with open_floor(embedded_servers, REGISTRY, ModelTerms(provider="echo")) as made:
         yield made
 
 
@@ -78,7 +94,7 @@ async def floor(embedded_servers: Servers) -> AsyncIterator[Floor]:
 async def test_a_sample_runs_as_expected(floor: Floor, name: str) -> None:
     """Status, output and completed steps are the expected ones, in an allowed order, and the log verifies."""
     expected = msgspec.json.decode(read_expected(name), type=Expected)
-    check(await floor.run(read_sample(name), expected.input), expected)
+    check(await floor.run(read_sample(name), expected.input, expected.commands), expected)
 
 
 @pytest.mark.parametrize("name", ["sequential", "parallel", "branch", "loop"])
