@@ -38,7 +38,7 @@ OWN_FIELDS = frozenset({"model", "messages", "stream", "stream_options", "system
 
 def read_llm(config: dict[str, Json], path: Path, findings: Findings) -> dict[str, Any]:
     """Read a config. Without ``prompt`` and ``messages`` the node's input is the prompt."""
-    return read_fields(config, path, findings, _READERS)
+    return read_fields(config, path, findings, LLM_READERS)
 
 
 def needs_model(config: dict[str, Json]) -> bool:
@@ -120,7 +120,7 @@ def _stop(value: Json, path: Path, findings: Findings) -> Json:
 def _extra(value: Json, path: Path, findings: Findings) -> dict[str, Json]:
     fields = read_object(value, path, findings)
     for name in OWN_FIELDS & fields.keys():
-        hint = f"write {name!r} beside 'extra'" if name in _READERS else "leave it out"
+        hint = f"write {name!r} beside 'extra'" if name in LLM_READERS else "leave it out"
         findings.error("bad_name", f"{quote(name)} of a request is made from the config", (*path, name), hint)
     return fields
 
@@ -141,7 +141,7 @@ def _anything(value: Json, _path: Path, _findings: Findings) -> Json:
 
 
 _TURN = {"role": _role, "content": _content}
-_READERS = {
+LLM_READERS = {
     "provider": read_text,
     "model": _name,
     "system": read_text,
@@ -158,4 +158,4 @@ _READERS = {
     "extra": _extra,
     "echo": _anything,
 }
-LLM_FIELDS = tuple(_READERS)
+LLM_FIELDS = tuple(LLM_READERS)

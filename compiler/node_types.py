@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from .agent_config import read_agent
 from .diagnostics import Path
 from .durations import format_duration
 from .findings import Findings
@@ -107,6 +108,11 @@ def _llm(config: Config, path: Path, findings: Findings) -> Config:
     return {name: made.get(name, config[name]) for name in config if name in made or is_extension(name)}
 
 
+def _agent(config: Config, path: Path, findings: Findings) -> Config:
+    made = read_agent(config, path, findings)
+    return {name: made.get(name, config[name]) for name in config if name in made or is_extension(name)}
+
+
 def _validate(config: Config, path: Path, findings: Findings) -> Config:
     """``value`` left out: the node's input is the value."""
     readers = {"schema": read_json_schema, "value": read_expression, "report": read_boolean}
@@ -118,6 +124,7 @@ _READERS: dict[str, ConfigReader] = {
     "http": _http,
     "tool": read_tool,
     "llm": _llm,
+    "agent": _agent,
     "noop": _noop,
     "echo": _echo,
     "sleep": _sleep,

@@ -7,6 +7,7 @@ Published as ``docs/reference/workflow.schema.json``.
 
 from __future__ import annotations
 
+from .agent_config import EXHAUSTED, TURNS_MAX
 from .durations import DURATION_PATTERN
 from .http_config import BODIES, BYTES_MAX, HEADER_PATTERN, METHODS, REDIRECTS_MAX, RESPONSES
 from .limits import DURATION_MS_MAX
@@ -221,7 +222,8 @@ def _configs() -> list[Json]:
         ),
         _config_of("http", _http()),
         _config_of("tool", _tool(), is_required=True),
-        _config_of("llm", _llm()),
+        _config_of("llm", _closed(_llm())),
+        _config_of("agent", _agent()),
         _config_of("noop", _closed({})),
         _config_of("echo", _closed({"value": True}, "value"), is_required=True),
         _config_of("sleep", _closed({"for": _ref("duration_or_template")}, "for"), is_required=True),
@@ -299,7 +301,7 @@ def _llm() -> Schema:
     several: Schema = {"type": "array", "maxItems": STOPS_MAX, "items": name}
     temperature: Schema = {"type": ["number", "null"], "minimum": 0, "maximum": TEMPERATURE_MAX}
     tokens: Schema = {"type": ["integer", "null"], "minimum": 1, "maximum": TOKENS_MAX}
-    fields: Schema = {
+    return {
         "provider": {"anyOf": [template, {"enum": list(PROVIDERS)}]},
         "model": name,
         "system": text,
@@ -316,7 +318,12 @@ def _llm() -> Schema:
         "extra": {"type": "object", "propertyNames": {"not": {"enum": sorted(OWN_FIELDS)}}},
         "echo": True,
     }
-    return _closed(fields)
+
+
+def _agent() -> Schema:
+    tools: Schema = {"type": "array", "items": {"type": "string", "pattern": TOOL_NAME_PATTERN}}
+    own: Schema = {"tools": tools, "max_turns": _between(1, TURNS_MAX), "on_exhausted": {"enum": list(EXHAUSTED)}}
+    return _closed({**_llm(), **own})
 
 
 def _any_case(word: str) -> str:

@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from ..sdk.keys import Keys
-from ..sdk.payloads import PayloadTooLarge, store_payload
+from ..sdk.payloads import ColdStore, PayloadTooLarge, load_payload, store_payload
 from ..sdk.step_context import StepError
 
 BACKOFF_S_MAX = 5.0
@@ -36,3 +36,14 @@ class Blobs:
                 delay_s = min(BACKOFF_S_MAX, delay_s * 2)
             else:
                 return reference[1:].split(b":")[0].decode()
+
+    async def load(self, address: str, cold: ColdStore | None = None) -> bytes:
+        """Return a content by its digest as hex; waits for a Redis that is away. Raises PayloadMissing."""
+        delay_s = 0.05
+        while True:
+            try:
+                return await load_payload(self._redis, self._keys, f"@{address}:0".encode(), cold)
+            except (RedisError, OSError) as error:
+                log.warning("redis_unreachable", error=str(error))
+                await anyio.sleep(delay_s)
+                delay_s = min(BACKOFF_S_MAX, delay_s * 2)

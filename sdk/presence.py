@@ -83,6 +83,8 @@ def _named_by(node: Node) -> list[str]:
     if node.type == "function":
         names = [node.config.get(field) for field in FUNCTION_FIELDS]
         return [name for name in names if isinstance(name, str)]
+    if node.type == "agent":
+        return [handler_of(name) for name in node.config.get("tools", ())]
     return [handler_of(node.config["tool"])] if node.type == "tool" else []
 
 

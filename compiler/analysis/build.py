@@ -25,10 +25,13 @@ EDGES_MAX = 500_000
 ITERATIONS_MAX = 1_000_000
 
 RUNNABLE = frozenset(
-    """function noop echo sleep wait transform filter validate conditional approval signal http llm map
+    """function noop echo sleep wait transform filter validate conditional approval signal http llm agent map
     aggregate subflow tool""".split()
 )
 """Node types that this version's workers run. The others are part of the language, and refused at registration."""
+
+ASKING = frozenset({"llm", "agent"})
+"""Node types that call models."""
 
 TRACED = frozenset({"tool"})
 """Node types whose input is kept, for the trace of what was asked."""
@@ -118,7 +121,7 @@ def _check_nodes(graph: Graph, findings: Findings) -> None:
                 "type",
                 hint=f"it runs: {', '.join(sorted(RUNNABLE))}",
             )
-        if node.type == "llm":
+        if node.type in ASKING:
             _check_model(findings, number)
         if node.join is not None and node.join.policy is JoinPolicy.AT_LEAST and not 1 <= node.join.n <= max(arity, 1):
             findings.add(

@@ -38,7 +38,7 @@ CONFIG_EXPRESSIONS: dict[str, tuple[str, ...]] = {
 }
 """Config fields that hold CEL (or an object of CEL by name), not templates, by node type."""
 
-CONFIG_LITERALS: dict[str, tuple[str, ...]] = {"validate": ("schema",), "llm": ("schema",)}
+CONFIG_LITERALS: dict[str, tuple[str, ...]] = {"validate": ("schema",), "llm": ("schema",), "agent": ("schema",)}
 """Config fields that are neither: taken as they stand."""
 
 

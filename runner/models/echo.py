@@ -1,7 +1,8 @@
 """The provider ``echo``: a model that is none. It needs no key and no network, and is the same every time.
 
 It answers ``request.echo`` where that is there; else, where JSON is wanted, the smallest value that fits the schema;
-else the last user message. Usage is counted as if four bytes were a token.
+else the last user message. Where tools are offered it calls them by a script (``echo_script``). Usage is counted as if
+four bytes were a token.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import msgspec
 from ...compiler.llm_config import ECHO
 from ...sdk.spending.usage import Usage
 from .answer import ModelAnswer, StopReason
+from .echo_script import read_script
 from .echo_values import smallest_value
 from .request import ModelRequest, text_of
 
@@ -28,7 +30,8 @@ _encode = msgspec.json.Encoder().encode
 
 async def call_echo(request: ModelRequest, on_partial: Callable[[str], None]) -> ModelAnswer:
     """Answer. Words come one after the other where the answer is streamed."""
-    text, stop_reason = _shortened(_said(request), request)
+    scripted = read_script(request)
+    text, stop_reason = _shortened(_said(request) if scripted is None else scripted.text, request)
     if request.stream:
         for piece in _pieces(text):
             on_partial(piece)
@@ -39,7 +42,8 @@ async def call_echo(request: ModelRequest, on_partial: Callable[[str], None]) ->
         model=request.model or MODEL,
         text=text,
         usage=Usage(input_tokens=read, output_tokens=_tokens(text)),
-        stop_reason=stop_reason,
+        stop_reason=StopReason.TOOLS if scripted is not None and scripted.calls else stop_reason,
+        tool_calls=() if scripted is None else scripted.calls,
     )
 
 

@@ -43,6 +43,19 @@ async def _run_llm(work: Work, tools: Toolbox) -> Outcome:
     return await run_llm(work, tools)
 
 
-AWAITED = {"function": run_function, "http": _run_http, "llm": _run_llm, "sleep": run_sleep, "tool": run_tool}
+async def _run_agent(work: Work, tools: Toolbox) -> Outcome:
+    from .agent import run_agent  # as for llm
+
+    return await run_agent(work, tools)
+
+
+AWAITED = {
+    "function": run_function,
+    "http": _run_http,
+    "llm": _run_llm,
+    "agent": _run_agent,
+    "sleep": run_sleep,
+    "tool": run_tool,
+}
 
 __all__ = ["AWAITED", "INLINE"]

@@ -1,0 +1,242 @@
+"""``agent``: a model that calls tools until it has an answer, in one node.
+
+Each answer of the model is a turn. The tools that it asks for are called at the same time; what they give, and what
+goes wrong with them, it is told in the next turn. What was said is kept (``agents/transcript.py``), so that a worker
+that dies, stops or fails an attempt costs one turn at most. The unrolled form, in which each call is a step of its own,
+is a workflow: test_data/agent.yaml.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import anyio
+import msgspec
+
+from ...compiler.agent_config import EXHAUSTED, TURNS_DEFAULT
+from ...sdk.cancellation import CancelReason
+from ...sdk.outcomes import GivenBack, Outcome, Succeeded
+from ...sdk.schema_checks import SchemaChecks
+from ...sdk.spending.spent import NOTHING
+from ...sdk.step_context import StepError, decode_json, encode_json
+from ..agents.offered import OfferedTools, arguments_of, shown_arguments, told_error
+from ..agents.transcript import Called, Transcript, keep_transcript, load_transcript
+from ..attempts import Ending
+from ..models.calling import CallCancelled, call_model, most_spent
+from ..models.extraction import extract_json
+from ..models.repair import Told, with_repair
+from ..models.request import Message, ModelRequest, ToolCall, ToolOffer
+from ..toolbox import Toolbox
+from ..work import Work
+from .function import UNKNOWN_DELAY_MS, step_context
+from .llm_request import make_request
+
+RESULT_CHARS_MAX = 65_536
+"""Of what a model is told of one result; the output has all of it."""
+CALLS_AT_ONCE = 16
+"""Of the tools that a model asks for in one answer."""
+_checks = SchemaChecks()
+
+
+async def run_agent(work: Work, tools: Toolbox) -> Outcome:
+    names = work.node.config.get("tools", ())
+    found = [tools.shelf.find(name) for name in names]
+    known = [tool for tool in found if tool is not None]
+    if len(known) < len(names):
+        return GivenBack(UNKNOWN_DELAY_MS)
+    request = make_request(work, tools.models)
+    agent = _Agent(work, tools, OfferedTools(known), request)
+    return Succeeded(encode_json(await agent.run()))
+
+
+class _Agent:
+    """One attempt."""
+
+    def __init__(self, work: Work, tools: Toolbox, offered: OfferedTools, request: ModelRequest) -> None:
+        self._work = work
+        self._tools = tools
+        self._offered = offered
+        self._request = request
+        self._log = tools.step_log(work)
+        self._transcript = Transcript()
+        self._keeping = anyio.Lock()
+        self._slots = anyio.CapacityLimiter(CALLS_AT_ONCE)
+
+    async def run(self) -> dict[str, Any]:
+        """Return the output. Raises StepError, and what the call of a model raises."""
+        await self._take_up()
+        try:
+            return await self._talk()
+        except BaseException:
+            await self._leave()
+            raise
+
+    async def _take_up(self) -> None:
+        """Go on where the worker or the attempt before was, and count what it has taken that no event tells."""
+        work, before = self._work, await load_transcript(self._work, self._tools)
+        is_same = before.attempt == work.attempt
+        lost = work.deliveries - (before.lost if is_same else 0)
+        if is_same:
+            work.spent = before.spent
+        self._transcript = msgspec.structs.replace(before, lost=work.deliveries)
+        if before.turns:
+            self._log.line("going on", turns=before.turns)
+        for _ in range(lost if not before.open_calls() else 0):
+            work.spent = work.spent.plus(most_spent(self._asked(()), self._tools, work.now_ms))
+
+    async def _talk(self) -> dict[str, Any]:
+        offers = await self._offered.offers()
+        most = self._work.node.config.get("max_turns", TURNS_DEFAULT)
+        while True:
+            if self._transcript.open_calls():
+                await self._call_tools()
+            elif self._transcript.is_answered and not self._needs_repair():
+                return self._output(is_exhausted=False)
+            self._heed()
+            if self._transcript.turns >= most:
+                return self._exhausted(most)
+            await self._ask(offers)
+
+    async def _ask(self, offers: tuple[ToolOffer, ...]) -> None:
+        turn = self._transcript.turns + 1
+        request = self._asked(offers)
+        self._log.line("calling provider", turn=turn, provider=request.provider, model=request.model)
+        answer = await call_model(request, self._work, self._tools, self._log.partial)
+        calls = _told_apart(answer.tool_calls, turn, self._transcript)
+        usage = answer.usage
+        self._log.line(
+            "response received",
+            turn=turn,
+            input_tokens=usage.input_tokens,
+            output_tokens=usage.output_tokens,
+            tool_calls=[call.name for call in calls],
+        )
+        message = Message(role="assistant", content=answer.text, tool_calls=calls)
+        await self._keep(self._transcript.with_answer(message))
+
+    def _asked(self, offers: tuple[ToolOffer, ...]) -> ModelRequest:
+        """The request of the next turn: the prompt, all that was said since, and the tools."""
+        messages = (*self._request.messages, *self._transcript.messages)
+        return msgspec.structs.replace(self._request, messages=messages, tools=offers)
+
+    async def _call_tools(self) -> None:
+        """Call all that the model waits for. Cancelled, it leaves what has come until then."""
+        turn = self._transcript.turns
+        try:
+            async with anyio.create_task_group() as group:
+                for at, call in self._transcript.open_calls():
+                    group.start_soon(self._call_tool, call, f"{turn}.{at}")
+        except ExceptionGroup as failures:  # of keeping the transcript: what a tool raises is told to the model
+            raise failures.exceptions[0] from failures
+
+    async def _call_tool(self, call: ToolCall, place: str) -> None:
+        """Call one tool, and keep what it gives; what goes wrong is told to the model. place: of the call."""
+        context = step_context(self._work, self._tools)
+        context = msgspec.structs.replace(context, idempotency_key=f"{context.idempotency_key}/{place}")
+        tool, begun = self._offered.asked(call), time.monotonic()
+        name = call.name if tool is None else tool.name
+        self._log.line("calling tool", tool=name)
+        result, error = b"null", ""
+        try:
+            if tool is None:
+                raise StepError("INPUT_INVALID", f"there is no tool {name[:200]!r}")
+            async with self._slots:
+                result = await tool.call(encode_json(arguments_of(call)), context)
+        except Exception as failure:  # noqa: BLE001 - whatever a tool does, the model is told
+            error = told_error(failure)
+        ms = int((time.monotonic() - begun) * 1000)
+        self._log.line("tool has failed" if error else "tool has answered", tool=name, ms=ms)
+        called = Called(
+            tool=name, arguments=shown_arguments(call), result=decode_json(result), error=error, duration_ms=ms
+        )
+        await self._keep(self._transcript.with_result(call, called, error or _shown(result)))
+
+    async def _keep(self, transcript: Transcript) -> None:
+        """The newest one is kept last, whoever comes first."""
+        self._transcript = transcript
+        async with self._keeping:
+            await keep_transcript(self._transcript, self._work, self._tools)
+
+    def _needs_repair(self) -> bool:
+        """Whether the last answer is not of the shape that is wanted; the model is told then."""
+        problems = self._problems()
+        if problems:
+            asked = with_repair(ModelRequest(provider="", model=""), Told(problems=tuple(problems)))
+            self._log.line("asking for a repair", problems=problems)
+            self._transcript = self._transcript.with_message(asked.messages[-1])
+        return bool(problems)
+
+    def _problems(self) -> list[str]:
+        if not self._request.wants_json:
+            return []
+        found = extract_json(self._transcript.text, lambda value: not self._misfits(value))
+        if found.is_valid:
+            return []
+        return self._misfits(found.json) if found.is_found else ["it holds no JSON"]
+
+    def _misfits(self, value: object) -> list[str]:
+        schema = self._request.schema
+        key = (self._work.plan.hash, self._work.number)
+        return [] if schema is None else _checks.problems(key, schema, value, "answer")
+
+    def _exhausted(self, most: int) -> dict[str, Any]:
+        if self._work.node.config.get("on_exhausted", EXHAUSTED[0]) == EXHAUSTED[0]:
+            turns = "one turn" if most == 1 else f"{most} turns"
+            called = dict.fromkeys(each.tool for each in self._transcript.called.values())
+            did = f"it has called {', '.join(called)}" if called else "it has called no tool"
+            raise StepError("AGENT_EXHAUSTED", f"the model has come to no end within {turns}: {did}")
+        return self._output(is_exhausted=True)
+
+    def _output(self, *, is_exhausted: bool) -> dict[str, Any]:
+        transcript = self._transcript
+        answer: Any = transcript.text
+        if self._request.wants_json:
+            found = extract_json(transcript.text, lambda value: not self._misfits(value))
+            answer = found.json if found.is_valid else None
+        self._log.line("completed", turns=transcript.turns)
+        return {
+            "answer": answer,
+            "turns": transcript.turns,
+            "exhausted": is_exhausted,
+            "calls": [each.told() for each in transcript.called.values()],
+        }
+
+    def _heed(self) -> None:
+        """Between two calls: end where the worker stops or the run is over. Raises CallCancelled."""
+        assert self._work.held is not None
+        if self._work.held.cancellation.reason is not None:
+            raise CallCancelled("the agent was told to stop")
+
+    async def _leave(self) -> None:
+        """Where the token is given back, the log tells what was spent: the next worker does not count it again."""
+        held = self._work.held
+        assert held is not None
+        is_given_back = held.ending is Ending.GIVEN_BACK or (
+            held.ending is None and held.cancellation.told is CancelReason.STOPPING
+        )
+        if is_given_back:
+            with anyio.CancelScope(shield=True), anyio.move_on_after(2):
+                spent, self._work.spent = self._work.spent, NOTHING
+                try:
+                    await keep_transcript(self._transcript, self._work, self._tools)
+                finally:
+                    self._work.spent = spent
+
+
+def _told_apart(calls: tuple[ToolCall, ...], turn: int, before: Transcript) -> tuple[ToolCall, ...]:
+    """Give ids to calls that have none, or that of another one."""
+    seen = set(before.called)
+    made: list[ToolCall] = []
+    for at, call in enumerate(calls):
+        is_own = bool(call.id) and call.id not in seen
+        made.append(call if is_own else msgspec.structs.replace(call, id=f"call_{turn}_{at}"))
+        seen.add(made[-1].id)
+    return tuple(made)
+
+
+def _shown(result: bytes) -> str:
+    """A result as the model is told it: a text as it is, all else as JSON."""
+    value = decode_json(result)
+    text = value if isinstance(value, str) else result.decode()
+    return text if len(text) <= RESULT_CHARS_MAX else f"{text[:RESULT_CHARS_MAX]} [...]"

@@ -1,0 +1,225 @@
+"""Agents on the provider echo: turns, tools, ends, and what survives a worker."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+import pytest
+
+from courante import Context
+from courante.sdk.spending.spent import Spent, told_spent, total
+from courante.sdk.steps import Steps
+from integration.stage import Stage, until
+
+pytestmark = pytest.mark.anyio
+ONCE = {"max_attempts": 1}
+
+
+def agent(*script: Any, tools: list[str] | None = None, **fields: Any) -> dict[str, Any]:
+    """An agent whose model says this, turn by turn."""
+    own: dict[str, Any] = {name: fields.pop(name) for name in ("retry", "timeout") if name in fields}
+    config = {"provider": "echo", "prompt": "Find tea.", "tools": tools or ["search"], "echo": list(script), **fields}
+    return {"id": "a", "type": "agent", "config": config, **own}
+
+
+def call(tool: str, **arguments: Any) -> dict[str, Any]:
+    return {"name": tool, "arguments": arguments}
+
+
+def toolbox(**tools: Callable[..., Any]) -> Steps:
+    made = Steps()
+    for name, function in tools.items():
+        made.tools.add(function, name)
+    return made
+
+
+def search(query: str) -> list[str]:
+    """Look around."""
+    return [f"{query} 1", f"{query} 2"]
+
+
+def greet(name: str) -> str:
+    return f"hello {name}"
+
+
+def refuse(query: str) -> str:
+    raise ValueError(f"no {query} today")
+
+
+async def spent_in(stage: Stage, run_id: str) -> Spent:
+    return total(told_spent(event.facts.data) for event in await stage.events(run_id))
+
+
+def without_times(output: dict[str, Any]) -> dict[str, Any]:
+    assert all(each.pop("duration_ms") >= 0 for each in output["calls"])
+    return output
+
+
+async def test_an_agent_calls_tools_until_it_has_an_answer(stage: Stage) -> None:
+    """Several in one turn; the output tells the answer and each call; every call of the model is counted."""
+    stage.worker(toolbox(search=search))
+    stage.supervisor()
+    script = [{"tools": [call("search", query="tea"), call("search", query="mate")]}, "Tea, or mate."]
+    done = await stage.run(await stage.register(agent(*script)))
+    output = without_times(done.output["a"])
+    calls = sorted(output.pop("calls"), key=lambda each: str(each["arguments"]))
+    assert output == {"answer": "Tea, or mate.", "turns": 2, "exhausted": False}
+    assert calls == [
+        {"tool": "search", "arguments": {"query": "mate"}, "result": ["mate 1", "mate 2"], "error": None},
+        {"tool": "search", "arguments": {"query": "tea"}, "result": ["tea 1", "tea 2"], "error": None},
+    ]
+    spent = await spent_in(stage, done.run_id)
+    assert (spent.calls, spent.unknown) == (2, 0)
+
+
+async def test_the_results_are_told_to_the_model(stage: Stage) -> None:
+    """Without a script echo calls what its prompt says, and answers what it was told."""
+    stage.worker(toolbox(search=search, greet=greet))
+    stage.supervisor()
+    prompt = 'Find it.\ncall: search {"query": "tea"}\ncall: greet {"name": "Ida"}'
+    node = agent(tools=["search", "greet"], prompt=prompt)
+    del node["config"]["echo"]
+    answer = (await stage.run(await stage.register(node))).output["a"]["answer"]
+    assert sorted(answer.split("\n")) == ['["tea 1","tea 2"]', "hello Ida"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "error"),
+    [
+        (call("refuse", query="tea"), "ValueError: no tea today"),
+        (
+            call("search", text="tea"),
+            "INPUT_INVALID: $: object contains unknown field `text`, in the arguments of 'search'",
+        ),
+        (call("bank", sum=1), "INPUT_INVALID: there is no tool 'bank'"),
+        ({"name": "search", "arguments": "tea"}, "INPUT_INVALID: the arguments are no JSON: "),
+        ({"name": "search", "arguments": "[1]"}, "INPUT_INVALID: the arguments of a tool are an object"),
+    ],
+)
+async def test_what_goes_wrong_with_a_tool_is_told_to_the_model(stage: Stage, asked: Any, error: str) -> None:
+    """It fails nothing: the model may try something else."""
+    stage.worker(toolbox(search=search, refuse=refuse))
+    stage.supervisor()
+    node = agent({"tools": [asked]}, "Sorry.", tools=["search", "refuse"])
+    output = (await stage.run(await stage.register(node))).output["a"]
+    assert output["answer"] == "Sorry."
+    (told,) = output["calls"]
+    assert told["result"] is None
+    assert told["error"].startswith(error)
+
+
+async def test_a_model_without_an_end_fails_or_says_so(stage: Stage) -> None:
+    """As the document wants it, after as many turns as it allows; no tool of the last turn is left out."""
+    stage.worker(toolbox(search=search))
+    stage.supervisor()
+    script = {"tools": [call("search", query="tea")], "text": "Still looking."}
+    done = await stage.run(await stage.register(agent(script, max_turns=2)))
+    assert done.error is not None
+    assert (done.error["type"], done.error["attempt"]) == ("AGENT_EXHAUSTED", 1)
+    assert done.error["message"] == "the model has come to no end within 2 turns: it has called search"
+    assert (await spent_in(stage, done.run_id)).calls == 2
+    told = await stage.run(await stage.register(agent(script, max_turns=2, on_exhausted="answer"), id="v"))
+    output = told.output["a"]
+    assert (output["answer"], output["turns"], output["exhausted"]) == ("Still looking.", 2, True)
+    assert len(output["calls"]) == 2
+
+
+async def test_an_answer_of_the_wrong_shape_is_asked_for_again(stage: Stage) -> None:
+    """In the next turn, with what is wrong; the answer is the JSON."""
+    stage.worker(toolbox(search=search))
+    stage.supervisor()
+    schema = {"type": "object", "required": ["price"], "properties": {"price": {"type": "number"}}}
+    node = agent({"tools": [call("search", query="tea")]}, {"price": "much"}, 'It is {"price": 3}.', schema=schema)
+    output = (await stage.run(await stage.register(node))).output["a"]
+    assert (output["answer"], output["turns"]) == ({"price": 3}, 3)
+
+
+async def test_a_tool_that_no_worker_has_leaves_the_agent_waiting(stage: Stage) -> None:
+    """No model is called before all tools are there."""
+    first = stage.worker(toolbox(refuse=refuse))
+    stage.supervisor()
+    run_id = await stage.client.submit(await stage.register(agent("Done.")))
+
+    async def applied() -> int:
+        return first.applied
+
+    await until(applied, lambda count: count > 0)
+    first.stop()
+    stage.worker(toolbox(search=search))
+    assert (await stage.result(run_id)).output["a"]["answer"] == "Done."
+    assert (await spent_in(stage, run_id)).calls == 1
+
+
+async def test_a_worker_that_dies_costs_the_turn_that_it_was_in(stage: Stage) -> None:
+    """The next one has what was said until then, calls with the same key, and counts what the first one has spent."""
+    began, keys = anyio.Event(), list[str]()
+
+    async def slow(context: Context) -> str:
+        keys.append(context.idempotency_key)
+        if len(keys) == 1:
+            began.set()
+            await anyio.sleep_forever()
+        return "found"
+
+    steps = toolbox(search=search, slow=slow)
+    stage.worker(steps, lease_ms=1_000)
+    stage.supervisor(lease_ms=1_000)
+    script = [{"tools": [call("search", query="tea")]}, {"tools": [call("slow")]}, "Done."]
+    run_id = await stage.client.submit(await stage.register(agent(*script, tools=["search", "slow"])))
+    await began.wait()
+    keys_of = stage.client.keys.partition(0)
+
+    async def kept() -> bool:
+        """Whether the second turn is where the next worker looks for it."""
+        fields = await stage.redis.hgetall(keys_of.run(run_id))
+        details = next((value for name, value in fields.items() if name.startswith(b"d")), None)
+        if details is None:
+            return False
+        content = await stage.redis.get(stage.client.keys.blob(json.loads(details)["transcript"]))
+        return content is not None and json.loads(content)["turns"] == 2
+
+    await until(kept, bool)
+    await stage.kill(0)
+    stage.worker(steps, lease_ms=1_000)
+    done = await stage.result(run_id)
+    output = done.output["a"]
+    assert (output["answer"], output["turns"], [each["tool"] for each in output["calls"]]) == (
+        "Done.",
+        3,
+        ["search", "slow"],
+    )
+    assert keys == [f"{run_id}/a/2.0"] * 2
+    spent = await spent_in(stage, run_id)
+    assert (spent.calls, spent.unknown) == (3, 0)
+
+
+async def test_a_worker_that_stops_hands_the_agent_on(stage: Stage) -> None:
+    """Between two calls, at once; the next one goes on from there, and what was spent is counted once."""
+    began, goes_on = anyio.Event(), anyio.Event()
+
+    async def slow() -> str:
+        began.set()
+        await goes_on.wait()
+        return "found"
+
+    steps = toolbox(slow=slow)
+    first = stage.worker(steps)
+    stage.supervisor()
+    run_id = await stage.client.submit(
+        await stage.register(agent({"tools": [call("slow")]}, "Done.", tools=["slow"], retry=ONCE))
+    )
+    await began.wait()
+    first.stop()
+    goes_on.set()
+    await stage.ends[0].wait()
+    stage.worker(steps)
+    done = await stage.result(run_id)
+    assert (done.output["a"]["answer"], done.output["a"]["turns"]) == ("Done.", 2)
+    assert len(done.output["a"]["calls"]) == 1
+    types = await stage.types(run_id)
+    assert "spending.recorded" in types
+    assert "step.retried" not in types
+    assert (await spent_in(stage, run_id)).calls == 2
