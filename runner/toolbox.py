@@ -54,6 +54,7 @@ class Toolbox:
     _shelf: Shelf | None = None
     logs: StepLogs | None = None
     _connections: Connections | None = None
+    _model_connections: Connections | None = None
 
     @property
     def shelf(self) -> Shelf:
@@ -71,6 +72,16 @@ class Toolbox:
 
             self._connections = Connections(read_reach(self.http_allow))
         return self._connections
+
+    @property
+    def model_connections(self) -> Connections:
+        """Those to the APIs of models, which may also be where nodes and steps must not call."""
+        if self._model_connections is None:
+            from ..sdk.http.client import Connections
+            from ..sdk.http.reach import read_reach
+
+            self._model_connections = Connections(read_reach(f"{self.http_allow},{self.models.reach}"))
+        return self._model_connections
 
     def open_http(self) -> httpx.AsyncClient:
         from ..sdk.http.client import open_client
@@ -105,8 +116,9 @@ class Toolbox:
     async def close(self) -> None:
         """Close connections and end processes."""
         await self.cells.close()
-        if self._connections is not None:
-            await self._connections.shut()
+        for connections in (self._connections, self._model_connections):
+            if connections is not None:
+                await connections.shut()
         if self.cold is not None:
             await self.cold.aclose()
 

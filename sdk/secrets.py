@@ -33,13 +33,28 @@ class Secrets:
         """Return the value. Raises StepError (CONFIG_INVALID), without any value in it."""
         if not _NAME.fullmatch(name):
             raise StepError("CONFIG_INVALID", f"{name[:200]!r} is no name of a secret: letters, digits and _")
-        value = self._environ.get(PREFIX + name)
-        if value is None and self.directory is not None:
-            value = _read_file(self.directory / name)
+        value = self._value(name)
         if not value:
             places = f"the variable {PREFIX}{name}" + ("" if self.directory is None else f" or the file {name}")
             raise StepError("CONFIG_INVALID", f"this worker has no secret {name!r}: give it {places}")
         REDACTOR.register(value)
+        return value
+
+    def find(self, name: str) -> str:
+        """Return the value, also of the plain variable of this name, nothing where there is none.
+
+        For names that the engine has itself, as those of the keys that providers of models give out: no document may
+        choose one.
+        """
+        value = self._value(name) or self._environ.get(name, "")
+        if value:
+            REDACTOR.register(value)
+        return value
+
+    def _value(self, name: str) -> str | None:
+        value = self._environ.get(PREFIX + name)
+        if value is None and self.directory is not None:
+            value = _read_file(self.directory / name)
         return value
 
 

@@ -26,11 +26,15 @@ class StopReason(StrEnum):
 
 
 class ModelAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """``text``: of all parts that are text, in order. ``model``: as the provider names it."""
+    """``text``: of all parts that are text, in order. ``model``: as the provider names it.
+
+    ``is_usage_told``: else ``usage`` is nothing, and nobody knows what the call took.
+    """
 
     provider: str
     model: str
     text: str
     usage: Usage
+    is_usage_told: bool = True
     stop_reason: StopReason = StopReason.END
     tool_calls: tuple[ToolCall, ...] = ()

@@ -9,32 +9,28 @@ from typing import TYPE_CHECKING
 import anyio
 import msgspec
 
-from ...compiler.llm_config import ECHO
 from ...sdk.cancellation import CancelReason
 from ...sdk.spending.spent import Spent
-from ...sdk.step_error import StepError
 from .answer import ModelAnswer
+from .anthropic import Anthropic
 from .echo import call_echo
+from .openai import OpenAi
 from .request import ModelRequest, input_bytes
 from .router import provider_of
+from .sending import Taking, send
+from .wire import Connector
 
 if TYPE_CHECKING:
     from ..toolbox import Toolbox
     from ..work import Work
 
+_CONNECTORS: dict[str, Connector] = {"openai": OpenAi(), "anthropic": Anthropic()}
 TOKENS_UNLIMITED = 100_000
 """What an answer may have taken where the request says no limit."""
 
 
 class CallCancelled(Exception):
     """The run is over: its answer is not waited for."""
-
-
-class Taking:
-    """What a call may have taken while it is under way. ``may_have_taken``: the provider has begun to work on it."""
-
-    def __init__(self) -> None:
-        self.may_have_taken = False
 
 
 async def call_model(
@@ -54,7 +50,10 @@ async def call_model(
         if taking.may_have_taken:
             work.spent = work.spent.plus(most_spent(request, tools, work.now_ms))
         raise
-    spent = tools.prices.spent(answer.provider, answer.model, answer.usage, work.now_ms)
+    if answer.is_usage_told:
+        spent = tools.prices.spent(answer.provider, answer.model, answer.usage, work.now_ms)
+    else:
+        spent = most_spent(request, tools, work.now_ms)
     work.spent = work.spent.plus(spent)
     return answer
 
@@ -99,10 +98,10 @@ async def _end_with_run(work: Work, scope: anyio.CancelScope) -> None:
 async def _call(
     request: ModelRequest, tools: Toolbox, taking: Taking, on_partial: Callable[[str], None]
 ) -> ModelAnswer:
-    if request.provider == ECHO:
+    connector = _CONNECTORS.get(request.provider)
+    if connector is None:
         return await call_echo(request, on_partial)
-    del tools, taking
-    raise StepError("CONFIG_INVALID", f"this worker has no connector for the provider {request.provider!r}")
+    return await send(connector, request, tools, taking, on_partial)
 
 
 def _nobody(_piece: str) -> None:

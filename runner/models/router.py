@@ -30,6 +30,19 @@ DEFAULTS = {
 }
 
 
+_REASONING = re.compile(r"(o[1-9]|gpt-5)", re.ASCII)
+
+
+def is_reasoning(model: str) -> bool:
+    """Whether it is one of OpenAI's models that think first: they refuse a temperature, and count tokens otherwise."""
+    return _REASONING.match(model) is not None
+
+
+def defaults_of(provider: str, model: str) -> Defaults:
+    found = DEFAULTS[provider]
+    return Defaults(None, found.max_tokens) if provider == "openai" and is_reasoning(model) else found
+
+
 def provider_of(model: str, provider: str = "") -> str:
     """Return the provider of a call. Raises StepError where nobody knows it."""
     if not provider:

@@ -11,7 +11,7 @@ from ...compiler.cel import EvaluationError
 from ...compiler.llm_config import ROLES, TEMPERATURE_MAX, TOKENS_MAX
 from ...sdk.step_context import StepContext, StepError, decode_json
 from ..models.request import Message, ModelRequest, text_of
-from ..models.router import DEFAULTS, provider_of
+from ..models.router import defaults_of, provider_of
 from ..models.terms import ModelTerms
 
 _encode = msgspec.json.Encoder().encode
@@ -23,7 +23,7 @@ def make_request(step: StepContext, terms: ModelTerms) -> ModelRequest:
     config = _rendered(step)
     model = _text(config.get("model", ""), "model")
     provider = terms.provider or provider_of(model, _text(config.get("provider", ""), "provider"))
-    defaults = DEFAULTS[provider]
+    defaults = defaults_of(provider, model)
     system, messages = _turns(config, step)
     schema = config.get("schema", False)
     top_p = _number(config.get("top_p"), "top_p", 1)

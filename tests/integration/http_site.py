@@ -68,7 +68,7 @@ async def open_site(give: Give, *, tls: ssl.SSLContext | None = None) -> AsyncGe
         site.connections += 1
         number = site.connections
         try:
-            while asked := await _read(reader, number):
+            while asked := await read_request(reader, number):
                 site.asked.append(asked)
                 given = give(asked)
                 answer = given if isinstance(given, Answer) else await given
@@ -96,7 +96,7 @@ async def open_site(give: Give, *, tls: ssl.SSLContext | None = None) -> AsyncGe
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _read(reader: asyncio.StreamReader, connection: int) -> Asked | None:
+async def read_request(reader: asyncio.StreamReader, connection: int) -> Asked | None:
     try:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
     except asyncio.IncompleteReadError:

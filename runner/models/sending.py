@@ -1,0 +1,192 @@
+"""Sending: one request to a provider over HTTP, and its answer, whole or piece by piece.
+
+The key of the worker goes to the address of the worker's settings only. Redirects are not followed. Whatever ends a
+call, a cancellation too, closes its connection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import anyio
+import httpx
+import msgspec
+
+from ...sdk.http.client import CONNECT_S, USER_AGENT
+from ...sdk.http.reach import AddressRefused
+from ...sdk.redaction import mask_values
+from ...sdk.step_error import StepError
+from ...sdk.user_errors import FatalError, HttpError
+from ..nodes.http_answer import as_text, read_body
+from ..nodes.http_request import check_url
+from .answer import ModelAnswer
+from .events import EVENT_STREAM, EventReader
+from .request import ModelRequest
+from .wire import TEXT_CHARS_MAX, AnswerStream, Connector, StreamCut
+
+if TYPE_CHECKING:
+    from ...sdk.http.client import Connections
+    from ..toolbox import Toolbox
+
+BYTES_MAX = 16 * 1024 * 1024
+SHOWN_BYTES = 2_000
+CLOSE_S = 2.0
+GAVE_UP = frozenset({408, 504, 524})
+"""Statuses of someone between: the model may be at work on it."""
+KEY_NAMES = frozenset({"OPENAI_API_KEY", "ANTHROPIC_API_KEY"})
+_NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol, AddressRefused)
+_encode = msgspec.json.Encoder().encode
+
+
+class Taking:
+    """What a call may have taken while it is under way. ``may_have_taken``: the provider has begun to work on it."""
+
+    def __init__(self) -> None:
+        self.may_have_taken = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a request goes, with which key: nothing where none is sent."""
+
+    url: httpx.URL
+    key: str
+    connections: Connections
+
+    @property
+    def secrets(self) -> set[str]:
+        return {self.key} if self.key else set()
+
+
+async def send(
+    connector: Connector, request: ModelRequest, tools: Toolbox, taking: Taking, on_partial: Callable[[str], None]
+) -> ModelAnswer:
+    """Send a request and return its answer. Raises StepError, HttpError, FatalError, StreamCut and httpx's errors."""
+    if not request.model:
+        raise StepError("CONFIG_INVALID", "the config names no model")
+    place = _place(connector, request, tools)
+    asked = _asked(connector, request, place)
+    taking.may_have_taken = True
+    try:
+        response = await place.connections.handle_async_request(asked)
+    except _NOT_SENT:
+        taking.may_have_taken = False
+        raise
+    try:
+        if response.status_code != 200:
+            taking.may_have_taken = response.status_code in GAVE_UP
+            raise await _refused(response, place)
+        if response.headers.get("content-type", "").partition(";")[0].strip().lower() == EVENT_STREAM:
+            answer = await _streamed(connector.stream(), request, response, on_partial)
+        else:
+            answer = await _whole(connector, request, response)
+    finally:
+        with anyio.CancelScope(shield=True), anyio.move_on_after(CLOSE_S):
+            await response.aclose()
+    text = mask_values(answer.text.encode("utf-8", "replace"), place.secrets).decode()
+    return msgspec.structs.replace(answer, text=text)
+
+
+def _place(connector: Connector, request: ModelRequest, tools: Toolbox) -> _Place:
+    """Raises StepError where the key is missing, or cannot be sent."""
+    own_url = tools.models.url_of(request.provider)
+    is_own = not request.base_url or request.base_url.rstrip("/") == own_url.rstrip("/")
+    key = ""
+    if request.api_key_secret:
+        if not is_own and request.api_key_secret in KEY_NAMES:
+            text = (
+                f"the key {request.api_key_secret} is for the worker's own address: give that of base_url another name"
+            )
+            raise StepError("CONFIG_INVALID", text)
+        key = tools.secrets.read(request.api_key_secret)
+    elif is_own:
+        key = tools.secrets.find(connector.key_name)
+        if not key and tools.models.needs_key(request.provider):
+            key = tools.secrets.read(connector.key_name)
+    if not all(32 < ord(character) < 127 for character in key):
+        raise StepError("CONFIG_INVALID", "the key of the model's provider holds what no header can")
+    try:
+        url = httpx.URL(connector.url(own_url if is_own else request.base_url))
+    except (httpx.InvalidURL, ValueError) as error:
+        raise StepError("CONFIG_INVALID", f"base_url is no URL: {error}") from error
+    check_url(url)
+    return _Place(url, key, tools.model_connections if is_own else tools.connections)
+
+
+def _asked(connector: Connector, request: ModelRequest, place: _Place) -> httpx.Request:
+    headers = {
+        "user-agent": USER_AGENT,
+        "accept": EVENT_STREAM if request.stream else "application/json",
+        "accept-encoding": "identity",
+        "content-type": "application/json",
+        **connector.headers(place.key),
+    }
+    timeout = httpx.Timeout(None, connect=CONNECT_S)  # of the whole call: see calling.py
+    content = _encode(connector.body(request))
+    extensions = {"timeout": timeout.as_dict()}
+    return httpx.Request("POST", place.url, headers=headers, content=content, extensions=extensions)
+
+
+async def _whole(connector: Connector, request: ModelRequest, response: httpx.Response) -> ModelAnswer:
+    content = await read_body(response, BYTES_MAX)
+    try:
+        return connector.read(request, content)
+    except StepError as error:
+        kind = response.headers.get("content-type", "nothing")[:100]
+        raise StepError(error.type, f"{error} (it came as {kind})") from error
+
+
+async def _streamed(
+    stream: AnswerStream, request: ModelRequest, response: httpx.Response, on_partial: Callable[[str], None]
+) -> ModelAnswer:
+    """Read to the end. A connection that breaks after the answer is complete has only kept back its usage."""
+    reader, chars = EventReader(), 0
+    try:
+        async for part in cast("Any", response.stream):
+            for event in reader.feed(part):
+                piece = stream.take(event)
+                chars += len(piece)
+                if chars > TEXT_CHARS_MAX:
+                    raise StepError("PAYLOAD_TOO_LARGE", f"the answer has more than {TEXT_CHARS_MAX:,} characters")
+                if piece:
+                    on_partial(piece)
+    except httpx.TransportError as error:
+        if not stream.is_complete:
+            raise StreamCut(f"the stream of the answer was cut: {error}") from error
+    if not stream.is_complete:
+        raise StreamCut("the stream of the answer ended before the answer did")
+    return stream.answer(request)
+
+
+async def _refused(response: httpx.Response, place: _Place) -> Exception:
+    """Return the error of a status; its Retry-After counts."""
+    content = await read_body(response, SHOWN_BYTES, cuts=True)
+    shown = mask_values(content, place.secrets, is_cut=len(content) == SHOWN_BYTES)
+    said = _message(as_text(shown, response)).strip()
+    if response.status_code < 400:
+        return FatalError(f"HTTP {response.status_code}, which is no answer: {said}")
+    error = HttpError(response.status_code, said)
+    error.response = response  # type: ignore[attr-defined]  # where its Retry-After and Date are looked for
+    return error
+
+
+class _Problem(msgspec.Struct):
+    message: str
+    type: str | None = None
+
+
+class _Refusal(msgspec.Struct):
+    error: _Problem | str
+
+
+def _message(text: str) -> str:
+    """What a provider says about an error, in one line where it says so in its format."""
+    try:
+        error = msgspec.json.decode(text, type=_Refusal).error
+    except (msgspec.MsgspecError, RecursionError):
+        return text
+    if isinstance(error, str):
+        return error
+    return f"{error.type}: {error.message}" if error.type else error.message

@@ -1,0 +1,101 @@
+"""Wire: what a connector is, and what the wire formats have in common. Pure."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+
+from ...sdk.step_error import StepError
+from ...sdk.user_errors import HttpError
+from .answer import ModelAnswer
+from .events import ServerEvent
+from .request import ModelRequest
+
+ONLY_JSON = "Return only valid JSON"
+SHOWN_MAX = 200
+TEXT_CHARS_MAX = 16 * 1024 * 1024
+T = TypeVar("T")
+_encode = msgspec.json.Encoder().encode
+
+
+class AnswerStream(Protocol):
+    """Puts one answer together from the events of a stream."""
+
+    def take(self, event: ServerEvent) -> str:
+        """Take an event and return the piece of text in it. Raises StepError, HttpError."""
+        ...
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the model has said all; what follows, if anything, is only the usage."""
+        ...
+
+    def answer(self, request: ModelRequest) -> ModelAnswer:
+        """Return what has come until now."""
+        ...
+
+
+class Connector(Protocol):
+    """Speaks the wire format of one provider. ``key_name``: of the secret with its key."""
+
+    key_name: str
+
+    def url(self, base_url: str) -> str: ...
+
+    def headers(self, key: str) -> dict[str, str]:
+        """Return those of the format. key: nothing where none is to be sent."""
+        ...
+
+    def body(self, request: ModelRequest) -> dict[str, Any]: ...
+
+    def read(self, request: ModelRequest, content: bytes) -> ModelAnswer:
+        """Return a whole answer. Raises StepError (OUTPUT_INVALID)."""
+        ...
+
+    def stream(self) -> AnswerStream: ...
+
+
+class StreamCut(ConnectionError):
+    """The connection ended before the answer did."""
+
+
+def read_json(content: bytes | str, kind: type[T], what: str) -> T:
+    """Decode what a provider has sent. Raises StepError (OUTPUT_INVALID)."""
+    try:
+        return msgspec.json.decode(content, type=kind)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise StepError("OUTPUT_INVALID", f"{what} cannot be read: {error}: {_shown(content)!r}") from error
+
+
+def no_answer(content: bytes, field: str) -> StepError:
+    """Return the error of JSON that is something else."""
+    return StepError("OUTPUT_INVALID", f"the answer of the provider has no {field!r}: {_shown(content)!r}")
+
+
+def _shown(content: bytes | str) -> str:
+    return content[:SHOWN_MAX] if isinstance(content, str) else content[:SHOWN_MAX].decode("utf-8", "replace")
+
+
+def json_words(request: ModelRequest) -> str:
+    """Return what the model is told about the JSON that is wanted."""
+    if request.schema is None:
+        return ONLY_JSON
+    return f"{ONLY_JSON} that fits this JSON Schema:\n{_encode(request.schema).decode()}"
+
+
+def with_words(content: str | list[dict[str, Any]], words: str) -> str | list[dict[str, Any]]:
+    """Return a content with words behind it."""
+    if isinstance(content, str):
+        return f"{content}\n\n{words}"
+    return [*content, {"type": "text", "text": words}]
+
+
+def with_extra(body: dict[str, Any], request: ModelRequest) -> dict[str, Any]:
+    """Return a body with what the document says about it; null leaves a field out."""
+    return {name: value for name, value in {**body, **request.extra}.items() if value is not None}
+
+
+def in_stream_error(kind: str, message: str, statuses: dict[str, int]) -> HttpError:
+    """Return the error that a provider tells in the middle of a stream; one that is not known may pass."""
+    return HttpError(statuses.get(kind, 500), f"{kind}: {message}" if kind else message)

@@ -1,0 +1,261 @@
+"""Workers call providers: retries, timeouts, cancellation, what a broken call counts, and where the key never goes."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from courante.runner.models.terms import ModelTerms
+from courante.sdk.spending.spent import Spent, told_spent
+from integration.stage import Stage, until
+from integration.standing_text import places_of
+from integration.wire import anthropic_answers, openai_answers
+from integration.wire.server import Asked, Give, Reply, open_wire
+
+pytestmark = pytest.mark.anyio
+KEY = "planted-5f1c9d7e-key"
+TWICE = {"max_attempts": 2, "base": "1ms", "jitter": False}
+ONCE = {"max_attempts": 1}
+MOST = {"model": "gpt-4o", "prompt": "Hello", "max_tokens": 50}
+SHAPE = {"type": "object", "required": ["n"], "properties": {"n": {"type": "integer"}}}
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> Path:
+    """A directory of secrets, each of them the planted key."""
+    for name in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY"):
+        (tmp_path / name).write_text(KEY)
+    return tmp_path
+
+
+@pytest.fixture
+def begin(stage: Stage, keys: Path) -> Callable[..., None]:
+    def begin(url: str, *, timeout_ms: int = 60_000, lease_ms: int = 30_000) -> None:
+        models = ModelTerms(openai_url=f"{url}/v1", anthropic_url=url, request_timeout_ms=timeout_ms)
+        stage.worker(models=models, secrets_dir=keys, lease_ms=lease_ms)
+        stage.supervisor()
+
+    return begin
+
+
+def asks(retry: Any = TWICE, timeout: str = "", **config: Any) -> dict[str, Any]:
+    fields = {"timeout": timeout} if timeout else {}
+    return {"id": "a", "type": "llm", "config": {**MOST, **config}, "retry": retry, **fields}
+
+
+async def told(stage: Stage, run_id: str) -> list[tuple[str, Spent]]:
+    """The ends of attempts in the log, and what they have taken."""
+    events = await stage.events(run_id)
+    ends = ("step.succeeded", "step.retried", "step.failed", "token.dropped", "spending.recorded")
+    return [(each.facts.type, told_spent(each.facts.data)) for each in events if each.facts.type in ends]
+
+
+async def say(reply: Reply, text: str) -> None:
+    await reply.json(openai_answers.completion(text))
+
+
+async def test_a_provider_that_asks_to_wait_is_called_again(stage: Stage, begin: Callable[..., None]) -> None:
+    """After its Retry-After, as another attempt; what was refused has taken nothing, what was answered has a price."""
+    times: list[float] = []
+
+    async def give(asked: Asked, reply: Reply) -> None:
+        times.append(time.monotonic())
+        if len(times) == 1:
+            headers = {"Retry-After": "0.3"}
+            await reply.json(openai_answers.error("slow down"), status=429, headers=headers)
+        else:
+            await say(reply, f"You said {asked.body['messages'][0]['content']}")
+
+    async with open_wire(give) as server:
+        begin(server.url)
+        await stage.register(asks(), output="outputs.a")
+        done = await stage.run("w")
+    assert done.output == "You said Hello"
+    assert times[1] - times[0] >= 0.29
+    (kind, nothing), (_, spent) = await told(stage, done.run_id)
+    assert (kind, nothing) == ("step.retried", Spent())
+    assert (spent.provider, spent.calls, spent.input_tokens, spent.cached_tokens) == ("openai", 1, 19, 4)
+    assert spent.cost > 0
+    assert (spent.unknown, spent.unpriced) == (0, 0)
+
+
+@pytest.mark.parametrize("status", [400, 401, 403])
+async def test_a_provider_that_refuses_is_not_called_again(
+    stage: Stage, begin: Callable[..., None], status: int
+) -> None:
+    """Another try would not help."""
+
+    async def give(_asked: Asked, reply: Reply) -> None:
+        await reply.json(openai_answers.error("no"), status=status)
+
+    async with open_wire(give) as server:
+        begin(server.url)
+        await stage.register(asks())
+        done = await stage.run("w")
+        assert len(server.asked) == 1
+    assert done.error is not None
+    assert done.error["message"] == f"HTTP {status}: invalid_request_error: no"
+
+
+async def test_what_was_wrong_is_shown_to_the_model_again(stage: Stage, begin: Callable[..., None]) -> None:
+    """The second request holds the first answer and its faults; an answer that was cut off says so."""
+    answers = iter([('{"n": "x"}', "stop"), ('{"n": ', "length"), ('{"n": 3}', "stop")])
+
+    async def give(_asked: Asked, reply: Reply) -> None:
+        text, reason = next(answers)
+        await reply.json(openai_answers.completion(text, finish_reason=reason))
+
+    async with open_wire(give) as server:
+        begin(server.url)
+        await stage.register(asks({**TWICE, "max_attempts": 3}, schema=SHAPE), output="outputs.a")
+        done = await stage.run("w")
+        turns = [asked.body["messages"] for asked in server.asked]
+    assert done.output == {"n": 3}
+    assert [len(each) for each in turns] == [1, 3, 3]
+    assert turns[1][1] == {"role": "assistant", "content": '{"n": "x"}'}
+    assert "- answer.n: " in turns[1][2]["content"]
+    assert turns[2][1] == {"role": "assistant", "content": '{"n": '}
+    assert "- it was cut off: max_tokens is 50" in turns[2][2]["content"]
+    ends = await told(stage, done.run_id)
+    assert [(kind, spent.calls) for kind, spent in ends] == [("step.retried", 1)] * 2 + [("step.succeeded", 1)]
+
+
+@pytest.mark.parametrize("most", ["", "1s"])
+async def test_slow_bytes_run_out_of_time(stage: Stage, begin: Callable[..., None], most: str) -> None:
+    """A server that sends a byte now and then does not keep a step: the worker's own time, or that of the node."""
+    closed = anyio.Event()
+
+    async def give(_asked: Asked, reply: Reply) -> None:
+        if closed.is_set():
+            await reply.events(openai_answers.stream("Hi"))
+            return
+        await reply.begin()
+        await reply.piece(openai_answers.event(openai_answers.chunk({"content": "H"})))
+        await reply.until_gone()
+        closed.set()
+
+    async with open_wire(give) as server:
+        begin(server.url, timeout_ms=1_000)
+        await stage.register(asks({**TWICE, "max_attempts": 20}, most, stream=True), output="outputs.a")
+        done = await stage.run("w")
+    assert done.output == "Hi"
+    late = [each.facts for each in await stage.events(done.run_id) if each.facts.type == "step.retried"]
+    assert {(each.error.type, each.error.failure_class) for each in late if each.error is not None} == {
+        ("TIMEOUT" if most else "TimeoutError", "timeout")
+    }
+    lost = [spent for spent in map(told_spent, (each.data for each in late)) if spent.calls]
+    assert {(spent.calls, spent.unknown, spent.output_tokens, spent.cost > 0) for spent in lost} == {(1, 1, 50, True)}
+
+
+async def test_a_run_that_is_cancelled_closes_the_request(stage: Stage, begin: Callable[..., None]) -> None:
+    """As soon as its worker hears of it, though handlers have longer to end; what the call has taken is in the log."""
+    asked, closed = anyio.Event(), anyio.Event()
+
+    async def give(_asked: Asked, reply: Reply) -> None:
+        asked.set()
+        await reply.until_gone()
+        closed.set()
+
+    async with open_wire(give) as server:
+        begin(server.url, lease_ms=600)
+        await stage.register(asks())
+        run_id = await stage.client.submit("w")
+        with anyio.fail_after(10):
+            await asked.wait()
+            await stage.client.cancel(run_id)
+            await closed.wait()
+        assert (await stage.result(run_id)).status == "CANCELLED"
+    assert [(kind, spent.unknown) for kind, spent in await told(stage, run_id)] == [("token.dropped", 1)]
+
+
+async def test_a_stream_that_is_cut_is_asked_for_again(stage: Stage, begin: Callable[..., None]) -> None:
+    """The lost call counts with the most that it can have taken, as unknown."""
+    numbers = count()
+    content = anthropic_answers.stream(["Hi ", "there"])
+
+    async def give(_asked: Asked, reply: Reply) -> None:
+        if next(numbers):
+            await reply.events(content)
+        else:
+            await reply.begin()
+            await reply.piece(content[: content.index(b"there")])
+            reply.cut()
+
+    async with open_wire(give) as server:
+        begin(server.url)
+        await stage.register(asks(model="claude-sonnet-4-5", stream=True), output="outputs.a")
+        done = await stage.run("w")
+    assert done.output == "Hi there"
+    (_, lost), (_, spent) = await told(stage, done.run_id)
+    assert (lost.calls, lost.unknown, lost.output_tokens) == (1, 1, 50)
+    assert lost.input_tokens > len("Hello")
+    assert (spent.calls, spent.unknown, spent.input_tokens, spent.output_tokens) == (1, 0, 19, 10)
+    assert lost.cost > spent.cost > 0
+
+
+def answers_of(key: str) -> list[Give]:
+    """Every way in which a server can repeat a key: in answers, pieces, errors, statuses, and what is no answer."""
+
+    async def whole(asked: Asked, reply: Reply) -> None:
+        if asked.path.endswith("/messages"):
+            await reply.json(anthropic_answers.message(anthropic_answers.text(f"a {key}")))
+        else:
+            await reply.json(openai_answers.completion(json.dumps({"n": key})))
+
+    async def streams(asked: Asked, reply: Reply) -> None:
+        pieces = [key[:9], key[9:]]
+        is_one = asked.path.endswith("/messages")
+        await reply.events(anthropic_answers.stream(pieces) if is_one else openai_answers.stream(*pieces))
+
+    async def fails(_asked: Asked, reply: Reply) -> None:
+        await reply.json(openai_answers.error(f"no {key}"), status=401, headers={"X-Key": key})
+
+    async def broken(_asked: Asked, reply: Reply) -> None:
+        await reply.whole(f"<p>{key}".encode(), kind=f"text/{key}")
+
+    async def event(_asked: Asked, reply: Reply) -> None:
+        await reply.events(openai_answers.event(openai_answers.error(f"no {key}")))
+
+    async def malformed(_asked: Asked, reply: Reply) -> None:
+        await reply.events(f"data: {key}\n\n".encode())
+
+    return [whole, streams, fails, broken, event, malformed]
+
+
+async def test_a_key_is_found_nowhere(
+    stage: Stage, begin: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not in Redis, Postgres, results, errors and logs: neither from the request nor when the server repeats it."""
+    ways: Iterator[Give] = iter(())
+
+    async def give(asked: Asked, reply: Reply) -> None:
+        assert KEY in " ".join(asked.headers.values())
+        await next(ways)(asked, reply)
+
+    async with open_wire(give) as server:
+        begin(server.url)
+        found: list[str] = []
+        for number, model in enumerate(("gpt-4o", "claude-sonnet-4-5")):
+            node = asks(ONCE, model=model, prompt="{{ input }}", stream=True)
+            await stage.register(
+                node, {**node, "id": "b", "config": {**node["config"], "schema": SHAPE}}, id=f"w{number}"
+            )
+            for each in answers_of(KEY):
+                ways = iter([each, each])
+                done = await stage.run(f"w{number}", "Hello")
+                found += [str(done.output), str(done.error)]
+                found += [str(event) for event in await stage.events(done.run_id)]
+        assert len(server.asked) >= 12
+    await until(stage.pending, lambda pending: not pending)
+    assert await places_of(stage, KEY) == []
+    assert [text for text in found if KEY in text] == []
+    assert any("***" in text for text in found)
+    shown = capsys.readouterr()
+    assert KEY not in shown.out + shown.err
