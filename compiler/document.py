@@ -11,6 +11,7 @@ from itertools import takewhile
 from typing import Any
 
 from .approvals import write_approval
+from .budgets import write_budget
 from .durations import format_duration
 from .signals import write_signal
 from .workflow import (
@@ -101,6 +102,8 @@ def _policy(policy: Policy) -> dict[str, Json]:
         written["stuck"] = {"after": format_duration(policy.stuck_ms)}
         if policy.fails_when_stuck:
             written["stuck"]["action"] = "fail"
+    if policy.budget is not None:
+        written["budget"] = write_budget(policy.budget)
     return written
 
 

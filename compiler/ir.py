@@ -16,7 +16,7 @@ from typing import NewType
 
 import msgspec
 
-from .workflow import Approval, EdgeKind, JoinPolicy, Json, Loop, OnFailure, Pace, Retry, Routing, Share, Signal
+from .workflow import Approval, Budget, EdgeKind, JoinPolicy, Json, Loop, OnFailure, Pace, Retry, Routing, Share, Signal
 
 IR_VERSION = 3
 """Grows when the meaning of a field changes. A worker gives back tokens of an IR version it does not know."""
@@ -196,7 +196,8 @@ class Terminal(msgspec.Struct, frozen=True, array_like=True):
 
 class Ir(msgspec.Struct, frozen=True, kw_only=True):
     """One compiled workflow version. ``frontier``: an edge number (arrival at its join), ``-1 - gate`` (a tell),
-    or ``LOOP_ENDS - region``. ``retry_budget``, ``stuck_ms``, ``fails_when_stuck``: see ``workflow.Policy``.
+    or ``LOOP_ENDS - region``. ``retry_budget``, ``stuck_ms``, ``fails_when_stuck``, ``budget``: see
+    ``workflow.Policy``; what is not set of the last leaves no trace in the bytes.
     """
 
     ir_version: int = IR_VERSION
@@ -218,6 +219,12 @@ class Ir(msgspec.Struct, frozen=True, kw_only=True):
     retry_budget: int | None = None
     stuck_ms: int | None = None
     fails_when_stuck: bool = False
+    budget: Budget | msgspec.UnsetType = msgspec.UNSET
+
+
+def budget_of(ir: Ir) -> Budget | None:
+    """What the calls of models of a run may take; None: no limit."""
+    return None if ir.budget is msgspec.UNSET else ir.budget
 
 
 _encoder = msgspec.json.Encoder(order="deterministic")

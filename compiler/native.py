@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+from .budgets import read_budget
 from .diagnostics import Path
 from .findings import Findings
 from .json_schema import read_json_schema
@@ -92,6 +93,7 @@ def _policy(value: Json, path: Path, findings: Findings) -> Policy:
         retry_budget=fields.get("retry_budget"),
         stuck_ms=stuck.get("after"),
         fails_when_stuck=stuck.get("action") == "fail",
+        budget=fields.get("budget"),
     )
 
 
@@ -126,6 +128,7 @@ _POLICY_READERS = {
     "max_parallel": _max_parallel,
     "retry_budget": _retry_budget,
     "stuck": _stuck,
+    "budget": read_budget,
 }
 _READERS = {
     "courante": _version,

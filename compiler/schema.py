@@ -8,6 +8,7 @@ Published as ``docs/reference/workflow.schema.json``.
 from __future__ import annotations
 
 from .agent_config import EXHAUSTED, TURNS_MAX
+from .budgets import BUDGET_TOKENS_MAX, COST_MAX, CURRENCY_PATTERN
 from .durations import DURATION_PATTERN
 from .http_config import BODIES, BYTES_MAX, HEADER_PATTERN, METHODS, REDIRECTS_MAX, RESPONSES
 from .limits import DURATION_MS_MAX
@@ -21,7 +22,7 @@ from .shares import RATE_MAX, SLOTS_MAX
 from .signals import EVENTS_MAX
 from .subflows import LATEST, VERSION_MAX
 from .tool_names import TOOL_NAME_PATTERN
-from .workflow import Json, OnFailure
+from .workflow import Json, OnExhausted, OnFailure
 
 Schema = dict[str, Json]
 
@@ -124,6 +125,7 @@ def _definitions() -> Schema:
                 "max_parallel": _between(1, PARALLEL_MAX),
                 "retry_budget": _between(0, RETRY_BUDGET_MAX),
                 "stuck": _closed({"after": _ref("duration"), "action": {"enum": list(STUCK_ACTIONS)}}, "after"),
+                "budget": _budget(),
             }
         ),
         "defaults": _closed({name: node[name] for name in DEFAULTS_READERS}),
@@ -146,6 +148,16 @@ def _retry() -> Schema:
             },
         }
     )
+
+
+def _budget() -> Schema:
+    fields: Schema = {
+        "tokens": _between(0, BUDGET_TOKENS_MAX),
+        "cost": _between(0, COST_MAX, "number"),
+        "currency": {"type": "string", "pattern": CURRENCY_PATTERN},
+        "on_exhausted": {"enum": [word.value for word in OnExhausted]},
+    }
+    return {**_closed(fields), "anyOf": [{"required": ["tokens"]}, {"required": ["cost"]}]}
 
 
 def _approval() -> Schema:

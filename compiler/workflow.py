@@ -196,11 +196,27 @@ class Edge(msgspec.Struct, frozen=True, kw_only=True):
     when: str | None = None
 
 
+class OnExhausted(StrEnum):
+    """What becomes of a step whose call would go beyond the budget of its run."""
+
+    FAIL = "fail"
+    PARK = "park"
+
+
+class Budget(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the calls of models of a run may take together. ``cost``: in billionths of ``currency``. None: no limit."""
+
+    tokens: int | None = None
+    cost: int | None = None
+    currency: str = ""
+    on_exhausted: OnExhausted = OnExhausted.FAIL
+
+
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """``retry_budget``: retries of all nodes together, None: no limit but their own.
 
     ``stuck_ms``: a run in which nothing has happened for so long is stuck (None: what the supervisor is set to); that
-    is told, and ends the run too where ``fails_when_stuck``.
+    is told, and ends the run too where ``fails_when_stuck``. ``budget``: None: no limit.
     """
 
     on_failure: OnFailure = OnFailure.FAIL_FAST
@@ -209,6 +225,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     retry_budget: int | None = None
     stuck_ms: int | None = None
     fails_when_stuck: bool = False
+    budget: Budget | None = None
 
 
 class Workflow(msgspec.Struct, frozen=True, kw_only=True):

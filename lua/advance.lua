@@ -17,6 +17,7 @@
 -- @include joins
 -- @include signals
 -- @include slots
+-- @include purse
 -- @include redirects
 -- @include ending
 -- @include sweep

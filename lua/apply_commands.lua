@@ -4,7 +4,7 @@
   ARGV[1] outbox hard limit, then per command: run, number, type, reason, token, name, value, closes, number of events,
     events blob
       cancel: reason, closes    signal: name, value, and of one that is about a token: that, and "asked" as the reason where it waited for it then    force: token, value    withdraw: token, value (ready of its skip)
-      pause, resume
+      pause, resume    budget: "<tokens>.<cost>" more as the name
   Returns {word, verdicts}: OK | CLOSED | BACKPRESSURE; a letter per command: A applied, N applied without effect,
     D applied before, G an earlier one is missing, E the run has ended, U the run is unknown, C it is halted
   Idempotent by run and number. Writes: records, streams, the outbox. Cost: O(commands + their effects)
@@ -14,6 +14,7 @@
 -- @include joins
 -- @include signals
 -- @include slots
+-- @include purse
 -- @include redirects
 -- @include ending
 -- @include sweep
@@ -44,6 +45,12 @@ end
 
 function COMMANDS.withdraw(run, codes, _, token, _, value)
   return goes_on(run) and withdraw(run, codes, token, value)
+end
+
+function COMMANDS.budget(run, _, _, _, name)
+  if not run.has_purse or not may_park(run) then return false end
+  raise_budget(run, string.match(name, '^(%d+)%.(%d+)$'))
+  return true
 end
 
 function COMMANDS.pause(run)

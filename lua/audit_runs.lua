@@ -15,6 +15,7 @@
 -- @include joins
 -- @include signals
 -- @include slots
+-- @include purse
 -- @include redirects
 -- @include ending
 -- @include sweep
@@ -162,6 +163,8 @@ local function audit(run, token, record)
   elseif (place == 't' or place == 'g' or place == 'w') and entry ~= '' then
     keep_timer(run, entry, token, fence)
   elseif place == 'r' and get_field(run, 'y' .. entry) ~= token then
+    return false
+  elseif place == 'b' and get_field(run, 'B' .. entry) ~= token then
     return false
   end
   if run.sharing then audit_asked(run, token, record, fence) end

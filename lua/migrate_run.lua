@@ -18,6 +18,7 @@
 -- @include joins
 -- @include signals
 -- @include slots
+-- @include purse
 -- @include redirects
 -- @include ending
 -- @include sweep

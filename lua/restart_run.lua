@@ -16,6 +16,7 @@
 -- @include joins
 -- @include signals
 -- @include slots
+-- @include purse
 -- @include redirects
 -- @include ending
 -- @include sweep

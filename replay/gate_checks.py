@@ -21,7 +21,7 @@ WAITING_RECORD = f"0|{Place.SIGNAL}|0|".encode()
 """The record of a token that waits, as a milestone reads it."""
 _ROUTING = frozenset({"NO_ROUTE", "LOOP_EXHAUSTED", "EXPRESSION_ERROR", "PAYLOAD_TOO_LARGE"})
 """How a step fails on the output that was given to it."""
-_OWN_WAITS = frozenset({"timer", "outside", "more", "child"})
+_OWN_WAITS = frozenset({"timer", "outside", "more", "child", "budget"})
 """What a node that runs may wait for by itself."""
 
 

@@ -14,6 +14,7 @@ from ..sdk.events import Facts, RecordedEvent
 from ..sdk.fold import Folder
 from ..sdk.marking import Marking, Token
 from ..sdk.plan import Plan, context_field
+from ..sdk.purse import purse_of
 from ..sdk.scopes import Scope
 from .steps import StepStates
 
@@ -70,6 +71,7 @@ class History:
         self._marking = TracedMarking()
         self._irs = {str(plan.hash): plan.ir}
         self._folder = Folder(plan.ir, plan.numbers, self._irs)
+        self._marking.purse = purse_of(plan.ir)
         self._folder.marking = self._marking
         self._values: dict[str, Value] = {}
         self._lasts = 0

@@ -28,7 +28,8 @@ STATUS = {
 """What an event makes of its execution."""
 GONE = frozenset({"token.dropped", "token.withdrawn", "step.withdrawn"})
 """Events that end what is open at their place."""
-RELEASED = frozenset({"timer.released", "token.released", "token.forced", "mutex.granted", "slot.granted"})
+BUDGET = frozenset({"budget.granted", "budget.refused"})
+RELEASED = frozenset({"timer.released", "token.released", "token.forced", "mutex.granted", "slot.granted", *BUDGET})
 """Events that queue again what was parked at their place."""
 
 

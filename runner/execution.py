@@ -32,6 +32,7 @@ from ..sdk.retry_after import RETRY_AFTER_MS_MAX
 from ..sdk.step_context import StepError
 from .attempts import STARTED_AFTER_S, Attempts, Ending, HeldAttempt, too_long
 from .bringing import Bringer, retry
+from .budgets import lost_spending
 from .leases import Lease
 from .nodes import AWAITED, INLINE
 from .plans import Plans
@@ -373,11 +374,11 @@ class Executor:
         self._finish(self._settler.collect(work, number, content))
 
     def _failure(self, work: Work, error: BaseException) -> Failed:
-        most_ms = self._retry_after_ms_max
-        return failed(error, work.node.id, work.attempt, self._consumer, retry_after_ms_max=most_ms)
+        return failed(error, work.node.id, work.attempt, self._consumer, retry_after_ms_max=self._retry_after_ms_max)
 
     def _poisoned(self, work: Work) -> Failed:
         """The token has ended every worker that was given it, or they fell silent: nobody tries again."""
+        work.spent = lost_spending(work)
         log.error("token_poisoned", run_id=work.run_id, node=work.node.id, deliveries=work.deliveries)
         times = f"{work.deliveries} workers" if work.deliveries > 1 else "a worker"
         text = f"{times} fell silent with this step in hand; it is not given to another one"
@@ -395,6 +396,5 @@ class Executor:
         self._group.start_soon(function, *arguments)
 
 
-def _no_lane(*what: object) -> None:
-    del what
+def _no_lane(*_what: object) -> None:
     raise AssertionError("the executor does not run")

@@ -130,9 +130,13 @@ class Settler:
         return Transition([work.run_id, work.key, work.fence, 0, "", 1, blob, 1, "n"], 3)
 
     def give_back(self, work: Work, outcome: GivenBack) -> Transition:
-        spent = [(self._event(work, "spending.recorded", attempt=work.attempt, worker=self._worker), None)]
-        events: list[tuple[bytes, bytes | None]] = [*spent] if work.spent.calls else []
-        return transition_of(work, events, [*work.unsent_report, "r", str(outcome.delay_ms)])
+        return transition_of(work, self._told(work), [*work.unsent_report, "r", str(outcome.delay_ms)])
+
+    def _told(self, work: Work) -> list[tuple[bytes, bytes | None]]:
+        """What the calls of an attempt have taken that goes on: it has no end that would tell."""
+        if not work.spent.calls:
+            return []
+        return [(self._event(work, "spending.recorded", attempt=work.attempt, worker=self._worker), None)]
 
     def _event(
         self,
@@ -277,7 +281,7 @@ class Settler:
         facts = self._event(work, "step.waiting", attempt=work.attempt, worker=self._worker, reason="timer")
         ready = self._parked_ready(work, extra=with_word(work.lasting_extra, WOKEN))
         words = [*self._reached(work, "timer"), "p", outcome.due, ready, *_spent(work)]
-        return transition_of(work, [*self._before(work), (facts, None)], words)
+        return transition_of(work, [*self._before(work), *self._told(work), (facts, None)], words)
 
     def _waits(self, work: Work, outcome: Waits) -> Transition:
         """Wait for somebody outside."""
@@ -298,12 +302,15 @@ class Settler:
         ready = self._parked_ready(work, brings_value=True)
         words: list[Word] = [*_spent(work), *self._reached(work, outcome.reason)]
         words += ["w", " ".join(outcome.names), due, escalates, ready]
-        return transition_of(work, [*self._before(work), (encode_facts(facts), outcome.payload)], words)
+        events = [*self._before(work), *self._told(work), (encode_facts(facts), outcome.payload)]
+        return transition_of(work, events, words)
 
     def _asks(self, work: Work, outcome: sharing.Asking) -> Transition:
         """Ask for what it must have to itself, or shares."""
         event, words = sharing.asked(work, outcome, self._worker)
-        return transition_of(work, [*self._before(work), (event, None)], [*_spent(work), *words])
+        return transition_of(
+            work, [*self._before(work), *self._told(work), (event, None)], [*_spent(work), *work.unsent_report, *words]
+        )
 
     def _reached(self, work: Work, reason: str) -> list[str]:
         """The operations of the milestone edges that parking decides; nothing where it parked before."""

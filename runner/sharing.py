@@ -1,4 +1,4 @@
-"""Sharing: the events and the words of a step that asks for a mutex, or for what it shares with other runs."""
+"""Sharing: the events and the words of a step that asks for a mutex, a part of the budget, or what runs share."""
 
 from __future__ import annotations
 
@@ -6,21 +6,23 @@ from typing import TypeAlias
 
 from ..sdk.calling import Word
 from ..sdk.events import Facts, encode_facts
-from ..sdk.fold_waits import asked_slot, paced
+from ..sdk.fold_waits import asked_budget, asked_slot, paced
 from ..sdk.marking import with_word
-from ..sdk.outcomes import AsksMutex, AsksPace, AsksSlot
+from ..sdk.outcomes import AsksBudget, AsksMutex, AsksPace, AsksSlot
 from ..sdk.scopes import scope_key
 from .work import Work
 
-Asking: TypeAlias = AsksMutex | AsksSlot | AsksPace
-ASKING = (AsksMutex, AsksSlot, AsksPace)
-REASONS = {AsksMutex: "mutex", AsksSlot: "slot", AsksPace: "rate"}
+Asking: TypeAlias = AsksMutex | AsksSlot | AsksPace | AsksBudget
+ASKING = (AsksMutex, AsksSlot, AsksPace, AsksBudget)
+REASONS = {AsksMutex: "mutex", AsksSlot: "slot", AsksPace: "rate", AsksBudget: "budget"}
 
 
 def asked(work: Work, outcome: Asking, worker: str) -> tuple[bytes, list[Word]]:
     """Return the event and the operation of a step that asks."""
     data: dict[str, object] = {}
-    if not isinstance(outcome, AsksMutex):
+    if isinstance(outcome, AsksBudget):
+        data = {name: amount for name, amount in (("tokens", outcome.tokens), ("cost", outcome.cost)) if amount}
+    elif not isinstance(outcome, AsksMutex):
         data = {"names": [outcome.name], "limit": outcome.limit}
         if isinstance(outcome, AsksSlot) and outcome.fair:
             data["fair"] = outcome.fair
@@ -37,6 +39,8 @@ def asked(work: Work, outcome: Asking, worker: str) -> tuple[bytes, list[Word]]:
     )
     if isinstance(outcome, AsksMutex):
         return encode_facts(facts), ["m", work.node.mutex, _ready(work, "")]
+    if isinstance(outcome, AsksBudget):
+        return encode_facts(facts), ["A", _ready(work, asked_budget(facts, work.deliveries))]
     if isinstance(outcome, AsksSlot):
         return encode_facts(facts), ["S", _ready(work, asked_slot(facts))]
     return encode_facts(facts), ["R", outcome.name, outcome.limit, outcome.per_ms, _ready(work, paced(facts))]

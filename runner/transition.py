@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from ..sdk.calling import Word
 from ..sdk.events import encode_blob
+from ..sdk.purse import charge
 from .work import Work
 
 
@@ -25,6 +26,8 @@ def transition_of(
     work: Work, events: list[tuple[bytes, bytes | None]], words: Sequence[Word], more_writes: int = 0
 ) -> Transition:
     """Return the transition of a token with the events of it, and the operations that come after closing its places."""
+    if work.spent.calls and work.plan.has_purse:
+        words = [*words, "$", *charge(work.plan.ir, work.spent)]
     closed = work.plan.closed_by(work.number, work.scope)
     head: list[Word] = [
         work.run_id,

@@ -14,11 +14,12 @@ from typing import Any, Self
 
 import anyio
 
+from ..compiler.budgets import billionths
 from ..compiler.ir import Ir
 from ..compiler.workflow import Workflow
 from .artifact_store import Artifacts
 from .catalog import Catalog, Registered
-from .commanding import Body
+from .commanding import RAISE, Body
 from .connections import SILENCE_MS, connect_postgres, connect_redis
 from .control import Commanded, Control
 from .dead_letters import DeadLetters, Restarted
@@ -339,6 +340,18 @@ class Client:
     ) -> Commanded:
         """Withdraw a step that has not ended: the ways that lead on from it are dead. Raises StepNotFound."""
         return await self._control.about_step(run_id, "cancel_step", step, scope, Body(reason=reason), by)
+
+    async def raise_budget(
+        self, run_id: str, *, tokens: int = 0, cost: str | float = 0, reason: str = "", by: str | None = None
+    ) -> Commanded:
+        """Raise the budget of a run, by so many tokens and so much money of its currency. What waits for it goes on.
+
+        A limit that the run has not stays away. Raises RunNotFound, ValueError.
+        """
+        if tokens < 0:
+            raise ValueError("a budget is raised, not lowered")
+        body = Body(tokens=tokens, cost=billionths(cost), reason=reason)
+        return await self._control.about_run(run_id, RAISE, body, by)
 
     async def force_succeed(
         self, run_id: str, step: str, output: Any = None, *, scope: str = "", reason: str = "", by: str | None = None

@@ -27,6 +27,7 @@ from .stores.commands import Command
 COMMANDS_MAX = 100
 """Commands that one call applies."""
 GAP = "G"
+RAISE = "raise_budget"
 ASKED = "asked"
 """What the script is told of a signal that its token waited for when it was given."""
 _KINDS = {
@@ -42,6 +43,7 @@ _KINDS = {
     "cancel_step": "withdraw",
     "pause": "pause",
     "resume": "resume",
+    "raise_budget": "budget",
 }
 """What the script calls it (lua/apply_commands.lua), by the type of the command."""
 
@@ -52,6 +54,7 @@ class Body(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ``step``, ``scope`` (a scope key): the step that it is about. ``attempt``: that was handed out or has a child run.
     ``name``: of a signal, ``data``: what it brings, or what was filled in with a decision. ``is_asked``: the step
     waited for it when it was given, so that it is not kept for a later time when the step has stopped waiting.
+    ``tokens``, ``cost``: by how much a budget is raised, the cost in billionths of its currency.
     ``sealed``: as it is stored where payloads are encrypted, the fields of ``SEALED`` in one text.
     """
 
@@ -65,6 +68,8 @@ class Body(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     reason: str = ""
     comment: str = ""
     is_asked: bool = False
+    tokens: int = 0
+    cost: int = 0
     sealed: str = ""
 
 
@@ -170,6 +175,8 @@ def facts_of(plan: Plan, command: Command) -> Facts:
     body = _decoder.decode(command.body)
     name = signal_name(command.type, body, token_of(plan, body) if body.step else "")
     data: dict[str, object] = {"number": command.number, "type": command.type}
+    if command.type == RAISE:
+        data |= {name: amount for name, amount in (("tokens", body.tokens), ("cost", body.cost)) if amount}
     data |= {key: said for key, said in (("by", command.by), ("name", name), ("asked", body.is_asked)) if said}
     return Facts(type="command.applied", node=body.step, scope=body.scope, data=data)
 
@@ -183,7 +190,7 @@ def _applied(run_id: str, plan: Plan, command: Command, value: bytes | None) -> 
         kind=kind,
         reason="cancelled" if kind == "cancel" else ASKED if body.is_asked else "",
         token=token_of(plan, body) if body.step else "",
-        name=str(facts.data.get("name", "")),
+        name=f"{body.tokens}.{body.cost}" if kind == "budget" else str(facts.data.get("name", "")),
         value=WITHDRAWN_READY if kind == "withdraw" else value or b"",
         closes=plan.closes,
         events=1,

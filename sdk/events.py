@@ -24,6 +24,8 @@ worker's events, in order. Nodes are numbers in the IR, scopes are ``ScopeKey`` 
     L<node>:<scope>:<word>    token.released; s<k>: by the k-th of the names it waited for, s-: its time is over
     G<node>:<scope>           mutex.granted
     g<node>:<scope>           slot.granted (of a concurrency key)
+    b<node>:<scope>           budget.granted (what its call may take is reserved)
+    e<node>:<scope>           budget.refused (the budget of the run has not so much any more)
     V<node>:<scope>           step.withdrawn (it lives on as a skip token)
     J<node>:<scope>           token.forced (to the end that a command says)
     O<node>:<scope>           token.overdue (nobody took it from its queue in time)
@@ -61,14 +63,16 @@ as often as that is tried; ``unreadable``: workers cannot read a token of it. Th
 
 
 SCRIPT_EVENTS = frozenset(
-    """approval.escalated closing.released command.ignored fanout.closed fanout.completed fanout.dropped fanout.swept
-    join.died join.dropped join.fired mutex.granted run.draining run.halted run.swept run.woken slot.granted
-    step.withdrawn timer.released timer.set token.claimed token.dropped token.forced token.overdue token.released
-    token.withdrawn""".split()
+    """approval.escalated budget.granted budget.refused closing.released command.ignored fanout.closed
+    fanout.completed fanout.dropped fanout.swept join.died join.dropped join.fired mutex.granted run.draining
+    run.halted run.swept run.woken slot.granted step.withdrawn timer.released timer.set token.claimed token.dropped
+    token.forced token.overdue token.released token.withdrawn""".split()
 )
 """What the scripts say of themselves, after the events of a transition and before those of the next."""
 
 
+BELOW_CLOSED = "map_closed"
+"""Why a token was dropped: a failure has closed a map around it."""
 ITEM_FAILED = "item_failed"
 """Why a step that failed in the body of a map is no dead letter: its item has failed, and the aggregate decides."""
 

@@ -15,11 +15,12 @@ import msgspec
 from ..compiler.ir import Ir, Node
 from . import fold_maps, fold_restart, fold_waits, waiting
 from .corrupt import Corrupt
-from .events import DAMAGES, SCRIPT_EVENTS, Facts, RecordedEvent
+from .events import BELOW_CLOSED, DAMAGES, SCRIPT_EVENTS, Facts, RecordedEvent
 from .fold_ends import FINAL, check_end
 from .fold_places import place_of
 from .marking import GOES_ON, PARKS, Marking, Place, RunPhase, Token, TokenKind
 from .migrated import MIGRATED, ir_told, move_marking
+from .purse import purse_of
 from .room import room_of
 from .rules import Drain, Effect, died, failed, is_decision, settle, start, succeeded, taken
 from .scopes import START_NODE, SWEEP_NODE, WAKER_NODE, Scope, token_key
@@ -46,7 +47,7 @@ class Folder:
     def __init__(self, ir: Ir, numbers: Mapping[str, int] | None = None, irs: Mapping[str, Ir] | None = None) -> None:
         self.ir = ir
         self._irs = irs or {}
-        self.marking = Marking(room=room_of(ir))
+        self.marking = Marking(room=room_of(ir), purse=purse_of(ir))
         self.status = "PENDING"
         self.halted_from: RunPhase | None = None  # the phase of a run that was halted because Redis had it damaged
         self._numbers = {node.id: number for number, node in enumerate(ir.nodes)} if numbers is None else numbers
@@ -65,6 +66,8 @@ class Folder:
         kind = event.facts.type
         try:
             self._check_order(kind)
+            if self.marking.purse is not None:
+                fold_waits.charge_purse(self.ir, self.marking.purse, event.facts)
             if kind in FINAL:
                 self._run_ended(event)
             elif kind in self._HANDLERS:
@@ -286,9 +289,6 @@ class Folder:
         self._expect_at("P", event, ":")
         self._any(event).due = event.facts.due
 
-    def _timer_released(self, event: RecordedEvent) -> None:
-        fold_waits.timer_released(self.marking, self._place(event.facts))
-
     def _run_swept(self, _event: RecordedEvent) -> None:
         self._take(SWEEP_NODE, ())
 
@@ -305,6 +305,8 @@ class Folder:
         is_parked = self._any(event).place is not Place.FLOOR
         if is_parked and event.facts.type == "token.dropped":
             raise Corrupt("a worker drops what is not parked")
+        if event.facts.reason == BELOW_CLOSED:
+            self.marking.lose(self._any(event))
         self._take(*self._place(event.facts))
 
     def _expect_at(self, letter: str, event: RecordedEvent, extra: str = "") -> None:
@@ -360,7 +362,7 @@ class Folder:
         "gate.passed": lambda self, event: self._settle(event, taken(self._node(event.facts), self.ir.edges)),
         "effects.continued": _effects_continued,
         "timer.set": _timer_set,
-        "timer.released": _timer_released,
+        "timer.released": lambda self, event: fold_waits.timer_released(self.marking, self._place(event.facts)),
         "token.withdrawn": _token_gone,
         "token.dropped": _token_gone,
         "join.fired": lambda self, event: self._expect_at("F", event, f":{event.facts.data.get('live')}"),
@@ -382,6 +384,8 @@ class Folder:
         ),
         "closing.released": lambda self, _event: self._expect("B"),
         "mutex.granted": lambda self, event: self._expect_at("G", event),
+        "budget.granted": lambda self, event: fold_waits.answered(self.marking, self._place(event.facts), event.facts),
+        "budget.refused": lambda self, event: fold_waits.answered(self.marking, self._place(event.facts), event.facts),
         "slot.granted": lambda self, event: fold_waits.slot_granted(self.marking, self._place(event.facts)),
         "run.draining": _run_draining,
         "run.compensated": lambda self, _event: fold_waits.run_compensated(self.marking),

@@ -15,8 +15,9 @@ import msgspec
 from ..compiler.ir import Ir
 from .corrupt import Corrupt
 from .events import Facts, RecordedEvent
+from .joins import JoinRecord
 from .map_plans import read_ends, read_record
-from .marking import JoinRecord, Marking, Mutex, Place, Token, TokenKind
+from .marking import Marking, Mutex, Place, Token, TokenKind
 from .scopes import Scope, parse_token_key
 
 At: TypeAlias = tuple[int, Scope]

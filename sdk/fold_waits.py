@@ -13,14 +13,17 @@ from . import fold_maps, waiting
 from .corrupt import Corrupt
 from .events import Facts, RecordedEvent
 from .marking import APPROVED, GOES_ON, PARKS, WOKEN, Marking, Place, Token, TokenKind, lasting, with_word
+from .purse import Amount, Purse, charge, wants
 from .rules import parked, reaches_milestones
 from .scopes import CLOSING_NODE, Scope, scope_key, token_key
 from .slot_words import ASKS, PACED, without_slot
+from .spending.spent import SPENT, kept_spent
 
 At: TypeAlias = tuple[int, Scope]
 
 SIGNALS = frozenset({"signal", "approve", "reject", "complete", "fail", "child_ended"})
 """Commands that are signals by name."""
+GRANTED = "budget.granted"
 FORCES = frozenset({"force_succeed", "force_skip"})
 
 
@@ -28,6 +31,9 @@ def step_waiting(ir: Ir, marking: Marking, at: At, token: Token, event: Recorded
     """A node parks its own token, for a time, signals or a mutex."""
     facts, node = event.facts, ir.nodes[at[0]]
     marking.values.pop(at, None)
+    if facts.reason == "budget":
+        waiting.ask_budget(marking, at, asked_budget(facts, token.deliveries))
+        return []
     token.deliveries = 0
     if facts.reason == "mutex":
         return waiting.ask_mutex(marking, at, node.mutex)
@@ -58,6 +64,39 @@ def asked_slot(facts: Facts) -> str:
     """The word of a token that waits for a slot of a concurrency key."""
     (name,) = names_of(facts)
     return f"{ASKS}{name}.{facts.data.get('limit')}.{facts.data.get('fair', '')}"
+
+
+def asked_budget(facts: Facts, deliveries: int) -> str:
+    """The word of a token that asks for a part of the budget. deliveries: of the token."""
+    tokens, cost = (facts.data.get(name, 0) for name in ("tokens", "cost"))
+    if not isinstance(tokens, int) or not isinstance(cost, int):
+        raise Corrupt("it asks for nothing")
+    return wants(Amount(tokens, cost, deliveries))
+
+
+def answered(marking: Marking, at: At, facts: Facts) -> None:
+    """Those that wait for a part of the budget are answered in their order."""
+    token, purse = marking.tokens.get(at), marking.purse
+    if token is None or token.place is not Place.BUDGET or purse is None:
+        raise Corrupt("no token waits there for a part of the budget")
+    if next(iter(purse.waiting)) != at:
+        raise Corrupt("it is not its turn")
+    waiting.answer_budget(marking, at, is_granted=facts.type == GRANTED)
+
+
+def charge_purse(ir: Ir, purse: Purse, facts: Facts) -> None:
+    """What an event tells of calls is spent."""
+    if SPENT in facts.data:
+        purse.spend(*charge(ir, kept_spent(facts.data)))
+
+
+def budget_raised(marking: Marking, facts: Facts) -> list[str]:
+    """A command has raised the budget. ``N``: there is none, or the run ends."""
+    tokens, cost = (facts.data.get(name, 0) for name in ("tokens", "cost"))
+    if marking.purse is None or not _parks(marking) or not isinstance(tokens, int) or not isinstance(cost, int):
+        return ["N"]
+    marking.purse.enlarge(tokens, cost)
+    return []
 
 
 def paced(facts: Facts) -> str:
@@ -166,6 +205,8 @@ def command_applied(ir: Ir, marking: Marking, at: At, event: RecordedEvent) -> l
         return waiting.pause(marking)
     if kind == "resume":
         return waiting.resume(marking)
+    if kind == "raise_budget":
+        return budget_raised(marking, event.facts)
     if kind == "cancel":
         return drain(ir, marking, "cancelled")
     raise Corrupt(f"there is no command {kind!r}")

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
 
 from ..compiler.workflow import JoinPolicy
 
-if TYPE_CHECKING:
-    from .marking import JoinRecord
+
+@dataclass(slots=True)
+class JoinRecord:
+    """Arrivals of one join in one scope. ``slots``: in-edges, dead ones for ``all``, live ones for ``any``."""
+
+    live: int = 0
+    dead: int = 0
+    failed: int = 0
+    is_settled: bool = False
+    told: str = ""
+    slots: list[int] = field(default_factory=lambda: [])
 
 
 def fires(policy: JoinPolicy | None, need: int, arity: int, record: JoinRecord) -> str:

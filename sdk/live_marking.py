@@ -11,9 +11,11 @@ from typing import NamedTuple, cast
 
 from .calling import Connection
 from .corrupt import Corrupt
+from .joins import JoinRecord
 from .keys import PartitionKeys
 from .map_plans import read_ends, read_record
-from .marking import JoinRecord, Marking, Mutex, Place, RunPhase, Token, TokenKind
+from .marking import Marking, Mutex, Place, RunPhase, Token, TokenKind
+from .purse import Purse, paid
 from .room import Room
 from .scopes import Scope, parse_token_key, token_key
 
@@ -48,6 +50,8 @@ def marking_of(state: dict[bytes, bytes]) -> Marking:
     unfinished = counter = 0
     room: RoomHead | None = None
     row: dict[int, At] = {}
+    purse: PurseRecord | None = None
+    asking: dict[int, At] = {}
     for name, value in state.items():
         field = name.decode()
         try:
@@ -57,6 +61,10 @@ def marking_of(state: dict[bytes, bytes]) -> Marking:
                 counter, unfinished, room = head.counter, head.unfinished, head.room
             elif field[0] == "y":
                 row[int(field[1:])] = parse_token_key(value.decode())
+            elif field == "b":
+                purse = PurseRecord.read(value.decode())
+            elif field[0] == "B":
+                asking[int(field[1:])] = parse_token_key(value.decode())
             elif field in _FIELDS:
                 _FIELDS[field](marking, value)
             elif field not in _IGNORED and not _add(marking, field[0], field[1:], value):
@@ -66,6 +74,8 @@ def marking_of(state: dict[bytes, bytes]) -> Marking:
     read_waits(marking, rest)
     if room is not None:
         _read_room(marking, room, row, state)
+    if purse is not None:
+        _read_purse(marking, purse, asking, state)
     if counter != len(marking.tokens):
         raise Corrupt(f"the counter is {counter}, and {len(marking.tokens)} tokens live")
     if unfinished != marking.unfinished:
@@ -84,7 +94,7 @@ class RoomHead(NamedTuple):
 
 class RunHead(NamedTuple):
     """The field ``h`` of a run (lua/includes/runs.lua). ``closes``: its closing token is parked. ``unfinished``: see
-    ``Marking``. ``is_sharing``: steps of it may hold slots of concurrency keys.
+    ``Marking``. ``is_sharing``: steps of it may hold slots of concurrency keys. ``has_purse``: it has a budget.
     """
 
     phase: RunPhase
@@ -96,6 +106,7 @@ class RunHead(NamedTuple):
     closes: bool = False
     room: RoomHead | None = None
     is_sharing: bool = False
+    has_purse: bool = False
 
     @classmethod
     def read(cls, text: str) -> RunHead:
@@ -107,17 +118,60 @@ class RunHead(NamedTuple):
             int(counter),
             int(seq),
             int(unfinished),
-            int(number.rstrip("+!")),
+            int(number.rstrip("+!$")),
             ir_hash,
             "+" in number,
             RoomHead(*map(int, room.split(","))) if is_bounded else None,
-            number.endswith("!"),
+            "!" in number,
+            "$" in number,
         )
 
     def write(self) -> str:
         room = "" if self.room is None else f"*{','.join(map(str, self.room))}"
-        retries = f"{self.retries}{'+' if self.closes else ''}{'!' if self.is_sharing else ''}{room}"
+        retries = f"{self.retries}{'+' if self.closes else ''}{self._marks()}{room}"
         return f"{self.phase}|{self.counter}|{self.seq}|{self.unfinished}|{retries}|{self.ir_hash}"
+
+    def _marks(self) -> str:
+        return f"{'!' if self.is_sharing else ''}{'$' if self.has_purse else ''}"
+
+
+class PurseRecord(NamedTuple):
+    """The field ``b`` of a run (lua/includes/runs.lua). ``held``: how many tokens have reservations, and of how much;
+    ``first``, ``last``: numbers of the row.
+    """
+
+    tokens: int | None
+    cost: int | None
+    refuses: bool
+    spent_tokens: int
+    spent_cost: int
+    held: int = 0
+    held_tokens: int = 0
+    held_cost: int = 0
+    first: int = 1
+    last: int = 0
+
+    @classmethod
+    def read(cls, text: str) -> PurseRecord:
+        """Raises ValueError."""
+        tokens, cost, policy, *counts = text.split(",")
+        spent_tokens, spent_cost, held, held_tokens, held_cost, first, last = map(int, counts)
+        return cls(
+            tokens=int(tokens) if tokens else None,
+            cost=int(cost) if cost else None,
+            refuses=policy == "f",
+            spent_tokens=spent_tokens,
+            spent_cost=spent_cost,
+            held=held,
+            held_tokens=held_tokens,
+            held_cost=held_cost,
+            first=first,
+            last=last,
+        )
+
+    def write(self) -> str:
+        limits = ("" if limit is None else str(limit) for limit in (self.tokens, self.cost))
+        return ",".join((*limits, "f" if self.refuses else "p", *map(str, self[3:])))
 
 
 def read_token_record(record: str) -> Token:
@@ -134,7 +188,7 @@ def read_token_record(record: str) -> Token:
         live=live,
         extra="" if kind in (TokenKind.SWEEP, TokenKind.WAKER, TokenKind.CLEAR) else extra,
         place=Place(place) if is_parked else Place.FLOOR,
-        due=int(entry) if is_parked and entry and place != Place.ROOM else 0,
+        due=int(entry) if is_parked and entry and place not in (Place.ROOM, Place.BUDGET) else 0,
         deliveries=int(deliveries),
     )
 
@@ -175,6 +229,22 @@ def _read_room(marking: Marking, head: RoomHead, row: dict[int, At], state: dict
             raise Corrupt(f"the token {token_key(*at)} waits in no row")
     if head.busy != len(room.inside):
         raise Corrupt(f"{head.busy} tokens are said to be inside, and there are {len(room.inside)}")
+
+
+def _read_purse(marking: Marking, record: PurseRecord, asking: dict[int, At], state: dict[bytes, bytes]) -> None:
+    """Who waits is told by the tokens too; what is reserved by these alone, and counted beside them."""
+    purse = marking.purse = Purse(*record[:5])
+    for number, at in sorted(asking.items()):
+        words = state.get(f"t{token_key(*at)}".encode(), b"").decode().split("|")
+        if words[1:2] == [Place.BUDGET] and words[3] == str(number) and record.first <= number <= record.last:
+            purse.waiting[at] = None
+    for at, token in marking.tokens.items():
+        if token.place is Place.BUDGET and at not in purse.waiting:
+            raise Corrupt(f"the token {token_key(*at)} waits in no row")
+    held = [each for each in (paid(token.extra) for token in marking.tokens.values()) if each is not None]
+    sums = (len(held), sum(each.tokens for each in held), sum(each.cost for each in held))
+    if sums != (record.held, record.held_tokens, record.held_cost):
+        raise Corrupt(f"reservations are counted as {record[5:8]}, and they are {sums}")
 
 
 def _read_mutex(marking: Marking, name: str, holder: str, waiters: str) -> None:

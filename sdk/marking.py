@@ -14,8 +14,9 @@ from ..compiler.ir import Ir
 from ..compiler.workflow import JoinPolicy
 from . import maps
 from .corrupt import Corrupt as Corrupt  # noqa: PLC0414 - whoever needs a marking needs it too
-from .joins import fires
+from .joins import JoinRecord, fires
 from .maps import ItemEnd, MapRecord
+from .purse import Purse, paid
 from .room import Room
 from .rules import (
     Arrive,
@@ -60,6 +61,7 @@ class Place(StrEnum):
     MUTEX = "m"
     ROOM = "r"
     SLOT = "s"
+    BUDGET = "b"
     HELD = "c"
 
 
@@ -107,7 +109,8 @@ class Token:
     """One living token. ``live``: see ``Emit``. ``extra``: of a skip its status, of a cursor ``position.decision``,
     of a normal one what happened to it: APPROVED, HOLDS, OPEN (a map that waits for more items) and ``slot=<name>`` (of
     a concurrency key) last, and the last word says why it came back (WOKEN, PACED, ``s<k>`` the k-th of the names that
-    it waited for, EXPIRED, OVERDUE, FORCED), or what it waits for: ``asks=<name>.<limit>.<whose turn>``.
+    it waited for, EXPIRED, OVERDUE, FORCED, ``paid=`` or BROKE of a budget), or what it waits for:
+    ``asks=<name>.<limit>.<whose turn>``, ``wants=`` a part of the budget (``purse``).
 
     ``due``: ms since the epoch while a timer is set for it, else 0. ``waits``: names of signals, or of one mutex.
     ``deliveries``: takeovers from silent workers since it was put out or parked. ``escalates``: in ms, 0 never.
@@ -122,18 +125,6 @@ class Token:
     waits: tuple[str, ...] = ()
     deliveries: int = 0
     escalates: int = 0
-
-
-@dataclass(slots=True)
-class JoinRecord:
-    """Arrivals of one join in one scope. ``slots``: in-edges, dead ones for ``all``, live ones for ``any``."""
-
-    live: int = 0
-    dead: int = 0
-    failed: int = 0
-    is_settled: bool = False
-    told: str = ""
-    slots: list[int] = field(default_factory=lambda: [])
 
 
 @dataclass(slots=True)
@@ -154,7 +145,7 @@ class Marking:
     ``completed``: what is to be undone, in order of completion. ``marks``: (edge, scope) of milestones that were
     reached. ``started_ms``: the time of the first event. ``maps``: those that are open, and those that were closed by a
     failure; ``chunks``: how items ended whose results are not collected; ``results``: JSON bytes of those that are, by
-    (map, scope and chunk); ``item_errors``: by (map, scope and item). ``room``: None where nothing bounds the run.
+    (map, scope and chunk); ``item_errors``: by (map, scope and item). ``room``, ``purse``: None where it has no bound.
     """
 
     phase: RunPhase = RunPhase.RUNNING
@@ -178,6 +169,7 @@ class Marking:
     results: dict[tuple[int, Scope], bytes] = field(default_factory=lambda: {})
     item_errors: dict[tuple[int, Scope], bytes] = field(default_factory=lambda: {})
     room: Room | None = None
+    purse: Purse | None = None
     input: bytes = b"null"
     started_ms: int = 0
     retries: int = 0
@@ -241,6 +233,8 @@ class Marking:
 
     def forget_wait(self, place: tuple[int, Scope], token: Token) -> None:
         """It waits for nothing any more."""
+        if token.place is Place.BUDGET and self.purse is not None:
+            self.purse.waiting.pop(place, None)
         for name in token.waits:
             if token.place is Place.SIGNAL:
                 self.waiting[name].remove(place)
@@ -249,6 +243,11 @@ class Marking:
             elif token.place is Place.MUTEX and name in self.mutexes and place in self.mutexes[name].waiters:
                 self.mutexes[name].waiters.remove(place)
         token.waits, token.due, token.escalates, token.place = (), 0, 0, Place.FLOOR
+
+    def lose(self, token: Token) -> None:
+        """A token is taken away while its call may be under way: what was reserved for that counts as spent."""
+        if self.purse is not None and (reserved := paid(token.extra)) is not None:
+            self.purse.spend(reserved.tokens, reserved.cost)
 
     def apply(self, ir: Ir, effects: Iterable[Effect]) -> list[str]:
         """Apply the effects of one transition in order; return the codes of what they caused.
@@ -326,6 +325,7 @@ class Marking:
         if OPEN in token.extra.split("+"):
             return self._shut(node, scope, token)
         self.forget_wait((node, scope), token)
+        self.lose(token)
         self.values.pop((node, scope), None)
         self.leave((node, scope))
         self.tokens[node, scope] = Token(kind=TokenKind.SKIP, extra="d")

@@ -14,12 +14,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..compiler.fitting import is_removed
-from ..compiler.ir import Ir
+from ..compiler.ir import Ir, budget_of
 from . import migrating_waits as waits
 from .ahead import Ahead, inside, look_ahead, regions_under_way
 from .cuts import Cut
 from .errors import Blocker
-from .marking import GOES_ON, JoinRecord, TokenKind
+from .joins import JoinRecord
+from .marking import GOES_ON, TokenKind
 from .plan import Plan
 from .scopes import CLOSING_NODE, NODE_NAMES, START_NODE, Scope, parse_token_key, scope_key, scope_text
 
@@ -95,6 +96,9 @@ class _Proof:
         if new.is_at_home and partition and not old.is_at_home:
             told = f"the new version shares slots or rates with other runs, and the run is in partition {partition}"
             self._block("elsewhere", CLOSING_NODE, told, "such runs begin in partition 0: start a new one")
+        if budget_of(self.old) != budget_of(self.new):
+            told = "the new version has another budget, and the run has spent of this one"
+            self._block("budget_changed", CLOSING_NODE, told, "keep 'budget', or raise that of the run")
         if marking.reason and (old.closes, self.old.on_failure) != (new.closes, self.new.on_failure):
             told = "a step of the run has failed, and the new version deals with failures otherwise"
             self._block("failed_before", CLOSING_NODE, told, "keep 'on_failure' and whether anything is compensated")

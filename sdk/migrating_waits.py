@@ -18,6 +18,7 @@ def doing(token: Token, parked: Facts | None) -> str:
     if token.place is Place.SIGNAL and parked is not None:
         return f"waits ({parked.reason})"
     words = {Place.TIMER: "waits for a time", Place.MUTEX: "waits for a mutex", Place.SLOT: "waits for a slot"}
+    words |= {Place.BUDGET: "waits for its part of the budget"}
     return words.get(token.place, "is ready to run" if token.attempt == 1 else "is ready to run again")
 
 

@@ -107,6 +107,14 @@ class AsksPace:
 
 
 @dataclass(frozen=True, slots=True)
+class AsksBudget:
+    """Waits until what a call can take at most is reserved. ``cost``: in billionths of the budget's currency."""
+
+    tokens: int
+    cost: int
+
+
+@dataclass(frozen=True, slots=True)
 class GivenBack:
     """This worker cannot run it; another may, after ``delay_ms``."""
 
@@ -114,7 +122,7 @@ class GivenBack:
 
 
 Outcome: TypeAlias = (
-    Succeeded | Opened | Skipped | Failed | Parked | Waits | AsksMutex | AsksSlot | AsksPace | GivenBack
+    Succeeded | Opened | Skipped | Failed | Parked | Waits | AsksMutex | AsksSlot | AsksPace | AsksBudget | GivenBack
 )
 
 

@@ -10,11 +10,12 @@ from collections.abc import Iterable
 from functools import cached_property
 
 from ..compiler.analysis.bonds import WAITING_TYPES
-from ..compiler.ir import FIXED, LAST, PREVIOUS, Ir, IrHash, Node, Read, ReadKind, decode_ir
+from ..compiler.ir import FIXED, LAST, PREVIOUS, Ir, IrHash, Node, Read, ReadKind, budget_of, decode_ir
 from ..compiler.workflow import JoinPolicy
 from . import maps
 from .map_plans import ITEM_MARK, MapPlans
 from .marking import APPROVED, WOKEN
+from .purse import purse_of
 from .rules import (
     Arrive,
     Collected,
@@ -188,10 +189,18 @@ class Plan:
         return (*self.bound(), *self.words(effects), *cursor, *self.deadline())
 
     def bound(self) -> tuple[str, ...]:
-        """The operations that a run begins with of which only so many tokens are worked on, or that shares slots."""
+        """The operations that a run begins with of which only so many tokens are worked on, that shares slots, or has a
+        budget.
+        """
         limit = self.ir.max_parallel
         bound = () if limit is None else ("L", str(limit))
-        return (*bound, "H") if self.is_sharing else bound
+        if self.is_sharing:
+            bound = (*bound, "H")
+        purse = purse_of(self.ir)
+        if purse is None:
+            return bound
+        limits = ("" if limit is None else str(limit) for limit in (purse.tokens, purse.cost))
+        return (*bound, "B", *limits, "f" if purse.refuses else "p")
 
     @cached_property
     def is_at_home(self) -> bool:
@@ -202,6 +211,11 @@ class Plan:
     def is_sharing(self) -> bool:
         """Whether its steps hold slots of concurrency keys, which are to be given back when a token goes."""
         return any(node.concurrency is not None for node in self.ir.nodes)
+
+    @cached_property
+    def has_purse(self) -> bool:
+        """Whether its runs have a budget, which what is spent is to be taken from."""
+        return budget_of(self.ir) is not None
 
     def deadline(self) -> tuple[str, ...]:
         """The operation that ends the run when its time is over."""

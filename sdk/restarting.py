@@ -28,13 +28,13 @@ from .calling import Word
 from .cuts import Cut, Settled
 from .errors import NotRestartable
 from .events import ErrorInfo, Facts
+from .joins import JoinRecord
 from .live_marking import RunHead
 from .map_plans import write_ends, write_record
 from .marking import (
     GOES_ON,
     HOLDS,
     WOKEN,
-    JoinRecord,
     Marking,
     Mutex,
     Place,
@@ -45,6 +45,7 @@ from .marking import (
     with_word,
 )
 from .plan import Plan
+from .purse import purse_of, without_purse
 from .restarted_values import error_at, facts_at, told_values
 from .restoring import OtherTimer, PlacedToken, restore
 from .room import Room
@@ -172,6 +173,7 @@ def _begin(plan: Plan, cut: Cut, renewed: Collection[At]) -> Marking:
         values={at: value for at, value in before.values.items() if at not in renewed},
         mutexes={name: Mutex(mutex.holder, [*mutex.waiters]) for name, mutex in before.mutexes.items()},
         room=room,
+        purse=purse_of(plan.ir),
         completed=[*before.completed],
         marks=set(before.marks),
         maps={at: replace(record, ready=[*record.ready]) for at, record in before.maps.items()},
@@ -215,7 +217,7 @@ def _again(plan: Plan, cut: Cut, at: At, token: Token, *, is_renewed: bool) -> T
             made.extra = with_word(made.extra, HOLDS)
     if token.place is Place.TIMER and token.attempt > 1 and not _is_waiting(token):
         made.place, made.due = Place.FLOOR, 0
-    if token.place in (Place.ROOM, Place.SLOT):
+    if token.place in (Place.ROOM, Place.SLOT, Place.BUDGET):
         made.place = Place.FLOOR
     if token.place is Place.SIGNAL and cut.parked[at].reason == CHILD:  # its child run was the other run's
         made.place, made.due, made.waits, made.extra = Place.FLOOR, 0, (), lasting(token.extra)
@@ -225,7 +227,7 @@ def _again(plan: Plan, cut: Cut, at: At, token: Token, *, is_renewed: bool) -> T
         if approval is not None and approval.escalate_ms is not None and cut.parked[at].reason == "approval":
             made.escalates = approval.escalate_ms
     if token.kind is TokenKind.NORMAL:
-        made.extra = without_slot(made.extra)  # a slot is the other run's: it asks for one of its own
+        made.extra = without_purse(without_slot(made.extra))  # those are the other run's: it asks for its own
     return made
 
 

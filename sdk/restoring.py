@@ -12,14 +12,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from .calling import Word
-from .live_marking import RoomHead, RunHead
+from .joins import JoinRecord
+from .live_marking import PurseRecord, RoomHead, RunHead
 from .map_plans import write_ends, write_record
 from .marking import (
     EXPIRED,
     FORCED,
     GOES_ON,
     OVERDUE,
-    JoinRecord,
     Marking,
     Place,
     RunPhase,
@@ -27,6 +27,7 @@ from .marking import (
     TokenKind,
 )
 from .plan import SYSTEM_STREAM, Plan, context_field, value_field
+from .purse import paid
 from .scopes import CLOSING_NODE, START_NODE, Scope, token_key
 
 WRITES_MAX = 900
@@ -99,6 +100,7 @@ def restore(run_id: str, plan: Plan, marking: Marking, *, codes: Iterable[str] =
         closing is not None and closing.place is Place.HELD,
         None if room is None else RoomHead(room.limit, len(room.inside), 1, len(room.waiting)),
         plan.is_sharing,
+        marking.purse is not None,
     )
     is_alive = marking.phase not in (RunPhase.ENDED, RunPhase.HALTED)
     return RestoredRun(
@@ -120,6 +122,8 @@ def halted(run_id: str, ir_hash: str, seq: int, codes: Iterable[str] = ()) -> Re
 
 def _placed(plan: Plan, marking: Marking) -> Iterator[PlacedToken]:
     row = {} if marking.room is None else {at: str(number) for number, at in enumerate(marking.room.waiting, start=1)}
+    if marking.purse is not None:
+        row |= {at: str(number) for number, at in enumerate(marking.purse.waiting, start=1)}
     for at, token in marking.tokens.items():
         placed = place_token(plan, at, token)
         yield placed._replace(due=row[at]) if at in row else placed
@@ -282,6 +286,28 @@ def _row(_plan: Plan, marking: Marking) -> Fields:
     return [(f"y{number}", token_key(*at)) for number, at in enumerate(waiting, start=1)]
 
 
+def _purse(_plan: Plan, marking: Marking) -> Fields:
+    """What is spent and reserved, and the row of those that wait, by their numbers."""
+    purse = marking.purse
+    if purse is None:
+        return []
+    held = [each for each in (paid(token.extra) for token in marking.tokens.values()) if each is not None]
+    record = PurseRecord(
+        purse.tokens,
+        purse.cost,
+        purse.refuses,
+        purse.spent_tokens,
+        purse.spent_cost,
+        len(held),
+        sum(each.tokens for each in held),
+        sum(each.cost for each in held),
+        1,
+        len(purse.waiting),
+    )
+    row = [(f"B{number}", token_key(*at)) for number, at in enumerate(purse.waiting, start=1)]
+    return [("b", record.write()), *row]
+
+
 def _completed(_plan: Plan, marking: Marking) -> Fields:
     """A stack: ``cp`` is its top, and ``c<token>`` what is below."""
     keys = [token_key(*at) for at in marking.completed]
@@ -320,6 +346,7 @@ MARKING: Mapping[str, Callable[[Plan, Marking], Fields] | None] = {
     "values": lambda _, marking: [(value_field(*at), value) for at, value in marking.values.items()],
     "mutexes": _mutexes,
     "room": _row,
+    "purse": _purse,
     "completed": _completed,
     "marks": lambda _, marking: [(context_field("x", *at), "1") for at in marking.marks],
     "maps": _maps,

@@ -22,6 +22,7 @@ from .marking import (
     lasting,
     with_word,
 )
+from .purse import granted, refused
 from .scopes import WAKER_NODE, Scope, scope_key, token_key
 from .slot_words import ASKS, SLOT
 
@@ -123,6 +124,26 @@ def grant_slot(marking: Marking, at: At) -> None:
     marking.land(at)
 
 
+def ask_budget(marking: Marking, at: At, word: str) -> None:
+    """Wait until what a call may take is reserved. word: what it wants."""
+    token = marking.tokens[at]
+    token.extra = with_word(lasting(token.extra), word)
+    token.place = Place.BUDGET
+    marking.leave(at)
+    if marking.purse is not None:
+        marking.purse.waiting[at] = None
+
+
+def answer_budget(marking: Marking, at: At, *, is_granted: bool) -> None:
+    """What a token has asked for is reserved, or refused."""
+    token = marking.tokens[at]
+    token.extra = granted(token.extra) if is_granted else refused(token.extra)
+    token.place = Place.FLOOR
+    if marking.purse is not None:
+        marking.purse.waiting.pop(at, None)
+    marking.land(at)
+
+
 def free_mutex(marking: Marking, at: At, name: str) -> list[str]:
     """Give the slot on, if ``at`` holds it: to who asked first and still waits."""
     mutex = marking.mutexes.get(name)
@@ -149,6 +170,7 @@ def force(marking: Marking, at: At, value: bytes) -> list[str]:
     if token is None or token.kind is not TokenKind.NORMAL:
         return ["N"]
     marking.forget_wait(at, token)
+    marking.lose(token)
     token.extra, token.deliveries = FORCED, 0
     marking.values[at] = value
     marking.land(at)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from ..sdk.events import Facts
+from ..sdk.events import BELOW_CLOSED, Facts
 from ..sdk.marking import EXPIRED
 from ..sdk.migrated import MIGRATED_CODE, read_migrated
 from ..sdk.scopes import NODE_NAMES
@@ -96,7 +96,7 @@ def read_code(code: str, node_ids: Sequence[str]) -> Facts:
         case "I" if extra:
             return Facts(type="fanout.completed", node=node, scope=scope, data={"live": extra})
         case "E" if not extra:
-            return Facts(type="token.dropped", node=node, scope=scope, reason="map_closed")
+            return Facts(type="token.dropped", node=node, scope=scope, reason=BELOW_CLOSED)
         case "D" if extra in ("d", "f"):
             return Facts(type="join.died", node=node, scope=scope, reason="failed" if extra == "f" else "dead")
         case "P":
@@ -119,6 +119,8 @@ _OF_TOKENS = {
     "W": "token.withdrawn",
     "G": "mutex.granted",
     "g": "slot.granted",
+    "b": "budget.granted",
+    "e": "budget.refused",
     "V": "step.withdrawn",
     "J": "token.forced",
     "O": "token.overdue",

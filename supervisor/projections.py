@@ -125,6 +125,8 @@ class Projection:
             "token.forced": self._step_released,
             "mutex.granted": self._step_released,
             "slot.granted": self._step_released,
+            "budget.granted": self._step_released,
+            "budget.refused": self._step_released,
             "approval.escalated": self._approval_escalated,
         }
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import msgspec
 
 from ..sdk.calling import Word
-from ..sdk.commanding import ASKED
-from ..sdk.events import Facts, encode_blob, encode_facts
+from ..sdk.commanding import ASKED, RAISE
+from ..sdk.events import Facts, RecordedEvent, encode_blob, encode_facts
 from ..sdk.plan import START_KEY, WITHDRAWN_READY, Plan, start_ready
 from ..sdk.scopes import parse_token_key, scope_key
 from ..sdk.scripts import Applied
 
-SCRIPT_KINDS = {"force_succeed": "force", "force_skip": "force", "cancel_step": "withdraw"}
-ALONE = frozenset({"cancel", "pause", "resume"})
+SCRIPT_KINDS = {"force_succeed": "force", "force_skip": "force", "cancel_step": "withdraw", "raise_budget": "budget"}
+ALONE = frozenset({"cancel", "pause", "resume", "raise_budget"})
 """Commands that are about the run and nothing in it."""
 
 
@@ -30,8 +30,11 @@ def command_of(
 ) -> Applied:
     """Return a command as ``apply_commands`` takes it, with its event."""
     facts = Facts(type="command.applied", data={"number": number, "type": kind, "by": "sim"})
-    script_kind = kind if kind in ALONE else SCRIPT_KINDS.get(kind, "signal")
+    script_kind = SCRIPT_KINDS.get(kind, kind if kind in ALONE else "signal")
     content = msgspec.json.encode(value)
+    if kind == RAISE:
+        tokens, cost = map(int, name.split("."))
+        facts = msgspec.structs.replace(facts, data={**facts.data, "tokens": tokens, "cost": cost})
     if script_kind == "signal":
         asked = {"asked": True} if kind == "child_ended" else {}
         facts = msgspec.structs.replace(facts, data={**facts.data, "name": name, **asked})
@@ -52,3 +55,10 @@ def command_of(
         events=1,
         blob=encode_blob([(encode_facts(facts), content)]),
     )
+
+
+def shown(event: RecordedEvent) -> str:
+    """An event in a trace."""
+    facts = event.facts
+    words = [str(event.seq), facts.type, facts.node, facts.scope, facts.reason, facts.edges]
+    return " ".join(word for word in words if word)

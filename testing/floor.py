@@ -21,6 +21,7 @@ from ..sdk.restoring import RestoredRun
 from ..sdk.scopes import CLOSING_NODE, WAKER_NODE, parse_token_key, token_key
 from ..sdk.scripts import Applied
 from ..supervisor.entries import read_code
+from .budget_row import answer_row
 from .memory_run import ASIDE, BACK, At, Entry, Logged, MemoryRun
 from .operations import Operations, code_at
 
@@ -152,6 +153,7 @@ class MemoryFloor:
         """A token below a closed map goes without any effect but that its slot is free."""
         run = self.run
         run.marking.forget_wait(at, run.marking.tokens[at])
+        run.marking.lose(run.marking.tokens[at])
         run.marking.values.pop(at, None)
         run.take(at)
         codes = [code_at("E", at)]
@@ -214,6 +216,9 @@ class MemoryFloor:
                 return [f"X{command.reason}"]
             case "pause":
                 return waiting.pause(marking)
+            case "budget" if marking.phase in PARKS and marking.purse is not None:
+                marking.purse.enlarge(*map(int, command.name.split(".")))
+                return []
             case "resume":
                 return self._resume()
             case _:
@@ -351,6 +356,7 @@ class MemoryFloor:
 
     def _close(self, count: int, blob: bytes, codes: list[str]) -> None:
         run, marking = self.run, self.run.marking
+        codes += answer_row(run)
         run.let_in()
         closing = marking.release_closing()
         if closing:

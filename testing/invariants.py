@@ -8,9 +8,10 @@ from ..sdk.events import RecordedEvent
 from ..sdk.marking import HOLDS, PARKS, Marking, Place, RunPhase, TokenKind
 from ..sdk.plan import Plan
 from ..sdk.slot_words import ASKS, slot_of
+from .budget_row import answer
 
 FIELDS = """phase seq command input reason error tokens joins last inputs statuses errors waiting signals values mutexes
-    room completed marks retries""".split()
+    room purse completed marks retries""".split()
 ENDS = frozenset(
     """step.succeeded step.skipped step.failed path.died gate.passed token.withdrawn token.dropped
     run.compensated""".split()
@@ -62,6 +63,14 @@ class Invariants:
             raise Violation(f"two tokens hold one mutex: {holders}")
         self._check_room(live)
         self._check_slots(live)
+        self._check_purse(live)
+
+    def _check_purse(self, live: Marking) -> None:
+        """No more is spent and reserved than may be, unless a call took more than it could; nobody waits in vain."""
+        if live.purse is None or live.phase not in PARKS or not live.purse.waiting:
+            return
+        if answer(live, next(iter(live.purse.waiting))) is not None:
+            raise Violation(f"who asks for a part of the budget is not answered: {live.purse}")
 
     def _check_slots(self, live: Marking) -> None:
         """No more hold a slot than there are, and nobody waits for one that is there."""

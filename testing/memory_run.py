@@ -13,6 +13,7 @@ from ..sdk.live_marking import marking_of
 from ..sdk.map_plans import write_ends, write_record
 from ..sdk.marking import FORCED, OVERDUE, Marking, Place, Token, TokenKind
 from ..sdk.plan import Plan, is_for_handler, value_field
+from ..sdk.purse import purse_of
 from ..sdk.restoring import RestoredRun, brings_value
 from ..sdk.room import room_of
 from ..sdk.scopes import CLOSING_NODE, Scope, parse_token_key, scope_key, token_key
@@ -80,6 +81,7 @@ class MemoryRun:
 
     def __post_init__(self) -> None:
         self.marking.room = room_of(self.plan.ir)
+        self.marking.purse = purse_of(self.plan.ir)
 
     @property
     def first_fence(self) -> int:
@@ -167,7 +169,7 @@ class MemoryRun:
                 made.enqueue(at, fence)
             else:
                 made.fences[at] = fence
-                if token.due and token.place != Place.ROOM:
+                if token.due and token.place not in (Place.ROOM, Place.BUDGET):
                     made.timers[f"{token.token}|{fence}"] = int(token.due)
         for timer in run.timers:
             made.timers[f"{timer.name}|{timer.behind or fence}"] = timer.due

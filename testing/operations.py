@@ -35,7 +35,8 @@ Words = Sequence[str]
 # fmt: off
 WIDTHS = {"o": 3, "-": 2, "e": 3, "P": 4, "a": 8, "i": 9, "l": 3, "d": 4, "x": 3, "k": 2, "b": 3, "v": 3, "u": 2,
           "p": 3, "y": 4, "w": 5, "m": 3, "c": 2, "r": 2, "s": 1, "j": 1, "n": 1, "t": 4, "z": 2,
-          "O": 5, "I": 7, "f": 2, "g": 3, "q": 4, "h": 3, "@": 3, "L": 2, "H": 1, "S": 2, "R": 5}
+          "O": 5, "I": 7, "f": 2, "g": 3, "q": 4, "h": 3, "@": 3, "L": 2, "H": 1, "S": 2, "R": 5,
+          "A": 2, "$": 3, "B": 4}
 # fmt: on
 """How many words an operation has, its letter included."""
 PREPARED = {"s": "statuses", "i": "inputs", "e": "errors", "o": "outputs", "r": "results"}
@@ -61,6 +62,7 @@ class Operations:
             "m": self._ask_mutex,
             "S": self._ask_slot,
             "R": self._ask_pace,
+            "A": self._ask_budget,
         }
 
     def apply(self, words: Sequence[Word]) -> bool:
@@ -93,7 +95,10 @@ class Operations:
                 getattr(self.run.marking, KEPT[words[1][0]]).pop(parse_token_key(words[1][1:]), None)
         elif letter == "t":
             self.run.timers[f"{words[1]}|{words[3]}"] = self.due_ms(words[2])
-        elif letter not in ("z", "@", "L", "H"):
+        elif letter == "$":
+            assert self.run.marking.purse is not None
+            self.run.marking.purse.spend(int(words[1]), int(words[2]))
+        elif letter not in ("z", "@", "L", "H", "B"):
             self._effect(words)
 
     def _effect(self, words: Words) -> None:
@@ -286,6 +291,13 @@ class Operations:
         waiting.ask_slot(run.marking, self.at, token.extra.rpartition("+")[2])
         run.park(self.at, 0)
         run.slots.ask(self.at, token, run.priority_of(self.at))
+
+    def _ask_budget(self, words: Words) -> None:
+        run, token = self.run, self.run.marking.tokens[self.at]
+        word = words[1].split("|")[3].rpartition("+")[2]
+        token.extra = words[1].split("|")[3].rpartition("+")[0]
+        waiting.ask_budget(run.marking, self.at, word)
+        run.park(self.at, 0)
 
     def _ask_pace(self, words: Words) -> None:
         run = self.run

@@ -16,6 +16,7 @@ from ..compiler.ir import signals_of
 from ..runner.transition import Transition
 from ..runner.work import Work
 from ..sdk.calling import Word
+from ..sdk.commanding import RAISE
 from ..sdk.events import Facts, RecordedEvent, encode_blob, encode_facts
 from ..sdk.fold import Folder
 from ..sdk.fold_ends import FINAL
@@ -28,7 +29,8 @@ from ..sdk.scopes import parse_token_key, token_key
 from ..sdk.scripts import Applied
 from ..sdk.signal_names import is_child_name
 from ..sdk.subflows import ChildStatus
-from .commands import command_of, start_words
+from .budget_row import missing
+from .commands import command_of, shown, start_words
 from .crew import Crew, Handler
 from .invariants import Invariants, Violation
 
@@ -291,7 +293,7 @@ class Simulation:
         kind = self.random.choice(self.chances.commands)
         living = sorted(self.floor.marking().tokens)
         key = token_key(*self.random.choice(living))
-        if kind == "answer":
+        if kind in ("answer", RAISE):
             self._answer_one()
         elif kind == "signal":
             if self._names:
@@ -311,7 +313,8 @@ class Simulation:
     def _answer_one(self) -> bool:
         waiting = sorted(at for at, token in self.floor.marking().tokens.items() if token.place is Place.SIGNAL)
         if not waiting:
-            return False
+            amount = missing(self.floor.marking())
+            return bool(amount) and bool(self.send(RAISE, name=amount))
         at = self.random.choice(waiting)
         name = self.random.choice(self.floor.marking().tokens[at].waits)
         kind = "signal"
@@ -383,7 +386,7 @@ class Simulation:
         if events := self.floor.events():
             self.log.append(events)
         for event in events:
-            self.trace.append(f"  {_shown(event)}")
+            self.trace.append(f"  {shown(event)}")
             self.folder.add(event)
             self.invariants.add(event)
         self._checks += 1
@@ -392,9 +395,3 @@ class Simulation:
 
     def _happens(self, share: float) -> bool:
         return share > 0 and self.random.random() < share
-
-
-def _shown(event: RecordedEvent) -> str:
-    facts = event.facts
-    words = [str(event.seq), facts.type, facts.node, facts.scope, facts.reason, facts.edges]
-    return " ".join(word for word in words if word)

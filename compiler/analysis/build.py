@@ -95,6 +95,7 @@ def compile_workflow(workflow: Workflow, *, nodes_key: str = "nodes") -> tuple[I
         retry_budget=workflow.policy.retry_budget,
         stuck_ms=workflow.policy.stuck_ms,
         fails_when_stuck=workflow.policy.fails_when_stuck,
+        budget=workflow.policy.budget or msgspec.UNSET,
     )
     return ir, findings.found
 

@@ -44,6 +44,7 @@ local function flush()
     local run = run_order[i]
     if run.touched then
       if run.maps then write_maps(run) end
+      if run.purse then write_purse(run) end
       local set, gone, values = run.ctx, {}, run.val
       local last = #set + 2
       set[last - 1] = 'h'

@@ -242,6 +242,7 @@ end
 -- A token below a closed map goes without any effect but that its slot is free.
 local function drop_below_closed(run, codes, token, mutex)
   codes[#codes + 1] = 'E' .. place_of(token)
+  lose_paid(run, get_field(run, 't' .. token))
   set_record(run, 't' .. token, false)
   set_field(run, 'v' .. token, false)
   set_field(run, 'd' .. token, false)

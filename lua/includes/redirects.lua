@@ -19,6 +19,7 @@ local function withdraw(run, codes, token, ready)
     return true
   end
   stop_waiting(run, token, place)
+  lose_paid(run, record)
   set_field(run, 'v' .. token, false)
   enqueue(run, token, raise(fence), ready)
   codes[#codes + 1] = 'V' .. place_of(token)
@@ -30,6 +31,7 @@ local function force(run, codes, token, value)
   local record, fence, place = living(run, token)
   if not record then return false end
   stop_waiting(run, token, place)
+  lose_paid(run, record)
   local attempt, reads, live = string.match(record, '|([^|]*)|[^|]*|([^|]*)|([^|]*)$')
   local field = 'v' .. token
   set_field(run, field, value)

@@ -8,22 +8,22 @@ local FIRST_FENCE = EPOCH and text(tonumber(EPOCH) * 4294967296 + 1)
 
 -- The head of a run: status|counter|seq|unfinished|retries|IR hash; unfinished: half-filled joins and open maps. A "+"
 -- behind the retries: its closing token is parked; "!": its tokens may hold slots of concurrency keys
--- (includes/shares.lua); and "*limit,busy,first,last" where only so many of them are worked on at once (below).
+-- (includes/shares.lua); "$": it has a budget (includes/purse.lua); and "*limit,busy,first,last" where only so many of them are worked on at once (below).
 local HEAD = '^(%a)|(%d+)|(%d+)|(%d+)|(%d+)(%+?)([^|]*)|'
 local IR_CHARS = 32
 
 local function read_room(run, room)
   if room == '' then return end
   run.watched, run.sharing = true, string.byte(room) == 33
-  if room == '!' then return end
-  local limit, busy, first, last = string.match(room, '^!?%*(%d+),(%d+),(%d+),(%d+)$')
+  run.has_purse = string.find(room, '$', 1, true) ~= nil
+  local limit, busy, first, last = string.match(room, '%*(%d+),(%d+),(%d+),(%d+)$')
   run.limit, run.busy, run.first, run.last = tonumber(limit), tonumber(busy), tonumber(first), tonumber(last)
 end
 
 local function write_room(run)
-  local sharing = run.sharing and '!' or ''
-  if not run.limit then return sharing end
-  return sharing .. '*' .. table.concat({ text(run.limit), text(run.busy), text(run.first), text(run.last) }, ',')
+  local marks = (run.sharing and '!' or '') .. (run.has_purse and '$' or '')
+  if not run.limit then return marks end
+  return marks .. '*' .. table.concat({ text(run.limit), text(run.busy), text(run.first), text(run.last) }, ',')
 end
 
 -- field: one more field that is wanted, so that it comes with the same call.
@@ -156,11 +156,53 @@ local function watch_shares(run, token, before, after)
   end
 end
 
+-- Of a run with a budget: limits of tokens and cost (nil: none), whether it refuses, what is spent, how many tokens
+-- have reservations and of how much, and the first and last number of the row of those that wait.
+local function purse_of(run)
+  if not run.purse then
+    local tokens, cost, policy, rest = string.match(get_field(run, 'b') or '', '^(%d*),(%d*),(%a),(.*)$')
+    if not tokens then error({ err = 'CORRUPT the run ' .. run.id .. ' has lost its budget' }) end
+    local counts = {}
+    for count in string.gmatch(rest, '%d+') do counts[#counts + 1] = tonumber(count) end
+    run.purse = { limit_tokens = tonumber(tokens), limit_cost = tonumber(cost), policy = policy, tokens = counts[1],
+      cost = counts[2], held = counts[3], held_tokens = counts[4], held_cost = counts[5], first = counts[6],
+      last = counts[7] }
+  end
+  return run.purse
+end
+
+local function write_purse(run)
+  local p = run.purse
+  set_field(run, 'b', table.concat({ p.limit_tokens and text(p.limit_tokens) or '', p.limit_cost and text(p.limit_cost) or '',
+    p.policy, text(p.tokens), text(p.cost), text(p.held), text(p.held_tokens), text(p.held_cost), text(p.first),
+    text(p.last) }, ','))
+end
+
+-- What is reserved for the call of a token: tokens and cost, nil where nothing is.
+local function paid_of(record)
+  if record then return string.match(record, '[|+]paid=(%d+)%.(%d+)%.') end
+end
+
+-- A reservation is the token's own: it comes and goes with its word.
+local function watch_purse(run, before, after)
+  local tokens, cost = paid_of(before)
+  local now_tokens, now_cost = paid_of(after)
+  if tokens == now_tokens and cost == now_cost then return end
+  local p = purse_of(run)
+  if tokens then
+    p.held, p.held_tokens, p.held_cost = p.held - 1, p.held_tokens - tonumber(tokens), p.held_cost - tonumber(cost)
+  end
+  if now_tokens then
+    p.held, p.held_tokens, p.held_cost = p.held + 1, p.held_tokens + tonumber(now_tokens), p.held_cost + tonumber(now_cost)
+  end
+end
+
 -- The record of a token, false where it is gone.
 local function set_record(run, field, record)
   if run.watched then
     local before = get_field(run, field)
     if run.sharing then watch_shares(run, string.sub(field, 2), before, record) end
+    if run.has_purse then watch_purse(run, before, record) end
     if run.limit then
       local was, is = is_inside(before), is_inside(record)
       if was and not is then run.busy = run.busy - 1 end
@@ -194,7 +236,9 @@ local function wait_for_room(run, token, fence, ready, deliveries)
     number = text(run.last)
     set_field(run, 'y' .. number, token)
   end
-  set_field(run, field, fence .. '|r|' .. (deliveries or '0') .. '|' .. number .. '|' .. ready)
+  local waiting = fence .. '|r|' .. (deliveries or '0') .. '|' .. number .. '|' .. ready
+  if run.has_purse then watch_purse(run, record, waiting) end
+  set_field(run, field, waiting)
   return true
 end
 
@@ -235,8 +279,8 @@ local function put_back(run, token, place, fence, ready, due, deliveries)
   run.watched, run.limit = nil, nil
   if place == 'q' then
     put_in_queue(run, token, fence, ready, deliveries)
-  elseif place == 'r' then
-    set_record(run, 't' .. token, fence .. '|r|' .. deliveries .. '|' .. due .. '|' .. ready)
+  elseif place == 'r' or place == 'b' then
+    set_record(run, 't' .. token, fence .. '|' .. place .. '|' .. deliveries .. '|' .. due .. '|' .. ready)
   else
     park(run, token, fence, ready, due, place, deliveries)
   end

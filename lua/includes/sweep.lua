@@ -14,7 +14,7 @@ local function sweep(run, codes, cursor)
       if place ~= 'q' and place ~= 'g' and place ~= 'c' then
         set_record(run, fields[i], false)
         stop_waiting(run, token, place)
-        if place == 'p' then set_field(run, 'v' .. token, false) end
+        if place == 'p' or place == 'r' then set_field(run, 'v' .. token, false) end
         run.n = run.n - 1
         timers_gone[#timers_gone + 1] = run.id .. '|' .. token .. '|' .. fence
         codes[#codes + 1] = 'W' .. place_of(token)

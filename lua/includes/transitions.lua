@@ -32,6 +32,9 @@
 --   @ records mutex                                    first of all: below a closed map the token goes, and nothing else
 --   S ready                                            park this token until it has a slot (includes/shares.lua)
 --   R name limit per ready                             this token again, when the bucket has one for it
+--   A ready                                            park this token until what it wants is reserved (includes/purse.lua)
+--   $ tokens cost                                      so much was spent
+--   B tokens cost policy                               a run begins with a budget; '' no limit; policy f it refuses, p parks
 --   L limit                                            a run begins of which at most so many tokens are worked on at once
 --   H                                                  a run begins whose tokens may hold slots of concurrency keys
 --   z reads                                            if the run is complete now, its output reads these fields
@@ -55,7 +58,8 @@ end
 -- Per operation what it does, and how many words it has. Each is given the run, the codes, the token, its fence and
 -- record, and the place of the operation in ARGV; it returns true where the token stays.
 local OPERATIONS, WORDS = {}, { ['-'] = 2, P = 4, i = 9, l = 3, d = 4, x = 3, k = 2, b = 3, v = 3, u = 2, p = 3, y = 4, w = 5,
-  m = 3, c = 2, r = 2, s = 1, j = 1, n = 1, t = 4, z = 2, O = 5, I = 7, f = 2, g = 3, q = 4, h = 3, ['@'] = 3, L = 2, H = 1, S = 2, R = 5 }
+  m = 3, c = 2, r = 2, s = 1, j = 1, n = 1, t = 4, z = 2, O = 5, I = 7, f = 2, g = 3, q = 4, h = 3, ['@'] = 3, L = 2, H = 1, S = 2, R = 5,
+  A = 2, ['$'] = 3, B = 4 }
 
 OPERATIONS['-'] = function(run, _, _, _, _, i) set_field(run, ARGV[i + 1], false) end
 
@@ -221,6 +225,20 @@ function OPERATIONS.L(run, _, _, _, _, i)
   run.watched, run.limit, run.busy, run.first, run.last = true, number_of(ARGV[i + 1]), 0, 1, 0
 end
 
+function OPERATIONS.A(run, _, token, fence, record, i)
+  if not may_park(run) then return false end
+  ask_budget(run, token, raise(fence), ARGV[i + 1], deliveries_of(record))
+  return true
+end
+
+OPERATIONS['$'] = function(run, _, _, _, _, i) spend(run, ARGV[i + 1], ARGV[i + 2]) end
+
+function OPERATIONS.B(run, _, _, _, _, i)
+  run.watched, run.has_purse = true, true
+  run.purse = { limit_tokens = tonumber(ARGV[i + 1]), limit_cost = tonumber(ARGV[i + 2]), policy = ARGV[i + 3], tokens = 0,
+    cost = 0, held = 0, held_tokens = 0, held_cost = 0, first = 1, last = 0 }
+end
+
 function OPERATIONS.H(run) run.watched, run.sharing = true, true end
 
 function OPERATIONS.S(run, _, token, fence, _, i)
@@ -266,6 +284,7 @@ end
 -- Give the events of one transition their sequence numbers, and look at the counter once.
 function close_transition(run, count, blob, codes)
   run.shut = nil
+  if run.purse and may_park(run) then answer_row(run, codes) end
   if run.limit and may_park(run) then let_in(run) end
   if run.n == 1 and run.closing ~= '' and run.st ~= 'P' then
     release_closing(run, codes)

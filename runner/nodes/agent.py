@@ -16,13 +16,14 @@ import msgspec
 
 from ...compiler.agent_config import EXHAUSTED, TURNS_DEFAULT
 from ...sdk.cancellation import CancelReason
-from ...sdk.outcomes import GivenBack, Outcome, Succeeded
+from ...sdk.outcomes import AsksBudget, GivenBack, Outcome, Succeeded
 from ...sdk.schema_checks import SchemaChecks
 from ...sdk.spending.spent import NOTHING
 from ...sdk.step_context import StepError, decode_json, encode_json
 from ..agents.offered import OfferedTools, arguments_of, shown_arguments, told_error
 from ..agents.transcript import Called, Transcript, keep_transcript, load_transcript
 from ..attempts import Ending
+from ..budgets import ask_budget, lost_calls
 from ..models.calling import CallCancelled, call_model, most_spent
 from ..models.extraction import extract_json
 from ..models.repair import Told, with_repair
@@ -47,7 +48,18 @@ async def run_agent(work: Work, tools: Toolbox) -> Outcome:
         return GivenBack(UNKNOWN_DELAY_MS)
     request = make_request(work, tools.models)
     agent = _Agent(work, tools, OfferedTools(known), request)
-    return Succeeded(encode_json(await agent.run()))
+    try:
+        return Succeeded(encode_json(await agent.run()))
+    except _Asks as asks:
+        return asks.outcome
+
+
+class _Asks(Exception):
+    """The next turn needs its part of the run's budget first: the token comes back for it."""
+
+    def __init__(self, outcome: AsksBudget) -> None:
+        super().__init__(outcome)
+        self.outcome = outcome
 
 
 class _Agent:
@@ -68,6 +80,9 @@ class _Agent:
         await self._take_up()
         try:
             return await self._talk()
+        except _Asks:
+            await self._hand_on()
+            raise
         except BaseException:
             await self._leave()
             raise
@@ -76,7 +91,7 @@ class _Agent:
         """Go on where the worker or the attempt before was, and count what it has taken that no event tells."""
         work, before = self._work, await load_transcript(self._work, self._tools)
         is_same = before.attempt == work.attempt
-        lost = work.deliveries - (before.lost if is_same else 0)
+        lost = lost_calls(work, before.lost if is_same else 0)
         if is_same:
             work.spent = before.spent
         self._transcript = msgspec.structs.replace(before, lost=work.deliveries)
@@ -101,6 +116,9 @@ class _Agent:
     async def _ask(self, offers: tuple[ToolOffer, ...]) -> None:
         turn = self._transcript.turns + 1
         request = self._asked(offers)
+        asked = ask_budget(self._work, most_spent(request, self._tools, self._work.now_ms))
+        if asked is not None:
+            raise _Asks(asked)
         self._log.line("calling provider", turn=turn, provider=request.provider, model=request.model)
         answer = await call_model(request, self._work, self._tools, self._log.partial)
         calls = _told_apart(answer.tool_calls, turn, self._transcript)
@@ -216,12 +234,16 @@ class _Agent:
             held.ending is None and held.cancellation.told is CancelReason.STOPPING
         )
         if is_given_back:
-            with anyio.CancelScope(shield=True), anyio.move_on_after(2):
-                spent, self._work.spent = self._work.spent, NOTHING
-                try:
-                    await keep_transcript(self._transcript, self._work, self._tools)
-                finally:
-                    self._work.spent = spent
+            await self._hand_on()
+
+    async def _hand_on(self) -> None:
+        """Keep what was said for who goes on; what was spent until now is told by the transition."""
+        with anyio.CancelScope(shield=True), anyio.move_on_after(2):
+            spent, self._work.spent = self._work.spent, NOTHING
+            try:
+                await keep_transcript(self._transcript, self._work, self._tools)
+            finally:
+                self._work.spent = spent
 
 
 def _told_apart(calls: tuple[ToolCall, ...], turn: int, before: Transcript) -> tuple[ToolCall, ...]:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import msgspec
 
-from ...sdk.outcomes import Outcome, Succeeded
+from ...sdk.outcomes import AsksBudget, Outcome, Succeeded
 from ...sdk.schema_checks import SchemaChecks
 from ...sdk.step_context import StepError, encode_json
 from ...sdk.step_log import StepLog
 from ..attempts import Ending
+from ..budgets import ask_budget, lost_calls
 from ..models.answer import ModelAnswer, StopReason
 from ..models.calling import call_model, most_spent
 from ..models.extraction import extract_json
@@ -30,6 +31,9 @@ async def run_llm(work: Work, tools: Toolbox) -> Outcome:
     log = tools.step_log(work)
     log.line("started", attempt=work.attempt)
     told = read_told(work.held.last_report)
+    asked = _reserve(work, tools, told)
+    if asked is not None:
+        return asked
     try:
         return Succeeded(await _answered(work, tools, told, log))
     except BaseException:
@@ -66,11 +70,20 @@ async def _answered(work: Work, tools: Toolbox, told: Told, log: StepLog) -> byt
     return output
 
 
+def _reserve(work: Work, tools: Toolbox, told: Told) -> AsksBudget | None:
+    """Where the run has a budget, ask for what the call can take at most, and tell what was lost; None: it may call."""
+    if not work.plan.has_purse:
+        return None
+    request = make_request(work, tools.models)
+    _count_lost(work, tools, request, told)
+    return ask_budget(work, most_spent(with_repair(request, told), tools, work.now_ms))
+
+
 def _count_lost(work: Work, tools: Toolbox, request: ModelRequest, told: Told) -> None:
     """Add the calls of workers that fell silent in this attempt: nobody knows what they took."""
     known = told.lost if told.attempt == work.attempt else 0
     most = most_spent(with_repair(request, told), tools, work.now_ms)
-    for _ in range(work.deliveries - known):
+    for _ in range(lost_calls(work, known)):
         work.spent = work.spent.plus(most)
 
 

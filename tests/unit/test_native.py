@@ -12,6 +12,7 @@ from courante.compiler.normalize import normalize
 from courante.compiler.source import load_source
 from courante.compiler.workflow import (
     Approval,
+    Budget,
     Cache,
     EdgeKind,
     Join,
@@ -19,6 +20,7 @@ from courante.compiler.workflow import (
     Json,
     Loop,
     Node,
+    OnExhausted,
     OnFailure,
     Policy,
     Retry,
@@ -285,6 +287,12 @@ def test_times_of_waiting_are_fields_of_nodes_and_defaults() -> None:
     ("written", "policy"),
     [
         ({"retry_budget": 0}, Policy(retry_budget=0)),
+        ({"budget": {"tokens": 5}}, Policy(budget=Budget(tokens=5))),
+        ({"budget": {"cost": 1.5}}, Policy(budget=Budget(cost=1_500_000_000, currency="USD"))),
+        (
+            {"budget": {"cost": 0, "currency": "EUR", "tokens": 1, "on_exhausted": "park"}},
+            Policy(budget=Budget(tokens=1, cost=0, currency="EUR", on_exhausted=OnExhausted.PARK)),
+        ),
         ({"stuck": {"after": "10m"}}, Policy(stuck_ms=600_000)),
         ({"stuck": {"after": "10m", "action": "alert"}}, Policy(stuck_ms=600_000)),
         ({"stuck": {"after": 1, "action": "fail"}}, Policy(stuck_ms=1_000, fails_when_stuck=True)),

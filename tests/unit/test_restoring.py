@@ -11,8 +11,9 @@ from courante.compiler.ir import encode_ir, ir_hash
 from courante.compiler.normalize import read_document
 from courante.sdk import restoring
 from courante.sdk.calling import Word
+from courante.sdk.joins import JoinRecord
 from courante.sdk.live_marking import marking_of
-from courante.sdk.marking import JoinRecord, Marking, Mutex, Place, RunPhase, Token, TokenKind
+from courante.sdk.marking import Marking, Mutex, Place, RunPhase, Token, TokenKind
 from courante.sdk.plan import Plan
 from courante.sdk.restoring import OtherTimer, RestoredRun, halted, restore, restore_calls
 from courante.sdk.scopes import CLOSING_NODE, START_NODE

@@ -1,0 +1,69 @@
+"""Budgets: what a node does before it calls a model, where its run has a budget.
+
+    asked = ask_budget(work, tools.prices.most(...))
+    if asked is not None:
+        return asked
+
+What a call can take at most is reserved first, in the transition by which the token asks: no race can spend it twice.
+The token comes back when that is done, and its next transition, whatever that is, gives the reservation back and takes
+what was spent. In a run without a budget nothing is asked, and nothing is different.
+"""
+
+from __future__ import annotations
+
+from ..compiler.ir import budget_of
+from ..sdk.outcomes import AsksBudget
+from ..sdk.purse import BROKE, paid
+from ..sdk.spending.spent import NOTHING, Spent
+from ..sdk.step_context import StepError
+from .work import Work
+
+
+def ask_budget(work: Work, most: Spent) -> AsksBudget | None:
+    """Return what to come to instead of calling, None where the call may be made.
+
+    most: what it can take at most. What the attempt has spent until now, lost calls too, is told with it: each further
+    call of an attempt asks again. Raises StepError: BUDGET_EXHAUSTED; BUDGET_UNPRICED where nobody knows what it costs.
+    """
+    budget = budget_of(work.plan.ir)
+    if budget is None:
+        return None
+    if BROKE in work.extra.split("+"):
+        raise StepError("BUDGET_EXHAUSTED", f"the budget of the run has not {_shown(most)} any more")
+    if budget.cost is not None and (most.unpriced or most.currency != budget.currency):
+        told = f"nobody knows what {most.model or 'the model'} of {most.provider} costs in {budget.currency}"
+        raise StepError("BUDGET_UNPRICED", f"{told}: a budget of money cannot be kept")
+    cost = most.cost if budget.cost is not None else 0
+    return None if _is_paid(work, most.tokens, cost) else AsksBudget(most.tokens, cost)
+
+
+def _is_paid(work: Work, tokens: int, cost: int) -> bool:
+    """Whether so much is reserved for a call that is still to be made."""
+    reserved = paid(work.extra)
+    if reserved is None or reserved.deliveries != work.deliveries or work.spent.calls:
+        return False
+    return reserved.tokens >= tokens and reserved.cost >= cost
+
+
+def lost_calls(work: Work, told: int = 0) -> int:
+    """Return how many calls may have been lost with workers that fell silent. told: deliveries that are told already.
+
+    Where a budget is, only who has a reservation calls, and whoever comes after asks for another one.
+    """
+    if not work.plan.has_purse:
+        return work.deliveries - told
+    reserved = paid(work.extra)
+    return int(reserved is not None and work.deliveries > max(reserved.deliveries, told))
+
+
+def lost_spending(work: Work) -> Spent:
+    """Return what to tell of a call that was lost, where no worker may try again: what was reserved for it."""
+    reserved, budget = paid(work.extra), budget_of(work.plan.ir)
+    if reserved is None or budget is None or not lost_calls(work):
+        return NOTHING
+    return Spent(calls=1, output_tokens=reserved.tokens, cost=reserved.cost, currency=budget.currency, unknown=1)
+
+
+def _shown(most: Spent) -> str:
+    tokens = f"{most.tokens:,} tokens"
+    return f"{tokens} or {most.cost / 1_000_000_000:.6f} {most.currency}" if most.currency else tokens

@@ -1,0 +1,52 @@
+"""The row of those that wait for a part of the budget of one run in memory: the twin of lua/includes/purse.lua."""
+
+from __future__ import annotations
+
+from ..sdk import waiting
+from ..sdk.fold_waits import code_of
+from ..sdk.marking import PARKS, Marking
+from ..sdk.purse import Amount, paid, wanted
+from ..sdk.scopes import Scope
+from .memory_run import MemoryRun
+
+GRANTS_MAX = 200
+"""Of one transition."""
+
+
+def answer_row(run: MemoryRun) -> list[str]:
+    """At the end of a transition: answer those that wait, in order, and return the codes."""
+    marking, codes = run.marking, list[str]()
+    purse = marking.purse
+    while purse is not None and purse.waiting and marking.phase in PARKS and len(codes) < GRANTS_MAX:
+        at = next(iter(purse.waiting))
+        is_granted = answer(marking, at)
+        if is_granted is None:
+            break
+        waiting.answer_budget(marking, at, is_granted=is_granted)
+        run.again(at)
+        codes.append(code_of("b" if is_granted else "e", at))
+    return codes
+
+
+def missing(marking: Marking) -> str:
+    """Return by how much a budget is to be raised for whoever waits first, as the script takes it, or nothing."""
+    asked = None
+    if marking.purse is not None and marking.purse.waiting:
+        asked = wanted(marking.tokens[next(iter(marking.purse.waiting))].extra)
+    return "" if asked is None else f"{asked.tokens}.{asked.cost}"
+
+
+def answer(marking: Marking, at: tuple[int, Scope]) -> bool | None:
+    """Whether a token gets what it asks for; None where that is not known yet."""
+    purse, asked = marking.purse, wanted(marking.tokens[at].extra)
+    assert purse is not None
+    assert asked is not None
+    if purse.fits(asked, reserved(marking)):
+        return True
+    return False if purse.refuses and not purse.fits(asked, Amount(0, 0)) else None
+
+
+def reserved(marking: Marking) -> Amount:
+    """Return what is reserved for calls."""
+    held = [each for each in (paid(token.extra) for token in marking.tokens.values()) if each is not None]
+    return Amount(sum(each.tokens for each in held), sum(each.cost for each in held))

@@ -1,0 +1,186 @@
+"""Budgets of runs: what calls can take is reserved first, and no race, crash or rebuild spends it twice."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+import pytest
+
+from courante.replay import verify_run
+from courante.runner.models import calling
+from courante.runner.models.answer import ModelAnswer
+from courante.runner.models.echo import call_echo
+from courante.runner.models.request import ModelRequest
+from courante.sdk.spending.spent import told_spent, total
+from courante.sdk.steps import Steps
+from courante.sdk.stores.spending import spending_of_runs
+from integration.stage import Stage, until
+
+pytestmark = pytest.mark.anyio
+
+TEXT = "four" * 100
+ASK = {"provider": "echo", "model": "echo", "echo": TEXT, "max_tokens": 100}
+TAKEN = 100 + 3
+"""Tokens of a call: the answer, and the prompt of 8 to 12 bytes."""
+NODES = (
+    {"id": "each", "type": "map", "config": {"items": "input.items", "max_concurrency": 1000}},
+    {
+        "id": "ask",
+        "type": "llm",
+        "depends_on": "each",
+        "config": {**ASK, "prompt": "number {{ item }}"},
+    },
+    {"id": "all", "type": "aggregate", "depends_on": "ask", "config": {"policy": "collect"}},
+)
+ITEMS = {"items": list(range(10, 210))}
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[ModelRequest]:
+    """The calls that reach the provider."""
+    made: list[ModelRequest] = []
+
+    async def counted(request: ModelRequest, on_partial: Callable[[str], None]) -> ModelAnswer:
+        made.append(request)
+        await anyio.lowlevel.checkpoint()
+        return await call_echo(request, on_partial)
+
+    monkeypatch.setattr(calling, "call_echo", counted)
+    return made
+
+
+async def tokens_spent(stage: Stage, run_id: str) -> int:
+    async with stage.client.pool.acquire() as conn:
+        return sum(each.tokens for each in (await spending_of_runs(conn, [run_id])).get(run_id, []))
+
+
+async def counts(stage: Stage, run_id: str) -> Counter[str]:
+    return Counter(await stage.types(run_id))
+
+
+async def proven(stage: Stage, run_id: str) -> None:
+    """The log says what the projections say, and each step of it follows from what is before."""
+    async with stage.client.pool.acquire() as conn:
+        verification = await verify_run(conn, stage.place.env, run_id)
+    assert verification.ok, verification
+
+
+async def test_calls_that_race_for_a_budget_do_not_overspend_it(stage: Stage, calls: list[ModelRequest]) -> None:
+    """200 parallel calls under a budget for 50, on two workers: at most 50 are made, and nearly as many."""
+    stage.supervisor()
+    stage.worker()
+    stage.worker()
+    budget = {"tokens": 50 * TAKEN}
+    await stage.register(*NODES, policy={"budget": budget}, output="outputs.all.filter(one, one == 'none')")
+    done = await stage.run("w", ITEMS)
+    assert (done.status, done.error) == ("COMPLETED", None)
+    assert 45 <= len(calls) <= 50
+    assert await tokens_spent(stage, done.run_id) == len(calls) * TAKEN <= 50 * TAKEN
+    events = await stage.events(done.run_id)
+    errors = Counter(event.facts.error.type for event in events if event.facts.error is not None)
+    assert errors == {"BUDGET_EXHAUSTED": 200 - len(calls)}
+    await proven(stage, done.run_id)
+
+
+async def test_what_waits_for_a_budget_goes_on_when_it_is_raised(stage: Stage, calls: list[ModelRequest]) -> None:
+    """Also after the server has forgotten everything; what was spent before is known then."""
+    stage.supervisor()
+    stage.worker()
+    await stage.register(*NODES, policy={"budget": {"tokens": 6 * TAKEN, "on_exhausted": "park"}})
+    run_id = await stage.client.submit("w", {"items": list(range(10, 20))})
+    spent = await until(lambda: tokens_spent(stage, run_id), lambda tokens: tokens > 3 * TAKEN)
+    await until(lambda: counts(stage, run_id), lambda types: types["step.waiting"] == 10)
+    made = len(calls)
+    assert made * TAKEN == spent or made <= 6
+    await stage.redis.flushall()
+    raised = await stage.client.raise_budget(run_id, tokens=20 * TAKEN, by="ada", reason="it is worth it")
+    assert raised.state in ("applied", "accepted")
+    done = await stage.result(run_id)
+    assert (done.status, len(done.output["all"]), len(calls)) == ("COMPLETED", 10, 10)
+    (command,) = [event.facts for event in await stage.events(run_id) if event.facts.type == "command.applied"]
+    assert (command.data["type"], command.data["tokens"], command.data["by"]) == ("raise_budget", 20 * TAKEN, "ada")
+    await proven(stage, run_id)
+
+
+async def test_a_budget_of_money_needs_prices(stage: Stage, calls: list[ModelRequest]) -> None:
+    """Without a price in its currency nothing is called; with one the sum stays within it."""
+    stage.supervisor()
+    stage.worker()
+    config = {"provider": "echo", "prompt": "p", "max_tokens": 9}
+    node: dict[str, Any] = {**NODES[1], "depends_on": [], "config": config}
+    await stage.register(node, policy={"budget": {"cost": 1, "currency": "EUR"}})
+    refused = await stage.run("w")
+    assert refused.error is not None
+    assert (refused.error["type"], len(calls)) == ("BUDGET_UNPRICED", 0)
+    await stage.register(node, policy={"budget": {"cost": 0.000001}}, id="poor")
+    poor = await stage.run("poor")
+    assert poor.error is not None
+    assert (poor.error["type"], len(calls)) == ("BUDGET_EXHAUSTED", 0)
+    await stage.register(node, policy={"budget": {"cost": 0.01}}, id="rich")
+    assert (await stage.run("rich")).status == "COMPLETED"
+    assert len(calls) == 1
+
+
+async def test_a_call_that_is_lost_with_its_worker_stays_spent(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next worker tells it with the most that it can have taken, reserves anew, and the run goes on."""
+    begun, made = anyio.Event(), list[ModelRequest]()
+
+    async def lost_once(request: ModelRequest, on_partial: Callable[[str], None]) -> ModelAnswer:
+        made.append(request)
+        if len(made) == 1:
+            begun.set()
+            await anyio.sleep_forever()
+        return await call_echo(request, on_partial)
+
+    monkeypatch.setattr(calling, "call_echo", lost_once)
+    stage.worker(lease_ms=1_000)
+    alone: dict[str, Any] = {**NODES[1], "depends_on": [], "config": {**ASK, "prompt": "number 1"}}
+    await stage.register(alone, policy={"budget": {"tokens": 1_000}})
+    run_id = await stage.client.submit("w")
+    with anyio.fail_after(10):
+        await begun.wait()
+    await stage.kill(0)
+    stage.worker(lease_ms=1_000)
+    stage.supervisor(lease_ms=1_000)
+    done = await stage.result(run_id)
+    assert done.status == "COMPLETED"
+    events = await stage.events(run_id)
+    told = [(event.facts.type, told_spent(event.facts.data)) for event in events]
+    (lost,) = [spent for kind, spent in told if kind == "spending.recorded"]
+    assert (lost.unknown, lost.calls) == (1, 1)
+    assert lost.tokens > 100
+    assert total(spent for _, spent in told).calls == len(made) == 2
+    assert (await counts(stage, run_id))["budget.granted"] == 2
+    await proven(stage, run_id)
+
+
+async def test_each_turn_of_an_agent_asks_for_its_part(stage: Stage, calls: list[ModelRequest]) -> None:
+    """What was said before is kept meanwhile; where the budget is at its end the agent fails, and nothing is called."""
+    stage.supervisor()
+    made = Steps()
+    made.tools.add(search, "search")
+    stage.worker(made)
+    script: list[Any] = [{"tools": [{"name": "search", "arguments": {"query": "tea"}}]}, "Tea."]
+    config = {"provider": "echo", "prompt": "Find tea.", "tools": ["search"], "echo": script, "max_tokens": 50}
+    node = {"id": "a", "type": "agent", "config": config}
+    for tokens, answer in ((20_000, "Tea."), (20, None)):
+        await stage.register(node, policy={"budget": {"tokens": tokens}}, id=f"w{tokens}")
+        done = await stage.run(f"w{tokens}")
+        types = await counts(stage, done.run_id)
+        if answer is None:
+            assert done.error is not None
+            assert (done.error["type"], types["budget.refused"], len(calls)) == ("BUDGET_EXHAUSTED", 1, 2)
+        else:
+            assert done.output["a"]["answer"] == answer
+            assert (types["budget.granted"], types["spending.recorded"], len(calls)) == (2, 1, 2)
+            events = await stage.events(done.run_id)
+            assert total(told_spent(event.facts.data) for event in events).calls == 2
+        await proven(stage, done.run_id)
+
+
+def search(query: str) -> list[str]:
+    """Look around."""
+    return [query]
