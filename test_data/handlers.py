@@ -53,3 +53,15 @@ def build(given: dict[str, Any]) -> str:
 def web_search(query: str, limit: int = 3) -> dict[str, list[str]]:
     """Find feeds. A real one would ask a search engine."""
     return {"items": [f"https://feeds.example/{number}" for number in range(limit)] if query else []}
+
+
+@tool("stock.find")
+def find(kind: str) -> list[str]:
+    """Name the teas of a kind."""
+    return {"green": ["sencha", "gyokuro"], "black": ["assam"]}[kind]
+
+
+@tool("stock.price")
+def price(name: str) -> float:
+    """Say what a tea costs, in EUR."""
+    return {"sencha": 4.5, "assam": 3.5}[name]

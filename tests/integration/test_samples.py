@@ -69,7 +69,7 @@ def read_expected(name: str) -> bytes:
 
 
 def check(done: Done, expected: Expected) -> None:
-    assert (done.result.status, done.result.output) == (expected.status, expected.output)
+    assert (done.result.status, done.result.output) == (expected.status, expected.output), done.result.error
     order = iter(done.completed)
     for phase in expected.completed:
         assert {next(order, None) for _ in phase} == set(phase)
