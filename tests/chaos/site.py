@@ -59,6 +59,8 @@ class Site:
     client: Client | None = None
     lease_ms: int = LEASE_MS
     partitions: int = 1
+    settings: dict[str, str] = field(default_factory=dict[str, str])
+    """Further ones of who starts, as variables of the environment."""
 
     @property
     def database_url(self) -> str:
@@ -118,16 +120,20 @@ class Site:
         if postgres is not None:
             database_url = database_url.replace(str(self.postgres.port), str(postgres.port))
         kept = {name: value for name, value in os.environ.items() if not name.startswith("COURANTE_")}
-        return kept | {
-            "PYTHONPATH": os.pathsep.join([str(ROOT / ".dev"), str(ROOT / "tests")]),
-            "COURANTE_HOME": str(self.folder / "home"),
-            "COURANTE_ENV": ENV,
-            "COURANTE_LOG_LEVEL": "info",
-            "COURANTE_AUDIT_S": "1",
-            "COURANTE_REDIS_URL": self.redis.url if redis is None else f"redis://127.0.0.1:{redis.port}",
-            "COURANTE_DATABASE_URL": database_url,
-            JOURNAL_VARIABLE: str(self.journal),
-        }
+        return (
+            kept
+            | self.settings
+            | {
+                "PYTHONPATH": os.pathsep.join([str(ROOT / ".dev"), str(ROOT / "tests")]),
+                "COURANTE_HOME": str(self.folder / "home"),
+                "COURANTE_ENV": ENV,
+                "COURANTE_LOG_LEVEL": "info",
+                "COURANTE_AUDIT_S": "1",
+                "COURANTE_REDIS_URL": self.redis.url if redis is None else f"redis://127.0.0.1:{redis.port}",
+                "COURANTE_DATABASE_URL": database_url,
+                JOURNAL_VARIABLE: str(self.journal),
+            }
+        )
 
     async def order(self, orders: Iterable[Order], timeout_s: float = PATIENCE_S) -> list[str]:
         """Submit, each until it is acknowledged; return the ids of the runs."""
