@@ -16,10 +16,14 @@ COLOURS = {"debug": "bright_black", "warning": "yellow", "error": "red", "critic
 WHERE_WIDTH = 16
 INDENT = " " * (12 + 2 + WHERE_WIDTH)
 BAR = "│ "
+HELD_CHARS = 60
 
 
 class LogView:
-    """Writes what steps say. ``close`` ends the line that partial text may have left open."""
+    """Writes what steps say. ``close`` ends the line that partial text may have left open.
+
+    While the answer of one step is shown as it comes, those of others wait until they have a line, or enough of one.
+    """
 
     def __init__(self, out: Output, ir: Ir | None) -> None:
         self._out = out
@@ -27,19 +31,32 @@ class LogView:
         self._nodes = {} if ir is None else {node.id: number for number, node in enumerate(ir.nodes)}
         self._numbers: dict[int, int] = {}
         self._open = 0
+        self._held: dict[int, tuple[Piece, str]] = {}
 
     def show(self, said: StepLine | Piece) -> None:
         if isinstance(said, StepLine):
             self._show_line(said)
         elif said.text:
             self._show_piece(said)
-        elif said.source == self._open:
-            self.close()
+        else:
+            self._release(said.source)
+            self._end_line()
 
     def close(self) -> None:
+        for source in list(self._held):
+            self._release(source)
+        self._end_line()
+
+    def _end_line(self) -> None:
         if self._open:
             self._out.text()
             self._open = 0
+
+    def _release(self, source: int) -> None:
+        """Show what was held back of one answer."""
+        piece, text = self._held.pop(source, (None, ""))
+        if piece is not None:
+            self._write_piece(piece, text)
 
     def _show_line(self, line: StepLine) -> None:
         lost = line.number - self._numbers.get(line.source, 0) - 1
@@ -50,7 +67,8 @@ class LogView:
         if self._out.is_json:
             self._out.json(self._head(line, "line") | {"level": line.level, "text": text, "fields": fields})
             return
-        self.close()
+        self._release(line.source)
+        self._end_line()
         first, *rest = printable(text).splitlines() or [""]
         colour = COLOURS.get(line.level)
         level = f"{line.level}: " if line.level not in ("info", "debug") else ""
@@ -65,8 +83,17 @@ class LogView:
         if self._out.is_json:
             self._out.json(self._head(piece, "partial") | {"text": text})
             return
+        if self._open in (0, piece.source):
+            self._write_piece(piece, text)
+            return
+        first, held = self._held.get(piece.source, (piece, ""))
+        self._held[piece.source] = (first, held + text)
+        if len(held) + len(text) >= HELD_CHARS or "\n" in text:
+            self._release(piece.source)
+
+    def _write_piece(self, piece: Piece, text: str) -> None:
         if piece.source != self._open:
-            self.close()
+            self._end_line()
             self._out.part(f"{self._where(piece)}{style(BAR, dim=True)}")
             self._open = piece.source
         self._out.part(printable(text).replace("\n", f"\n{INDENT}{style(BAR, dim=True)}"))
@@ -75,7 +102,7 @@ class LogView:
         if self._out.is_json:
             self._out.json(self._head(line, "lost") | {"lines": lost})
             return
-        self.close()
+        self._end_line()
         told = "a line was lost here" if lost == 1 else f"{lost:,} lines were lost here"
         self._out.text(f"{self._where(line)}{style(f'({told})', fg='yellow')}")
 

@@ -58,6 +58,7 @@ POINTS = frozenset(
         "after_child_told",  # its step is told, nobody has noted so
         "before_migrate",  # a run's move to another version is proved, not yet made
         "after_migrate",  # it is made, nobody was told
+        "after_step_lines",  # what steps have said is stored, and stands in Redis still
         "before_claims",  # tokens in silent hands are about to be taken over
         "after_claims",
     }

@@ -15,6 +15,7 @@ from integration.stage import Stage, until
 pytestmark = pytest.mark.anyio
 SAMPLES = Path(__file__).resolve().parents[2] / "test_data"
 INPUT = ("--input", "topic=AI coding assistant", "--input", "target_audience=developers")
+MODELS = {"research": "gpt-4o-mini", "outline": "claude-sonnet-4-5", "draft": "gpt-4o"}
 STAGES = [
     "started",
     "resolving inputs",
@@ -49,6 +50,14 @@ async def test_the_demonstration_waits_for_somebody_and_finishes(stage: Stage, t
     waiting = (await courante(stage, tmp_path, "status", run_id, "--json")).json
     assert waiting["status"] == "WAITING"
     assert [step["id"] for step in waiting["steps"] if step["status"] == "WAITING"] == ["review"]
+    spent = {step["id"]: (step["model"], step["usage"], step["cost"]) for step in waiting["steps"] if "usage" in step}
+    assert {step: model for step, (model, _, _) in spent.items()} == MODELS
+    assert all(usage["total_tokens"] > 0 and cost["amount"] > 0 for _, usage, cost in spent.values())
+    assert waiting["usage"]["total_tokens"] == sum(usage["total_tokens"] for _, usage, _ in spent.values())
+    assert waiting["cost"]["currency"] == "USD"
+    view = (await courante(stage, tmp_path, "status", run_id)).out
+    assert "⊗ review    WAITING" in view
+    assert view.count(" tokens, ") == 4  # of the run and of three steps
     approved = await courante(stage, tmp_path, "approve", run_id, "--yes", "--json")
     assert (approved.code, approved.json["step"]) == (0, "review")
     done = await stage.result(run_id)

@@ -10,12 +10,14 @@ import pytest
 
 from courante import Context
 from courante.runner.step_logs import StepLogs
+from courante.sdk.fault_points import InjectedFault
 from courante.sdk.key_ring import KeyRing
 from courante.sdk.payload_terms import PAYLOAD_TERMS
 from courante.sdk.redaction import REDACTOR
 from courante.sdk.sealing import shown_text
 from courante.sdk.step_lines import LINES, LINES_MAX, Piece, StepLine, encode_lines, shown_fields
 from courante.sdk.step_log_reading import StepLogReader
+from courante.supervisor.step_logs import StepLogs as Keeper
 from integration.stage import Stage, until
 from integration.standing_text import places_of
 
@@ -187,6 +189,46 @@ async def test_a_line_that_comes_twice_is_stored_once(stage: Stage) -> None:
     stage.supervisor()
     await until(lambda: is_emptied(stage), bool)
     assert await stored(stage, "r") == ["one", "two"]
+
+
+async def test_a_supervisor_that_dies_after_storing_stores_no_line_twice(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is stored stands in Redis still; whoever comes next stores what is new, and takes both away."""
+    keys = stage.client.keys.partition(0)
+    lines = [
+        StepLine(
+            run_id="r",
+            node="n",
+            scope="",
+            attempt=1,
+            worker="x",
+            source=9,
+            number=number,
+            at_ms=number,
+            level="info",
+            text=str(number),
+        )
+        for number in (1, 2)
+    ]
+    keeper = Keeper(stage.redis, stage.redis, stage.client.pool, stage.client.keys, 0, keep_s=60)
+    await stage.redis.xadd(keys.step_log, {LINES: encode_lines(lines[:1])})
+    with monkeypatch.context() as patched:
+        patched.setattr("courante.supervisor.step_logs.reach", fall)
+        with pytest.raises(InjectedFault):
+            await keeper.store()
+    assert await stage.redis.xlen(keys.step_log) == 1
+    await stage.redis.xadd(keys.step_log, {LINES: encode_lines(lines[1:])})
+    assert texts(await read(stage, "r")) == ["1", "2"]
+    assert await keeper.store()
+    assert await is_emptied(stage)
+    assert texts(await read(stage, "r")) == ["1", "2"]
+    await keeper.drop_old()
+    assert await read(stage, "r") == []
+
+
+def fall(point: str) -> None:
+    raise InjectedFault(point)
 
 
 async def test_partial_text_is_followed_while_the_step_goes_on(stage: Stage) -> None:
