@@ -33,6 +33,7 @@ from chaos.oracles.finding import Finding
 from chaos.oracles.graph import Graph, read_graph
 from chaos.oracles.layout import LivePartition, read_partition
 from chaos.oracles.log import FINAL, Event, check_chain, read_log
+from chaos.oracles.replayed import REPLAY, read_verdicts
 from chaos.oracles.restarts import Taken, check_taken
 from chaos.oracles.state import check_fold, check_ledger, check_leftovers
 from chaos.oracles.walk import Walk
@@ -261,14 +262,9 @@ def _replay(run_ids: list[str]) -> Iterator[Finding]:
     """Ask the command line to verify every run, as a process of its own."""
     for first in range(0, len(run_ids), REPLAYED_AT_ONCE):
         some = run_ids[first : first + REPLAYED_AT_ONCE]
-        argv = [sys.executable, "-m", "courante", "replay", "--verify", "--json", *some]
+        argv = [sys.executable, "-m", "courante", *REPLAY, *some]
         done = subprocess.run(argv, check=False, capture_output=True, text=True)
-        lines = [json.loads(line) for line in done.stdout.splitlines()]
-        if [line.get("run_id") for line in lines] != some:
-            yield Finding("VERIFY", "", f"replay --verify ended with {done.returncode}: {done.stdout}{done.stderr}")
-        for line in lines:
-            if not line.get("ok"):
-                yield Finding("VERIFY", line.get("run_id", ""), json.dumps(line.get("first_difference")))
+        yield from read_verdicts(some, done.stdout, f"ended with {done.returncode}: {done.stdout}{done.stderr}")
 
 
 if __name__ == "__main__":

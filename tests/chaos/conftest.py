@@ -11,8 +11,9 @@ import anyio
 import pytest
 
 from chaos.calm import run_calmly
+from chaos.nursery import Nursery
 from chaos.servers import PostgresServer
-from chaos.site import Site, open_site
+from chaos.site import Site, open_site, plain_environ
 
 
 @pytest.fixture(scope="session")
@@ -32,12 +33,20 @@ def postgres() -> Iterator[PostgresServer]:
 
 
 @pytest.fixture(scope="session")
-def calm(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def nursery() -> Iterator[Nursery]:
+    """Where the members of all scenarios come from."""
+    made = Nursery(plain_environ())
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def calm(nursery: Nursery, postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What every kind of run comes to where nothing is disturbed, as the checker keeps it."""
-    return anyio.run(run_calmly, postgres, tmp_path_factory.mktemp("calm"))
+    return anyio.run(run_calmly, postgres, tmp_path_factory.mktemp("calm"), nursery)
 
 
 @pytest.fixture
-async def site(postgres: PostgresServer, calm: Path, tmp_path: Path) -> AsyncIterator[Site]:
-    async with open_site(tmp_path, postgres, calm) as made:
+async def site(nursery: Nursery, postgres: PostgresServer, calm: Path, tmp_path: Path) -> AsyncIterator[Site]:
+    async with open_site(tmp_path, postgres, calm, nursery) as made:
         yield made

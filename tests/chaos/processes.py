@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import anyio
 
@@ -16,15 +17,29 @@ END_S = 60.0
 """Patience of what comes at once on a machine that is at rest: others may be at work there too."""
 
 
+class Child(Protocol):
+    """What ``subprocess.Popen`` can do of what is needed here."""
+
+    @property
+    def pid(self) -> int: ...
+    def poll(self) -> int | None: ...
+    def send_signal(self, number: int, /) -> None: ...
+    def wait(self, timeout: float | None = None) -> int: ...
+
+
 class Process:
     """One started program. Its output goes to the end of ``log``."""
 
-    def __init__(
-        self, argv: Sequence[str], environ: Mapping[str, str], log: Path, identity: Identity | None = None
-    ) -> None:
+    def __init__(self, child: Child, log: Path) -> None:
+        self._child = child
         self.log = log
+
+    @classmethod
+    def start(
+        cls, argv: Sequence[str], environ: Mapping[str, str], log: Path, identity: Identity | None = None
+    ) -> Process:
         with log.open("ab") as output:
-            self._child = subprocess.Popen(
+            child = subprocess.Popen(
                 argv,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -34,6 +49,7 @@ class Process:
                 start_new_session=True,
                 preexec_fn=before_exec(identity or own_identity(), signal.SIGKILL),  # noqa: PLW1509 - no lock is held
             )
+        return cls(child, log)
 
     @property
     def pid(self) -> int:
@@ -56,8 +72,8 @@ class Process:
     def freeze(self) -> None:
         """SIGSTOP, and wait until it has stopped. Harmless when it has ended."""
         self.send(signal.SIGSTOP)
-        if self.code is None:
-            os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+        while self.code is None and not self.is_frozen:
+            time.sleep(0.001)
 
     def thaw(self) -> None:
         self.send(signal.SIGCONT)
@@ -65,7 +81,10 @@ class Process:
     @property
     def is_frozen(self) -> bool:
         """Whether something has stopped it, itself included."""
-        return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+        try:
+            return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+        except FileNotFoundError:
+            return False
 
     async def wait(self, timeout_s: float = END_S) -> int:
         """Return its exit code once it has ended. Raises TimeoutError."""

@@ -52,7 +52,7 @@ class RedisServer:
         argv = [str(binaries.find_redis(prefer_system=False).path)]
         for name, value in given.items():
             argv += [f"--{name}", value]
-        self._process = Process(argv, ENVIRON, self.folder / "redis.log")
+        self._process = Process.start(argv, ENVIRON, self.folder / "redis.log")
         with anyio.fail_after(UP_S):
             while not await self.answers():
                 assert self._process.code is None, self._process.said()
@@ -101,11 +101,12 @@ class RedisServer:
 
 
 class PostgresServer:
-    """One cluster. ``start`` makes it where there is none."""
+    """One cluster. ``start`` makes it where there is none. ``template``: a database in it that others are copied of."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.port = free_port()
+        self.template = ""
         self._identity = unprivileged_identity()
         self._process: Process | None = None
 
@@ -131,11 +132,11 @@ class PostgresServer:
         for name, value in options.items():
             argv += ["-c", f"{name}={value}"]
         with anyio.fail_after(UP_S):
-            self._process = Process(argv, ENVIRON, self.folder / "postgres.log", self._identity)
+            self._process = Process.start(argv, ENVIRON, self.folder / "postgres.log", self._identity)
             while not await self.answers():
                 if self._process.code is not None:  # what a killed one left behind needs a moment to go
                     await anyio.sleep(0.1)
-                    self._process = Process(argv, ENVIRON, self.folder / "postgres.log", self._identity)
+                    self._process = Process.start(argv, ENVIRON, self.folder / "postgres.log", self._identity)
                 await anyio.sleep(0.02)
 
     def _make(self, initdb: Path, data: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import secrets
 import sys
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -22,6 +23,8 @@ import pytest
 
 from chaos import shapes
 from chaos.journal import VARIABLE as JOURNAL_VARIABLE
+from chaos.nursery import Nursery
+from chaos.oracles.replayed import REPLAY, read_verdicts
 from chaos.processes import Process
 from chaos.proxy import Proxy, open_proxy
 from chaos.servers import PostgresServer, RedisServer
@@ -61,6 +64,7 @@ class Site:
     partitions: int = 1
     settings: dict[str, str] = field(default_factory=dict[str, str])
     """Further ones of who starts, as variables of the environment."""
+    nursery: Nursery | None = None
 
     @property
     def database_url(self) -> str:
@@ -95,10 +99,14 @@ class Site:
         environ |= {"COURANTE_LEASE_MS": str(self.lease_ms), "COURANTE_PARTITIONS": str(self.partitions)}
         if fault:
             environ[FAULT_VARIABLE] = fault
-        log = self.folder / f"{len(self.members)}-{words[0]}.log"
-        made = Process([sys.executable, "-m", "courante", *words], environ, log)
+        made = self._start("courante", words, environ, self.folder / f"{len(self.members)}-{words[0]}.log")
         self.members.append(made)
         return made
+
+    def _start(self, module: str, words: list[str], environ: dict[str, str], log: Path) -> Process:
+        if self.nursery is None:
+            return Process.start([sys.executable, "-m", module, *words], environ, log)
+        return Process(self.nursery.start(module, words, environ, log), log)
 
     async def until_ready(self) -> None:
         """Wait until everyone who was started is at work, or has ended."""
@@ -119,21 +127,16 @@ class Site:
         database_url = self.database_url
         if postgres is not None:
             database_url = database_url.replace(str(self.postgres.port), str(postgres.port))
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("COURANTE_")}
-        return (
-            kept
-            | self.settings
-            | {
-                "PYTHONPATH": os.pathsep.join([str(ROOT / ".dev"), str(ROOT / "tests")]),
-                "COURANTE_HOME": str(self.folder / "home"),
-                "COURANTE_ENV": ENV,
-                "COURANTE_LOG_LEVEL": "info",
-                "COURANTE_AUDIT_S": "1",
-                "COURANTE_REDIS_URL": self.redis.url if redis is None else f"redis://127.0.0.1:{redis.port}",
-                "COURANTE_DATABASE_URL": database_url,
-                JOURNAL_VARIABLE: str(self.journal),
-            }
-        )
+        own = {
+            "COURANTE_HOME": str(self.folder / "home"),
+            "COURANTE_ENV": ENV,
+            "COURANTE_LOG_LEVEL": "info",
+            "COURANTE_AUDIT_S": "1",
+            "COURANTE_REDIS_URL": self.redis.url if redis is None else f"redis://127.0.0.1:{redis.port}",
+            "COURANTE_DATABASE_URL": database_url,
+            JOURNAL_VARIABLE: str(self.journal),
+        }
+        return plain_environ() | self.settings | own
 
     async def order(self, orders: Iterable[Order], timeout_s: float = PATIENCE_S) -> list[str]:
         """Submit, each until it is acknowledged; return the ids of the runs."""
@@ -249,18 +252,35 @@ class Site:
         """Run the checker over everything; its findings are the failure. excess: executions that were forgotten."""
         listed = self.folder / "accepted.json"
         listed.write_text(json.dumps(self.accepted))
-        argv = [sys.executable, "-m", "chaos.checker", "--env", ENV, "--accepted", str(listed)]
+        argv = ["--env", ENV, "--accepted", str(listed)]
         argv += ["--journal", str(self.journal), "--excess", str(excess), "--partitions", str(self.partitions)]
         if self.lease_ms == LEASE_MS:
             argv += ["--claimed", "0"]
         if self.calm is not None:
             argv += ["--calm", str(self.calm)]
-        done = await anyio.run_process([*argv, *words], env=self.environ(), cwd="/", check=False)
-        said = done.stdout.decode()
-        assert done.returncode == 0, f"{said}\n{done.stderr.decode()}\nlogs: {self.folder}"
+        if self.nursery is not None:
+            argv.append("--skip-replay")
+        code, said = await self._run("chaos.checker", [*argv, *words])
+        assert code == 0, f"{said}\nlogs: {self.folder}"
         counted = dict(json.loads(said.splitlines()[-1]))
         assert (counted["not_walked"], counted["unknown_types"]) == (0, []), said
+        if self.nursery is not None:
+            await self._check_replay()
         return counted
+
+    async def _check_replay(self) -> None:
+        """What the checker asks of the command line where it runs by itself."""
+        rows = await self.query("SELECT DISTINCT run_id FROM event_log WHERE env = $1 ORDER BY run_id", ENV)
+        ids = [row["run_id"] for row in rows]
+        if ids:
+            code, said = await self._run("courante", [*REPLAY, *ids])
+            findings = list(read_verdicts(ids, said, f"ended with {code}: {said}"))
+            assert not findings, f"{findings}\nlogs: {self.folder}"
+
+    async def _run(self, module: str, words: list[str]) -> tuple[int, str]:
+        """Run a module to its end; return its exit code and what it said."""
+        done = self._start(module, words, self.environ(), self.folder / f"{secrets.token_hex(4)}.log")
+        return await done.wait(PATIENCE_S), done.said()
 
     def require_all_alive(self) -> None:
         """Nobody has ended by itself. Says who has, how, and the end of what it said."""
@@ -273,8 +293,16 @@ class Site:
         return sum(len(re.findall(pattern, member.said())) for member in self.members)
 
 
+def plain_environ() -> dict[str, str]:
+    """That of this process, without settings of Courante, and with the way to it and to the harness."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("COURANTE_")}
+    return kept | {"PYTHONPATH": os.pathsep.join([str(ROOT / ".dev"), str(ROOT / "tests")])}
+
+
 @asynccontextmanager
-async def open_site(folder: Path, postgres: PostgresServer, calm: Path | None = None) -> AsyncGenerator[Site]:
+async def open_site(
+    folder: Path, postgres: PostgresServer, calm: Path | None = None, nursery: Nursery | None = None
+) -> AsyncGenerator[Site]:
     """A site with a fresh Redis and a fresh database; nobody works there yet."""
     name = f"site_{os.getpid()}_{folder.name}".lower().replace("-", "_")[:60]
     redis = RedisServer(folder / "redis")
@@ -283,14 +311,22 @@ async def open_site(folder: Path, postgres: PostgresServer, calm: Path | None = 
         stack.callback(lambda: redis.kill())
         if not await postgres.answers():
             await postgres.start()
-        await postgres.do(f'CREATE DATABASE "{name}"')
-        site = Site(folder, redis, postgres, name, calm, stack)
+        await postgres.do(f'CREATE DATABASE "{name}" TEMPLATE "{await _migrated(postgres)}"')
+        site = Site(folder, redis, postgres, name, calm, stack, nursery=nursery)
         stack.push_async_callback(_clear, site)
-        connection = await asyncpg.connect(site.database_url)
-        await migrate(connection)
-        await connection.close()
         await site.reach_client()
         yield site
+
+
+async def _migrated(postgres: PostgresServer) -> str:
+    """The name of a database with the schema, which each site has a copy of; made when it is first needed."""
+    if not postgres.template:
+        await postgres.do("CREATE DATABASE migrated")
+        connection = await asyncpg.connect(postgres.url("migrated"))
+        await migrate(connection)
+        await connection.close()
+        postgres.template = "migrated"
+    return postgres.template
 
 
 async def _clear(site: Site) -> None:

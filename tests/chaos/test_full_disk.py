@@ -11,6 +11,7 @@ import anyio
 import pytest
 from redis.asyncio import Redis
 
+from chaos.nursery import Nursery
 from chaos.oracles.layout import read_partition
 from chaos.servers import PostgresServer
 from chaos.shapes import draw_orders
@@ -45,11 +46,11 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.fixture
-async def cramped(disk: Path, calm: Path, tmp_path: Path) -> AsyncIterator[Site]:
+async def cramped(disk: Path, calm: Path, nursery: Nursery, tmp_path: Path) -> AsyncIterator[Site]:
     postgres = PostgresServer(disk / "postgres")
     await postgres.start()
     try:
-        async with open_site(tmp_path, postgres, calm) as made:
+        async with open_site(tmp_path, postgres, calm, nursery) as made:
             yield made
             (disk / BALLAST).unlink(missing_ok=True)
     finally:

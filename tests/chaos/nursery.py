@@ -1,0 +1,200 @@
+"""The nursery: one process that has loaded everything, and forks the members of the scenarios.
+
+What a worker, a supervisor or the checker imports takes longer than most scenarios. A member is a process of its own as
+any other: with its own environment, session, output and process id, and killed, frozen and thawed by that. It begins
+where ``python -m`` would, with the imports behind it. ``scripts/chaos`` starts everything by exec instead.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from importlib import import_module
+from pathlib import Path
+from typing import NoReturn
+
+from courante.sdk.embedded.identity import before_exec, own_identity
+
+LOADED = (
+    "chaos.checker",
+    "chaos.handlers",
+    "courante.__main__",
+    "courante.cli.commands.daemons",
+    "courante.cli.commands.replay",
+    "courante.cli.crew",
+    "courante.cli.main",
+    "courante.replay.verify",
+    "courante.runner.worker",
+    "courante.supervisor.supervisor",
+    "uvloop",
+)
+WORDS_BYTES_MAX = 200_000
+"""Of one request: an environment, mostly."""
+LOADED_S = 60.0
+
+
+class Nursling:
+    """A process that a nursery has forked, with the face of ``subprocess.Popen``. Made by ``Nursery.start``."""
+
+    def __init__(self, nursery: Nursery, pid: int) -> None:
+        self._nursery = nursery
+        self.pid = pid
+
+    def poll(self) -> int | None:
+        """Its exit code; minus the signal's number where one ended it; None while it runs."""
+        return self._nursery.code_of(self.pid)
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Return its exit code once it has ended. Blocks. Raises TimeoutError."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while (code := self.poll()) is None:
+            if deadline is not None and time.monotonic() > deadline:
+                raise TimeoutError
+            self._nursery.listen(0.01)
+        return code
+
+
+class Nursery:
+    """Starts at once; the first ``start`` waits until everything is loaded. ``close`` ends all that it has forked."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._channel, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._codes: dict[int, int] = {}
+        self._started: list[int] = []
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "chaos.nursery", str(far.fileno())],
+            stdin=subprocess.DEVNULL,
+            env=environ,
+            cwd="/",
+            pass_fds=(far.fileno(),),
+            start_new_session=True,
+            preexec_fn=before_exec(own_identity(), signal.SIGKILL),  # noqa: PLW1509 - no lock is held
+        )
+        far.close()
+
+    def start(self, module: str, words: Sequence[str], environ: Mapping[str, str], log: Path) -> Nursling:
+        """Run a module as ``python -m`` does; its output goes to the end of ``log``."""
+        log.touch(0o600)
+        request = {"module": module, "words": list(words), "environ": dict(environ), "log": str(log)}
+        self._channel.send(json.dumps(request).encode())
+        deadline = time.monotonic() + LOADED_S
+        while not self._started:
+            assert time.monotonic() < deadline, "the nursery does not answer"
+            assert self._process.poll() is None, "the nursery has ended"
+            self.listen(0.1)
+        return Nursling(self, self._started.pop())
+
+    def code_of(self, pid: int) -> int | None:
+        self.listen(0)
+        return self._codes.get(pid)
+
+    def listen(self, timeout_s: float) -> None:
+        """Hear of starts and ends, all that are told by now; wait for the first one at most so long."""
+        while select.select([self._channel], [], [], timeout_s)[0]:
+            heard = self._channel.recv(WORDS_BYTES_MAX)
+            assert heard, "the nursery has ended"
+            told: dict[str, int] = json.loads(heard)
+            if "code" in told:
+                self._codes[told["pid"]] = told["code"]
+            else:
+                self._codes.pop(told["pid"], None)  # of an older process with this number
+                self._started.append(told["pid"])
+            timeout_s = 0
+
+    def close(self) -> None:
+        self._channel.close()
+        self._process.kill()
+        self._process.wait()
+
+
+def main() -> None:
+    """Load, then fork whatever is asked for, until nobody is there who could ask."""
+    channel = socket.socket(fileno=int(sys.argv[1]))
+    for name in LOADED:
+        import_module(name)
+    gc.collect()
+    gc.freeze()
+    reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    while True:
+        ready, _, _ = select.select([channel, reader], [], [])
+        if reader in ready:
+            with suppress(BlockingIOError):
+                os.read(reader, 512)
+            _tell_ends(channel)
+        if channel in ready:
+            request = channel.recv(WORDS_BYTES_MAX)
+            if not request:
+                return
+            become_child = before_exec(own_identity(), signal.SIGKILL)
+            pid = os.fork()
+            if pid == 0:
+                become_child()
+                _grow_up(json.loads(request), (channel.fileno(), reader, writer))
+            channel.send(json.dumps({"pid": pid}).encode())
+
+
+def _tell_ends(channel: socket.socket) -> None:
+    with suppress(ChildProcessError):
+        while True:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                return
+            channel.send(json.dumps({"pid": pid, "code": os.waitstatus_to_exitcode(status)}).encode())
+
+
+def _grow_up(request: dict[str, object], closed: Sequence[int]) -> NoReturn:
+    """Be the process that was asked for."""
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    os.setsid()
+    for descriptor in closed:
+        os.close(descriptor)
+    log = os.open(str(request["log"]), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.close(log)
+    environ, words = request["environ"], request["words"]
+    assert isinstance(environ, dict)
+    assert isinstance(words, list)
+    os.environ.clear()
+    os.environ.update(environ)
+    sys.argv = [str(request["module"]), *words]
+    os._exit(_run(str(request["module"])))
+
+
+def _run(module: str) -> int:
+    from courante.sdk import fault_points
+
+    code = 1
+    try:
+        fault_points._ARMED.update(fault_points.read_faults(os.environ.get(fault_points.VARIABLE, "")))
+        found = import_module(module if module != "courante" else "courante.__main__").main()
+        code = int(found or 0)
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:  # noqa: BLE001 - as the interpreter does at its end
+        traceback.print_exc()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    return code
+
+
+if __name__ == "__main__":
+    main()
