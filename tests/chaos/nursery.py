@@ -19,10 +19,14 @@ import time
 import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from importlib import import_module
+from importlib import import_module, reload
 from pathlib import Path
+from types import FrameType
 from typing import NoReturn
 
+import msgspec
+
+from courante.sdk import fault_points
 from courante.sdk.embedded.identity import before_exec, own_identity
 
 LOADED = (
@@ -41,6 +45,15 @@ LOADED = (
 WORDS_BYTES_MAX = 200_000
 """Of one request: an environment, mostly."""
 LOADED_S = 60.0
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """What shall be run, as whom, and where its output goes."""
+
+    module: str
+    words: list[str]
+    environ: dict[str, str]
+    log: str
 
 
 class Nursling:
@@ -90,8 +103,8 @@ class Nursery:
     def start(self, module: str, words: Sequence[str], environ: Mapping[str, str], log: Path) -> Nursling:
         """Run a module as ``python -m`` does; its output goes to the end of ``log``."""
         log.touch(0o600)
-        request = {"module": module, "words": list(words), "environ": dict(environ), "log": str(log)}
-        self._channel.send(json.dumps(request).encode())
+        request = Request(module=module, words=list(words), environ=dict(environ), log=str(log))
+        self._channel.send(msgspec.json.encode(request))
         deadline = time.monotonic() + LOADED_S
         while not self._started:
             assert time.monotonic() < deadline, "the nursery does not answer"
@@ -131,14 +144,14 @@ def main() -> None:
     gc.freeze()
     reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.signal(signal.SIGCHLD, _ignore)
     while True:
-        ready, _, _ = select.select([channel, reader], [], [])
+        ready, _, _ = select.select([channel.fileno(), reader], [], [])
         if reader in ready:
             with suppress(BlockingIOError):
                 os.read(reader, 512)
             _tell_ends(channel)
-        if channel in ready:
+        if channel.fileno() in ready:
             request = channel.recv(WORDS_BYTES_MAX)
             if not request:
                 return
@@ -146,7 +159,7 @@ def main() -> None:
             pid = os.fork()
             if pid == 0:
                 become_child()
-                _grow_up(json.loads(request), (channel.fileno(), reader, writer))
+                _grow_up(msgspec.json.decode(request, type=Request), (channel.fileno(), reader, writer))
             channel.send(json.dumps({"pid": pid}).encode())
 
 
@@ -159,34 +172,33 @@ def _tell_ends(channel: socket.socket) -> None:
             channel.send(json.dumps({"pid": pid, "code": os.waitstatus_to_exitcode(status)}).encode())
 
 
-def _grow_up(request: dict[str, object], closed: Sequence[int]) -> NoReturn:
+def _ignore(_number: int, _frame: FrameType | None) -> None:
+    """Let SIGCHLD wake the loop."""
+
+
+def _grow_up(request: Request, closed: Sequence[int]) -> NoReturn:
     """Be the process that was asked for."""
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.setsid()
     for descriptor in closed:
         os.close(descriptor)
-    log = os.open(str(request["log"]), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    log = os.open(request.log, os.O_WRONLY | os.O_APPEND)
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.close(log)
-    environ, words = request["environ"], request["words"]
-    assert isinstance(environ, dict)
-    assert isinstance(words, list)
     os.environ.clear()
-    os.environ.update(environ)
-    sys.argv = [str(request["module"]), *words]
-    os._exit(_run(str(request["module"])))
+    os.environ.update(request.environ)
+    sys.argv = [request.module, *request.words]
+    os._exit(_run("courante.__main__" if request.module == "courante" else request.module))
 
 
 def _run(module: str) -> int:
-    from courante.sdk import fault_points
-
+    """Run its ``main``; return the exit code of the process."""
     code = 1
     try:
-        fault_points._ARMED.update(fault_points.read_faults(os.environ.get(fault_points.VARIABLE, "")))
-        found = import_module(module if module != "courante" else "courante.__main__").main()
-        code = int(found or 0)
+        reload(fault_points)  # it reads the environment when it is loaded
+        code = int(import_module(module).main() or 0)
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
     except BaseException:  # noqa: BLE001 - as the interpreter does at its end
