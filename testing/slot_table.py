@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from ..sdk.marking import Marking, Place, Token
+from ..sdk.marking import PARKS, Marking, Place, Token
 from ..sdk.scopes import Scope
 from ..sdk.slot_words import ASKS, slot_of
 
@@ -57,6 +57,8 @@ class SlotTable:
         for name, row in sorted(self.waiting.items()):
             for at in [at for at in row if at not in marking.tokens or marking.tokens[at].place is not Place.SLOT]:
                 del row[at]
+            if marking.phase not in PARKS:  # a run that ends gets none
+                row.clear()
             while row:
                 at = min(row, key=row.__getitem__)
                 if len(self.holders.setdefault(name, set())) >= int(asked(marking.tokens[at])[1]):

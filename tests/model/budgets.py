@@ -48,6 +48,10 @@ def _call(node: str, random: Random) -> dict[str, Any]:
     made: dict[str, Any] = {"id": node, "type": "function", "config": {"handler": "ask"}}
     if random.random() < 0.5:
         made["retry"] = {"max_attempts": 3, "base": "1ms"}
+    if random.random() < 0.3:
+        made["queue_timeout"] = "5s"
+    if random.random() < 0.2:
+        made["concurrency"] = {"key": "'k'", "limit": 2}
     return made
 
 
