@@ -12,11 +12,13 @@ import msgspec
 from ...sdk.spending.usage import Usage
 from .answer import ModelAnswer, StopReason
 from .events import ServerEvent
-from .request import ModelRequest
+from .request import ModelRequest, ToolCall
 from .router import DEFAULTS
+from .tool_wire import CallPieces, anthropic_call, anthropic_tools, anthropic_turns
 from .wire import AnswerStream, in_stream_error, json_words, no_answer, read_json, with_extra, with_words
 
 VERSION = "2023-06-01"
+TOOL_USE = "tool_use"
 _STOPS = {
     "end_turn": StopReason.END,
     "pause_turn": StopReason.END,
@@ -70,8 +72,13 @@ class _Usage(msgspec.Struct):
 
 
 class _Block(msgspec.Struct):
+    """Text, or a call of a tool with its ``id``, ``name`` and ``input``; others are left alone."""
+
     type: str = ""
     text: str | None = None
+    id: str = ""
+    name: str = ""
+    input: Any = None
 
 
 class _Message(msgspec.Struct):
@@ -91,11 +98,13 @@ class _Delta(msgspec.Struct):
 
     type: str = ""
     text: str | None = None
+    partial_json: str | None = None
     stop_reason: str | None = None
 
 
 class _Event(msgspec.Struct):
     type: str
+    index: int = 0
     message: _Message | None = None
     content_block: _Block | None = None
     delta: _Delta | None = None
@@ -120,6 +129,7 @@ class Anthropic:
             "max_tokens": request.max_tokens or DEFAULTS["anthropic"].max_tokens,
             "system": request.system or None,
             "messages": _messages(request),
+            "tools": anthropic_tools(request.tools),
             "temperature": request.temperature,
             "top_p": request.top_p,
             "stop_sequences": list(request.stop) or None,
@@ -131,7 +141,8 @@ class Anthropic:
         found = read_json(content, _Message, "the answer of anthropic")
         if found.content is None:
             raise no_answer(content, "content")
-        return _answer(request, found)
+        calls = (anthropic_call(each.id, each.name, each.input) for each in found.content if each.type == TOOL_USE)
+        return _answer(request, found, tuple(calls))
 
     def stream(self) -> AnswerStream:
         return _Stream()
@@ -141,6 +152,7 @@ class _Stream:
     def __init__(self) -> None:
         self._message = _Message()
         self._pieces: list[str] = []
+        self._calls = CallPieces()
         self.is_complete = False
 
     def take(self, event: ServerEvent) -> str:
@@ -160,15 +172,23 @@ class _Stream:
         piece = _text(found.content_block) if found.type == "content_block_start" else ""
         if found.type == "content_block_delta" and found.delta is not None and found.delta.type == "text_delta":
             piece = found.delta.text or ""
+        self._take_call(found)
         self._pieces.append(piece)
         return piece
 
+    def _take_call(self, found: _Event) -> None:
+        block, delta = found.content_block, found.delta
+        if found.type == "content_block_start" and block is not None and block.type == TOOL_USE:
+            self._calls.take(found.index, id=block.id, name=block.name)
+        if delta is not None and delta.type == "input_json_delta":
+            self._calls.take(found.index, arguments=delta.partial_json)
+
     def answer(self, request: ModelRequest) -> ModelAnswer:
         self._message.content = [_Block(type="text", text="".join(self._pieces))]
-        return _answer(request, self._message)
+        return _answer(request, self._message, self._calls.calls())
 
 
-def _answer(request: ModelRequest, message: _Message) -> ModelAnswer:
+def _answer(request: ModelRequest, message: _Message, calls: tuple[ToolCall, ...]) -> ModelAnswer:
     return ModelAnswer(
         provider=request.provider,
         model=message.model or request.model,
@@ -176,6 +196,7 @@ def _answer(request: ModelRequest, message: _Message) -> ModelAnswer:
         usage=Usage() if message.usage is None else message.usage.counted,
         is_usage_told=message.usage is not None and message.usage.output_tokens is not None,
         stop_reason=_STOPS.get(message.stop_reason or "", StopReason.END),
+        tool_calls=calls,
     )
 
 
@@ -185,7 +206,7 @@ def _text(block: _Block | None) -> str:
 
 def _messages(request: ModelRequest) -> list[dict[str, Any]]:
     """The turns; what is wanted of JSON is said behind the last one of the user."""
-    made: list[dict[str, Any]] = [{"role": turn.role, "content": turn.content} for turn in request.messages]
+    made = anthropic_turns(request.messages)
     last = next((at for at in range(len(made) - 1, -1, -1) if made[at]["role"] == "user"), None)
     if request.wants_json and last is not None:
         made[last]["content"] = with_words(made[last]["content"], json_words(request))

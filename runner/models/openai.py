@@ -13,8 +13,9 @@ import msgspec
 from ...sdk.spending.usage import Usage
 from .answer import ModelAnswer, StopReason
 from .events import ServerEvent
-from .request import ModelRequest, text_of
+from .request import ModelRequest, ToolCall, text_of
 from .router import is_reasoning
+from .tool_wire import CallPieces, OpenAiCall, openai_calls, openai_tools, openai_turn, take_openai
 from .wire import AnswerStream, in_stream_error, json_words, no_answer, read_json, with_extra, with_words
 
 DONE = "[DONE]"
@@ -59,6 +60,7 @@ class _Said(msgspec.Struct):
 
     content: str | list[_Part] | None = None
     refusal: str | None = None
+    tool_calls: list[OpenAiCall] | None = None
 
     @property
     def text(self) -> str:
@@ -102,6 +104,7 @@ class OpenAi:
         body: dict[str, Any] = {
             "model": request.model,
             "messages": _messages(request),
+            "tools": openai_tools(request.tools),
             "temperature": request.temperature,
             limit: None if "max_completion_tokens" in request.extra else request.max_tokens,
             "top_p": request.top_p,
@@ -117,7 +120,8 @@ class OpenAi:
         if found.choices is None:
             raise no_answer(content, "choices")
         said = found.choices[0] if found.choices else _Choice()
-        return _answer(request, found.model, said.message, said.finish_reason, found.usage)
+        calls = openai_calls(said.message.tool_calls) if said.message is not None else ()
+        return _answer(request, found.model, said.message, said.finish_reason, found.usage, calls)
 
     def stream(self) -> AnswerStream:
         return _Stream()
@@ -126,6 +130,7 @@ class OpenAi:
 class _Stream:
     def __init__(self) -> None:
         self._pieces: list[str] = []
+        self._calls = CallPieces()
         self._refused = False
         self._model: str | None = None
         self._finish_reason: str | None = None
@@ -149,17 +154,24 @@ class _Stream:
             self._finish_reason, self.is_complete = choice.finish_reason, True
         delta = choice.delta or _Said()
         self._refused = self._refused or bool(delta.refusal)
+        for call in delta.tool_calls or ():
+            take_openai(self._calls, call, call.index)
         self._pieces.append(delta.text)
         return delta.text
 
     def answer(self, request: ModelRequest) -> ModelAnswer:
         text = "".join(self._pieces)
         said = _Said(refusal=text) if self._refused else _Said(content=text)
-        return _answer(request, self._model, said, self._finish_reason, self._usage)
+        return _answer(request, self._model, said, self._finish_reason, self._usage, self._calls.calls())
 
 
 def _answer(
-    request: ModelRequest, model: str | None, said: _Said | None, finish_reason: str | None, usage: _Usage | None
+    request: ModelRequest,
+    model: str | None,
+    said: _Said | None,
+    finish_reason: str | None,
+    usage: _Usage | None,
+    calls: tuple[ToolCall, ...],
 ) -> ModelAnswer:
     said = said or _Said()
     is_refused = bool(said.refusal) and not said.content
@@ -170,6 +182,7 @@ def _answer(
         usage=Usage() if usage is None else usage.counted,
         is_usage_told=usage is not None,
         stop_reason=StopReason.REFUSAL if is_refused else _STOPS.get(finish_reason or "", StopReason.END),
+        tool_calls=calls,
     )
 
 
@@ -178,7 +191,7 @@ def _messages(request: ModelRequest) -> list[dict[str, Any]]:
     if request.wants_json and _needs_words(request):
         system = str(with_words(system, json_words(request))) if system else json_words(request)
     head = [{"role": "system", "content": system}] if system else []
-    return [*head, *({"role": turn.role, "content": turn.content} for turn in turns)]
+    return [*head, *map(openai_turn, turns)]
 
 
 def _needs_words(request: ModelRequest) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +12,7 @@ from courante import Context
 from courante.sdk.spending.spent import Spent, told_spent, total
 from courante.sdk.steps import Steps
 from integration.stage import Stage, until
+from integration.transcripts import turns_kept
 
 pytestmark = pytest.mark.anyio
 ONCE = {"max_attempts": 1}
@@ -170,18 +170,7 @@ async def test_a_worker_that_dies_costs_the_turn_that_it_was_in(stage: Stage) ->
     script = [{"tools": [call("search", query="tea")]}, {"tools": [call("slow")]}, "Done."]
     run_id = await stage.client.submit(await stage.register(agent(*script, tools=["search", "slow"])))
     await began.wait()
-    keys_of = stage.client.keys.partition(0)
-
-    async def kept() -> bool:
-        """Whether the second turn is where the next worker looks for it."""
-        fields = await stage.redis.hgetall(keys_of.run(run_id))
-        details = next((value for name, value in fields.items() if name.startswith(b"d")), None)
-        if details is None:
-            return False
-        content = await stage.redis.get(stage.client.keys.blob(json.loads(details)["transcript"]))
-        return content is not None and json.loads(content)["turns"] == 2
-
-    await until(kept, bool)
+    await until(lambda: turns_kept(stage, run_id), lambda turns: turns == 2)
     await stage.kill(0)
     stage.worker(steps, lease_ms=1_000)
     done = await stage.result(run_id)
