@@ -23,6 +23,8 @@ from ..work import Work
 from .llm_request import make_request
 
 SHOWN_CHARS = 200
+LOGGED_CHARS = 4_000
+"""Of an answer that JSON is taken out of: the output has only that."""
 _checks = SchemaChecks()
 
 
@@ -89,7 +91,7 @@ def _count_lost(work: Work, tools: Toolbox, request: ModelRequest, told: Told) -
 
 def _extracted(work: Work, request: ModelRequest, answer: ModelAnswer, log: StepLog) -> bytes:
     """Return the JSON of an answer. Raises StepError (OUTPUT_INVALID), and leaves to the next attempt why."""
-    log.line("extracting JSON")
+    log.line("extracting JSON", text=answer.text[:LOGGED_CHARS])
     found = extract_json(answer.text, lambda value: not _problems(work, request, value))
     if found.is_valid:
         log.line("validation passed")

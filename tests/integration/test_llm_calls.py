@@ -200,6 +200,38 @@ async def test_a_stream_that_is_cut_is_asked_for_again(stage: Stage, begin: Call
     assert lost.cost > spent.cost > 0
 
 
+async def test_what_was_told_of_a_lost_call_is_not_told_again(stage: Stage, keys: Path) -> None:
+    """One worker falls silent, the next gives its call back, the third is answered: three calls, each told once."""
+    waiting = anyio.Semaphore(0)
+    is_answered = False
+
+    async def give(_asked: Asked, reply: Reply) -> None:
+        if is_answered:
+            await say(reply, "Hi")
+            return
+        waiting.release()
+        await reply.until_gone()
+
+    async with open_wire(give) as server:
+        models = ModelTerms(openai_url=f"{server.url}/v1", anthropic_url=server.url)
+        stage.supervisor(lease_ms=1_000)
+        stage.worker(models=models, secrets_dir=keys, lease_ms=1_000)
+        await stage.register(asks(), output="outputs.a")
+        run_id = await stage.client.submit("w")
+        with anyio.fail_after(30):
+            await waiting.acquire()
+            await stage.kill(1)
+            second = stage.worker(models=models, secrets_dir=keys, lease_ms=1_000, stop_grace_ms=0)
+            await waiting.acquire()
+            is_answered = True
+            second.stop()
+            await stage.ends[2].wait()
+        stage.worker(models=models, secrets_dir=keys)
+        assert (await stage.result(run_id)).output == "Hi"
+    ends = [(kind, spent.calls, spent.unknown) for kind, spent in await told(stage, run_id)]
+    assert ends == [("spending.recorded", 2, 2), ("step.succeeded", 1, 0)]
+
+
 def answers_of(key: str) -> list[Give]:
     """Every way in which a server can repeat a key: in answers, pieces, errors, statuses, and what is no answer."""
 

@@ -152,3 +152,15 @@ async def test_documents_that_were_written_for_others_run_unchanged(
 
 def web_search(query: str | None = None, limit: int = 1) -> dict[str, list[str]]:
     return {"items": ["found"][:limit]}
+
+
+async def test_the_example_of_the_how_to_runs(stage: Stage) -> None:
+    """Without a key, as the page says."""
+    page = (SAMPLES.parent / "docs" / "how-to" / "call-models.md").read_text("utf-8")
+    written = page.split("```yaml\n")[1].split("```")[0]
+    stage.worker(models=ModelTerms(provider="echo"))
+    stage.supervisor()
+    workflow, ir = compile_document(load_source(written.encode()).value)
+    await stage.client.register(workflow, ir)
+    done = await stage.run(workflow.id, {"topic": "rain", "reader": "children"})
+    assert done.output == {"publish": {"text": "Three sentences about rain.", "score": 1}}
