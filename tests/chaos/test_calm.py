@@ -10,7 +10,7 @@ from chaos.site import Site
 pytestmark = pytest.mark.anyio
 
 
-@pytest.mark.parametrize("partitions", [1, 3])
+@pytest.mark.parametrize("partitions", [pytest.param(1, marks=pytest.mark.long), 3])
 async def test_a_calm_site_keeps_every_promise(site: Site, partitions: int) -> None:
     """Two supervisors and two workers on the same servers: every run ends as it should, and once."""
     await site.split(partitions)

@@ -43,7 +43,7 @@ async def _cancel_after(site: Site, one: Order, seconds: float) -> None:
     await site.say(run_id, "cancel")
 
 
-@pytest.mark.parametrize("point", ["before_commands:3", "after_commands:1"])
+@pytest.mark.parametrize("point", ["before_commands:3", pytest.param("after_commands:1", marks=pytest.mark.long)])
 async def test_commands_that_redis_never_heard_of(site: Site, point: str) -> None:
     """F64: decisions are acknowledged by Postgres while Redis is cut off; whoever is left applies each of them once."""
     site.worker()

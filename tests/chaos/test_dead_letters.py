@@ -65,7 +65,7 @@ def executed(site: Site, node: str) -> Counter[str]:
     return Counter(line["run"] for line in lines if line["node"] == node)
 
 
-@pytest.mark.parametrize("point", ["before_reconcile", "after_reconcile"])
+@pytest.mark.parametrize("point", [pytest.param("before_reconcile", marks=pytest.mark.long), "after_reconcile"])
 async def test_a_supervisor_is_killed_with_a_requeue(site: Site, point: str) -> None:
     """F24, F64: it is written in Postgres and Redis has not heard of it; whoever comes next starts it once."""
     supervisor = site.supervisor()

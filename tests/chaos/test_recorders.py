@@ -12,7 +12,9 @@ pytestmark = pytest.mark.anyio
 KILLED = -9
 
 
-@pytest.mark.parametrize("point", ["before_commit", "after_commit", "before_trim", "after_trim"])
+@pytest.mark.parametrize(
+    "point", ["before_commit", "after_commit", pytest.param("before_trim", marks=pytest.mark.long), "after_trim"]
+)
 async def test_a_recorder_is_killed(site: Site, point: str) -> None:
     """F43, F44, F45: killed around its commit and around a trim; the next one goes on where the log ends."""
     first = site.supervisor(fault=f"{point}:3:kill9" if point.endswith("commit") else f"{point}:1:kill9")
@@ -69,7 +71,7 @@ async def test_a_recorder_sleeps_while_another_works(site: Site) -> None:
     await site.check()
 
 
-@pytest.mark.parametrize("is_killed", [True, False], ids=["killed", "stopped"])
+@pytest.mark.parametrize("is_killed", [pytest.param(True, marks=pytest.mark.long), False], ids=["killed", "stopped"])
 async def test_postgres_is_away(site: Site, is_killed: bool) -> None:
     """F41: runs go on without it; when it is back everything drains in order."""
     supervisor, worker = site.supervisor(), site.worker()

@@ -115,6 +115,7 @@ async def test_redis_is_emptied(site: Site) -> None:
     await site.check(excess=200)
 
 
+@pytest.mark.long
 async def test_redis_comes_back_empty(site: Site) -> None:
     """F24: its disk is lost."""
     await crew(site, lease_ms=SHORT_LEASE_MS)

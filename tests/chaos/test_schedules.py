@@ -73,7 +73,7 @@ async def test_two_supervisors_and_four_workers_do_everything_once(site: Site) -
     assert site.said("log_diverged") == 0
 
 
-@pytest.mark.parametrize("point", ["before_tick", "after_tick"])
+@pytest.mark.parametrize("point", [pytest.param("before_tick", marks=pytest.mark.long), "after_tick"])
 async def test_a_supervisor_is_killed_at_a_tick(site: Site, point: str) -> None:
     """F64: the tick has its row, and its run was not submitted, or was and nobody noted it."""
     face = await begin(site)
@@ -106,6 +106,7 @@ async def test_a_supervisor_wakes_up_with_a_tick_in_its_hands(site: Site) -> Non
     await check_once(site, ticks)
 
 
+@pytest.mark.long
 async def test_three_supervisors_are_killed_again_and_again(site: Site) -> None:
     """F64: there is always another one, and what it finds half done it does once."""
     face = await begin(site)

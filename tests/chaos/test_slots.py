@@ -28,7 +28,7 @@ async def play(site: Site, workflow: str, point: str, count: int) -> list[str]:
     return runs
 
 
-@pytest.mark.parametrize("point", ["before_advance:6", "after_advance:6"])
+@pytest.mark.parametrize("point", [pytest.param("before_advance:6", marks=pytest.mark.long), "after_advance:6"])
 async def test_a_bounded_run_survives_its_workers(site: Site, point: str) -> None:
     """F01, F03, F04: a dead worker's tokens keep their room until somebody has ended them."""
     wide = [f"w{number}" for number in range(WIDTH)]
@@ -40,7 +40,14 @@ async def test_a_bounded_run_survives_its_workers(site: Site, point: str) -> Non
     await site.check()
 
 
-@pytest.mark.parametrize("point", ["before_advance:6", "after_advance:6", "after_handler:4"])
+@pytest.mark.parametrize(
+    "point",
+    [
+        pytest.param("before_advance:6", marks=pytest.mark.long),
+        pytest.param("after_advance:6", marks=pytest.mark.long),
+        "after_handler:4",
+    ],
+)
 async def test_slots_of_a_key_survive_the_workers_that_hold_them(site: Site, point: str) -> None:
     """F01, F03, F04: over all runs no more are in flight than the limit, and in the end every slot is free."""
     shared = {

@@ -15,7 +15,15 @@ NODES = [
 ]
 
 
-@pytest.mark.parametrize("point", ["before_child", "after_child", "before_child_told", "after_child_told"])
+@pytest.mark.parametrize(
+    "point",
+    [
+        pytest.param("before_child", marks=pytest.mark.long),
+        "after_child",
+        "before_child_told",
+        pytest.param("after_child_told", marks=pytest.mark.long),
+    ],
+)
 async def test_a_supervisor_is_killed_between_a_step_and_its_child_run(site: Site, point: str) -> None:
     """F67: whatever the dead one has done or not, the next one finds out from both ends of the link."""
     await site.register({"courante": 1, "id": "parent", "nodes": NODES})

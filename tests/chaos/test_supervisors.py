@@ -17,7 +17,7 @@ pytestmark = pytest.mark.anyio
 KILLED = -9
 
 
-@pytest.mark.parametrize("point", ["before_mark", "after_mark"])
+@pytest.mark.parametrize("point", ["before_mark", pytest.param("after_mark", marks=pytest.mark.long)])
 async def test_a_supervisor_is_killed_between_check_and_mark(site: Site, point: str) -> None:
     """F57: it has seen the counter at zero, or has just ended the run; another one ends it, or finds it ended."""
     first = site.supervisor(fault=f"{point}:2:kill9")
@@ -51,7 +51,7 @@ async def test_many_timers_come_due_while_nobody_looks(site: Site) -> None:
     await site.check()
 
 
-@pytest.mark.parametrize("point", ["before_timers:20", "after_timers:1"])
+@pytest.mark.parametrize("point", ["before_timers:20", pytest.param("after_timers:1", marks=pytest.mark.long)])
 async def test_a_supervisor_is_killed_at_its_timers(site: Site, point: str) -> None:
     """F60: what it was about to release is released by the next one, what it has released is not released again."""
     first = site.supervisor(fault=f"{point}:kill9")
@@ -63,7 +63,7 @@ async def test_a_supervisor_is_killed_at_its_timers(site: Site, point: str) -> N
     await site.check()
 
 
-@pytest.mark.parametrize("point", ["before_intake", "after_intake"])
+@pytest.mark.parametrize("point", [pytest.param("before_intake", marks=pytest.mark.long), "after_intake"])
 async def test_a_supervisor_is_killed_with_submissions(site: Site, point: str) -> None:
     """F17, F64: read but not committed, or committed and still pending; they become runs once."""
     first = site.supervisor(fault=f"{point}:1:kill9")
@@ -84,7 +84,7 @@ async def test_a_supervisor_is_killed_with_submissions(site: Site, point: str) -
     await site.check()
 
 
-@pytest.mark.parametrize("point", ["before_reconcile", "after_reconcile"])
+@pytest.mark.parametrize("point", [pytest.param("before_reconcile", marks=pytest.mark.long), "after_reconcile"])
 async def test_a_supervisor_is_killed_with_forgotten_starts(site: Site, point: str) -> None:
     """F24, F64: starts that Redis never heard of are applied once, whoever comes to do it."""
     way = await site.proxy(site.redis.port)

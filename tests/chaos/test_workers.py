@@ -90,7 +90,15 @@ async def test_a_zombie_wakes_up(site: Site) -> None:
     await site.check()
 
 
-@pytest.mark.parametrize("point", ["before_handler:4", "after_handler:4", "before_advance:8", "after_advance:8"])
+@pytest.mark.parametrize(
+    "point",
+    [
+        pytest.param("before_handler:4", marks=pytest.mark.long),
+        pytest.param("after_handler:4", marks=pytest.mark.long),
+        "before_advance:8",
+        pytest.param("after_advance:8", marks=pytest.mark.long),
+    ],
+)
 async def test_a_zombie_that_fell_asleep_at_the_worst_moment(site: Site, point: str) -> None:
     """F07, F08: frozen around its handler and around its call; what it does when it wakes up changes nothing."""
     site.lease_ms = SHORT_LEASE_MS

@@ -46,6 +46,7 @@ def test_a_test_names_its_rows(one: Any) -> None:
     found = re.search(rf'^(?:async )?def {name}\(.*?\n    """(.*?)"""', text, re.MULTILINE | re.DOTALL)
     assert found, one.test
     assert set(one.rows) <= set(re.findall(r"F\d\d", found[1])), one.test
+    assert f"@pytest.mark.long\nasync def {name}(" not in text, f"{one.test} is not run where nobody asks for it"
 
 
 def test_every_row_of_the_catalogue_is_spoken_of() -> None:
