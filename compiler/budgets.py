@@ -30,6 +30,13 @@ def read_budget(value: Json, path: Path, findings: Findings) -> Budget | None:
     return Budget(tokens=tokens, cost=cost, currency=currency, on_exhausted=on_exhausted)
 
 
+def check_currencies(budget: Budget | None, all_runs: Budget | None, path: Path, findings: Findings) -> None:
+    """What a call costs is taken from both."""
+    if budget and all_runs and budget.currency and all_runs.currency and budget.currency != all_runs.currency:
+        told = f"the budgets of a run and of the workflow are in {budget.currency} and in {all_runs.currency}"
+        findings.error("unknown_value", told, (*path, "workflow_budget", "currency"), "use one currency")
+
+
 def write_budget(budget: Budget) -> dict[str, Json]:
     """The inverse, for documents."""
     written: dict[str, Json] = {}

@@ -104,6 +104,8 @@ def _policy(policy: Policy) -> dict[str, Json]:
             written["stuck"]["action"] = "fail"
     if policy.budget is not None:
         written["budget"] = write_budget(policy.budget)
+    if policy.workflow_budget is not None:
+        written["workflow_budget"] = write_budget(policy.workflow_budget)
     return written
 
 

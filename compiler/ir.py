@@ -220,11 +220,22 @@ class Ir(msgspec.Struct, frozen=True, kw_only=True):
     stuck_ms: int | None = None
     fails_when_stuck: bool = False
     budget: Budget | msgspec.UnsetType = msgspec.UNSET
+    workflow_budget: Budget | msgspec.UnsetType = msgspec.UNSET
 
 
 def budget_of(ir: Ir) -> Budget | None:
     """What the calls of models of a run may take; None: no limit."""
     return None if ir.budget is msgspec.UNSET else ir.budget
+
+
+def workflow_budget_of(ir: Ir) -> Budget | None:
+    """What those of all runs of the workflow may take together; None: no limit."""
+    return None if ir.workflow_budget is msgspec.UNSET else ir.workflow_budget
+
+
+def currency_of(ir: Ir) -> str:
+    """The currency of its budgets of money, or nothing."""
+    return next((each.currency for each in (budget_of(ir), workflow_budget_of(ir)) if each and each.currency), "")
 
 
 _encoder = msgspec.json.Encoder(order="deterministic")

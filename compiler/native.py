@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from .budgets import read_budget
+from .budgets import check_currencies, read_budget
 from .diagnostics import Path
 from .findings import Findings
 from .json_schema import read_json_schema
@@ -86,6 +86,7 @@ def _workflow_id(value: Json, path: Path, findings: Findings) -> str:
 def _policy(value: Json, path: Path, findings: Findings) -> Policy:
     fields = read_fields(value, path, findings, _POLICY_READERS)
     stuck = fields.get("stuck", {})
+    check_currencies(fields.get("budget"), fields.get("workflow_budget"), path, findings)
     return Policy(
         on_failure=fields.get("on_failure", OnFailure.FAIL_FAST),
         timeout_ms=fields.get("timeout"),
@@ -94,6 +95,7 @@ def _policy(value: Json, path: Path, findings: Findings) -> Policy:
         stuck_ms=stuck.get("after"),
         fails_when_stuck=stuck.get("action") == "fail",
         budget=fields.get("budget"),
+        workflow_budget=fields.get("workflow_budget"),
     )
 
 
@@ -129,6 +131,7 @@ _POLICY_READERS = {
     "retry_budget": _retry_budget,
     "stuck": _stuck,
     "budget": read_budget,
+    "workflow_budget": read_budget,
 }
 _READERS = {
     "courante": _version,

@@ -126,6 +126,7 @@ def _definitions() -> Schema:
                 "retry_budget": _between(0, RETRY_BUDGET_MAX),
                 "stuck": _closed({"after": _ref("duration"), "action": {"enum": list(STUCK_ACTIONS)}}, "after"),
                 "budget": _budget(),
+                "workflow_budget": _budget(),
             }
         ),
         "defaults": _closed({name: node[name] for name in DEFAULTS_READERS}),

@@ -216,7 +216,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """``retry_budget``: retries of all nodes together, None: no limit but their own.
 
     ``stuck_ms``: a run in which nothing has happened for so long is stuck (None: what the supervisor is set to); that
-    is told, and ends the run too where ``fails_when_stuck``. ``budget``: None: no limit.
+    is told, and ends the run too where ``fails_when_stuck``. ``budget``: of one run,
+    ``workflow_budget``: of all runs of the workflow; None: no limit.
     """
 
     on_failure: OnFailure = OnFailure.FAIL_FAST
@@ -226,6 +227,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     stuck_ms: int | None = None
     fails_when_stuck: bool = False
     budget: Budget | None = None
+    workflow_budget: Budget | None = None
 
 
 class Workflow(msgspec.Struct, frozen=True, kw_only=True):

@@ -53,6 +53,7 @@ while i <= #ARGV do
     put_back(run, ARGV[k], ARGV[k + 1], FIRST_FENCE, ARGV[k + 4], ARGV[k + 2], ARGV[k + 3])
     if run.sharing then restore_share(run, ARGV[k]) end
     restore_pace(run, ARGV[k])
+    restore_fund(run, ARGV[k])
   end
   first, last = words()
   for k = first, last, 3 do

@@ -11,7 +11,7 @@ what was spent. In a run without a budget nothing is asked, and nothing is diffe
 
 from __future__ import annotations
 
-from ..compiler.ir import budget_of
+from ..compiler.ir import currency_of
 from ..sdk.outcomes import AsksBudget
 from ..sdk.purse import BROKE, paid
 from ..sdk.spending.spent import NOTHING, Spent
@@ -25,15 +25,15 @@ def ask_budget(work: Work, most: Spent) -> AsksBudget | None:
     most: what it can take at most. What the attempt has spent until now, lost calls too, is told with it: each further
     call of an attempt asks again. Raises StepError: BUDGET_EXHAUSTED; BUDGET_UNPRICED where nobody knows what it costs.
     """
-    budget = budget_of(work.plan.ir)
-    if budget is None:
+    if not work.plan.has_purse:
         return None
+    currency = currency_of(work.plan.ir)
     if BROKE in work.extra.split("+"):
-        raise StepError("BUDGET_EXHAUSTED", f"the budget of the run has not {_shown(most)} any more")
-    if budget.cost is not None and (most.unpriced or most.currency != budget.currency):
-        told = f"nobody knows what {most.model or 'the model'} of {most.provider} costs in {budget.currency}"
+        raise StepError("BUDGET_EXHAUSTED", f"the budget has not {_shown(most)} any more")
+    if currency and (most.unpriced or most.currency != currency):
+        told = f"nobody knows what {most.model or 'the model'} of {most.provider} costs in {currency}"
         raise StepError("BUDGET_UNPRICED", f"{told}: a budget of money cannot be kept")
-    cost = most.cost if budget.cost is not None else 0
+    cost = most.cost if currency else 0
     return None if _is_paid(work, most.tokens, cost) else AsksBudget(most.tokens, cost)
 
 
@@ -58,10 +58,10 @@ def lost_calls(work: Work, told: int = 0) -> int:
 
 def lost_spending(work: Work) -> Spent:
     """Return what to tell of a call that was lost, where no worker may try again: what was reserved for it."""
-    reserved, budget = paid(work.extra), budget_of(work.plan.ir)
-    if reserved is None or budget is None or not lost_calls(work):
+    reserved, currency = paid(work.extra), currency_of(work.plan.ir)
+    if reserved is None or not lost_calls(work):
         return NOTHING
-    return Spent(calls=1, output_tokens=reserved.tokens, cost=reserved.cost, currency=budget.currency, unknown=1)
+    return Spent(calls=1, output_tokens=reserved.tokens, cost=reserved.cost, currency=currency, unknown=1)
 
 
 def _shown(most: Spent) -> str:

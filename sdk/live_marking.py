@@ -15,7 +15,7 @@ from .joins import JoinRecord
 from .keys import PartitionKeys
 from .map_plans import read_ends, read_record
 from .marking import Marking, Mutex, Place, RunPhase, Token, TokenKind
-from .purse import Purse, paid
+from .purse import Fund, Purse, paid
 from .room import Room
 from .scopes import Scope, parse_token_key, token_key
 
@@ -150,15 +150,18 @@ class PurseRecord(NamedTuple):
     held_cost: int = 0
     first: int = 1
     last: int = 0
+    fund: Fund | None = None
 
     @classmethod
     def read(cls, text: str) -> PurseRecord:
         """Raises ValueError."""
-        tokens, cost, policy, *counts = text.split(",")
+        own, _, shared = text.partition(";")
+        tokens, cost, policy, *counts = own.split(",")
+        fund = shared.split(",") if shared else []
         spent_tokens, spent_cost, held, held_tokens, held_cost, first, last = map(int, counts)
         return cls(
-            tokens=int(tokens) if tokens else None,
-            cost=int(cost) if cost else None,
+            tokens=_limit(tokens),
+            cost=_limit(cost),
             refuses=policy == "f",
             spent_tokens=spent_tokens,
             spent_cost=spent_cost,
@@ -167,11 +170,24 @@ class PurseRecord(NamedTuple):
             held_cost=held_cost,
             first=first,
             last=last,
+            fund=Fund(fund[0], _limit(fund[1]), _limit(fund[2]), fund[3] == "f") if fund else None,
         )
 
     def write(self) -> str:
-        limits = ("" if limit is None else str(limit) for limit in (self.tokens, self.cost))
-        return ",".join((*limits, "f" if self.refuses else "p", *map(str, self[3:])))
+        limits, policy = map(_numeral, self[:2]), "f" if self.refuses else "p"
+        own = ",".join((*limits, policy, *map(str, self[3:10])))
+        if self.fund is None:
+            return own
+        name, tokens, cost, refuses = self.fund
+        return f"{own};{name},{_numeral(tokens)},{_numeral(cost)},{'f' if refuses else 'p'}"
+
+
+def _limit(numeral: str) -> int | None:
+    return int(numeral) if numeral else None
+
+
+def _numeral(limit: int | None) -> str:
+    return "" if limit is None else str(limit)
 
 
 def read_token_record(record: str) -> Token:
@@ -233,7 +249,7 @@ def _read_room(marking: Marking, head: RoomHead, row: dict[int, At], state: dict
 
 def _read_purse(marking: Marking, record: PurseRecord, asking: dict[int, At], state: dict[bytes, bytes]) -> None:
     """Who waits is told by the tokens too; what is reserved by these alone, and counted beside them."""
-    purse = marking.purse = Purse(*record[:5])
+    purse = marking.purse = Purse(*record[:5], fund=record.fund)
     for number, at in sorted(asking.items()):
         words = state.get(f"t{token_key(*at)}".encode(), b"").decode().split("|")
         if words[1:2] == [Place.BUDGET] and words[3] == str(number) and record.first <= number <= record.last:

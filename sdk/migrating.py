@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..compiler.fitting import is_removed
-from ..compiler.ir import Ir, budget_of
+from ..compiler.ir import Ir
 from . import migrating_waits as waits
 from .ahead import Ahead, inside, look_ahead, regions_under_way
 from .cuts import Cut
@@ -22,6 +22,7 @@ from .errors import Blocker
 from .joins import JoinRecord
 from .marking import GOES_ON, TokenKind
 from .plan import Plan
+from .purse import purse_of
 from .scopes import CLOSING_NODE, NODE_NAMES, START_NODE, Scope, parse_token_key, scope_key, scope_text
 
 At = tuple[int, Scope]
@@ -96,7 +97,7 @@ class _Proof:
         if new.is_at_home and partition and not old.is_at_home:
             told = f"the new version shares slots or rates with other runs, and the run is in partition {partition}"
             self._block("elsewhere", CLOSING_NODE, told, "such runs begin in partition 0: start a new one")
-        if budget_of(self.old) != budget_of(self.new):
+        if purse_of(self.old) != purse_of(self.new):
             told = "the new version has another budget, and the run has spent of this one"
             self._block("budget_changed", CLOSING_NODE, told, "keep 'budget', or raise that of the run")
         if marking.reason and (old.closes, self.old.on_failure) != (new.closes, self.new.on_failure):

@@ -10,12 +10,12 @@ from collections.abc import Iterable
 from functools import cached_property
 
 from ..compiler.analysis.bonds import WAITING_TYPES
-from ..compiler.ir import FIXED, LAST, PREVIOUS, Ir, IrHash, Node, Read, ReadKind, budget_of, decode_ir
+from ..compiler.ir import FIXED, LAST, PREVIOUS, Ir, IrHash, Node, Read, ReadKind, decode_ir, workflow_budget_of
 from ..compiler.workflow import JoinPolicy
 from . import maps
 from .map_plans import ITEM_MARK, MapPlans
 from .marking import APPROVED, WOKEN
-from .purse import purse_of
+from .purse import Fund, Purse, purse_of
 from .rules import (
     Arrive,
     Collected,
@@ -199,13 +199,17 @@ class Plan:
         purse = purse_of(self.ir)
         if purse is None:
             return bound
-        limits = ("" if limit is None else str(limit) for limit in (purse.tokens, purse.cost))
-        return (*bound, "B", *limits, "f" if purse.refuses else "p")
+        bound = (*bound, "B", *_limits(purse))
+        return bound if purse.fund is None else (*bound, "F", purse.fund.name, *_limits(purse.fund))
 
     @cached_property
     def is_at_home(self) -> bool:
         """Whether its runs live in the first partition: of what they share see docs/decisions/concurrency-keys.md."""
-        return self.is_sharing or any(node.rate_limit is not None for node in self.ir.nodes)
+        return (
+            self.is_sharing
+            or workflow_budget_of(self.ir) is not None
+            or any(node.rate_limit is not None for node in self.ir.nodes)
+        )
 
     @cached_property
     def is_sharing(self) -> bool:
@@ -215,7 +219,7 @@ class Plan:
     @cached_property
     def has_purse(self) -> bool:
         """Whether its runs have a budget, which what is spent is to be taken from."""
-        return budget_of(self.ir) is not None
+        return purse_of(self.ir) is not None
 
     def deadline(self) -> tuple[str, ...]:
         """The operation that ends the run when its time is over."""
@@ -297,6 +301,11 @@ class Plan:
 def _stream(node: Node) -> str:
     """The stream of a node's tokens, and how long they may wait in it."""
     return node.stream if node.queue_timeout_ms is None else f"{node.stream}~{node.queue_timeout_ms}"
+
+
+def _limits(purse: Purse | Fund) -> tuple[str, str, str]:
+    limits = ["" if limit is None else str(limit) for limit in (purse.tokens, purse.cost)]
+    return limits[0], limits[1], "f" if purse.refuses else "p"
 
 
 def is_for_handler(node: Node, extra: str, *, brings_value: bool) -> bool:

@@ -9,11 +9,12 @@ raises it. Pure.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from ..compiler.ir import Ir, budget_of
-from ..compiler.workflow import OnExhausted
+from ..compiler.ir import Ir, budget_of, currency_of, workflow_budget_of
+from ..compiler.workflow import Budget, OnExhausted
 from .scopes import Scope
 from .spending.spent import Spent
 
@@ -32,9 +33,18 @@ class Amount(NamedTuple):
     deliveries: int = 0
 
 
+class Fund(NamedTuple):
+    """What the runs of a workflow may spend together, by the limits of one of them. ``name``: of the account."""
+
+    name: str
+    tokens: int | None
+    cost: int | None
+    refuses: bool
+
+
 @dataclass(slots=True, eq=False)
 class Purse:
-    """``tokens``, ``cost``: the limits, None: without. ``waiting``: in order, a set."""
+    """``tokens``, ``cost``: the limits, None: without. ``waiting``: in order, a set. ``fund``: of all runs, if any."""
 
     tokens: int | None
     cost: int | None
@@ -42,6 +52,7 @@ class Purse:
     spent_tokens: int = 0
     spent_cost: int = 0
     waiting: dict[At, None] = field(default_factory=lambda: {})
+    fund: Fund | None = None
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Purse) and self._known() == other._known()
@@ -49,7 +60,7 @@ class Purse:
     __hash__ = None  # type: ignore[assignment]  # it changes
 
     def _known(self) -> tuple[object, ...]:
-        return self.tokens, self.cost, self.refuses, self.spent_tokens, self.spent_cost, [*self.waiting]
+        return self.tokens, self.cost, self.refuses, self.spent_tokens, self.spent_cost, [*self.waiting], self.fund
 
     def fits(self, asked: Amount, reserved: Amount) -> bool:
         """Whether what is asked for may be taken beside what is reserved."""
@@ -63,16 +74,33 @@ class Purse:
 
     def enlarge(self, tokens: int, cost: int) -> None:
         """A limit that there is not needs no more."""
-        self.tokens = None if self.tokens is None else self.tokens + tokens
-        self.cost = None if self.cost is None else self.cost + cost
+        self.tokens = _more(self.tokens, tokens)
+        self.cost = _more(self.cost, cost)
+        if self.fund is not None:
+            fund = self.fund
+            self.fund = fund._replace(tokens=_more(fund.tokens, tokens), cost=_more(fund.cost, cost))
 
 
 def purse_of(ir: Ir) -> Purse | None:
     """The full purse of a new run; None where it may spend without limit."""
-    budget = budget_of(ir)
-    if budget is None:
+    budget, all_runs = budget_of(ir), workflow_budget_of(ir)
+    if budget is None and all_runs is None:
         return None
-    return Purse(budget.tokens, budget.cost, budget.on_exhausted is OnExhausted.FAIL)
+    own = budget or Budget()
+    purse = Purse(own.tokens, own.cost, own.on_exhausted is OnExhausted.FAIL)
+    if all_runs is not None:
+        refuses = all_runs.on_exhausted is OnExhausted.FAIL
+        purse.fund = Fund(fund_name(ir), all_runs.tokens, all_runs.cost, refuses)
+    return purse
+
+
+def fund_name(ir: Ir) -> str:
+    """Return the name of the account of a workflow's runs: 16 bytes as hex."""
+    return hashlib.blake2b(f"{ir.workflow}|{currency_of(ir)}".encode(), digest_size=16).hexdigest()
+
+
+def _more(limit: int | None, amount: int) -> int | None:
+    return None if limit is None else limit + amount
 
 
 def wants(asked: Amount) -> str:
@@ -108,9 +136,7 @@ def without_purse(extra: str) -> str:
 
 def charge(ir: Ir, spent: Spent) -> tuple[int, int]:
     """What is taken from the purse: tokens, and the cost where it is in the budget's currency."""
-    budget = budget_of(ir)
-    cost = spent.cost if budget is not None and spent.currency == budget.currency else 0
-    return spent.tokens, cost
+    return spent.tokens, spent.cost if spent.currency and spent.currency == currency_of(ir) else 0
 
 
 def _amount(extra: str, head: str) -> Amount | None:

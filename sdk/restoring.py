@@ -303,6 +303,7 @@ def _purse(_plan: Plan, marking: Marking) -> Fields:
         sum(each.cost for each in held),
         1,
         len(purse.waiting),
+        purse.fund,
     )
     row = [(f"B{number}", token_key(*at)) for number, at in enumerate(purse.waiting, start=1)]
     return [("b", record.write()), *row]

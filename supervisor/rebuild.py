@@ -13,6 +13,7 @@ import msgspec
 import structlog
 from redis.asyncio import Redis
 
+from ..compiler.ir import Ir, decode_ir
 from ..sdk.calling import Word
 from ..sdk.catalog import Catalog
 from ..sdk.corrupt import Corrupt
@@ -24,12 +25,14 @@ from ..sdk.keys import Keys
 from ..sdk.marking import Marking, RunPhase
 from ..sdk.migrated import MIGRATED, ir_told
 from ..sdk.plan import Plan
+from ..sdk.purse import charge, fund_name
 from ..sdk.repairs import restore_runs
 from ..sdk.restoring import RestoredRun, halted, restore, restore_calls
 from ..sdk.stores.connection import Connection
 from ..sdk.stores.log import last_events, read_events_of_runs, read_moves, stream_events
 from ..sdk.stores.payloads import Reference, get_payloads, read_reference
 from ..sdk.stores.runs import UnfinishedRun, unfinished_runs
+from ..sdk.stores.spending import spending_by_ir
 from ..sdk.stores.workflows import get_ir, read_irs
 from .entries import QUARANTINED
 
@@ -83,6 +86,7 @@ class Rebuild:
         self._epoch = epoch
         self._damaged = damaged or {}
         self._irs: set[str] = set()
+        self._funded: dict[str, Ir] = {}
         self.done = Rebuilt()
 
     async def write_irs(self) -> None:
@@ -94,11 +98,27 @@ class Rebuild:
             await pipe.execute()
             self.done.irs += len(page)
             self._irs.update(ir_hash for ir_hash, _ in page)
+            self._funded.update((str(each), decode_ir(ir)) for each, ir in page if b'"workflow_budget"' in ir)
 
     async def write_unfinished(self) -> None:
         """Write every run that has not ended. Raises Fenced, and what the clients raise."""
+        await self._write_funds()
         async for page in unfinished_runs(self._conn, self._keys.env, self._number):
             await self.write(page)
+
+    async def _write_funds(self) -> None:
+        """Write what all runs of a workflow have spent together, where that has a budget; what is reserved follows."""
+        if self._number:
+            return  # they live in the first partition
+        sums: dict[str, tuple[int, int]] = {}
+        for ir_hash, spent in await spending_by_ir(self._conn, self._keys.env, list(self._funded)):
+            ir = self._funded[ir_hash]
+            name, (tokens, cost) = fund_name(ir), charge(ir, spent)
+            before = sums.get(name, (0, 0))
+            sums[name] = (before[0] + tokens, before[1] + cost)
+        base = self._keys.partition(self._number).base
+        for name, (tokens, cost) in sums.items():
+            await self._redis.hset(f"{base}fund:{name}", mapping={"tokens": tokens, "cost": cost})
 
     async def write(self, runs: Sequence[UnfinishedRun]) -> None:
         """Write some runs. Raises Fenced, and what the clients raise."""

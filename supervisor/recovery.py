@@ -187,7 +187,7 @@ class Recovery:
     async def _state(self) -> AsyncIterator[list[str]]:
         """Yield the keys of runs and queues, some at a time; once all are gone it ends."""
         base = self._partition.base
-        shares = (f"{base}{kind}:" for kind in ("slots", "slotq", "slotf"))
+        shares = (f"{base}{kind}:" for kind in ("slots", "slotq", "slotf", "fund", "fundq"))
         mine = (self._partition.run(""), self._partition.queue(""), *shares)
         cursor = 0
         while True:

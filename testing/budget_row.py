@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..sdk import waiting
 from ..sdk.fold_waits import code_of
 from ..sdk.marking import PARKS, Marking
-from ..sdk.purse import Amount, paid, wanted
+from ..sdk.purse import Amount, Purse, paid, wanted
 from ..sdk.scopes import Scope
 from .memory_run import MemoryRun
 
@@ -41,9 +41,12 @@ def answer(marking: Marking, at: tuple[int, Scope]) -> bool | None:
     purse, asked = marking.purse, wanted(marking.tokens[at].extra)
     assert purse is not None
     assert asked is not None
-    if purse.fits(asked, reserved(marking)):
+    own, nothing = reserved(marking), Amount(0, 0)
+    fund = purse.fund and Purse(*purse.fund[1:], purse.spent_tokens, purse.spent_cost)  # it is alone in memory
+    if purse.fits(asked, own) and (fund is None or fund.fits(asked, own)):
         return True
-    return False if purse.refuses and not purse.fits(asked, Amount(0, 0)) else None
+    both = [each for each in (purse, fund) if each is not None]
+    return False if any(each.refuses and not each.fits(asked, nothing) for each in both) else None
 
 
 def reserved(marking: Marking) -> Amount:

@@ -36,7 +36,7 @@ Words = Sequence[str]
 WIDTHS = {"o": 3, "-": 2, "e": 3, "P": 4, "a": 8, "i": 9, "l": 3, "d": 4, "x": 3, "k": 2, "b": 3, "v": 3, "u": 2,
           "p": 3, "y": 4, "w": 5, "m": 3, "c": 2, "r": 2, "s": 1, "j": 1, "n": 1, "t": 4, "z": 2,
           "O": 5, "I": 7, "f": 2, "g": 3, "q": 4, "h": 3, "@": 3, "L": 2, "H": 1, "S": 2, "R": 5,
-          "A": 2, "$": 3, "B": 4}
+          "A": 2, "$": 3, "B": 4, "F": 5}
 # fmt: on
 """How many words an operation has, its letter included."""
 PREPARED = {"s": "statuses", "i": "inputs", "e": "errors", "o": "outputs", "r": "results"}
@@ -98,7 +98,7 @@ class Operations:
         elif letter == "$":
             assert self.run.marking.purse is not None
             self.run.marking.purse.spend(int(words[1]), int(words[2]))
-        elif letter not in ("z", "@", "L", "H", "B"):
+        elif letter not in ("z", "@", "L", "H", "B", "F"):
             self._effect(words)
 
     def _effect(self, words: Words) -> None:

@@ -96,6 +96,7 @@ def compile_workflow(workflow: Workflow, *, nodes_key: str = "nodes") -> tuple[I
         stuck_ms=workflow.policy.stuck_ms,
         fails_when_stuck=workflow.policy.fails_when_stuck,
         budget=workflow.policy.budget or msgspec.UNSET,
+        workflow_budget=workflow.policy.workflow_budget or msgspec.UNSET,
     )
     return ir, findings.found
 

@@ -27,7 +27,38 @@ local function call_in_parts(command, key, words)
   end
 end
 
+-- What is free of the account of all runs of a workflow goes to those of its runs that wait for it, in order; then it is
+-- written. Who is let in goes on with it, by the transition that ends its call.
+local ASKED_MAX = 50
+local function settle_fund(name, f)
+  local key, queue = BASE .. 'fund:' .. name, BASE .. 'fundq:' .. name
+  local waiting = f.touched and redis.call('ZRANGE', queue, 0, ASKED_MAX - 1) or {}
+  for i = 1, #waiting do
+    local run = open_run(waiting[i], 'b')
+    f.asking[run.id] = nil
+    if run.st and run.has_purse and may_park(run) and run.n > 0 then
+      purse_of(run)
+      run.touched = true
+      close_transition(run, 0, '', {})
+    end
+    if f.asking[run.id] then break end
+    redis.call('ZREM', queue, run.id)
+  end
+  for id in pairs(f.asking) do redis.call('ZADD', queue, 'NX', text(NOW), id) end
+  if not f.touched then return end
+  redis.call('HSET', key, 'tokens', text(f.tokens), 'cost', text(f.cost), 'held_tokens', text(f.held_tokens), 'held_cost',
+    text(f.held_cost))
+  for member, amount in pairs(f.holders) do
+    if amount then
+      redis.call('HSET', key, 'h' .. member, amount)
+    else
+      redis.call('HDEL', key, 'h' .. member)
+    end
+  end
+end
+
 local function flush()
+  for name, f in pairs(funds) do settle_fund(name, f) end
   for i = 1, #emissions do
     local e = emissions[i]
     local run, field, fence, reads, id = e[1], e[2], e[3], e[7], nil

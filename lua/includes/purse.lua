@@ -19,6 +19,10 @@ end
 local function spend(run, tokens, cost)
   local p = purse_of(run)
   p.tokens, p.cost = p.tokens + tonumber(tokens), p.cost + tonumber(cost)
+  if p.fund then
+    local f = fund_of(p.fund.name)
+    f.tokens, f.cost, f.touched = f.tokens + tonumber(tokens), f.cost + tonumber(cost), true
+  end
 end
 
 -- Somebody takes a token away while its call may be under way: what was reserved for that counts as spent.
@@ -30,8 +34,10 @@ end
 
 local function raise_budget(run, tokens, cost)
   local p = purse_of(run)
-  if p.limit_tokens then p.limit_tokens = p.limit_tokens + tonumber(tokens) end
-  if p.limit_cost then p.limit_cost = p.limit_cost + tonumber(cost) end
+  for _, limits in ipairs({ p, p.fund }) do
+    if limits.limit_tokens then limits.limit_tokens = limits.limit_tokens + tonumber(tokens) end
+    if limits.limit_cost then limits.limit_cost = limits.limit_cost + tonumber(cost) end
+  end
 end
 
 local function is_within(p, tokens, cost)
@@ -49,13 +55,19 @@ local function answer_row(run, codes)
     local fence, deliveries, kept, ready = string.match(record or '', '^(%d+)|b|(%d+)|(%d+)|(.*)$')
     if kept == number then
       local tokens, cost = string.match(ready, '[|+]wants=(%d+)%.(%d+)%.')
-      tokens, cost = tonumber(tokens) + p.tokens, tonumber(cost) + p.cost
+      tokens, cost = tonumber(tokens), tonumber(cost)
+      local shared = p.fund
+      local f = shared and fund_of(shared.name)
       local word, code
-      if is_within(p, tokens + p.held_tokens, cost + p.held_cost) then
+      if is_within(p, tokens + p.tokens + p.held_tokens, cost + p.cost + p.held_cost)
+        and (not f or is_within(shared, tokens + f.tokens + f.held_tokens, cost + f.cost + f.held_cost)) then
         word, code = 'paid=%1', 'b'
-      elseif p.policy == 'f' and not is_within(p, tokens, cost) then
+      elseif (p.policy == 'f' and not is_within(p, tokens + p.tokens, cost + p.cost))
+        or (f and shared.policy == 'f' and not is_within(shared, tokens + f.tokens, cost + f.cost)) then
         word, code = 'broke', 'e'
       else
+        -- For its own budget a run waits by itself: its calls under way answer it.
+        if f and is_within(p, tokens + p.tokens + p.held_tokens, cost + p.cost + p.held_cost) then f.asking[run.id] = true end
         return
       end
       enqueue(run, token, raise(fence), (string.gsub(ready, 'wants=([%d.]+)', word, 1)), deliveries)
@@ -66,5 +78,22 @@ local function answer_row(run, codes)
     end
     if token then set_field(run, 'B' .. number, false) end
     p.first = p.first + 1
+  end
+end
+
+-- A recovery puts the run of a token back: what is reserved for that is reserved in the account of all runs too.
+local function restore_fund(run, token)
+  local shared = run.has_purse and string.match(get_field(run, 'b') or '', ';(%x+),')
+  if not shared then return end
+  local record = run.val['t' .. token]
+  local tokens, cost = paid_of(record)
+  if tokens then
+    local key = BASE .. 'fund:' .. shared
+    if redis.call('HSETNX', key, 'h' .. run.id .. '|' .. token, tokens .. '.' .. cost) == 1 then
+      redis.call('HINCRBY', key, 'held_tokens', tokens)
+      redis.call('HINCRBY', key, 'held_cost', cost)
+    end
+  elseif string.find(record, '^%d+|b|') then
+    redis.call('ZADD', BASE .. 'fundq:' .. shared, 'NX', text(NOW), run.id)
   end
 end

@@ -160,22 +160,49 @@ end
 -- have reservations and of how much, and the first and last number of the row of those that wait.
 local function purse_of(run)
   if not run.purse then
-    local tokens, cost, policy, rest = string.match(get_field(run, 'b') or '', '^(%d*),(%d*),(%a),(.*)$')
+    local tokens, cost, policy, rest, shared = string.match(get_field(run, 'b') or '', '^(%d*),(%d*),(%a),([%d,]+);?(.*)$')
     if not tokens then error({ err = 'CORRUPT the run ' .. run.id .. ' has lost its budget' }) end
     local counts = {}
     for count in string.gmatch(rest, '%d+') do counts[#counts + 1] = tonumber(count) end
     run.purse = { limit_tokens = tonumber(tokens), limit_cost = tonumber(cost), policy = policy, tokens = counts[1],
       cost = counts[2], held = counts[3], held_tokens = counts[4], held_cost = counts[5], first = counts[6],
       last = counts[7] }
+    local name, most_tokens, most_cost, word = string.match(shared, '^(%x+),(%d*),(%d*),(%a)$')
+    if name then
+      run.purse.fund = { name = name, limit_tokens = tonumber(most_tokens), limit_cost = tonumber(most_cost), policy = word }
+    end
   end
   return run.purse
 end
 
+local function limit_text(limit)
+  return limit and text(limit) or ''
+end
+
 local function write_purse(run)
   local p = run.purse
-  set_field(run, 'b', table.concat({ p.limit_tokens and text(p.limit_tokens) or '', p.limit_cost and text(p.limit_cost) or '',
-    p.policy, text(p.tokens), text(p.cost), text(p.held), text(p.held_tokens), text(p.held_cost), text(p.first),
-    text(p.last) }, ','))
+  local f = p.fund
+  local shared = f and ';' .. table.concat({ f.name, limit_text(f.limit_tokens), limit_text(f.limit_cost), f.policy }, ',') or ''
+  set_field(run, 'b', table.concat({ limit_text(p.limit_tokens), limit_text(p.limit_cost), p.policy, text(p.tokens),
+    text(p.cost), text(p.held), text(p.held_tokens), text(p.held_cost), text(p.first), text(p.last) }, ',') .. shared)
+end
+
+-- The account of all runs of a workflow: what is spent and reserved, and what this call changes of both.
+-- @each call
+local funds = {}
+
+local function fund_of(name)
+  local found = funds[name]
+  if not found then
+    local key = BASE .. 'fund:' .. name
+    check_type(key, 'hash')
+    check_type(BASE .. 'fundq:' .. name, 'zset')
+    local kept = redis.call('HMGET', key, 'tokens', 'cost', 'held_tokens', 'held_cost')
+    found = { tokens = tonumber(kept[1] or 0), cost = tonumber(kept[2] or 0), held_tokens = tonumber(kept[3] or 0),
+      held_cost = tonumber(kept[4] or 0), holders = {}, asking = {} }
+    funds[name] = found
+  end
+  return found
 end
 
 -- What is reserved for the call of a token: tokens and cost, nil where nothing is.
@@ -184,7 +211,7 @@ local function paid_of(record)
 end
 
 -- A reservation is the token's own: it comes and goes with its word.
-local function watch_purse(run, before, after)
+local function watch_purse(run, token, before, after)
   local tokens, cost = paid_of(before)
   local now_tokens, now_cost = paid_of(after)
   if tokens == now_tokens and cost == now_cost then return end
@@ -195,6 +222,13 @@ local function watch_purse(run, before, after)
   if now_tokens then
     p.held, p.held_tokens, p.held_cost = p.held + 1, p.held_tokens + tonumber(now_tokens), p.held_cost + tonumber(now_cost)
   end
+  if p.fund then
+    local f = fund_of(p.fund.name)
+    f.held_tokens = f.held_tokens + tonumber(now_tokens or 0) - tonumber(tokens or 0)
+    f.held_cost = f.held_cost + tonumber(now_cost or 0) - tonumber(cost or 0)
+    f.holders[run.id .. '|' .. token] = now_tokens and now_tokens .. '.' .. now_cost or false
+    f.touched = true
+  end
 end
 
 -- The record of a token, false where it is gone.
@@ -202,7 +236,7 @@ local function set_record(run, field, record)
   if run.watched then
     local before = get_field(run, field)
     if run.sharing then watch_shares(run, string.sub(field, 2), before, record) end
-    if run.has_purse then watch_purse(run, before, record) end
+    if run.has_purse then watch_purse(run, string.sub(field, 2), before, record) end
     if run.limit then
       local was, is = is_inside(before), is_inside(record)
       if was and not is then run.busy = run.busy - 1 end
@@ -237,7 +271,7 @@ local function wait_for_room(run, token, fence, ready, deliveries)
     set_field(run, 'y' .. number, token)
   end
   local waiting = fence .. '|r|' .. (deliveries or '0') .. '|' .. number .. '|' .. ready
-  if run.has_purse then watch_purse(run, record, waiting) end
+  if run.has_purse then watch_purse(run, token, record, waiting) end
   set_field(run, field, waiting)
   return true
 end

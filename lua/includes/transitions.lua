@@ -35,6 +35,7 @@
 --   A ready                                            park this token until what it wants is reserved (includes/purse.lua)
 --   $ tokens cost                                      so much was spent
 --   B tokens cost policy                               a run begins with a budget; '' no limit; policy f it refuses, p parks
+--   F name tokens cost policy                          and shares another one with all runs of its workflow
 --   L limit                                            a run begins of which at most so many tokens are worked on at once
 --   H                                                  a run begins whose tokens may hold slots of concurrency keys
 --   z reads                                            if the run is complete now, its output reads these fields
@@ -59,7 +60,7 @@ end
 -- record, and the place of the operation in ARGV; it returns true where the token stays.
 local OPERATIONS, WORDS = {}, { ['-'] = 2, P = 4, i = 9, l = 3, d = 4, x = 3, k = 2, b = 3, v = 3, u = 2, p = 3, y = 4, w = 5,
   m = 3, c = 2, r = 2, s = 1, j = 1, n = 1, t = 4, z = 2, O = 5, I = 7, f = 2, g = 3, q = 4, h = 3, ['@'] = 3, L = 2, H = 1, S = 2, R = 5,
-  A = 2, ['$'] = 3, B = 4 }
+  A = 2, ['$'] = 3, B = 4, F = 5 }
 
 OPERATIONS['-'] = function(run, _, _, _, _, i) set_field(run, ARGV[i + 1], false) end
 
@@ -237,6 +238,11 @@ function OPERATIONS.B(run, _, _, _, _, i)
   run.watched, run.has_purse = true, true
   run.purse = { limit_tokens = tonumber(ARGV[i + 1]), limit_cost = tonumber(ARGV[i + 2]), policy = ARGV[i + 3], tokens = 0,
     cost = 0, held = 0, held_tokens = 0, held_cost = 0, first = 1, last = 0 }
+end
+
+function OPERATIONS.F(run, _, _, _, _, i)
+  run.purse.fund = { name = ARGV[i + 1], limit_tokens = tonumber(ARGV[i + 2]), limit_cost = tonumber(ARGV[i + 3]),
+    policy = ARGV[i + 4] }
 end
 
 function OPERATIONS.H(run) run.watched, run.sharing = true, true end

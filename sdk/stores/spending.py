@@ -35,5 +35,11 @@ async def spending_of_runs(conn: Connection, run_ids: Sequence[str]) -> dict[str
     return found
 
 
+async def spending_by_ir(conn: Connection, env: str, ir_hashes: Sequence[str]) -> list[tuple[str, Spent]]:
+    """Return the tokens and the cost that all runs of IRs have taken, by currency. Cost: one row for each such run."""
+    rows = await conn.fetch(_sql["by_ir"], env, list(ir_hashes)) if ir_hashes else []
+    return [(row["ir_hash"], _spent(row)) for row in rows]
+
+
 def _spent(row: Any) -> Spent:
     return Spent(**{name: row[name] for name in Spent.__struct_fields__ if name in row})

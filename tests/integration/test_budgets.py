@@ -105,6 +105,54 @@ async def test_what_waits_for_a_budget_goes_on_when_it_is_raised(stage: Stage, c
     await proven(stage, run_id)
 
 
+async def test_all_runs_of_a_workflow_share_its_budget(stage: Stage, calls: list[ModelRequest]) -> None:
+    """Two runs at once stay within it together; it is known after the server has forgotten everything."""
+    stage.supervisor()
+    stage.worker()
+    stage.worker()
+    output = "outputs.all.filter(one, one == 'none')"
+    await stage.register(*NODES, policy={"workflow_budget": {"tokens": 50 * TAKEN}}, output=output)
+    runs = [await stage.client.submit("w", {"items": list(range(first, first + 80))}) for first in (10, 110)]
+    done = await stage.results(runs)
+    assert [one.status for one in done] == ["COMPLETED"] * 2
+    assert 45 <= len(calls) <= 50
+    for run_id in runs:
+        await proven(stage, run_id)
+    assert sum([await tokens_spent(stage, run_id) for run_id in runs]) <= 50 * TAKEN
+    await stage.redis.flushall()
+    made = len(calls)
+    late = await stage.run("w", {"items": list(range(10, 20))})
+    assert (late.status, len(calls) - made <= 1) == ("COMPLETED", True)
+    keys = stage.client.keys.partition(0).base
+    (fund,) = [key async for key in stage.redis.scan_iter(match=f"{keys}fund:*")]
+    kept = await stage.redis.hgetall(fund)
+    assert (int(kept[b"tokens"]), int(kept.get(b"held_tokens", 0))) == (len(calls) * TAKEN, 0)
+    assert not [name for name in kept if name.startswith(b"hrun")]
+
+
+async def test_runs_that_wait_for_the_budget_of_their_workflow_go_on(stage: Stage, calls: list[ModelRequest]) -> None:
+    """What another run gives back goes to those that wait; raising it for one run lets that one go on."""
+    stage.supervisor()
+    stage.worker()
+    await stage.register(*NODES, policy={"workflow_budget": {"tokens": 6 * TAKEN, "on_exhausted": "park"}})
+    runs = [await stage.client.submit("w", {"items": list(range(10, 18))}) for _ in range(2)]
+
+    async def waiting() -> int:
+        types = [await counts(stage, run_id) for run_id in runs]
+        return sum(each["step.waiting"] for each in types)
+
+    await until(waiting, lambda count: count == 16)
+    await until(lambda: tokens_spent(stage, runs[0]), lambda tokens: tokens > 0 or len(calls) > 3)
+    assert len(calls) <= 6
+    for run_id in runs:
+        await stage.client.raise_budget(run_id, tokens=30 * TAKEN)
+    done = await stage.results(runs)
+    assert [one.status for one in done] == ["COMPLETED"] * 2
+    assert len(calls) == 16
+    for run_id in runs:
+        await proven(stage, run_id)
+
+
 async def test_a_budget_of_money_needs_prices(stage: Stage, calls: list[ModelRequest]) -> None:
     """Without a price in its currency nothing is called; with one the sum stays within it."""
     stage.supervisor()

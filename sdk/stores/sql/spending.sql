@@ -36,6 +36,13 @@ SELECT node, scope, attempt, currency, provider, model, calls, input_tokens, out
   FROM attempt_spending WHERE run_id = $1
  ORDER BY node, scope, attempt, currency
 
+-- name: by_ir
+SELECT r.ir_hash, s.currency, sum(s.input_tokens)::bigint AS input_tokens, sum(s.output_tokens)::bigint AS output_tokens,
+       sum(s.cost)::bigint AS cost
+  FROM run_spending s JOIN runs r USING (run_id)
+ WHERE r.env = $1 AND r.ir_hash = ANY($2::text[])
+ GROUP BY r.ir_hash, s.currency
+
 -- name: of_runs
 SELECT run_id, currency, calls, input_tokens, output_tokens, cached_tokens, cost, unpriced, unknown
   FROM run_spending WHERE run_id = ANY($1::text[])
