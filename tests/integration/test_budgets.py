@@ -153,6 +153,37 @@ async def test_runs_that_wait_for_the_budget_of_their_workflow_go_on(stage: Stag
         await proven(stage, run_id)
 
 
+async def test_a_run_that_is_rebuilt_alone_reserves_nothing_twice(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its key is deleted while a call is under way: its workflow's account forgets that call."""
+    begun, go = anyio.Event(), anyio.Event()
+
+    async def held(request: ModelRequest, on_partial: Callable[[str], None]) -> ModelAnswer:
+        begun.set()
+        await go.wait()
+        return await call_echo(request, on_partial)
+
+    monkeypatch.setattr(calling, "call_echo", held)
+    stage.supervisor(audit_s=0.1)
+    stage.worker()
+    alone: dict[str, Any] = {**NODES[1], "depends_on": [], "config": {**ASK, "prompt": "number 1"}}
+    await stage.register(alone, policy={"workflow_budget": {"tokens": 10_000}})
+    run_id = await stage.client.submit("w")
+    with anyio.fail_after(10):
+        await begun.wait()
+    await until(lambda: counts(stage, run_id), lambda types: types["budget.granted"] == 1)
+    keys = stage.client.keys.partition(0)
+    await stage.redis.delete(keys.run(run_id))
+    await until(lambda: counts(stage, run_id), lambda types: types["run.rebuilt"] == 1)
+    go.set()
+    assert (await stage.result(run_id)).status == "COMPLETED"
+    (fund,) = [key async for key in stage.redis.scan_iter(match=f"{keys.base}fund:*")]
+    kept = await stage.redis.hgetall(fund)
+    assert (int(kept[b"held_tokens"]), [name for name in kept if name.startswith(b"hrun")]) == (0, [])
+    await proven(stage, run_id)
+
+
 async def test_a_budget_of_money_needs_prices(stage: Stage, calls: list[ModelRequest]) -> None:
     """Without a price in its currency nothing is called; with one the sum stays within it."""
     stage.supervisor()
