@@ -54,6 +54,7 @@ LINGER_S = 0.05
 AWAY_S = 1.0
 WAITING_BYTES_MAX = 8 * 1024 * 1024
 BATCH = 200
+NUMBER_BITS = 63
 log = structlog.get_logger()
 Command = tuple[object, ...]
 
@@ -186,6 +187,24 @@ def _entry(stream: str, most: int, field: bytes, content: bytes) -> Command:
 class AttemptLog:
     """The log of one attempt: a ``StepLog``."""
 
+    __slots__ = (
+        "_at_ms",
+        "_chars",
+        "_is_over",
+        "_lock",
+        "_logs",
+        "_numbers",
+        "_opened_at",
+        "_opened_ms",
+        "_partition",
+        "_pieces",
+        "_ready",
+        "_source",
+        "_text",
+        "_work",
+        "_worker",
+    )
+
     def __init__(self, logs: StepLogs, work: Work, partition: PartitionKeys, worker: str) -> None:
         self._logs = logs
         self._work = work
@@ -286,6 +305,11 @@ class AttemptLog:
             number = self._numbers
         if number == LINES_MAX:
             level, text, fields = "warning", f"more than {LINES_MAX:,} lines: the others are left out", {}
+        if REDACTOR.finds_nothing(text, fields):
+            fields = {name: _plain(value) for name, value in fields.items()}
+        else:
+            text = REDACTOR.redact(text)
+            fields = {name: _json(name, value) for name, value in fields.items()}
         work = self._work
         line = StepLine(
             run_id=work.run_id,
@@ -297,8 +321,8 @@ class AttemptLog:
             number=number,
             at_ms=self._now_ms(),
             level=level,
-            text=seal_text(cut_bytes(clean(REDACTOR.redact(text)))),
-            fields=seal_fields({name: _json(name, value) for name, value in fields.items()}),
+            text=seal_text(cut_bytes(clean(text))),
+            fields=seal_fields(fields),
         )
         self._logs.add(self._partition, line)
 
@@ -313,6 +337,13 @@ class AttemptLog:
 
 def _scope(work: Work) -> str:
     return work.key.partition(":")[2]
+
+
+def _plain(value: object) -> object:
+    """A string, or another value as it is; what is too large for a number is a text."""
+    if isinstance(value, str):
+        return clean(value)
+    return str(value) if isinstance(value, int) and value.bit_length() >= NUMBER_BITS else value
 
 
 def _json(name: str, value: object) -> object:

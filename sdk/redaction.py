@@ -150,6 +150,22 @@ class Redactor:
         is_secret = isinstance(name, str) and _SECRET_FIELD.search(name) is not None
         return MASK if is_secret and value else self.redact_value(value, depth)
 
+    def finds_nothing(self, text: str, fields: Mapping[str, object]) -> bool:
+        """Whether nothing is to be masked in a text and its fields, told by one look at all of them.
+
+        False also where only looking at each of them can tell.
+        """
+        texts = [text]
+        for name, value in fields.items():
+            if isinstance(value, str):
+                texts.append(value)
+            elif value is not None and type(value) is not bool and type(value) is not int:
+                return False
+            if _SECRET_FIELD.search(name) is not None:
+                return False
+        joined = "\n".join(texts)
+        return self.redact(joined) is joined
+
     def begun_chars(self, text: str) -> int:
         """Return how many characters at the end of a text may be the beginning of a known secret of several words.
 

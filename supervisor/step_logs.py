@@ -76,8 +76,10 @@ class StepLogs:
 
     async def drop_old(self) -> None:
         """Delete lines that nobody is to read any more."""
-        async with self._pool.acquire() as conn:
-            await drop_old_lines(conn, self._env, self._keep_s)
+        is_more = True
+        while is_more:
+            async with self._pool.acquire() as conn:
+                is_more = await drop_old_lines(conn, self._env, self._keep_s)
 
     def _read(self, fields: Mapping[bytes, bytes]) -> list[StepLine]:
         try:

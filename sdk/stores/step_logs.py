@@ -11,6 +11,7 @@ from .connection import EPOCH, Connection, from_ms, to_ms
 from .queries import load_queries
 
 PAGE = 500
+DROPPED_AT_ONCE = 10_000
 _sql = load_queries("step_logs")
 
 
@@ -38,9 +39,10 @@ async def insert_lines(conn: Connection, env: str, lines: Sequence[StepLine]) ->
     )
 
 
-async def drop_old_lines(conn: Connection, env: str, keep_s: float) -> None:
-    """Delete lines that are older."""
-    await conn.execute(_sql["drop_old"], env, keep_s)
+async def drop_old_lines(conn: Connection, env: str, keep_s: float, limit: int = DROPPED_AT_ONCE) -> bool:
+    """Delete lines that are older, at most so many. Return whether there may be more."""
+    done = await conn.execute(_sql["drop_old"], env, keep_s, limit)
+    return int(done.split()[-1]) == limit
 
 
 async def last_id(conn: Connection, env: str, run_id: str) -> int:

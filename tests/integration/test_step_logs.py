@@ -131,6 +131,8 @@ async def test_lines_are_bounded_and_masked(stage: Stage) -> None:
     async def work(context: Context) -> str:
         context.log("the key is hush-hush-42", password="x", note="hush-hush-42!", bad=float("nan"))
         context.log("ü" * 100_000, large="y" * 100_000)
+        context.log("numbers", small=3, large=10**40, none=None, yes=True, word="of hush-hush-42")
+        context.log("large", large=10**40)
         context.log("NUL \x00 and half \ud800", what={"\x00": "\ud800"})
         context.log(Rude(), rude=Rude())  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
         for number in range(LINES_MAX):
@@ -150,7 +152,10 @@ async def test_lines_are_bounded_and_masked(stage: Stage) -> None:
     )
     assert len(lines[1].text.encode()) <= 8192
     assert "left_out" in shown_fields(lines[1].fields)
-    assert lines[2].text == "NUL \ufffd and half ?"
+    fields = {"small": 3, "none": None, "yes": True, "word": "of ***"}
+    assert {name: value for name, value in shown_fields(lines[2].fields).items() if name != "large"} == fields
+    assert shown_fields(lines[3].fields) == {"large": str(10**40)}
+    assert lines[4].text == "NUL \ufffd and half ?"
     assert [line.number for line in lines] == list(range(1, LINES_MAX + 1))
     assert lines[-1].text == "more than 1,000 lines: the others are left out"
     assert await places_of(stage, "hush-hush-42") == []

@@ -334,3 +334,26 @@ def test_a_fault_of_ours_is_told_without_secrets(
     written = capsys.readouterr()
     assert "by ***" in written.err
     assert vault not in written.out + written.err
+
+
+@pytest.mark.parametrize(
+    ("text", "fields", "holds"),
+    [
+        ("nothing here", {"n": 1, "s": "text", "none": None, "yes": True}, True),
+        (f"see {CANARY}", {}, False),
+        ("see", {"s": f"it is {CANARY}"}, False),
+        ("see", {"password": "x"}, False),
+        ("see", {"s": "Bearer abcdefghijklmnop1234"}, False),
+        ("see", {"nested": {"a": 1}}, False),
+        ("see", {"f": 1.5}, False),
+        ("x" * (TEXT_CHARS_MAX + 1), {}, False),
+    ],
+)
+def test_one_look_tells_that_a_line_holds_no_secret(text: str, fields: dict[str, object], holds: bool) -> None:
+    """Where it tells so, nothing would be masked in the text and in any of the fields."""
+    made = Redactor({})
+    made.register(CANARY)
+    assert made.finds_nothing(text, fields) is holds
+    if holds:
+        assert made.redact(text) == text
+        assert all(made.redact_field(name, value) == value for name, value in fields.items())

@@ -25,4 +25,6 @@ SELECT run_id, at, source, number, id, node, scope, attempt, worker, level, text
  ORDER BY id LIMIT $5
 
 -- name: drop_old
-DELETE FROM step_logs WHERE env = $1 AND at < now() - make_interval(secs => $2)
+DELETE FROM step_logs WHERE ctid = ANY(ARRAY(
+  SELECT ctid FROM step_logs WHERE env = $1 AND at < now() - make_interval(secs => $2) LIMIT $3
+  FOR UPDATE SKIP LOCKED))
