@@ -163,6 +163,8 @@ class _Tasks:
         elif wanted is not False:
             told = f"json_output must be true, false or a JSON Schema, not {kind_of(wanted)}"
             self._findings.error("wrong_type", told, (*path, "config", "json_output"))
+        known = frozenset(config) - (OWN_FIELDS - {*LLM_FIELDS, *_PARAMETERS})
+        ignore_unknown(config, (*path, "config"), self._findings, known, lenient=True)
         return {**made, **_further(config)}
 
 

@@ -55,6 +55,16 @@ tasks:
     }
 
 
+def test_relay_hands_further_fields_to_the_model() -> None:
+    """Fields of a config that nobody defined are those of the request; what Courante makes itself is left out."""
+    task = "{id: a, prompt: p, model: m, provider: openai, config: {seed: 7, top_p: 1, tools: [], extra: {user: u}}}"
+    read = read_document(load_source(f"name: x\ntasks:\n  - {task}\n").value)
+    assert read.workflow is not None
+    config = read.workflow.nodes[0].config
+    assert (config["extra"], config["top_p"], "tools" in config) == ({"seed": 7, "user": "u"}, 1, False)
+    assert [(each.code, each.path[-1]) for each in read.diagnostics] == [("ignored_field", "tools")]
+
+
 @pytest.mark.parametrize(
     ("config", "code"),
     [

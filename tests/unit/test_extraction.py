@@ -7,11 +7,12 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from courante.runner.models.extraction import extract_json, found_values
 
+CALM = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 SCALARS = (
     st.none()
     | st.booleans()
@@ -52,7 +53,7 @@ def test_places(text: str, value: Any) -> None:
     assert (found.json, found.is_valid) == (value, value is not None)
 
 
-@settings(max_examples=50)
+@CALM
 @given(before=AROUND, value=CONTAINERS, after=AROUND)
 def test_json_is_found_in_any_surroundings(before: str, value: Any, after: str) -> None:
     """What is wanted is found wherever it stands: before, after or inside of other brackets, quotes and fences."""
@@ -62,7 +63,7 @@ def test_json_is_found_in_any_surroundings(before: str, value: Any, after: str) 
     assert encode(found.json) == written
 
 
-@settings(max_examples=50)
+@CALM
 @given(before=st.text(st.characters(exclude_characters="{[`")), value=CONTAINERS, after=AROUND)
 def test_the_first_is_taken(before: str, value: Any, after: str) -> None:
     """Without another bracket before it, and without fences, the first one is it."""
@@ -70,6 +71,7 @@ def test_the_first_is_taken(before: str, value: Any, after: str) -> None:
     assert encode(extract_json(text).json) == encode(value)
 
 
+@CALM
 @given(st.text(st.sampled_from('{}[]",:\\`\n tfn01.-e') | st.characters(codec=None), max_size=200))
 def test_it_never_raises(text: str) -> None:
     """Whatever the text is, also with halves of surrogate pairs."""
