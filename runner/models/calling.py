@@ -15,7 +15,7 @@ from .answer import ModelAnswer
 from .anthropic import Anthropic
 from .echo import call_echo
 from .openai import OpenAi
-from .request import ModelRequest, input_bytes
+from .request import ModelRequest, input_bytes, output_tokens_max
 from .router import provider_of
 from .sending import Taking, send
 from .wire import Connector
@@ -51,16 +51,25 @@ async def call_model(
             work.spent = work.spent.plus(most_spent(request, tools, work.now_ms))
         raise
     if answer.is_usage_told:
-        spent = tools.prices.spent(answer.provider, answer.model, answer.usage, work.now_ms)
+        spent = _priced(request, answer, tools, work.now_ms)
     else:
         spent = most_spent(request, tools, work.now_ms)
     work.spent = work.spent.plus(spent)
     return answer
 
 
+def _priced(request: ModelRequest, answer: ModelAnswer, tools: Toolbox, at_ms: int) -> Spent:
+    """Return what an answer has taken. Where the name that it bears has no price, that of the request counts."""
+    spent = tools.prices.spent(answer.provider, answer.model, answer.usage, at_ms)
+    if not spent.unpriced:
+        return spent
+    asked = tools.prices.spent(answer.provider, request.model, answer.usage, at_ms)
+    return spent if asked.unpriced else msgspec.structs.replace(asked, model=answer.model)
+
+
 def most_spent(request: ModelRequest, tools: Toolbox, at_ms: int) -> Spent:
     """Return the most that a call can have taken of which nothing was heard."""
-    tokens = request.max_tokens or TOKENS_UNLIMITED
+    tokens = output_tokens_max(request) or TOKENS_UNLIMITED
     most = tools.prices.most(request.provider, request.model, input_bytes(request), tokens, at_ms)
     return msgspec.structs.replace(most, unknown=1)
 

@@ -29,16 +29,17 @@ class EventReader:
         self._is_first = True
         self._name = ""
         self._data: list[str] = []
+        self._data_chars = 0
 
     def feed(self, part: bytes) -> Iterator[ServerEvent]:
-        """Yield the events that end in this part. Raises StepError for a line without end."""
+        """Yield the events that end in this part. Raises StepError for a line, or an event, without end."""
         self._buffer += part
         for line in self._lines():
             if line:
                 self._take(line)
             elif self._data:
                 yield ServerEvent(self._name, "\n".join(self._data))
-                self._name, self._data = "", []
+                self._name, self._data, self._data_chars = "", [], 0
             else:
                 self._name = ""
 
@@ -61,5 +62,10 @@ class EventReader:
         value = value.removeprefix(" ")
         if field == "data":
             self._data.append(value)
+            self._data_chars += len(value) + 1
+            if self._data_chars > LINE_BYTES_MAX:
+                raise StepError(
+                    "PAYLOAD_TOO_LARGE", f"the answer has an event of more than {LINE_BYTES_MAX:,} characters"
+                )
         elif field == "event":
             self._name = value

@@ -41,14 +41,18 @@ class _Details(msgspec.Struct):
 
 
 class _Usage(msgspec.Struct):
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
     prompt_tokens_details: _Details | None = None
 
     @property
     def counted(self) -> Usage:
         cached = self.prompt_tokens_details.cached_tokens if self.prompt_tokens_details is not None else None
-        return Usage(input_tokens=self.prompt_tokens, output_tokens=self.completion_tokens, cached_tokens=cached or 0)
+        return Usage(
+            input_tokens=self.prompt_tokens or 0,
+            output_tokens=self.completion_tokens or 0,
+            cached_tokens=cached or 0,
+        )
 
 
 class _Part(msgspec.Struct):
@@ -180,7 +184,7 @@ def _answer(
         model=model or request.model,
         text=said.text,
         usage=Usage() if usage is None else usage.counted,
-        is_usage_told=usage is not None,
+        is_usage_told=usage is not None and usage.completion_tokens is not None,
         stop_reason=StopReason.REFUSAL if is_refused else _STOPS.get(finish_reason or "", StopReason.END),
         tool_calls=calls,
     )

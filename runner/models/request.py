@@ -10,6 +10,10 @@ from typing import Any, Literal
 import msgspec
 
 Role = Literal["user", "assistant", "tool"]
+LIMITS = ("max_tokens", "max_completion_tokens")
+"""Fields of ``extra`` that say how long an answer may be, instead of ``max_tokens``, ..."""
+ANSWERS = ("n", "best_of")
+"""... and how many are made."""
 
 
 class ToolCall(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,5 +81,21 @@ def text_of(content: str | list[dict[str, Any]]) -> str:
 
 def input_bytes(request: ModelRequest) -> int:
     """Return how many bytes a model is given to read: at least as many as tokens, for no token is less than a byte."""
-    told = (request.system, request.messages, request.schema, request.tools)
+    told = (
+        request.system,
+        request.messages,
+        request.schema,
+        request.tools,
+        *([request.extra] if request.extra else []),
+    )
     return len(msgspec.json.encode(told))
+
+
+def output_tokens_max(request: ModelRequest) -> int | None:
+    """Return how many tokens the provider may make at most; None where the request does not say."""
+    extra = request.extra
+    limits = [extra[name] for name in LIMITS if name in extra] or [request.max_tokens]
+    counts = [limit for limit in limits if isinstance(limit, int) and limit > 0]
+    if len(counts) < len(limits):
+        return None
+    return max(counts) * max((extra[name] for name in ANSWERS if isinstance(extra.get(name), int)), default=1)

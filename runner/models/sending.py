@@ -17,6 +17,8 @@ import msgspec
 from ...sdk.http.client import CONNECT_S, USER_AGENT
 from ...sdk.http.reach import AddressRefused
 from ...sdk.redaction import mask_values
+from ...sdk.spending.spent import WORD_MAX
+from ...sdk.spending.usage import Usage
 from ...sdk.step_error import StepError
 from ...sdk.user_errors import FatalError, HttpError
 from ..nodes.http_answer import as_text, read_body
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     from ..toolbox import Toolbox
 
 BYTES_MAX = 16 * 1024 * 1024
+STREAM_BYTES_MAX = 128 * 1024 * 1024
+"""Of a stream, in which most is not text."""
 SHOWN_BYTES = 2_000
 CLOSE_S = 2.0
 GAVE_UP = frozenset({408, 504, 524})
@@ -85,8 +89,24 @@ async def send(
     finally:
         with anyio.CancelScope(shield=True), anyio.move_on_after(CLOSE_S):
             await response.aclose()
-    text = mask_values(answer.text.encode("utf-8", "replace"), place.secrets).decode()
-    return msgspec.structs.replace(answer, text=text)
+    return _cleared(answer, place)
+
+
+def _cleared(answer: ModelAnswer, place: _Place) -> ModelAnswer:
+    """Return an answer without the key, and without counts that cannot be; the name of the model is kept in a log."""
+
+    def mask(text: str) -> str:
+        return mask_values(text.encode("utf-8", "replace"), place.secrets).decode()
+
+    is_told = answer.is_usage_told and answer.usage.can_be
+    return msgspec.structs.replace(
+        answer,
+        text=mask(answer.text),
+        model=mask(answer.model)[:WORD_MAX].replace("\0", "\ufffd"),
+        usage=answer.usage if is_told else Usage(),
+        is_usage_told=is_told,
+        tool_calls=tuple(msgspec.structs.replace(call, arguments=mask(call.arguments)) for call in answer.tool_calls),
+    )
 
 
 def _place(connector: Connector, request: ModelRequest, tools: Toolbox) -> _Place:
@@ -142,9 +162,12 @@ async def _streamed(
     stream: AnswerStream, request: ModelRequest, response: httpx.Response, on_partial: Callable[[str], None]
 ) -> ModelAnswer:
     """Read to the end. A connection that breaks after the answer is complete has only kept back its usage."""
-    reader, chars = EventReader(), 0
+    reader, chars, taken = EventReader(), 0, 0
     try:
         async for part in cast("Any", response.stream):
+            taken += len(part)
+            if taken > STREAM_BYTES_MAX:
+                raise StepError("PAYLOAD_TOO_LARGE", f"the answer has more than {STREAM_BYTES_MAX:,} bytes")
             for event in reader.feed(part):
                 piece = stream.take(event)
                 chars += len(piece)
@@ -162,7 +185,10 @@ async def _streamed(
 
 async def _refused(response: httpx.Response, place: _Place) -> Exception:
     """Return the error of a status; its Retry-After counts."""
-    content = await read_body(response, SHOWN_BYTES, cuts=True)
+    try:
+        content = await read_body(response, SHOWN_BYTES, cuts=True)
+    except (StepError, httpx.TransportError) as unread:  # cannot be unpacked, or broke off: the status was told
+        content = f"(what it says cannot be read: {unread})".encode()
     shown = mask_values(content, place.secrets, is_cut=len(content) == SHOWN_BYTES)
     said = _message(as_text(shown, response)).strip()
     if response.status_code < 400:

@@ -6,6 +6,7 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 
+from ...sdk.redaction import REDACTOR
 from ...sdk.step_error import StepError
 from ...sdk.user_errors import HttpError
 from .answer import ModelAnswer
@@ -74,7 +75,9 @@ def no_answer(content: bytes, field: str) -> StepError:
 
 
 def _shown(content: bytes | str) -> str:
-    return content[:SHOWN_MAX] if isinstance(content, str) else content[:SHOWN_MAX].decode("utf-8", "replace")
+    """The beginning of what a provider has sent. Masked before it is cut: half a key is not known for one."""
+    text = content if isinstance(content, str) else content.decode("utf-8", "replace")
+    return REDACTOR.redact(text)[:SHOWN_MAX]
 
 
 def json_words(request: ModelRequest) -> str:

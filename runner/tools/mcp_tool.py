@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ...sdk.artifacts import CONTENT_TYPE, Artifact
 from ...sdk.context import Context
-from ...sdk.redaction import mask_values
+from ...sdk.redaction import REDACTOR, mask_values
 from ...sdk.step_context import StepError, encode_json
 from .mcp_servers import McpServer
 from .offer import ToolOffer, read_arguments
@@ -52,7 +52,9 @@ class McpTool:
         answer = await self._server.call(self._tool, read_arguments(arguments))
         if answer.is_error:
             said = "\n".join(part.text for part in answer.content if part.type == "text")
-            raise StepError("TOOL_FAILED", said[:SHOWN_CHARS] or f"{self.name!r} failed and does not say why")
+            raise StepError(
+                "TOOL_FAILED", REDACTOR.redact(said)[:SHOWN_CHARS] or f"{self.name!r} failed and does not say why"
+            )
         output = encode_json(await self._result(answer))
         return mask_values(output, self._server.secrets.used)
 

@@ -1,0 +1,128 @@
+"""What providers answer that nobody should: counts that cannot be, names without end, half a key."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from courante.runner.models.calling import most_spent
+from courante.runner.models.events import LINE_BYTES_MAX, EventReader
+from courante.runner.models.openai import OpenAi
+from courante.runner.models.request import ModelRequest
+from courante.runner.models.terms import ModelTerms
+from courante.sdk.spending.spent import told_spent
+from courante.sdk.step_error import StepError
+from courante.sdk.user_errors import HttpError
+from integration.stage import Stage
+from integration.wire import anthropic_answers, openai_answers
+from integration.wire.calls import ANTHROPIC, KEY, OPENAI, call, open_tools
+from integration.wire.server import Asked, Give, Reply, open_wire
+
+pytestmark = pytest.mark.anyio
+
+
+def gives(value: object, **how: Any) -> Give:
+    async def give(_asked: Asked, reply: Reply) -> None:
+        await reply.json(value, **how)
+
+    return give
+
+
+@pytest.mark.parametrize("count", [-7, 2**53, 10**30, None])
+@pytest.mark.parametrize("provider", [OPENAI, ANTHROPIC])
+async def test_counts_that_cannot_be_are_as_if_none_were_told(provider: str, count: int | None) -> None:
+    """The answer is good; a budget is not given back by it, and the log can hold what it took."""
+    usage = {"prompt_tokens": 3, "completion_tokens": count}
+    value: object = openai_answers.completion("Hi", usage=usage)
+    if provider == ANTHROPIC:
+        text = anthropic_answers.text("Hi")
+        value = anthropic_answers.message(text, usage={"input_tokens": 3, "output_tokens": count})
+    called, _ = await call(provider, gives(value))
+    assert (called.told.text, called.told.is_usage_told) == ("Hi", False)
+
+
+async def test_the_name_of_a_model_has_an_end_and_no_key() -> None:
+    """It stands in events and tables."""
+    value = {**openai_answers.completion("Hi"), "model": f"{KEY}\0{'x' * 100_000}"}
+    called, _ = await call(OPENAI, gives(value))
+    assert called.told.model == ("***\ufffd" + "x" * 1_000)[:200]
+
+
+@pytest.mark.parametrize("shift", [1, 9, len(KEY) - 1])
+async def test_half_a_key_is_not_shown(shift: int) -> None:
+    """Where what a server has sent is cut, a key may stand."""
+    value = {"said": "x" * (200 - len('{"said": "') - shift) + KEY}
+    called, _ = await call(OPENAI, gives(value))
+    assert isinstance(called.error, StepError)
+    assert "xxx" in str(called.error)
+    assert KEY[:1] not in str(called.error).partition("xxx")[2].partition("'")[0]
+    assert KEY not in str(called.error)
+
+
+@pytest.mark.parametrize(
+    ("content", "headers"), [(b"?", {"Content-Encoding": "br"}), (b"no gzip", {"Content-Encoding": "gzip"})]
+)
+async def test_a_refusal_that_cannot_be_unpacked_is_one(content: bytes, headers: dict[str, str]) -> None:
+    """Its status says what kind it is."""
+
+    async def give(_asked: Asked, reply: Reply) -> None:
+        await reply.whole(content, status=401, headers=headers)
+
+    called, _ = await call(OPENAI, give)
+    assert isinstance(called.error, HttpError)
+    assert called.error.status == 401
+
+
+async def test_a_refusal_that_breaks_off_is_one() -> None:
+    """The status was told."""
+
+    async def give(_asked: Asked, reply: Reply) -> None:
+        await reply.whole(b"slow", status=429, headers={"Content-Length": "99", "Retry-After": "7"})
+        reply.cut()
+
+    called, _ = await call(OPENAI, give)
+    assert isinstance(called.error, HttpError)
+    assert called.error.status == 429
+
+
+def test_an_event_without_end_is_given_up() -> None:
+    """However short its lines are."""
+    line = b"data: " + b"x" * 1_000_000 + b"\n"
+    with pytest.raises(StepError, match="an event of more than"):
+        list(EventReader().feed(line * (1 + LINE_BYTES_MAX // 1_000_000)))
+
+
+@pytest.mark.parametrize(
+    ("extra", "tokens"),
+    [
+        ({}, 50),
+        ({"max_tokens": 9_000}, 9_000),
+        ({"max_completion_tokens": 70, "n": 3}, 210),
+        ({"max_tokens": None}, 100_000),
+        ({"best_of": 2}, 100),
+    ],
+)
+async def test_what_extra_says_is_reserved_too(extra: dict[str, Any], tokens: int) -> None:
+    """It changes what a call may take: how long answers are, how many there are, and what is to be read."""
+    request = ModelRequest(provider=OPENAI, model="gpt-4o", max_tokens=50, extra=extra)
+    async with open_tools(ModelTerms(), {}) as tools:
+        most = most_spent(request, tools, 0)
+    assert most.output_tokens == tokens
+    assert most.input_tokens >= len(msgspec.json.encode(OpenAi().body(request)["messages"]))
+    assert not extra or most.input_tokens >= len(msgspec.json.encode(extra))
+
+
+async def test_a_model_of_another_name_costs_what_was_asked_for(stage: Stage) -> None:
+    """A server that calls its model otherwise does not empty a budget of money by nothing."""
+    value = {**openai_answers.completion("Hi"), "model": "/models/mine.gguf"}
+    async with open_wire(gives(value)) as server:
+        stage.worker(models=ModelTerms(openai_url=f"{server.url}/v1"))
+        stage.supervisor()
+        node: dict[str, Any] = {"id": "a", "type": "llm", "config": {"model": "gpt-4o", "prompt": "Hello"}}
+        await stage.register(node)
+        done = await stage.run("w")
+    (spent,) = [told_spent(each.facts.data) for each in await stage.events(done.run_id) if "spent" in each.facts.data]
+    assert (spent.model, spent.unpriced, spent.currency) == ("/models/mine.gguf", 0, "USD")
+    assert spent.cost > 0
