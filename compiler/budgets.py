@@ -34,7 +34,7 @@ def check_currencies(budget: Budget | None, all_runs: Budget | None, path: Path,
     """What a call costs is taken from both."""
     if budget and all_runs and budget.currency and all_runs.currency and budget.currency != all_runs.currency:
         told = f"the budgets of a run and of the workflow are in {budget.currency} and in {all_runs.currency}"
-        findings.error("unknown_value", told, (*path, "workflow_budget", "currency"), "use one currency")
+        findings.error("conflicting_fields", told, (*path, "workflow_budget", "currency"), "use one currency")
 
 
 def write_budget(budget: Budget) -> dict[str, Json]:

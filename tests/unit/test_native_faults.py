@@ -169,7 +169,7 @@ WRONG: list[tuple[str, Json, str, tuple[str | int, ...]]] = [
     ("currency", small(node(), policy={"budget": {"cost": 1, "currency": "usd"}}), "unknown_value",
      ("policy", "budget", "currency")),
     ("two currencies", small(node(), policy={"budget": {"cost": 1}, "workflow_budget": {"cost": 1, "currency": "EUR"}}),
-     "unknown_value", ("policy", "workflow_budget", "currency")),
+     "conflicting_fields", ("policy", "workflow_budget", "currency")),
     ("exhausted", small(node(), policy={"budget": {"cost": 1, "on_exhausted": "wait"}}), "unknown_value",
      ("policy", "budget", "on_exhausted")),
     ("stuck a time", small(node(), policy={"stuck": "10m"}), "wrong_type", ("policy", "stuck")),
