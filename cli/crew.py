@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from ..compiler.ir import Ir
+from ..compiler.tool_names import HANDLER_PREFIX
 from ..runner.models.terms import ModelTerms
 from ..runner.terms import Terms
 from ..runner.worker import Worker
@@ -33,7 +34,7 @@ from ..sdk.presence import (
 from ..sdk.settings import Settings
 from ..sdk.spending.prices import PricesError, PriceTable, load_prices
 from ..sdk.steps import Steps
-from ..sdk.tools import lacking
+from ..sdk.tools import lacking, shown_handler
 from ..supervisor.supervisor import Supervisor
 from .exits import CliError, ExitCode
 from .services import Services
@@ -233,7 +234,9 @@ async def check_handlers(services: Services, irs: Sequence[Ir], steps: Steps) ->
     for worker in await find_workers(services.redis_url, settings.env, settings.partitions):
         missing = lacking(missing, worker.handlers)
     if missing:
-        said = "; ".join(f"{name!r} (step {wanted[name]!r})" for name in sorted(missing))
+        said = "; ".join(f"{shown_handler(name)} (step {wanted[name]!r})" for name in sorted(missing))
         message = f"neither --app nor a live worker provides {said}"
         hint = "name the module that registers it with --app MODULE, or start 'courante worker --app MODULE'"
+        if any(name.startswith(HANDLER_PREFIX) for name in missing):
+            hint += "; tools may be declared in a file too, see docs/reference/tools.md"
         raise CliError(ExitCode.USAGE, "handler_missing", message, hint)

@@ -93,6 +93,12 @@ def handler_of(tool: str) -> str:
     return f"{HANDLER_PREFIX}{tool}"
 
 
+def shown_handler(handler: str) -> str:
+    """Return what people call a handler: ``'shop.pack'``, ``tool 'shop.stock'``."""
+    name = handler.removeprefix(HANDLER_PREFIX)
+    return repr(name) if name == handler else f"tool {name!r}"
+
+
 def handler_of_server(server: str) -> str:
     """The same for all tools of an MCP server."""
     return handler_of(f"{server}.*")

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from courante.sdk.declared_tools import NOTHING_DECLARED, DeclaredServer, ToolsFileError, load_tools
-from courante.sdk.tools import lacking
+from courante.sdk.presence import LiveWorker, can_serve, handlers_of
+from courante.sdk.tools import lacking, shown_handler
+from integration.floor import compile_document
 
 WHOLE = """
 http:
@@ -83,3 +85,23 @@ def test_a_server_stands_for_all_of_its_tools() -> None:
     """Which ones it has is known when it is first asked."""
     assert lacking(["tool:shop.stock", "tool:x", "shop.pack"], ["tool:shop.*", "tool:x"]) == {"shop.pack"}
     assert lacking(["tool:shop.stock"], ["shop.*", "tool:shop"]) == {"tool:shop.stock"}
+
+
+def test_a_workflow_wants_the_tools_that_it_names() -> None:
+    """Of nodes and of agents, but for a name that a template gives; a worker serves it that has all of them."""
+    agent = {"provider": "echo", "prompt": "p", "tools": ["shop.stock", "look"]}
+    nodes = [
+        {"id": "a", "type": "tool", "config": {"tool": "look"}},
+        {"id": "b", "type": "tool", "config": {"tool": "{{ input.tool }}"}},
+        {"id": "c", "type": "agent", "config": agent},
+    ]
+    _, ir = compile_document({"courante": 1, "id": "w", "nodes": nodes})
+    assert handlers_of(ir) == {"tool:look": "a", "tool:shop.stock": "c"}
+    assert list(map(shown_handler, handlers_of(ir))) == ["tool 'look'", "tool 'shop.stock'"]
+
+    def serves(*handlers: str) -> bool:
+        queues = frozenset({"default", "system"})
+        return can_serve([LiveWorker(name="w", pid=1, handlers=frozenset(handlers), queues=queues)], ir)
+
+    assert serves("tool:look", "tool:shop.*")
+    assert not serves("look", "tool:shop.*")
