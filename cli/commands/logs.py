@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import anyio
 import click
 
@@ -12,7 +14,7 @@ from ...sdk.keys import Keys
 from ...sdk.step_log_reading import StepLogReader
 from ...sdk.stores.connection import Connection
 from ...sdk.stores.errors import UnknownRun
-from ...sdk.stores.runs import RunRow, get_run
+from ...sdk.stores.runs import RunRow, get_run, is_step_over
 from ...sdk.stores.workflows import get_ir
 from ..call import Call, service_options, with_call
 from ..exits import CliError, ExitCode
@@ -25,7 +27,7 @@ LOOK_S = 0.2
 @click.command()
 @click.argument("run_id", metavar="RUN")
 @click.option("--step", metavar="STEP", help="Only what this step has said.")
-@click.option("--follow", is_flag=True, help="Go on as steps say more, until the run has ended.")
+@click.option("--follow", is_flag=True, help="Go on as steps say more, until the step or the run has ended.")
 @service_options
 @with_call
 def logs(call: Call, run_id: str, step: str | None, follow: bool) -> None:
@@ -54,7 +56,7 @@ async def _show_all(call: Call, services: Services, run_id: str, *, step: str | 
             reader = StepLogReader(conn, redis, Keys(env).partition(run.partition), env, run_id, step)
             view = LogView(call.out, ir)
             try:
-                await _show(conn, reader, view, run_id, is_follow=is_follow)
+                await _show(conn, reader, view, _Followed(run_id, _once(ir, step)) if is_follow else None)
             finally:
                 view.close()
     finally:
@@ -62,15 +64,27 @@ async def _show_all(call: Call, services: Services, run_id: str, *, step: str | 
             await redis.aclose()
 
 
-async def _show(conn: Connection, reader: StepLogReader, view: LogView, run_id: str, *, is_follow: bool) -> None:
+class _Followed(NamedTuple):
+    """What is followed to its end: a run, or a step that comes once in it."""
+
+    run_id: str
+    step: str | None
+
+    async def is_over(self, conn: Connection) -> bool:
+        if (await get_run(conn, self.run_id)).status.is_final:
+            return True
+        return self.step is not None and await is_step_over(conn, self.run_id, self.step)
+
+
+async def _show(conn: Connection, reader: StepLogReader, view: LogView, followed: _Followed | None) -> None:
     async for line in reader.past():
         view.show(line)
     while True:
-        is_over = (await get_run(conn, run_id)).status.is_final if is_follow else True
+        is_over = followed is None or await followed.is_over(conn)
         said = await reader.more()
         for each in said:
             view.show(each)
-        if not is_follow or (is_over and not said):
+        if followed is None or (is_over and not said):
             return
         if not said:
             await anyio.sleep(LOOK_S)
@@ -79,6 +93,11 @@ async def _show(conn: Connection, reader: StepLogReader, view: LogView, run_id: 
 async def _ir(conn: Connection, run: RunRow) -> Ir | None:
     content = await get_ir(conn, run.env, run.ir_hash)
     return None if content is None else decode_ir(content)
+
+
+def _once(ir: Ir | None, step: str | None) -> str | None:
+    """A step in a loop or a map may come again, whatever has become of it."""
+    return next((node.id for node in (ir.nodes if ir is not None else ()) if node.id == step and not node.levels), None)
 
 
 def _check_step(ir: Ir | None, step: str | None) -> None:

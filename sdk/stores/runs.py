@@ -153,6 +153,11 @@ async def list_steps(conn: Connection, run_id: str) -> list[StepRow]:
     return [_step(row) for row in await conn.fetch(_sql["list_steps"], run_id)]
 
 
+async def is_step_over(conn: Connection, run_id: str, node: str) -> bool:
+    """Return whether the last attempt of a step has ended and none follows; of one outside of loops and maps."""
+    return bool(await conn.fetchval(_sql["is_step_over"], run_id, node))
+
+
 async def get_statistics(conn: Connection, run_id: str) -> RunStatistics:
     """Raises UnknownRun where the run is not recorded."""
     row = await conn.fetchrow(_sql["run_statistics"], run_id)

@@ -126,3 +126,37 @@ async def test_logs_are_followed_until_the_run_has_ended(stage: Stage, tmp_path:
         f"{bar}there was",
         "CLOCK  work            answered",
     ]
+
+
+async def test_a_step_is_followed_until_it_has_ended(stage: Stage, tmp_path: Path) -> None:
+    """S0-229: also where its run goes on; a failed attempt is not its end."""
+    gate = threading.Event()
+
+    def early(context: Context) -> None:
+        context.log("trying")
+        if context.attempt == 1:
+            raise ValueError("not yet")
+
+    stage.worker({"early": early, "late": lambda: gate.wait(60)})
+    stage.supervisor()
+    try:
+        await stage.register(
+            {
+                "id": "early",
+                "type": "function",
+                "config": {"handler": "early"},
+                "retry": {"max_attempts": 2, "base": "1ms"},
+            },
+            {"id": "late", "type": "function", "config": {"handler": "late"}, "depends_on": ["early"]},
+        )
+        run_id = await stage.client.submit("w")
+        argv = [sys.executable, "-m", "courante", "logs", run_id, "--step", "early", "--follow"]
+        environ = clean_environ() | environ_of(stage.place, tmp_path)
+        with anyio.fail_after(60):
+            said = await anyio.run_process(argv, env=environ, cwd=tmp_path)
+    finally:
+        gate.set()
+    assert Said(0, said.stdout.decode(), "").stable.splitlines() == [
+        "CLOCK  early           trying",
+        "CLOCK  early (attempt 2)  trying",
+    ]
