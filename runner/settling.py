@@ -13,8 +13,9 @@ from ..sdk.calling import Word
 from ..sdk.events import ITEM_FAILED, ErrorInfo, Facts, encode_blob, encode_facts
 from ..sdk.maps import FILL_MAX
 from ..sdk.marking import WOKEN, RunPhase, TokenKind, with_word
-from ..sdk.outcomes import Failed, GivenBack, Opened, Outcome, Parked, Skipped, Succeeded, Waits, failed
+from ..sdk.outcomes import AsksBudget, Failed, GivenBack, Opened, Outcome, Parked, Skipped, Succeeded, Waits, failed
 from ..sdk.plan import context_field, cursor_ready, start_ready, value_field
+from ..sdk.purse import paid
 from ..sdk.retrying import GivesUp, draw_of, next_attempt
 from ..sdk.routing import loop_word, route
 from ..sdk.scopes import NODE_NAMES, START_NODE, parse_token_key, scope_key, token_key
@@ -130,6 +131,9 @@ class Settler:
         return Transition([work.run_id, work.key, work.fence, 0, "", 1, blob, 1, "n"], 3)
 
     def give_back(self, work: Work, outcome: GivenBack) -> Transition:
+        reserved = paid(work.extra) if work.spent.calls and work.plan.has_purse else None
+        if reserved is not None:  # what was spent is not reserved any more: who goes on has to ask for as much again
+            return self._asks(work, AsksBudget(reserved.tokens, reserved.cost))
         return transition_of(work, self._told(work), [*work.unsent_report, "r", str(outcome.delay_ms)])
 
     def _told(self, work: Work) -> list[tuple[bytes, bytes | None]]:

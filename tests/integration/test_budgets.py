@@ -14,10 +14,13 @@ from courante.runner.models import calling
 from courante.runner.models.answer import ModelAnswer
 from courante.runner.models.echo import call_echo
 from courante.runner.models.request import ModelRequest
+from courante.runner.models.terms import ModelTerms
 from courante.sdk.spending.spent import told_spent, total
 from courante.sdk.steps import Steps
 from courante.sdk.stores.spending import spending_of_runs
 from integration.stage import Stage, until
+from integration.wire import openai_answers
+from integration.wire.server import Asked, Reply, open_wire
 
 pytestmark = pytest.mark.anyio
 
@@ -263,3 +266,31 @@ async def test_each_turn_of_an_agent_asks_for_its_part(stage: Stage, calls: list
 def search(query: str) -> list[str]:
     """Look around."""
     return [query]
+
+
+async def test_a_call_that_a_stopping_worker_breaks_off_is_spent(stage: Stage) -> None:
+    """What was reserved for it is not there for the next worker too: it has to ask again."""
+    begun = anyio.Event()
+
+    async def give(_asked: Asked, reply: Reply) -> None:
+        if begun.is_set():
+            await reply.json(openai_answers.completion("Hi"))
+        begun.set()
+        await reply.until_gone()
+
+    async with open_wire(give) as server:
+        models = ModelTerms(openai_url=f"{server.url}/v1")
+        stage.supervisor()
+        first = stage.worker(models=models, stop_grace_ms=0)
+        config = {"model": "gpt-4o", "max_tokens": 100, "prompt": "p"}
+        node: dict[str, Any] = {**NODES[1], "depends_on": [], "config": config}
+        await stage.register(node, policy={"budget": {"tokens": 300}})
+        run_id = await stage.client.submit("w")
+        with anyio.fail_after(10):
+            await begun.wait()
+        first.stop()
+        stage.worker(models=models)
+        done = await stage.result(run_id)
+        assert done.error is not None
+        assert (done.error["type"], len(server.asked)) == ("BUDGET_EXHAUSTED", 1)
+    await proven(stage, run_id)
