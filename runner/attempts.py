@@ -86,6 +86,12 @@ class HeldAttempt:
         self.ending: Ending | None = None
         self.cancel_scope: CancelScope | None = None
 
+    @property
+    def is_given_back(self) -> bool:
+        """Whether another worker goes on with the attempt, if it does not end well now."""
+        is_stopping = self.ending is None and self.cancellation.told is CancelReason.STOPPING
+        return is_stopping or self.ending is Ending.GIVEN_BACK
+
     def report(self, details: bytes) -> None:
         """Take a heartbeat. Its details travel with the next renewal, within about a second; null is none."""
         self.beaten_at = time.monotonic()

@@ -15,14 +15,12 @@ import anyio
 import msgspec
 
 from ...compiler.agent_config import EXHAUSTED, TURNS_DEFAULT
-from ...sdk.cancellation import CancelReason
 from ...sdk.outcomes import AsksBudget, GivenBack, Outcome, Succeeded
 from ...sdk.schema_checks import SchemaChecks
 from ...sdk.spending.spent import NOTHING
 from ...sdk.step_context import StepError, decode_json, encode_json
 from ..agents.offered import OfferedTools, arguments_of, shown_arguments, told_error
 from ..agents.transcript import Called, Transcript, keep_transcript, load_transcript
-from ..attempts import Ending
 from ..budgets import ask_budget, lost_calls
 from ..models.calling import CallCancelled, call_model, most_spent
 from ..models.extraction import extract_json
@@ -228,12 +226,8 @@ class _Agent:
 
     async def _leave(self) -> None:
         """Where the token is given back, the log tells what was spent: the next worker does not count it again."""
-        held = self._work.held
-        assert held is not None
-        is_given_back = held.ending is Ending.GIVEN_BACK or (
-            held.ending is None and held.cancellation.told is CancelReason.STOPPING
-        )
-        if is_given_back:
+        assert self._work.held is not None
+        if self._work.held.is_given_back:
             await self._hand_on()
 
     async def _hand_on(self) -> None:

@@ -11,7 +11,6 @@ from ...sdk.outcomes import AsksBudget, Outcome, Succeeded
 from ...sdk.schema_checks import SchemaChecks
 from ...sdk.step_context import StepError, encode_json
 from ...sdk.step_log import StepLog
-from ..attempts import Ending
 from ..budgets import ask_budget, lost_calls
 from ..models.answer import ModelAnswer, StopReason
 from ..models.calling import call_model, most_spent
@@ -40,7 +39,7 @@ async def run_llm(work: Work, tools: Toolbox) -> Outcome:
         return Succeeded(await _answered(work, tools, told, log))
     except BaseException:
         # Where the attempt is given back its token comes again, and knows of the lost deliveries still.
-        if work.deliveries and work.held.ending is Ending.GIVEN_BACK:
+        if work.deliveries and work.held.is_given_back:
             work.held.report(write_told(msgspec.structs.replace(told, attempt=work.attempt, lost=work.deliveries)))
         raise
 

@@ -291,3 +291,36 @@ async def test_a_key_is_found_nowhere(
     assert any("***" in text for text in found)
     shown = capsys.readouterr()
     assert KEY not in shown.out + shown.err
+
+
+async def test_a_lost_call_counts_once_where_the_next_worker_fails_while_it_stops(stage: Stage, keys: Path) -> None:
+    """It tells what was lost before it, and gives the step back: the third worker does not tell it again."""
+    asked, may_fail = [anyio.Event(), anyio.Event()], anyio.Event()
+
+    async def give(_asked: Asked, reply: Reply) -> None:
+        number = len(server.asked)
+        if number > 2:
+            await say(reply, "Hi")
+            return
+        asked[number - 1].set()
+        await (reply.until_gone() if number == 1 else may_fail.wait())
+        await reply.json(openai_answers.error("down"), status=500)
+
+    async with open_wire(give) as server:
+        terms: dict[str, Any] = {"models": ModelTerms(openai_url=f"{server.url}/v1"), "secrets_dir": keys}
+        stage.worker(lease_ms=1_000, **terms)
+        await stage.register(asks(ONCE))
+        run_id = await stage.client.submit("w")
+        with anyio.fail_after(10):
+            await asked[0].wait()
+            await stage.kill(0)
+            second = stage.worker(lease_ms=1_000, **terms)
+            stage.supervisor(lease_ms=1_000)
+            await asked[1].wait()
+            second.stop()
+            may_fail.set()
+            stage.worker(lease_ms=1_000, **terms)
+            done = await stage.result(run_id)
+    assert done.status == "COMPLETED"
+    spent = [spent for _, spent in await told(stage, run_id)]
+    assert [(each.calls, each.unknown) for each in spent if each.calls] == [(1, 1), (1, 0)]
