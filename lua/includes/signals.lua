@@ -78,6 +78,7 @@ end
 -- Who waits for nothing any more leaves its names; the lists of the names are cleaned when they are read.
 local function stop_waiting(run, token, place)
   if place == 'w' then set_field(run, 'W' .. token, false) end
+  if place == 'b' then purse_of(run) end -- who stands behind it in the row is answered at the end of the transition
 end
 
 -- The place of a name among those that a parked token waits for, from 0; nil where it does not wait for it.

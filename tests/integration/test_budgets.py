@@ -294,3 +294,22 @@ async def test_a_call_that_a_stopping_worker_breaks_off_is_spent(stage: Stage) -
         assert done.error is not None
         assert (done.error["type"], len(server.asked)) == ("BUDGET_EXHAUSTED", 1)
     await proven(stage, run_id)
+
+
+async def test_who_goes_away_from_the_row_keeps_nobody_behind_waiting(stage: Stage, calls: list[ModelRequest]) -> None:
+    """A step that wants more than there is, is withdrawn: the next one, which wants less, is answered."""
+    stage.supervisor()
+    stage.worker()
+    large = {"id": "large", "type": "llm", "config": {**ASK, "prompt": "p", "max_tokens": 900}}
+    go = {"id": "go", "type": "signal", "config": {"name": "go"}}
+    small = {"id": "small", "type": "llm", "depends_on": "go", "config": {**ASK, "prompt": "p"}}
+    await stage.register(large, go, small, policy={"budget": {"tokens": 500, "on_exhausted": "park"}})
+    run_id = await stage.client.submit("w")
+    await until(lambda: counts(stage, run_id), lambda types: types["step.waiting"] == 2)
+    await stage.client.signal(run_id, "go")
+    await until(lambda: counts(stage, run_id), lambda types: types["step.waiting"] == 3)
+    assert not calls
+    await stage.client.cancel_step(run_id, "large")
+    done = await stage.result(run_id)
+    assert (done.status, len(calls)) == ("COMPLETED", 1)
+    await proven(stage, run_id)
