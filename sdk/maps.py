@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 At = tuple[int, Scope]
 
-FILL_MAX = 40
-"""Tokens that one transition of a map or its cursor emits, one item more at most. They and the tokens that the call
-brings take the server 2 to 3 ms on a slow machine (``bench map``)."""
+FILL_MAX = 100
+"""Tokens that one transition of a map or its cursor emits, one item more at most. Logs are folded by it: another number
+would have to be one of the IR."""
 CLOSED = "!"
 """Ends ``live`` of the aggregate's token where the first failed item has closed the map."""
 

@@ -13,7 +13,7 @@ from chaos.site import SHORT_LEASE_MS, Site
 pytestmark = pytest.mark.anyio
 KILLED = -9
 ITEMS = 450
-"""A transition of the cursor emits forty: several of them, and three windows."""
+"""A transition of the cursor emits a hundred: several of them, and three windows."""
 FAULTS = ["before_advance:2", "after_advance:2", "before_advance:3", "after_advance:3", "after_handler:40"]
 MAPPED = document(
     "mapped",

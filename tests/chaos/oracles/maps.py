@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from chaos.oracles.walk import Walk
 
 Place = tuple[int, Scope]
-EMITTED_MAX = 40
+EMITTED_MAX = 100
 """Tokens that one call emits for the items of a map, one item more at most."""
 LETTERS = {"live": "ok", "failed": "failed"}
 
