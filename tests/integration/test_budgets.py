@@ -94,7 +94,8 @@ async def test_what_waits_for_a_budget_goes_on_when_it_is_raised(stage: Stage, c
     stage.worker()
     await stage.register(*NODES, policy={"budget": {"tokens": 6 * TAKEN, "on_exhausted": "park"}})
     run_id = await stage.client.submit("w", {"items": list(range(10, 20))})
-    spent = await until(lambda: tokens_spent(stage, run_id), lambda tokens: tokens > 3 * TAKEN)
+    # All five calls that it has room for: one that is not in the log yet is forgotten with the server, and made again.
+    spent = await until(lambda: tokens_spent(stage, run_id), lambda tokens: tokens > 4 * TAKEN)
     await until(lambda: counts(stage, run_id), lambda types: types["step.waiting"] == 10)
     made = len(calls)
     assert made * TAKEN == spent or made <= 6
