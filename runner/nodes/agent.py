@@ -75,9 +75,9 @@ class _Agent:
 
     async def run(self) -> dict[str, Any]:
         """Return the output. Raises StepError, and what the call of a model raises."""
-        await self._take_up()
+        lost = await self._take_up()
         try:
-            return await self._talk()
+            return await self._talk(await self._offers(lost))
         except _Asks:
             await self._hand_on()
             raise
@@ -85,8 +85,11 @@ class _Agent:
             await self._leave()
             raise
 
-    async def _take_up(self) -> None:
-        """Go on where the worker or the attempt before was, and count what it has taken that no event tells."""
+    async def _take_up(self) -> int:
+        """Go on where the worker or the attempt before was, with what it has taken that no event tells.
+
+        Return how many calls of the model were lost.
+        """
         work, before = self._work, await load_transcript(self._work, self._tools)
         is_same = before.attempt == work.attempt
         lost = lost_calls(work, before.lost if is_same else 0)
@@ -95,11 +98,19 @@ class _Agent:
         self._transcript = msgspec.structs.replace(before, lost=work.deliveries)
         if before.turns:
             self._log.line("going on", turns=before.turns)
-        for _ in range(lost if not before.open_calls() else 0):
-            work.spent = work.spent.plus(most_spent(self._asked(()), self._tools, work.now_ms))
+        return lost if not before.open_calls() else 0
 
-    async def _talk(self) -> dict[str, Any]:
-        offers = await self._offered.offers()
+    async def _offers(self, lost: int) -> tuple[ToolOffer, ...]:
+        """Return what the model is told of its tools, and count calls that were lost, which had it too."""
+        work, offers = self._work, tuple[ToolOffer, ...]()
+        try:
+            offers = await self._offered.offers()
+        finally:
+            for _ in range(lost):
+                work.spent = work.spent.plus(most_spent(self._asked(offers), self._tools, work.now_ms))
+        return offers
+
+    async def _talk(self, offers: tuple[ToolOffer, ...]) -> dict[str, Any]:
         most = self._work.node.config.get("max_turns", TURNS_DEFAULT)
         while True:
             if self._transcript.open_calls():

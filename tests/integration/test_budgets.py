@@ -314,3 +314,35 @@ async def test_who_goes_away_from_the_row_keeps_nobody_behind_waiting(stage: Sta
     done = await stage.result(run_id)
     assert (done.status, len(calls)) == ("COMPLETED", 1)
     await proven(stage, run_id)
+
+
+async def test_the_lost_turn_of_an_agent_counts_with_what_was_reserved(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tools that the model was offered are part of what it has read."""
+    begun, made = anyio.Event(), list[ModelRequest]()
+
+    async def lost_once(request: ModelRequest, on_partial: Callable[[str], None]) -> ModelAnswer:
+        made.append(request)
+        if len(made) == 1:
+            begun.set()
+            await anyio.sleep_forever()
+        return await call_echo(request, on_partial)
+
+    monkeypatch.setattr(calling, "call_echo", lost_once)
+    steps = Steps()
+    steps.tools.add(search, "search")
+    stage.worker(steps, lease_ms=1_000)
+    config = {"provider": "echo", "prompt": "Find tea.", "tools": ["search"], "echo": "Tea.", "max_tokens": 50}
+    await stage.register({"id": "a", "type": "agent", "config": config}, policy={"budget": {"tokens": 20_000}})
+    run_id = await stage.client.submit("w")
+    with anyio.fail_after(10):
+        await begun.wait()
+    await stage.kill(0)
+    stage.worker(steps, lease_ms=1_000)
+    stage.supervisor(lease_ms=1_000)
+    assert (await stage.result(run_id)).status == "COMPLETED"
+    facts = [event.facts for event in await stage.events(run_id)]
+    (lost,) = [told_spent(each.data) for each in facts if each.type == "spending.recorded"]
+    reserved = [each.data["tokens"] for each in facts if each.type == "step.waiting"]
+    assert (lost.unknown, lost.tokens) == (1, reserved[0])
