@@ -18,6 +18,9 @@ from ..sdk.spending.spent import NOTHING, Spent
 from ..sdk.step_context import StepError
 from .work import Work
 
+CALLERS = frozenset({"llm", "agent"})
+"""Types of nodes that call models."""
+
 
 def ask_budget(work: Work, most: Spent) -> AsksBudget | None:
     """Return what to come to instead of calling, None where the call may be made.
@@ -57,7 +60,13 @@ def lost_calls(work: Work, told: int = 0) -> int:
 
 
 def lost_spending(work: Work) -> Spent:
-    """Return what to tell of a call that was lost, where no worker may try again: what was reserved for it."""
+    """Return what to tell of calls that were lost, where no worker may try again: what was reserved for the last one.
+
+    Without a budget only how many there were: the request, which says what they can have taken, was never made here.
+    """
+    if not work.plan.has_purse:
+        lost = lost_calls(work) if work.node.type in CALLERS else 0
+        return Spent(calls=lost, unpriced=lost, unknown=lost)
     reserved, currency = paid(work.extra), currency_of(work.plan.ir)
     if reserved is None or not lost_calls(work):
         return NOTHING

@@ -324,3 +324,28 @@ async def test_a_lost_call_counts_once_where_the_next_worker_fails_while_it_stop
     assert done.status == "COMPLETED"
     spent = [spent for _, spent in await told(stage, run_id)]
     assert [(each.calls, each.unknown) for each in spent if each.calls] == [(1, 1), (1, 0)]
+
+
+async def test_calls_that_were_lost_with_every_worker_are_told(stage: Stage, keys: Path) -> None:
+    """Where nobody tries again, too: how many there were, and that nobody knows what they took."""
+    begun = anyio.Event()
+
+    async def give(_asked: Asked, reply: Reply) -> None:
+        begun.set()
+        await reply.until_gone()
+
+    async with open_wire(give) as server:
+        terms: dict[str, Any] = {"models": ModelTerms(openai_url=f"{server.url}/v1"), "secrets_dir": keys}
+        stage.worker(lease_ms=1_000, **terms)
+        await stage.register(asks(ONCE))
+        run_id = await stage.client.submit("w")
+        with anyio.fail_after(10):
+            await begun.wait()
+        await stage.kill(0)
+        stage.worker(lease_ms=1_000, deliveries_max=1, **terms)
+        stage.supervisor(lease_ms=1_000)
+        done = await stage.result(run_id)
+    assert done.error is not None
+    assert done.error["type"] == "POISONED"
+    ((_, spent),) = await told(stage, run_id)
+    assert (spent.calls, spent.unknown, spent.unpriced) == (1, 1, 1)
