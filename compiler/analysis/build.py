@@ -24,20 +24,11 @@ NODES_MAX = 100_000
 EDGES_MAX = 500_000
 ITERATIONS_MAX = 1_000_000
 
-RUNNABLE = frozenset(
-    """function noop echo sleep wait transform filter validate conditional approval signal http llm agent map
-    aggregate subflow tool""".split()
-)
-"""Node types that this version's workers run. The others are part of the language, and refused at registration."""
-
 ASKING = frozenset({"llm", "agent"})
 """Node types that call models."""
 
 TRACED = frozenset({"tool"})
 """Node types whose input is kept, for the trace of what was asked."""
-
-NOT_YET = "type_not_available"
-"""The error that does not keep the rest of the document from being checked."""
 
 
 def compile_workflow(workflow: Workflow, *, nodes_key: str = "nodes") -> tuple[Ir | None, list[Diagnostic]]:
@@ -53,7 +44,7 @@ def compile_workflow(workflow: Workflow, *, nodes_key: str = "nodes") -> tuple[I
     graph = build_graph(workflow)
     compensations = find_compensations(graph, findings)
     _check_nodes(graph, findings)
-    is_sound = all(found.code == NOT_YET or not has_errors([found]) for found in findings.found)
+    is_sound = not has_errors(findings.found)
     if not sort_graph(graph, findings):
         return None, findings.found
     check_bonds(graph, findings, compensations)
@@ -115,14 +106,6 @@ def _check_nodes(graph: Graph, findings: Findings) -> None:
     nodes = findings.workflow.nodes
     for number, node in enumerate(nodes):
         arity = len(graph.ins[number])
-        if node.type not in RUNNABLE:
-            findings.add(
-                "type_not_available",
-                f"this version does not run nodes of type {node.type!r} yet",
-                number,
-                "type",
-                hint=f"it runs: {', '.join(sorted(RUNNABLE))}",
-            )
         if node.type in ASKING:
             _check_model(findings, number)
         if node.join is not None and node.join.policy is JoinPolicy.AT_LEAST and not 1 <= node.join.n <= max(arity, 1):
@@ -335,4 +318,4 @@ def _config_hash(node: Written) -> str:
     return hashlib.blake2b(content, digest_size=8).hexdigest()
 
 
-__all__ = ["RUNNABLE", "compile_workflow"]
+__all__ = ["compile_workflow"]

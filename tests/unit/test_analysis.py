@@ -82,8 +82,8 @@ def activations(count: int) -> list[dict[str, Any]]:
 
 
 ERRORS: list[tuple[str, list[dict[str, Any]], tuple[str | int, ...], tuple[str, ...]]] = [
-    ("type_not_available", [node("a", type="agent")], ("nodes", 0, "type"), ("agent",)),
     ("model_missing", [node("a", type="llm")], ("nodes", 0, "config"), ("model",)),
+    ("model_missing", [node("a", type="agent")], ("nodes", 0, "config"), ("model",)),
     (
         "provider_unknown",
         [node("a", type="llm", config={"model": "m", "provider": "mistral"})],

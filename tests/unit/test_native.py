@@ -341,7 +341,7 @@ def test_literals_stand_for_themselves_where_an_expression_is_expected() -> None
         ("filter", {"items": "input.list", "where": "item.ok"}, {"items": "input.list", "where": "item.ok"}),
         ("noop", {"x-note": 1}, {"x-note": 1}),
         ("validate", {"schema": {"type": "object"}, "value": 1}, {"schema": {"type": "object"}, "value": "1"}),
-        ("agent", {"anything": {"at": ["all"]}}, {"anything": {"at": ["all"]}}),
+        ("agent", {"model": "m", "max_turns": 3}, {"model": "m", "max_turns": 3}),
         (
             "http",
             {"method": "post", "expect": 404, "read_timeout": 1.5, "x-note": 1},
