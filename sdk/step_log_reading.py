@@ -37,6 +37,7 @@ class StepLogReader:
         self._run_id = run_id
         self._node = node
         self._seen: OrderedDict[tuple[int, int], None] = OrderedDict()
+        self._early: list[Piece] = []
         self._entry = self._piece = "0-0"
         self._id = 0
         self._is_first = True
@@ -56,14 +57,20 @@ class StepLogReader:
     async def more(self) -> list[Said]:
         """Return what was said since, in the order in which it was said; partial text of steps that are under way.
 
-        At the first call also the text before, but not that of attempts that are over.
+        At the first call also the text before, but not that of attempts that are over. A piece that came before the
+        lines which were said before it waits for them, once: they are on their way, or lost.
         """
+        waited, self._early = self._early, []
         pieces = await self._pieces()
         fresh = dict(await self._waiting())
         stored, self._id = await lines_after(self._conn, self._env, self._run_id, node=self._node, after=self._id)
         fresh |= {line.place: line for line in stored}
         lines = [line for line in fresh.values() if self._note(line)]
-        return sorted([*pieces, *lines], key=_order)
+        said: list[Said] = [*waited, *lines]
+        for piece in pieces:
+            is_early = piece.after > 0 and (piece.source, piece.after) not in self._seen
+            (self._early if is_early else said).append(piece)
+        return sorted(said, key=_order)
 
     async def _waiting(self) -> dict[tuple[int, int], StepLine]:
         """Lines of this run among all that are not stored yet, from the entry on that was read last."""

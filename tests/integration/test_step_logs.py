@@ -15,7 +15,7 @@ from courante.sdk.key_ring import KeyRing
 from courante.sdk.payload_terms import PAYLOAD_TERMS
 from courante.sdk.redaction import REDACTOR
 from courante.sdk.sealing import shown_text
-from courante.sdk.step_lines import LINES, LINES_MAX, Piece, StepLine, encode_lines, shown_fields
+from courante.sdk.step_lines import LINES, LINES_MAX, PIECE, Piece, StepLine, encode_lines, encode_piece, shown_fields
 from courante.sdk.step_log_reading import StepLogReader
 from courante.supervisor.step_logs import StepLogs as Keeper
 from integration.stage import Stage, until
@@ -273,6 +273,42 @@ async def test_partial_text_is_followed_while_the_step_goes_on(stage: Stage) -> 
         late = StepLogReader(conn, stage.redis, keys, stage.place.env, run_id)
         assert [said.text for said in await late.more()] == ["calling", "answered"]
     assert 0 < await stage.redis.ttl(keys.partial(run_id)) <= 600
+
+
+async def test_a_piece_waits_for_the_lines_before_it(stage: Stage) -> None:
+    """They are sent apart: who looks in between hears all in its order. What never comes is not waited for."""
+    keys = stage.client.keys.partition(0)
+    line = StepLine(
+        run_id="run_1",
+        node="a",
+        scope="",
+        attempt=1,
+        worker="w",
+        source=7,
+        number=1,
+        at_ms=5,
+        level="info",
+        text="calling",
+    )
+
+    async def show(number: int, after: int) -> None:
+        text = str(number)
+        piece = Piece(node="a", scope="", attempt=1, source=7, number=number, after=after, at_ms=9, text=text)
+        await stage.redis.xadd(keys.partial("run_1"), {PIECE: encode_piece(piece)})
+
+    async with stage.client.pool.acquire() as conn:
+        reader = StepLogReader(conn, stage.redis, keys, stage.place.env, "run_1")
+
+        async def more() -> list[str]:
+            return [each.text for each in await reader.more()]
+
+        await show(1, 1)
+        assert await more() == []
+        await stage.redis.xadd(keys.step_log, {LINES: encode_lines([line])})
+        assert await more() == ["calling", "1"]
+        await show(2, 2)
+        assert await more() == []
+        assert await more() == ["2"]
 
 
 async def test_what_is_said_while_redis_is_away_comes_later(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
