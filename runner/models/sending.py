@@ -124,7 +124,8 @@ def _place(connector: Connector, request: ModelRequest, tools: Toolbox) -> _Plac
     elif is_own:
         key = tools.secrets.find(connector.key_name)
         if not key and tools.models.needs_key(request.provider):
-            key = tools.secrets.read(connector.key_name)
+            text = f"this worker has no key of {request.provider!r}: give it the variable {connector.key_name}"
+            raise StepError("CONFIG_INVALID", f"{text}, or a secret of that name; the provider echo needs none")
     if not all(32 < ord(character) < 127 for character in key):
         raise StepError("CONFIG_INVALID", "the key of the model's provider holds what no header can")
     try:
