@@ -207,18 +207,24 @@ async def test_a_budget_of_money_needs_prices(stage: Stage, calls: list[ModelReq
     assert len(calls) == 1
 
 
-async def test_a_call_that_is_lost_with_its_worker_stays_spent(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The next worker tells it with the most that it can have taken, reserves anew, and the run goes on."""
+def lose_first_call(monkeypatch: pytest.MonkeyPatch) -> tuple[anyio.Event, list[ModelRequest]]:
+    """Let the first call of a model never end. Return what is set when it begins, and all calls that are made."""
     begun, made = anyio.Event(), list[ModelRequest]()
 
-    async def lost_once(request: ModelRequest, on_partial: Callable[[str], None]) -> ModelAnswer:
+    async def call(request: ModelRequest, on_partial: Callable[[str], None]) -> ModelAnswer:
         made.append(request)
         if len(made) == 1:
             begun.set()
             await anyio.sleep_forever()
         return await call_echo(request, on_partial)
 
-    monkeypatch.setattr(calling, "call_echo", lost_once)
+    monkeypatch.setattr(calling, "call_echo", call)
+    return begun, made
+
+
+async def test_a_call_that_is_lost_with_its_worker_stays_spent(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next worker tells it with the most that it can have taken, reserves anew, and the run goes on."""
+    begun, made = lose_first_call(monkeypatch)
     stage.worker(lease_ms=1_000)
     alone: dict[str, Any] = {**NODES[1], "depends_on": [], "config": {**ASK, "prompt": "number 1"}}
     await stage.register(alone, policy={"budget": {"tokens": 1_000}})
@@ -320,16 +326,7 @@ async def test_the_lost_turn_of_an_agent_counts_with_what_was_reserved(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The tools that the model was offered are part of what it has read."""
-    begun, made = anyio.Event(), list[ModelRequest]()
-
-    async def lost_once(request: ModelRequest, on_partial: Callable[[str], None]) -> ModelAnswer:
-        made.append(request)
-        if len(made) == 1:
-            begun.set()
-            await anyio.sleep_forever()
-        return await call_echo(request, on_partial)
-
-    monkeypatch.setattr(calling, "call_echo", lost_once)
+    begun, _ = lose_first_call(monkeypatch)
     steps = Steps()
     steps.tools.add(search, "search")
     stage.worker(steps, lease_ms=1_000)
