@@ -235,7 +235,7 @@ async def test_a_key_that_is_missing() -> None:
     async with open_tools(ModelTerms(), {}) as tools:
         called = await attempt(tools, ModelRequest(provider=OPENAI, model="gpt-4o"))
         assert isinstance(called.error, StepError)
-        assert "no secret 'OPENAI_API_KEY'" in str(called.error)
+        assert "give it the variable OPENAI_API_KEY" in str(called.error)
         tools.secrets = Secrets(None, {"OPENAI_API_KEY": "two\nlines"})
         called = await attempt(tools, ModelRequest(provider=OPENAI, model="gpt-4o"))
         assert "what no header can" in str(called.error)
