@@ -19,6 +19,7 @@ from ..sdk.payloads import ColdStore, PayloadMissing, is_reference, load_payload
 from ..sdk.plan import value_field
 from ..sdk.scripts import look_at_runs
 from .item_lists import ItemLists
+from .loads import Loads
 from .work import Work
 
 BACKOFF_S_MAX = 5.0
@@ -35,6 +36,7 @@ class Bringer:
         self._keys = keys
         self._partition = partition
         self._items = ItemLists()
+        self._loads = Loads(self._load)
         self._gatherer = Gatherer(self._read_fields, self._resolve)
 
     def cut(self, work: Work) -> bool:
@@ -79,7 +81,10 @@ class Bringer:
     async def _resolve(self, value: bytes) -> bytes:
         if not is_reference(value):
             return value
-        return await retry(lambda: load_payload(self._redis, self._keys, value, self._cold))
+        return await self._loads.bring(value)
+
+    async def _load(self, reference: bytes) -> bytes:
+        return await retry(lambda: load_payload(self._redis, self._keys, reference, self._cold))
 
 
 async def retry(call: Callable[[], Awaitable[T]]) -> T:

@@ -21,7 +21,8 @@ class ItemLists:
 
     def __init__(self) -> None:
         self._kept: OrderedDict[bytes, tuple[list[bytes], int]] = OrderedDict()
-        self._bytes = 0
+        self.size_bytes = 0
+        """About what the lists that are kept take."""
 
     def cut(self, work: Work) -> bool:
         """Put the token's items in the place of the lists they are in; False where a list must be brought first.
@@ -50,13 +51,16 @@ class ItemLists:
         return [value for value in values if value is not None and is_reference(value) and value not in self._kept]
 
     def keep(self, reference: bytes, content: bytes) -> None:
+        """Keep a list that was brought; the second of those who have waited for it changes nothing."""
+        if reference in self._kept:
+            return
         values = split_list(content)
         size = len(content) + ITEM_BYTES * len(values)
         self._kept[reference] = values, size
-        self._bytes += size
-        while self._bytes > KEPT_BYTES_MAX and len(self._kept) > 1:
+        self.size_bytes += size
+        while self.size_bytes > KEPT_BYTES_MAX and len(self._kept) > 1:
             _, (_, gone) = self._kept.popitem(last=False)
-            self._bytes -= gone
+            self.size_bytes -= gone
 
     def _values(self, value: bytes) -> list[bytes]:
         if not is_reference(value):
