@@ -8,8 +8,8 @@ from datetime import datetime
 from click import style
 
 from ..compiler.ir import Ir
-from ..sdk.dead_letters import Restarted
 from ..sdk.errors import CouranteError, NotRestartable
+from ..sdk.restarts import Restarted
 from ..sdk.scopes import parse_scope_key, scope_text
 from ..sdk.stores.dead_letters import DeadLetter
 from .texts import age_text, count_text, cut, iso, list_text

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from redis.asyncio import Redis
 
+from .base_terms import BaseTerms
 from .cuts import Cut, Cutter, Ending
 from .errors import NotRestartable
 from .keys import Keys, PartitionKeys
@@ -43,11 +44,17 @@ async def read_cut(conn: Connection, lineage: Lineage, run_id: str, seq: int) ->
     return cutter.cut()
 
 
-async def read_restart(conn: Connection, lineage: Lineage, run_id: str, seq: int, ending: Ending) -> RestartPlan:
-    """Return what a run begins with that goes on from another one after ``seq``; what failed later begins anew.
+async def read_restart(
+    conn: Connection, lineage: Lineage, run_id: str, seq: int, terms: BaseTerms | None = None
+) -> RestartPlan:
+    """Return what a run begins with that goes on from another one after ``seq``, in the way that ``terms`` say.
 
-    Raises NotRestartable, Corrupt.
+    Without terms what failed later begins anew. Raises NotRestartable, Corrupt. Cost: the events of the base run.
     """
+    if terms is not None:
+        told = f"this version of Courante knows no way {terms.way!r} to go on from a run"
+        raise NotRestartable(told, reason="unknown_way", hint="a newer one has asked for it: update the supervisors")
+    ending = await read_ending(conn, lineage, run_id)
     return restart_plan(lineage.at(seq).plan, await read_cut(conn, lineage, run_id, seq), ending.failed)
 
 
@@ -73,8 +80,7 @@ async def apply_all_starts(
             continue
         async with pool.acquire() as conn:
             lineage = await read_lineage(conn, keys.env, command.base_run_id, [plan])
-            ending = await read_ending(conn, lineage, command.base_run_id)
-            restart = await read_restart(conn, lineage, command.base_run_id, command.base_seq, ending)
+            restart = await read_restart(conn, lineage, command.base_run_id, command.base_seq, command.base_terms)
             await bring_payloads(redis, conn, keys, _references(restart))
         count += await apply_restart(
             redis, keys, partition, command, restart, outbox_hard_max=outbox_hard_max, window=window

@@ -22,7 +22,7 @@ from .catalog import Catalog, Registered
 from .commanding import RAISE, Body
 from .connections import SILENCE_MS, connect_postgres, connect_redis
 from .control import Commanded, Control
-from .dead_letters import DeadLetters, Restarted
+from .dead_letters import DeadLetters
 from .deciding import Decision, Decisions, StepCommanded
 from .health import DEFAULT_LIMITS, Health, Limits, judge_health
 from .keys import Keys
@@ -30,6 +30,7 @@ from .migrations import Migration, Migrations
 from .opening import open_partitions
 from .patience import PATIENCE_S
 from .pausing import PauseResult, Pausing
+from .restarts import Restarted, Restarts, Wish
 from .results import Results, RunResult
 from .schedules.face import Schedules
 from .scripts import OUTBOX_HARD_MAX
@@ -74,6 +75,7 @@ class Client:
         self._decisions: Decisions
         self.pausing: Pausing
         self._dead_letters: DeadLetters
+        self._restarts: Restarts
         self._migrations: Migrations
         self.artifacts: Artifacts
         self._results: Results
@@ -110,9 +112,8 @@ class Client:
         self._control = Control(*places, outbox_hard_max=hard_max)
         self._decisions = Decisions(self._control, self.pool, self.catalog)
         self.pausing = Pausing(self._redis, self.pool, self.keys, self._control, partitions=self._partitions)
-        self._dead_letters = DeadLetters(
-            self.pool, self.keys, self.catalog, self._submitter, partitions=self._partitions
-        )
+        self._dead_letters = DeadLetters(self.pool, self.keys)
+        self._restarts = Restarts(self.pool, self.keys, self.catalog, self._submitter, partitions=self._partitions)
         self._migrations = Migrations(*places, outbox_hard_max=hard_max)
         self.artifacts = Artifacts(self._redis, self.pool, self.keys)
         self._results = await self._stack.enter_async_context(
@@ -265,17 +266,18 @@ class Client:
 
         Asked twice it is the same run; with ``again`` it is another one. Raises RunNotFound, NotRestartable.
         """
-        if dry_run:
-            return await self._dead_letters.preview(run_id, "requeue")
-        return await self._dead_letters.restart(run_id, "requeue", by, again=again)
+        return await self._restart(run_id, Wish(trigger="requeue"), by, again=again, dry_run=dry_run)
 
     async def retry(
         self, run_id: str, *, by: str | None = None, again: bool = False, dry_run: bool = False
     ) -> Restarted:
         """As ``requeue``, also of a run that was cancelled or whose time was up."""
+        return await self._restart(run_id, Wish(trigger="retry"), by, again=again, dry_run=dry_run)
+
+    async def _restart(self, run_id: str, wish: Wish, by: str | None, *, again: bool, dry_run: bool) -> Restarted:
         if dry_run:
-            return await self._dead_letters.preview(run_id, "retry")
-        return await self._dead_letters.restart(run_id, "retry", by, again=again)
+            return await self._restarts.preview(run_id, wish)
+        return await self._restarts.restart(run_id, wish, by, again=again)
 
     async def drop_dead_letters(
         self, letters: Sequence[DeadLetter], reason: str = "", *, by: str | None = None

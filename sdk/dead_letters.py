@@ -1,93 +1,31 @@
-"""Dead letters: steps that failed for good. They are listed, their runs are started again, or they are dropped.
-
-Starting again makes a new run, of the same IR and with the input of its base run, that goes on from where that was
-before it came to its bad end (``restarting``). A base run is started again once: who asks twice gets the same run.
-"""
+"""Dead letters: steps that failed for good. They are listed and dropped; ``restarts`` starts their runs again."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
 
-import msgspec
-
-from .bases import read_ending, read_restart
-from .catalog import Catalog
 from .control import check_said
-from .cuts import Ending
-from .errors import InputInvalid, NotRestartable
-from .ids import new_run_id
+from .errors import InputInvalid
 from .keys import Keys
-from .lineage import read_lineage
-from .marking import Corrupt
-from .own_run import own_run
-from .payload_terms import PAYLOAD_TERMS
-from .plan import Plan
-from .restarting import RestartPlan, impacted, reused
-from .stores.commands import Accepted, StartCommand, get_command, run_id_of_key
-from .stores.connection import Connection, Pool
+from .stores.connection import Pool
 from .stores.dead_letters import (
     DeadLetter,
     DeadLetterPage,
     Dropped,
     Wanted,
-    close_requeued,
     drop_dead_letters,
     list_dead_letters,
 )
 from .stores.errors import BadFilter
-from .stores.runs import RunRow
-from .stores.status import RunStatus
-from .submissions import partition_of
-from .submitting import Submitter
 from .unavailable import AsUnavailable
-
-Trigger = Literal["requeue", "retry"]
-RETRIED = frozenset({RunStatus.FAILED, RunStatus.CANCELLED, RunStatus.TIMED_OUT})
-"""How runs end from which a retry goes on."""
-
-
-class Restarted(msgspec.Struct, frozen=True, kw_only=True):
-    """A run that goes on from ``base_run_id`` after its event ``base_seq``. ``is_new``: it was not started before.
-
-    ``impacted``: steps that may be executed, ``reused``: those that are not again.
-    """
-
-    run_id: str
-    base_run_id: str
-    base_seq: int
-    is_new: bool
-    impacted: tuple[str, ...] = ()
-    reused: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Base:
-    run: RunRow
-    plan: Plan
-    version: int
-    ending: Ending
-    restart: RestartPlan
-
-    @property
-    def seq(self) -> int:
-        return self.ending.seq - 1
-
-    @property
-    def key(self) -> str:
-        return f"restart/{self.run.run_id}@{self.seq}"
 
 
 class DeadLetters:
     """Of one environment. Safe for any number of tasks."""
 
-    def __init__(self, pool: Pool, keys: Keys, catalog: Catalog, submitter: Submitter, *, partitions: int) -> None:
+    def __init__(self, pool: Pool, keys: Keys) -> None:
         self._pool = pool
         self._keys = keys
-        self._catalog = catalog
-        self._submitter = submitter
-        self._partitions = partitions
 
     async def list(self, wanted: Wanted, *, limit: int = 50, cursor: str | None = None) -> DeadLetterPage:
         """Return one page of dead letters, the last failure first. Raises InputInvalid, ServiceUnavailable."""
@@ -104,93 +42,3 @@ class DeadLetters:
         with AsUnavailable():
             async with self._pool.acquire() as conn:
                 return await drop_dead_letters(conn, self._keys.env, letters, by=by, reason=reason)
-
-    async def preview(self, run_id: str, trigger: Trigger) -> Restarted:
-        """Return what ``restart`` would do. Raises as it does."""
-        with AsUnavailable():
-            async with self._pool.acquire() as conn:
-                base = await self._base(conn, run_id, trigger)
-                known = run_id_of_key(self._keys.env, base.key)
-                is_new = await get_command(conn, known, 1) is None
-        return _told(base, known, is_new=is_new)
-
-    async def restart(self, run_id: str, trigger: Trigger, by: str | None, *, again: bool = False) -> Restarted:
-        """Start the run again from where it was before it came to its bad end.
-
-        again: also where that was done before. Raises RunNotFound, NotRestartable, InputInvalid, PayloadUnreadable,
-        ServiceUnavailable.
-        """
-        check_said(by=by)
-        with AsUnavailable():
-            async with self._pool.acquire() as conn:
-                base = await self._base(conn, run_id, trigger)
-                asked = await get_command(conn, run_id, 1)
-                resolved = await self._catalog.resolve(conn, base.run.workflow, base.version)
-        assert asked is not None
-        new_id = new_run_id() if again else run_id_of_key(self._keys.env, base.key)
-        command = StartCommand(
-            env=self._keys.env,
-            run_id=new_id,
-            partition=partition_of(new_id, self._partitions, base.plan),
-            workflow=base.run.workflow,
-            version=base.version,
-            ir_hash=base.plan.hash,
-            input=PAYLOAD_TERMS.decode(asked.body),
-            asked_version=base.version,
-            idempotency_key=None if again else base.key,
-            by=by,
-            tags=base.run.tags,
-            trigger=trigger,
-            base_run_id=run_id,
-            base_seq=base.seq,
-        )
-        resolved = resolved._replace(plan=base.plan)
-        verdict = await self._submitter.restart(command, resolved, lambda conn: close_requeued(conn, run_id))
-        return _told(base, new_id, is_new=isinstance(verdict, Accepted))
-
-    async def _base(self, conn: Connection, run_id: str, trigger: Trigger) -> _Base:
-        run = await own_run(conn, self._keys.env, run_id)
-        _check_status(run, trigger)
-        plan = await self._catalog.plan(run.ir_hash, conn)
-        try:
-            lineage = await read_lineage(conn, self._keys.env, run_id, [plan])
-            ending = await read_ending(conn, lineage, run_id)
-            _check_ending(plan, run, ending)
-            restart = await read_restart(conn, lineage, run_id, ending.seq - 1, ending)
-        except (Corrupt, msgspec.MsgspecError) as error:
-            told = f"the log of {run_id} cannot be followed: {error}"
-            raise NotRestartable(told, reason="unreadable", hint=f"courante replay {run_id} --verify") from error
-        stage = lineage.at(ending.seq - 1)
-        return _Base(run=run, plan=stage.plan, version=stage.version, ending=ending, restart=restart)
-
-
-def _check_status(run: RunRow, trigger: Trigger) -> None:
-    allowed = {RunStatus.FAILED} if trigger == "requeue" else RETRIED
-    if run.status in allowed:
-        return
-    is_over = run.finished_at is not None
-    told = f"{run.run_id} is {run.status}: {'nothing of it failed' if is_over else 'it has not ended'}"
-    hint = f"courante retry {run.run_id}" if is_over and run.status in RETRIED else f"courante status {run.run_id}"
-    raise NotRestartable(told, reason="not_failed", hint=hint)
-
-
-def _check_ending(plan: Plan, run: RunRow, ending: Ending) -> None:
-    if not ending.seq:
-        told = f"no step of {run.run_id} failed: its output could not be made, and could not be again"
-        raise NotRestartable(told, reason="not_failed", hint=f"courante status {run.run_id}")
-    if ending.undone:
-        names = ", ".join(dict.fromkeys(plan.node_ids[number] for number, _ in ending.undone))
-        told = f"when {run.run_id} ended, what it had done was undone ({names}): nothing is left to go on from"
-        raise NotRestartable(told, reason="undone", hint=f"start it anew: courante run {run.workflow}")
-
-
-def _told(base: _Base, run_id: str, *, is_new: bool) -> Restarted:
-    executed = impacted(base.plan.ir, base.restart.marking)
-    return Restarted(
-        run_id=run_id,
-        base_run_id=base.run.run_id,
-        base_seq=base.seq,
-        is_new=is_new,
-        impacted=tuple(executed),
-        reused=tuple(reused(base.restart.events, executed)),
-    )

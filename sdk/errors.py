@@ -111,7 +111,7 @@ class AlreadyDecided(NothingWaits):
 
 
 class NotRestartable(CouranteError):
-    """``reason``: not_failed, undone, emptied, not_begun, ending, too_large or unreadable."""
+    """``reason``: not_failed, undone, emptied, not_begun, ending, too_large, unreadable or unknown_way."""
 
     code = "not_restartable"
 

@@ -112,7 +112,8 @@ def started_facts(command: StartCommand) -> Facts:
     """Return the facts of ``run.started``; what is not said is left out."""
     start_ms = 0 if command.start_at is None else to_ms(command.start_at)
     expires_ms = 0 if command.expires_at is None else to_ms(command.expires_at)
-    said = {
+    terms = command.base_terms
+    said: dict[str, object] = {
         "workflow": command.workflow,
         "version": command.version,
         "ir": command.ir_hash,
@@ -124,6 +125,8 @@ def started_facts(command: StartCommand) -> Facts:
         "base_run_id": command.base_run_id,
         "base_seq": command.base_seq,
         "restored": command.base_seq is not None,
+        "change": "" if terms is None else terms.change,
+        "steps": [] if terms is None else list(terms.steps),
         "traceparent": command.traceparent,
         "created_ms": None if command.created_at is None else to_ms(command.created_at),
         "expires": expires_ms,

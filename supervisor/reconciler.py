@@ -16,6 +16,7 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
+from ..sdk.base_terms import decode_terms
 from ..sdk.bases import apply_all_starts
 from ..sdk.catalog import Catalog
 from ..sdk.commanding import apply_in_order, last_applied
@@ -153,4 +154,5 @@ def _command(env: str, found: StartToApply) -> StartCommand:
     names = set(StartCommand.__struct_fields__)
     values = {name: value for name, value in msgspec.structs.asdict(found).items() if name in names}
     values["input"] = PAYLOAD_TERMS.decode(found.input)
+    values["base_terms"] = decode_terms(found.base_terms)
     return StartCommand(env=env, **values)

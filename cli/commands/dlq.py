@@ -10,8 +10,8 @@ import click
 
 from ...compiler.ir import Ir
 from ...sdk.client import Client
-from ...sdk.dead_letters import Restarted
 from ...sdk.errors import CouranteError, NotRestartable, RunNotFound, WorkflowNotFound
+from ...sdk.restarts import Restarted
 from ...sdk.stores.dead_letters import DeadLetter, Dropped, Wanted
 from ..actors import by_option
 from ..call import Call, service_options, with_call

@@ -14,6 +14,7 @@ from typing import Any
 import asyncpg
 import msgspec
 
+from ..base_terms import BaseTerms, decode_terms, encode_terms
 from ..events import digest
 from ..payload_terms import PAYLOAD_TERMS
 from .connection import Connection
@@ -30,7 +31,8 @@ class StartCommand(msgspec.Struct, frozen=True, kw_only=True):
 
     ``input``: canonical JSON. ``asked_version``: what the caller named, None for the latest; a repeated request stays
     the same one when the latest has moved. ``partition``: from 0. ``base_seq``: the event of the base run from which it
-    goes on; None where it begins at its beginning. ``created_at``: of the acceptance, once it is known.
+    goes on; None where it begins at its beginning. ``base_terms``: how it does; None for a retry. ``created_at``: of
+    the acceptance, once it is known.
     """
 
     env: str
@@ -50,16 +52,19 @@ class StartCommand(msgspec.Struct, frozen=True, kw_only=True):
     traceparent: str | None = None
     base_run_id: str | None = None
     base_seq: int | None = None
+    base_terms: BaseTerms | None = None
     created_at: datetime | None = None
 
-    def body_digest(self, stored: bytes) -> bytes:
+    def body_digest(self, stored: bytes, terms: bytes | None = None) -> bytes:
         """Return the digest of what was asked, 16 bytes. Who, when and the trace are not part of it.
 
-        stored: the input as it is stored, so that nobody can find out by it what an encrypted one says.
+        stored, terms: the input and the base terms as they are stored, so that nobody can find out by it what encrypted
+        ones say.
         """
         base = () if self.base_seq is None else (self.base_seq,)
         asked = (self.workflow, self.asked_version, self.tags, self.base_run_id, *base)
-        return hashlib.blake2b(_encoder.encode(asked) + b"\n" + stored, digest_size=16).digest()
+        parts = [_encoder.encode(asked), stored] if terms is None else [_encoder.encode(asked), terms, stored]
+        return hashlib.blake2b(b"\n".join(parts), digest_size=16).digest()
 
 
 class Accepted(msgspec.Struct, frozen=True, tag=True):
@@ -83,7 +88,7 @@ class Conflict(msgspec.Struct, frozen=True, tag=True):
 
 
 class StartToApply(msgspec.Struct, frozen=True, kw_only=True):
-    """A committed start whose ``run.started`` is not in the log. ``input``: as it is stored."""
+    """A committed start whose ``run.started`` is not in the log. ``input``, ``base_terms``: as they are stored."""
 
     run_id: str
     partition: int
@@ -101,6 +106,7 @@ class StartToApply(msgspec.Struct, frozen=True, kw_only=True):
     traceparent: str | None
     base_run_id: str | None
     base_seq: int | None
+    base_terms: bytes | None
     created_at: datetime
 
 
@@ -141,8 +147,9 @@ async def insert_starts(conn: Connection, starts: Sequence[StartCommand]) -> lis
     if not starts:
         return []
     inputs = [PAYLOAD_TERMS.encode(start.input) for start in starts]
-    digests = [start.body_digest(stored) for start, stored in zip(starts, inputs, strict=True)]
-    rows = await conn.fetch(_sql["insert_starts"], *_columns(starts, inputs, digests))
+    terms = [encode_terms(start.base_terms) for start in starts]
+    digests = [start.body_digest(input, said) for start, input, said in zip(starts, inputs, terms, strict=True)]
+    rows = await conn.fetch(_sql["insert_starts"], *_columns(starts, inputs, digests), terms)
     created: dict[str, datetime] = {row[0]: row[1] for row in rows}
     if len(created) == len(starts):
         return [Accepted(start.run_id, created[start.run_id]) for start in starts]
@@ -166,8 +173,12 @@ async def _is_same(conn: Connection, row: asyncpg.Record, start: StartCommand, b
         return False
     if row["body_digest"] == body_digest:
         return True
-    stored: bytes = await conn.fetchval(_sql["get_body"], start.run_id)
-    return row["body_digest"] == start.body_digest(stored) and PAYLOAD_TERMS.decode(stored) == start.input
+    found = await conn.fetchrow(_sql["get_body"], start.run_id)
+    assert found is not None
+    body, terms = found
+    if row["body_digest"] != start.body_digest(body, terms) or decode_terms(terms) != start.base_terms:
+        return False
+    return PAYLOAD_TERMS.decode(body) == start.input
 
 
 async def starts_to_apply(

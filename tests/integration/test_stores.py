@@ -13,6 +13,7 @@ import msgspec
 import pytest
 from redis.asyncio import Redis
 
+from courante.sdk.base_terms import BaseTerms, decode_terms, restart_key
 from courante.sdk.events import digest
 from courante.sdk.stores import workflows
 from courante.sdk.stores.commands import (
@@ -163,6 +164,20 @@ async def test_a_start_is_accepted_once(conn: Connection) -> None:
     assert (stored.run_id, stored.input, stored.tags, stored.by) == ("run_1", b'{"n":1}', first.tags, "ada")
     assert (stored.expires_at, stored.input_digest) == (from_ms(AT_MS), digest(b'{"n":1}'))
     assert await insert_starts(conn, []) == []
+
+
+async def test_how_a_run_goes_on_is_part_of_its_start(conn: Connection) -> None:
+    """It comes back as it was said; other terms under the same run id are a conflict."""
+    terms = BaseTerms(way="rerun", steps=("a", "b"), given={"c": b'{"n":1}'}, has_input=True, change="prices")
+    first = start("run_1", base_run_id="run_0", base_seq=7, base_terms=terms)
+    others = [msgspec.structs.replace(terms, steps=("a",)), msgspec.structs.replace(terms, given={}), None]
+    told = [first, first, *(msgspec.structs.replace(first, base_terms=other) for other in others)]
+    answers = await insert_starts(conn, told)
+    assert [type(one) for one in answers] == [Accepted, Duplicate, *[Conflict] * len(others)]
+    (stored,) = await starts_to_apply(conn, ENV, 0)
+    assert decode_terms(stored.base_terms) == terms
+    keys = {restart_key("run_0", 7, said, b"1") for said in (None, terms, *others)}
+    assert len(keys) == 1 + len(others)
 
 
 def test_a_key_is_a_run() -> None:

@@ -1,14 +1,14 @@
 -- name: insert_starts
 INSERT INTO commands (env, run_id, number, type, partition, body, body_digest, by, workflow, version, ir_hash, input_digest,
-                      idempotency_key, tags, trigger, start_at, expires_at, traceparent, base_run_id, base_seq)
+                      idempotency_key, tags, trigger, start_at, expires_at, traceparent, base_run_id, base_seq, base_terms)
 SELECT g.env, g.run_id, 1, 'start', g.partition, g.body, g.body_digest, g.by, g.workflow, g.version, g.ir_hash,
        g.input_digest, g.idempotency_key, g.tags::text[], g.trigger, g.start_at, g.expires_at, g.traceparent, g.base_run_id,
-       g.base_seq
+       g.base_seq, g.base_terms
   FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bytea[], $5::bytea[], $6::text[], $7::text[], $8::bigint[],
               $9::text[], $10::bytea[], $11::text[], $12::text[], $13::text[], $14::timestamptz[], $15::timestamptz[],
-              $16::text[], $17::text[], $18::bigint[])
+              $16::text[], $17::text[], $18::bigint[], $19::bytea[])
     AS g (env, run_id, partition, body, body_digest, by, workflow, version, ir_hash, input_digest, idempotency_key, tags,
-          trigger, start_at, expires_at, traceparent, base_run_id, base_seq)
+          trigger, start_at, expires_at, traceparent, base_run_id, base_seq, base_terms)
  ORDER BY g.run_id
 ON CONFLICT ON CONSTRAINT commands_pkey DO NOTHING
 RETURNING run_id, created_at
@@ -17,7 +17,7 @@ RETURNING run_id, created_at
 SELECT run_id, env, body_digest, created_at FROM commands WHERE run_id = ANY($1::text[]) AND number = 1
 
 -- name: get_body
-SELECT body FROM commands WHERE run_id = $1 AND number = 1
+SELECT body, base_terms FROM commands WHERE run_id = $1 AND number = 1
 
 -- name: get_mark
 SELECT xact::text FROM reconciler_marks
@@ -25,8 +25,8 @@ SELECT xact::text FROM reconciler_marks
 
 -- name: starts_to_apply
 SELECT c.run_id, c.partition, c.workflow, c.version, c.ir_hash, c.body AS input, c.input_digest, c.idempotency_key, c.by,
-       c.tags, c.trigger, c.start_at, c.expires_at, c.traceparent, c.base_run_id, c.base_seq, c.created_at,
-       c.xact::text AS xact,
+       c.tags, c.trigger, c.start_at, c.expires_at, c.traceparent, c.base_run_id, c.base_seq, c.base_terms,
+       c.created_at, c.xact::text AS xact,
        c.created_at <= clock_timestamp() - make_interval(secs => $4::float8 / 1000) AS is_old
   FROM commands c
  WHERE c.type = 'start' AND c.env = $1 AND c.partition = $2 AND c.xact >= $3::text::xid8

@@ -1,0 +1,185 @@
+"""Restarts: runs that go on from others: new runs, with ``base_run_id``, started by an ordinary command.
+
+A retry and the requeue of a dead letter go on from where a run was before it came to its bad end (``restarting``), of
+the same IR and with the input of their base. The other ways are said by ``base_terms``. Who asks twice for the same of
+the same base run gets the same run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import msgspec
+
+from .base_terms import BaseTerms, restart_key
+from .bases import read_ending, read_restart
+from .catalog import Catalog
+from .control import check_said
+from .cuts import Ending
+from .errors import NotRestartable
+from .ids import new_run_id
+from .keys import Keys
+from .lineage import Lineage, Stage, read_lineage
+from .marking import Corrupt
+from .own_run import own_run
+from .payload_terms import PAYLOAD_TERMS
+from .plan import Plan
+from .restarting import RestartPlan, impacted, reused
+from .stores.commands import Accepted, StartCommand, get_command, run_id_of_key
+from .stores.connection import Connection, Pool
+from .stores.dead_letters import close_requeued
+from .stores.runs import RunRow
+from .stores.status import RunStatus
+from .submissions import partition_of
+from .submitting import Submitter
+from .unavailable import AsUnavailable
+
+Trigger = Literal["requeue", "retry", "rerun", "rebuild", "fork"]
+RETRIED = frozenset({RunStatus.FAILED, RunStatus.CANCELLED, RunStatus.TIMED_OUT})
+"""How runs end from which a retry goes on."""
+
+
+class Restarted(msgspec.Struct, frozen=True, kw_only=True):
+    """A run that goes on from ``base_run_id`` after its event ``base_seq``. ``is_new``: it was not started before.
+
+    ``impacted``: steps that may be executed, ``reused``: those that are not again.
+    """
+
+    run_id: str
+    base_run_id: str
+    base_seq: int
+    is_new: bool
+    impacted: tuple[str, ...] = ()
+    reused: tuple[str, ...] = ()
+
+
+class Wish(msgspec.Struct, frozen=True, kw_only=True):
+    """What somebody wants of a run. ``terms``: None for a retry or a requeue. ``input``: canonical JSON, where it takes
+    the place of the base's.
+    """
+
+    trigger: Trigger
+    terms: BaseTerms | None = None
+    input: bytes = b""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Base:
+    run: RunRow
+    stage: Stage
+    seq: int
+    restart: RestartPlan
+    key: str
+
+    @property
+    def plan(self) -> Plan:
+        return self.stage.plan
+
+
+class Restarts:
+    """Of one environment. Safe for any number of tasks."""
+
+    def __init__(self, pool: Pool, keys: Keys, catalog: Catalog, submitter: Submitter, *, partitions: int) -> None:
+        self._pool = pool
+        self._keys = keys
+        self._catalog = catalog
+        self._submitter = submitter
+        self._partitions = partitions
+
+    async def preview(self, run_id: str, wish: Wish) -> Restarted:
+        """Return what ``restart`` would do. Raises as it does."""
+        with AsUnavailable():
+            async with self._pool.acquire() as conn:
+                base = await self._base(conn, run_id, wish)
+                known = run_id_of_key(self._keys.env, base.key)
+                is_new = await get_command(conn, known, 1) is None
+        return _told(base, known, is_new=is_new)
+
+    async def restart(self, run_id: str, wish: Wish, by: str | None, *, again: bool = False) -> Restarted:
+        """Start a run that goes on from this one.
+
+        again: also where that was done before. Raises RunNotFound, NotRestartable, InputInvalid, PayloadUnreadable,
+        ServiceUnavailable.
+        """
+        check_said(by=by)
+        with AsUnavailable():
+            async with self._pool.acquire() as conn:
+                base = await self._base(conn, run_id, wish)
+                asked = await get_command(conn, run_id, 1)
+                resolved = await self._catalog.resolve(conn, base.run.workflow, base.stage.version)
+        assert asked is not None
+        has_input = wish.terms is not None and wish.terms.has_input
+        new_id = new_run_id() if again else run_id_of_key(self._keys.env, base.key)
+        command = StartCommand(
+            env=self._keys.env,
+            run_id=new_id,
+            partition=partition_of(new_id, self._partitions, base.plan),
+            workflow=base.run.workflow,
+            version=base.stage.version,
+            ir_hash=base.plan.hash,
+            input=wish.input if has_input else PAYLOAD_TERMS.decode(asked.body),
+            asked_version=base.stage.version,
+            idempotency_key=None if again else base.key,
+            by=by,
+            tags=base.run.tags,
+            trigger=wish.trigger,
+            base_run_id=run_id,
+            base_seq=base.seq,
+            base_terms=wish.terms,
+        )
+        resolved = resolved._replace(plan=base.plan)
+        verdict = await self._submitter.restart(command, resolved, lambda conn: close_requeued(conn, run_id))
+        return _told(base, new_id, is_new=isinstance(verdict, Accepted))
+
+    async def _base(self, conn: Connection, run_id: str, wish: Wish) -> _Base:
+        run = await own_run(conn, self._keys.env, run_id)
+        if wish.terms is None:
+            _check_status(run, wish.trigger)
+        plan = await self._catalog.plan(run.ir_hash, conn)
+        try:
+            lineage = await read_lineage(conn, self._keys.env, run_id, [plan])
+            return await self._planned(conn, run, lineage, wish)
+        except (Corrupt, msgspec.MsgspecError) as error:
+            told = f"the log of {run_id} cannot be followed: {error}"
+            raise NotRestartable(told, reason="unreadable", hint=f"courante replay {run_id} --verify") from error
+
+    async def _planned(self, conn: Connection, run: RunRow, lineage: Lineage, wish: Wish) -> _Base:
+        ending = await read_ending(conn, lineage, run.run_id)
+        _check_ending(lineage.last, run, ending)
+        seq = ending.seq - 1
+        key = restart_key(run.run_id, seq, wish.terms, wish.input)
+        restart = await read_restart(conn, lineage, run.run_id, seq, wish.terms)
+        return _Base(run=run, stage=lineage.at(seq), seq=seq, restart=restart, key=key)
+
+
+def _check_status(run: RunRow, trigger: Trigger) -> None:
+    allowed = {RunStatus.FAILED} if trigger == "requeue" else RETRIED
+    if run.status in allowed:
+        return
+    is_over = run.finished_at is not None
+    told = f"{run.run_id} is {run.status}: {'nothing of it failed' if is_over else 'it has not ended'}"
+    hint = f"courante retry {run.run_id}" if is_over and run.status in RETRIED else f"courante status {run.run_id}"
+    raise NotRestartable(told, reason="not_failed", hint=hint)
+
+
+def _check_ending(plan: Plan, run: RunRow, ending: Ending) -> None:
+    if not ending.seq:
+        told = f"no step of {run.run_id} failed: its output could not be made, and could not be again"
+        raise NotRestartable(told, reason="not_failed", hint=f"courante status {run.run_id}")
+    if ending.undone:
+        names = ", ".join(dict.fromkeys(plan.node_ids[number] for number, _ in ending.undone))
+        told = f"when {run.run_id} ended, what it had done was undone ({names}): nothing is left to go on from"
+        raise NotRestartable(told, reason="undone", hint=f"start it anew: courante run {run.workflow}")
+
+
+def _told(base: _Base, run_id: str, *, is_new: bool) -> Restarted:
+    executed = impacted(base.plan.ir, base.restart.marking)
+    return Restarted(
+        run_id=run_id,
+        base_run_id=base.run.run_id,
+        base_seq=base.seq,
+        is_new=is_new,
+        impacted=tuple(executed),
+        reused=tuple(reused(base.restart.events, executed)),
+    )
