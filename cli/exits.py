@@ -101,12 +101,14 @@ _EXITS = {
     "run_not_found": ExitCode.NOT_FOUND,
     "artifact_not_found": ExitCode.NOT_FOUND,
     "schedule_not_found": ExitCode.NOT_FOUND,
+    "api_key_not_found": ExitCode.NOT_FOUND,
     "step_not_found": ExitCode.NOT_FOUND,
     "step_unclear": ExitCode.USAGE,
     "service_unavailable": ExitCode.SERVICE,
     "bench_unknown": ExitCode.USAGE,
 }
 _HINTS = {
+    "api_key_not_found": "'courante keys list --all' shows those of this environment",
     "schedule_exists": "give another id, or --replace this one",
     "schedule_not_found": "'courante schedules list' shows those of this environment",
     "nothing_waits": "'courante approvals' lists the steps that wait for a decision",

@@ -17,6 +17,8 @@ import anyio
 from ..compiler.budgets import billionths
 from ..compiler.ir import Ir
 from ..compiler.workflow import Workflow
+from .access.face import Access
+from .access.operators import Operators
 from .artifact_store import Artifacts
 from .catalog import Catalog, Registered
 from .commanding import RAISE, Body
@@ -70,6 +72,8 @@ class Client:
         self.pool: Pool
         self.catalog: Catalog
         self.schedules: Schedules
+        self.access: Access
+        self.operators: Operators
         self._submitter: Submitter
         self._control: Control
         self._decisions: Decisions
@@ -104,6 +108,8 @@ class Client:
         self._stack.push_async_callback(self._close)
         self.catalog = Catalog(self._redis, self.pool, self.keys)
         self.schedules = Schedules(self, self._redis)
+        self.access = Access(self.pool, self.keys)
+        self.operators = Operators(self.pool, self.keys)
         places = (self._redis, self.pool, self.keys, self.catalog)
         hard_max = self._outbox_hard_max
         self._submitter = Submitter(

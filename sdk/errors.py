@@ -7,6 +7,8 @@ CouranteError (code, message, hint)
 │   └── ScheduleInvalid   a schedule, or a request about one, that cannot be kept (problems)
 ├── ScheduleNotFound      no such schedule
 ├── ScheduleExists        a schedule of this id asks for something else
+├── ApiKeyNotFound        no such API key
+├── ApiKeyExists          a key of this name is in force
 ├── ArtifactNotFound      no such artifact, or its content is damaged
 ├── IdempotencyConflict   the key belongs to another request
 ├── StepNotFound          the run's workflow has no such step, or the step has no such scope
@@ -70,6 +72,14 @@ class ScheduleNotFound(CouranteError):
 
 class ScheduleExists(CouranteError):
     code = "schedule_exists"
+
+
+class ApiKeyNotFound(CouranteError):
+    code = "api_key_not_found"
+
+
+class ApiKeyExists(CouranteError):
+    code = "api_key_exists"
 
 
 class ArtifactNotFound(CouranteError):

@@ -31,6 +31,8 @@ _SHAPES = (
     # password=x, 'api_key': 'x', {\"secret\": \"x\"}
     rb"(?i)" + _NAMES + rb"\\?['\"]?\s*=\s*(?:'([^'\n]*)'?|\"([^\"\n]*)\"?|([^\s'\"&,;)}\]]+))",
     rb"(?i)" + _NAMES + rb"\\?['\"]?\s*:\s*(?:'([^'\n]*)'?|\"([^\"\n]*)\"?|\\\"([^\"\n]*)\"?)",
+    # keys of this API: their secret, not their id
+    rb"crt_[0-9a-z]{12}_([0-9A-Fa-f]{16,})",
     # OpenAI, Anthropic, Stripe; the escapes are those of a repr
     rb"(?:\b|\\[nrtbfv])((?:sk|rk|pk)[-_][A-Za-z0-9_-]{16,})",
     # GitHub, GitLab, Slack, AWS, Google, npm, Hugging Face, PyPI, SendGrid, JWT
