@@ -14,7 +14,7 @@ from ..compiler.ir import Ir
 from .corrupt import Corrupt
 from .events import Facts, RecordedEvent
 from .fold import Folder
-from .marking import Marking
+from .marking import Marking, RunPhase
 from .migrated import MIGRATED
 from .rules import failing_item
 from .scopes import Scope, parse_scope_key
@@ -29,6 +29,9 @@ STATUS = {
 """Events that settle a step, and how."""
 PAYING = frozenset({"step.succeeded", "step.input_kept", "run.started"})
 """Events that have a payload, unless it was emptied."""
+
+INTRODUCING = frozenset({"approval.granted", "approval.rejected", "step.input_kept"})
+"""Events that are said before a step's own, in its transition."""
 
 
 class Settled(NamedTuple):
@@ -65,10 +68,17 @@ class Cutter:
     _settled: dict[At, Settled] = field(default_factory=dict[At, Settled])
     _parked: dict[At, Facts] = field(default_factory=dict[At, Facts])
     _emptied: set[At] = field(default_factory=set[At])
+    _waits: int = 0
+    _is_introduced: bool = False
 
     def __post_init__(self) -> None:
         self._folder = Folder(self.ir, irs=self.irs)
         self._numbers = numbers_of(self.ir)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether a transition is complete here, or all that a restarted run begins with."""
+        return self._folder.is_between and not self._waits and not self._is_introduced
 
     def add(self, event: RecordedEvent) -> None:
         """Raises Corrupt."""
@@ -76,8 +86,12 @@ class Cutter:
         if event.facts.type == MIGRATED:
             self.ir = self._folder.ir
             self._numbers = numbers_of(self.ir)
+        elif event.facts.type == "run.restored":
+            waits = event.facts.data.get("waits")
+            self._waits = waits if isinstance(waits, int) else 0
         self._at_ms = event.at_ms
         facts = event.facts
+        self._is_introduced = facts.type in INTRODUCING
         at = place_of(self._numbers, facts)
         if at is None:
             return
@@ -88,14 +102,17 @@ class Cutter:
         elif facts.type == "step.waiting":
             self._parked.pop(at, None)
             self._parked[at] = facts
+            self._waits -= bool(self._waits)
         if event.payload is None and (facts.type in PAYING or facts.data.get("status") == "SUCCEEDED"):
             self._emptied.add(at)
 
     def cut(self) -> Cut:
-        """Return the run as it is now. Raises Corrupt in the middle of a transition."""
+        """Return the run as it is now. Raises Corrupt where the rules demand more of the transition."""
         if not self._folder.is_between:
             raise Corrupt(f"event {self._folder.marking.seq} is one of several that belong together")
         marking = self._folder.marking
+        if marking.phase is RunPhase.HALTED and self._folder.halted_from is not None:
+            marking.phase = self._folder.halted_from  # what was damaged in Redis is whole in the log
         return Cut(
             seq=marking.seq,
             at_ms=self._at_ms,

@@ -17,7 +17,8 @@ from .corrupt import Corrupt
 from .events import Facts, RecordedEvent
 from .joins import JoinRecord
 from .map_plans import read_ends, read_record
-from .marking import Marking, Mutex, Place, Token, TokenKind
+from .marking import Marking, Mutex, Place, RunPhase, Token, TokenKind
+from .restarted_ends import PHASES
 from .scopes import Scope, parse_token_key
 
 At: TypeAlias = tuple[int, Scope]
@@ -122,7 +123,8 @@ def _token_restored(marking: Marking, at: At, facts: Facts) -> None:
         kind = TokenKind(str(facts.data.get("kind", TokenKind.NORMAL)))
     except ValueError as error:
         raise Corrupt("there is no such kind of token") from error
-    place = Place.HELD if kind is TokenKind.CLOSING else Place.TIMER if facts.due else Place.FLOOR
+    is_held = kind is TokenKind.CLOSING and not facts.data.get("released")
+    place = Place.HELD if is_held else Place.TIMER if facts.due else Place.FLOOR
     live, extra = str(facts.data.get("live", "")), str(facts.data.get("extra", ""))
     attempt = facts.attempt or 1
     token = Token(kind=kind, attempt=attempt, live=live, extra=extra, place=place, due=facts.due)
@@ -134,8 +136,13 @@ def _token_restored(marking: Marking, at: At, facts: Facts) -> None:
 
 def _run_restored(marking: Marking, facts: Facts) -> None:
     """Everything is told; what is left are small things of the run as a whole."""
-    if not marking.tokens:
-        raise Corrupt("nothing lives in what it takes over")
+    phase = str(facts.data.get("phase", ""))
+    if phase and phase not in PHASES:
+        raise Corrupt("there is no such end")
+    marking.phase = PHASES.get(phase, marking.phase)
+    if marking.room is not None and marking.phase is RunPhase.DRAINING:
+        for at in marking.room.open():
+            marking.tokens[at].place = Place.FLOOR
     marking.completed = [parse_token_key(str(key)) for key in _list(facts.data, "completed")]
     marking.marks = {parse_token_key(str(key)) for key in _list(facts.data, "marks")}
     marking.last = {parse_token_key(key): int(str(index)) for key, index in _object(facts.data, "last").items()}

@@ -13,6 +13,7 @@ What becomes of what lives at the cut:
 - a step that waits for its child run asks for one anew
 - signals that came early, and values that a release has brought, are there
 - a pause is over, and so is the waking after one; retries and takeovers are counted anew
+- a run that waited for its start begins at once; one that was ending goes on ending (``restarted_ends``)
 """
 
 from __future__ import annotations
@@ -31,31 +32,20 @@ from .events import ErrorInfo, Facts
 from .joins import JoinRecord
 from .live_marking import RunHead
 from .map_plans import write_ends, write_record
-from .marking import (
-    GOES_ON,
-    HOLDS,
-    WOKEN,
-    Marking,
-    Mutex,
-    Place,
-    RunPhase,
-    Token,
-    TokenKind,
-    lasting,
-    with_word,
-)
+from .marking import HOLDS, WOKEN, Marking, Mutex, Place, RunPhase, Token, TokenKind, lasting, with_word
 from .plan import Plan
 from .purse import purse_of, without_purse
+from .restarted_ends import TOLD, last_error, met, phase_after
 from .restarted_values import error_at, facts_at, told_values
 from .restoring import OtherTimer, PlacedToken, restore
 from .room import Room
-from .scopes import START_NODE, WAKER_NODE, Scope, token_key
+from .scopes import START_NODE, SWEEP_NODE, WAKER_NODE, Scope, token_key
 from .signal_names import is_child_name
 from .slot_words import without_slot
 from .subflows import CHILD
 
 EMISSIONS_MAX = 500
-"""Tokens that one call queues; of more a waker queues the rest, as after a pause."""
+"""Tokens that one call queues; of more a waker queues the rest, as after a pause, or a sweep takes them away."""
 WAITS_MAX = 1_000
 """Tokens that may wait: all are parked by one call."""
 REUSED = "reused_from_base_run"
@@ -102,8 +92,8 @@ def restart_plan(plan: Plan, cut: Cut, renewed: Collection[At] = ()) -> RestartP
     events += [_join(plan, at, join) for at, join in marking.joins.items()]
     events += _maps(plan, marking)
     events += [_token(plan, cut, at, token) for at, token in marking.tokens.items()]
-    events.append(_rest(cut, marking))
     waits = [_wait(plan, at, marking.tokens[at], facts) for at, facts in cut.parked.items() if _is_parked(marking, at)]
+    events.append(_rest(cut, marking, len(waits)))
     if len(waits) > WAITS_MAX:
         raise NotRestartable(
             f"{len(waits):,} steps wait there; at most {WAITS_MAX:,} can be taken over", reason="too_large"
@@ -132,13 +122,8 @@ def started(marking: Marking, now_ms: int) -> Marking:
 
 
 def _check(plan: Plan, cut: Cut) -> None:
-    marking = cut.marking
-    left = {token.kind for token in marking.tokens.values()} - {TokenKind.WAKER, TokenKind.CLOSING}
-    if marking.phase not in GOES_ON or not left:
-        raise NotRestartable(f"at event {cut.seq} the run was ending already", reason="ending")
-    start = marking.tokens.get((START_NODE, ()))
-    if start is not None and (start.place is Place.TIMER or "@" in start.extra):
-        raise NotRestartable("the run had done nothing yet: start it anew", reason="not_begun")
+    if cut.marking.phase is RunPhase.HALTED:
+        raise NotRestartable(f"at event {cut.seq} the run was halted", reason="halted")
     needed = [at for at in cut.emptied if at in cut.settled and plan.is_read[at[0]]]
     if needed:
         names = ", ".join(sorted({plan.node_ids[number] for number, _ in needed}))
@@ -149,18 +134,24 @@ def _begin(plan: Plan, cut: Cut, renewed: Collection[At]) -> Marking:
     """The state that the new run begins with. The cut is left as it is."""
     before = cut.marking
     kept = {at: token for at, token in before.tokens.items() if token.kind is not TokenKind.WAKER}
-    tokens = {at: _again(plan, cut, at, token, is_renewed=at in renewed) for at, token in kept.items()}
-    room = _room(before, tokens)
+    drains = before.phase is RunPhase.DRAINING
+    tokens = {
+        at: met(replace(token)) if drains else _again(plan, cut, at, token, is_renewed=at in renewed)
+        for at, token in kept.items()
+    }
+    phase = phase_after(before, tokens)
+    room = _room(before, tokens, phase)
     if sum(token.place is Place.FLOOR for token in tokens.values()) > EMISSIONS_MAX:
-        tokens[WAKER_NODE, ()] = Token(kind=TokenKind.WAKER)
+        number, kind = (SWEEP_NODE, TokenKind.SWEEP) if drains else (WAKER_NODE, TokenKind.WAKER)
+        tokens[number, ()] = Token(kind=kind)
     early = sorted((number, name, value) for name, some in before.signals.items() for number, value in some)
     signals: dict[str, list[tuple[int, bytes]]] = {}
     for number, (_, name, value) in enumerate(early, start=-len(early)):
         signals.setdefault(name, []).append((number, value))
     return Marking(
-        phase=RunPhase.RUNNING,
+        phase=phase,
         reason=before.reason,
-        error=before.error,
+        error=last_error(before),
         tokens=tokens,
         joins={at: replace(join, slots=[*join.slots]) for at, join in before.joins.items()},
         outputs=dict(before.outputs),
@@ -168,10 +159,12 @@ def _begin(plan: Plan, cut: Cut, renewed: Collection[At]) -> Marking:
         statuses=dict(before.statuses),
         errors=dict(before.errors),
         last=dict(before.last),
-        waiting={name: [*some] for name, some in before.waiting.items() if not is_child_name(name)},
+        waiting={} if drains else {name: [*some] for name, some in before.waiting.items() if not is_child_name(name)},
         signals=signals,
         values={at: value for at, value in before.values.items() if at not in renewed},
-        mutexes={name: Mutex(mutex.holder, [*mutex.waiters]) for name, mutex in before.mutexes.items()},
+        mutexes={
+            name: Mutex(mutex.holder, [] if drains else [*mutex.waiters]) for name, mutex in before.mutexes.items()
+        },
         room=room,
         purse=purse_of(plan.ir),
         completed=[*before.completed],
@@ -185,10 +178,10 @@ def _begin(plan: Plan, cut: Cut, renewed: Collection[At]) -> Marking:
     )
 
 
-def _room(before: Marking, tokens: dict[At, Token]) -> Room | None:
+def _room(before: Marking, tokens: dict[At, Token], phase: RunPhase) -> Room | None:
     """Who is worked on first in a bounded run: who was before, then who waited, then whose backoff is left out.
 
-    The tokens are put in that order, because the log tells them so.
+    The tokens are put in that order, because the log tells them so. In a run that drains there is room for all.
     """
     if before.room is None:
         return None
@@ -201,6 +194,8 @@ def _room(before: Marking, tokens: dict[At, Token]) -> Room | None:
     room.waiting = dict.fromkeys(
         at for at, token in tokens.items() if token.kind is TokenKind.NORMAL and token.place is Place.FLOOR
     )
+    if phase is RunPhase.DRAINING:
+        room.open()
     room.let_in()
     for at in room.waiting:
         tokens[at].place = Place.ROOM
@@ -210,6 +205,8 @@ def _room(before: Marking, tokens: dict[At, Token]) -> Room | None:
 def _again(plan: Plan, cut: Cut, at: At, token: Token, *, is_renewed: bool) -> Token:
     """A token as it lives on. Its due time, where it waits for others: in ms from the start of the new run."""
     made = replace(token, deliveries=0, escalates=0)
+    if at[0] == START_NODE:
+        made.place, made.due, made.extra = Place.FLOOR, 0, token.extra.partition("@")[0]
     if is_renewed and token.kind is TokenKind.NORMAL:
         made.attempt, made.extra = 1, lasting(token.extra)
         is_holder = any(mutex.holder == at for mutex in cut.marking.mutexes.values())
@@ -305,6 +302,7 @@ def _token(plan: Plan, cut: Cut, at: At, token: Token) -> Event:
         "kind": "" if token.kind is TokenKind.NORMAL else str(token.kind),
         "live": token.live,
         "extra": lasting(token.extra) if is_waiting else token.extra.rpartition("+")[0] if is_open else token.extra,
+        "released": token.kind is TokenKind.CLOSING and token.place is Place.FLOOR,
     }
     if cut.marking.room is not None and token.place in (Place.SIGNAL, Place.MUTEX, Place.TIMER):
         data["waits"] = token.place is not Place.TIMER or is_waiting
@@ -313,9 +311,11 @@ def _token(plan: Plan, cut: Cut, at: At, token: Token) -> Event:
     return msgspec.structs.replace(facts, due=due), None
 
 
-def _rest(cut: Cut, marking: Marking) -> Event:
+def _rest(cut: Cut, marking: Marking, waits: int) -> Event:
     data: dict[str, object] = {
         "seq": cut.seq,
+        "phase": TOLD.get(marking.phase, ""),
+        "waits": waits,
         "completed": [token_key(*at) for at in marking.completed],
         "marks": [token_key(*at) for at in sorted(marking.marks)],
         "last": {token_key(*at): index for at, index in marking.last.items()},
@@ -338,13 +338,14 @@ def _wait(plan: Plan, at: At, token: Token, facts: Facts) -> Wait:
 
 
 def _placed(marking: Marking, tokens: list[PlacedToken]) -> list[PlacedToken]:
-    """Times of waits are told from the start; with a waker in the run, it queues what is on the floor."""
-    is_woken = (WAKER_NODE, ()) in marking.tokens
+    """Times of waits are told from the start. What is too much on the floor is left to a token of the engine's own."""
+    number = SWEEP_NODE if marking.phase is RunPhase.DRAINING else WAKER_NODE
+    queued = sum(token.place == "q" for token in tokens)
     placed: list[PlacedToken] = []
     for token in tokens:
         if token.place == Place.SIGNAL and token.due:
             placed.append(token._replace(due=f"+{token.due}"))
-        elif token.place == "q" and is_woken and token.token != token_key(WAKER_NODE, ()):
+        elif token.place == "q" and queued > EMISSIONS_MAX and token.token != token_key(number, ()):
             placed.append(token._replace(place=ASIDE))
         else:
             placed.append(token)

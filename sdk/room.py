@@ -44,6 +44,13 @@ class Room:
             found.append(at)
         return found
 
+    def open(self) -> list[At]:
+        """Let everybody in, because nothing is worked on any more; return who waited."""
+        found = [*self.waiting]
+        self.inside.update(found)
+        self.waiting.clear()
+        return found
+
 
 def room_of(ir: Ir) -> Room | None:
     """The empty room of a run; None where it may work on any number of tokens."""

@@ -37,6 +37,14 @@ def cut_at(plan: Plan, events: list[RecordedEvent], seq: int) -> Cut | None:
         return None
 
 
+def whole_cut(plan: Plan, events: list[RecordedEvent], seq: int) -> Cut | None:
+    """The run after event ``seq``; None in the middle of a transition."""
+    cutter = Cutter(plan.ir)
+    for event in events[:seq]:
+        cutter.add(event)
+    return cutter.cut() if cutter.is_whole else None
+
+
 def drawn_cuts(plan: Plan, events: list[RecordedEvent], random: Random, most: int) -> Iterator[tuple[Cut, list[At]]]:
     """Some places where the run may be cut, each with a token that begins anew. What is rare is met where it is."""
     chosen = random.sample(range(1, len(events)), min(most, len(events) - 1))

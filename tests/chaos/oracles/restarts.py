@@ -23,8 +23,10 @@ TYPES = frozenset("step.reused value.restored join.restored fanout.restored toke
 SETTLING = frozenset("step.succeeded step.failed step.skipped path.died step.reused".split())
 """After these a step is settled."""
 TOLD = {"b": "back", "x": "exit", "": ""}
-STATES = {"": "ready", "n": "ready", "k": "skip", "c": "cursor", "x": "parked"} | dict.fromkeys("fgzu", "ready")
-"""By the kind of the token: a step's, a skip, one whose effects go on, a run's closing one, a map's own, a waker."""
+STATES = {"": "ready", "n": "ready", "k": "skip", "c": "cursor"} | dict.fromkeys("xfgzuw", "ready")
+"""By the kind of the token: a step's, a skip, one whose effects go on, a run's closing one, a map's own, a waker, a
+sweep.
+"""
 START, WAKER = -1, -4
 
 
@@ -75,6 +77,7 @@ def take_over(walk: Walk, event: Event, place: Place) -> None:
             _take_token(walk, place, event)
         case _:
             walk.reached |= {_place(str(key)) for key in data.get("marks", [])}
+            walk.is_draining = bool(data.get("phase"))
             _finish(walk, taken)
 
 
@@ -110,7 +113,8 @@ def _take_token(walk: Walk, place: Place, event: Event) -> None:
         raise GaveUp(f"it takes over a token of the kind {kind!r}")
     if place in walk.living or walk.consumed[place]:
         raise Broken("O2", f"a token is taken over twice, or both living and settled: {place}")
-    walk.living[place] = "parked" if event.facts.get("due") else STATES[kind]
+    is_parked = event.facts.get("due") or (kind == "x" and not data.get("released"))
+    walk.living[place] = "parked" if is_parked else STATES[kind]
     if place[0] == START:
         position = int(extra.partition("@")[0])
         walk.living[place], walk.cursors[place] = "ready", Cursor((), "", position)
@@ -119,8 +123,6 @@ def _take_token(walk: Walk, place: Place, event: Event) -> None:
 
 
 def _finish(walk: Walk, taken: Taken) -> None:
-    if not walk.living:
-        raise Broken("O1", "nothing lives in what it takes over")
     taken.is_told = True
     taken.living, taken.joins, taken.maps = dict(walk.living), deepcopy(walk.joins), deepcopy(walk.opened)
     taken.cursors = dict(walk.cursors)
