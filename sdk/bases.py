@@ -10,10 +10,12 @@ from collections.abc import Sequence
 from redis.asyncio import Redis
 
 from .base_terms import BaseTerms
-from .cuts import Cut, Cutter, Ending
+from .cuts import Cut, Cutter, Ending, with_input
 from .errors import NotRestartable
 from .keys import Keys, PartitionKeys
 from .lineage import Lineage, read_lineage
+from .payload_terms import PAYLOAD_TERMS
+from .payloads import store_payload
 from .plan import Plan
 from .restart_calls import apply_restart
 from .restarting import RestartPlan, restart_plan
@@ -44,13 +46,43 @@ async def read_cut(conn: Connection, lineage: Lineage, run_id: str, seq: int) ->
     return cutter.cut()
 
 
+async def read_whole_cut(conn: Connection, lineage: Lineage, run_id: str, seq: int) -> Cut:
+    """Return a run after event ``seq``, or after the last whole transition before it; the first one is always whole.
+
+    Raises NotRestartable where the run has not so many events, Corrupt. Cost: the events up to there, twice where
+    that is in the middle of a transition.
+    """
+    cutter, whole = Cutter(lineage.first.ir, lineage.irs), 0
+    last = 0
+    async for event in stream_events(conn, run_id):
+        if event.seq > seq and whole:
+            break
+        last = event.seq
+        cutter.add(event)
+        if cutter.is_whole:
+            whole = last
+    if last < seq:
+        told = f"{run_id} has {last:,} events, and no event {seq:,}"
+        raise NotRestartable(told, reason="unknown_event", hint=f"courante events {run_id}")
+    return cutter.cut() if whole == last else await read_cut(conn, lineage, run_id, whole)
+
+
 async def read_restart(
-    conn: Connection, lineage: Lineage, run_id: str, seq: int, terms: BaseTerms | None = None
+    conn: Connection,
+    lineage: Lineage,
+    run_id: str,
+    seq: int,
+    terms: BaseTerms | None = None,
+    input: bytes | None = None,
 ) -> RestartPlan:
     """Return what a run begins with that goes on from another one after ``seq``, in the way that ``terms`` say.
 
-    Without terms what failed later begins anew. Raises NotRestartable, Corrupt. Cost: the events of the base run.
+    Without terms what failed later begins anew. input: what takes the place of the base's, where it is not that.
+    Raises NotRestartable, Corrupt. Cost: the events of the base run.
     """
+    if terms is not None and terms.way == "fork":
+        cut = await read_cut(conn, lineage, run_id, seq)
+        return restart_plan(lineage.at(seq).plan, cut if input is None else with_input(cut, input))
     if terms is not None:
         told = f"this version of Courante knows no way {terms.way!r} to go on from a run"
         raise NotRestartable(told, reason="unknown_way", hint="a newer one has asked for it: update the supervisors")
@@ -80,12 +112,28 @@ async def apply_all_starts(
             continue
         async with pool.acquire() as conn:
             lineage = await read_lineage(conn, keys.env, command.base_run_id, [plan])
-            restart = await read_restart(conn, lineage, command.base_run_id, command.base_seq, command.base_terms)
+            restart = await read_restart(
+                conn,
+                lineage,
+                command.base_run_id,
+                command.base_seq,
+                command.base_terms,
+                await _own_input(redis, keys, command),
+            )
             await bring_payloads(redis, conn, keys, _references(restart))
         count += await apply_restart(
             redis, keys, partition, command, restart, outbox_hard_max=outbox_hard_max, window=window
         )
     return count
+
+
+async def _own_input(redis: Redis, keys: Keys, command: StartCommand) -> bytes | None:
+    """The input that takes the place of the base's, as the run keeps it."""
+    if command.base_terms is None or not command.base_terms.has_input:
+        return None
+    if PAYLOAD_TERMS.keeps_apart(command.input):
+        return await store_payload(redis, keys, command.input)
+    return command.input
 
 
 async def bring_payloads(redis: Redis, conn: Connection, keys: Keys, wanted: Sequence[Reference]) -> int:

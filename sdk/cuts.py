@@ -7,7 +7,7 @@ failed, was cancelled or ran out of time was still sound.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from ..compiler.ir import Ir
@@ -171,6 +171,11 @@ class Ending:
         if item is not None:
             self._items.setdefault((item[0], item[1][:-1]), seq)
         return seq
+
+
+def with_input(cut: Cut, input: bytes) -> Cut:
+    """Return the cut of a run with another input from there on."""
+    return replace(cut, marking=replace(cut.marking, input=input))
 
 
 def numbers_of(ir: Ir) -> dict[str, int]:

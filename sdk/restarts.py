@@ -7,13 +7,14 @@ the same base run gets the same run.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
 
 from .base_terms import BaseTerms, restart_key
-from .bases import read_ending, read_restart
+from .bases import read_ending, read_restart, read_whole_cut
 from .catalog import Catalog
 from .control import check_said
 from .cuts import Ending
@@ -56,12 +57,13 @@ class Restarted(msgspec.Struct, frozen=True, kw_only=True):
 
 class Wish(msgspec.Struct, frozen=True, kw_only=True):
     """What somebody wants of a run. ``terms``: None for a retry or a requeue. ``input``: canonical JSON, where it takes
-    the place of the base's.
+    the place of the base's. ``seq``: of a fork, the event after which it goes on.
     """
 
     trigger: Trigger
     terms: BaseTerms | None = None
     input: bytes = b""
+    seq: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +131,7 @@ class Restarts:
             base_terms=wish.terms,
         )
         resolved = resolved._replace(plan=base.plan)
-        verdict = await self._submitter.restart(command, resolved, lambda conn: close_requeued(conn, run_id))
+        verdict = await self._submitter.restart(command, resolved, _closing(run_id, wish.trigger))
         return _told(base, new_id, is_new=isinstance(verdict, Accepted))
 
     async def _base(self, conn: Connection, run_id: str, wish: Wish) -> _Base:
@@ -139,18 +141,34 @@ class Restarts:
         plan = await self._catalog.plan(run.ir_hash, conn)
         try:
             lineage = await read_lineage(conn, self._keys.env, run_id, [plan])
-            return await self._planned(conn, run, lineage, wish)
+            base = await self._planned(conn, run, lineage, wish)
         except (Corrupt, msgspec.MsgspecError) as error:
             told = f"the log of {run_id} cannot be followed: {error}"
             raise NotRestartable(told, reason="unreadable", hint=f"courante replay {run_id} --verify") from error
+        if wish.terms is not None and wish.terms.has_input:
+            self._catalog.check_input(base.plan, wish.input)
+        return base
 
     async def _planned(self, conn: Connection, run: RunRow, lineage: Lineage, wish: Wish) -> _Base:
-        ending = await read_ending(conn, lineage, run.run_id)
-        _check_ending(lineage.last, run, ending)
-        seq = ending.seq - 1
+        if wish.terms is not None and wish.terms.way == "fork":
+            seq = (await read_whole_cut(conn, lineage, run.run_id, wish.seq)).seq
+        else:
+            ending = await read_ending(conn, lineage, run.run_id)
+            _check_ending(lineage.last, run, ending)
+            seq = ending.seq - 1
         key = restart_key(run.run_id, seq, wish.terms, wish.input)
-        restart = await read_restart(conn, lineage, run.run_id, seq, wish.terms)
+        restart = await read_restart(conn, lineage, run.run_id, seq, wish.terms, wish.input or None)
         return _Base(run=run, stage=lineage.at(seq), seq=seq, restart=restart, key=key)
+
+
+def _closing(run_id: str, trigger: Trigger) -> Callable[[Connection], Awaitable[object]]:
+    """What is committed with the start: a run that is done again has no dead letters any more."""
+
+    async def close(conn: Connection) -> None:
+        if trigger in ("requeue", "retry"):
+            await close_requeued(conn, run_id)
+
+    return close
 
 
 def _check_status(run: RunRow, trigger: Trigger) -> None:
