@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeAlias
 
-from ..sdk.stores.connection import Connection
-from ..sdk.stores.payloads import read_reference, resolve
+from ..sdk.stores.payloads import read_reference
 from .history import Emptied
 
 KEPT_BYTES_MAX = 64 * 1024 * 1024
+Resolve: TypeAlias = Callable[[bytes], Awaitable[bytes | None]]
+"""Brings what a reference stands for, None where it is gone."""
 
 
 class Contents:
-    """Reads payloads of one environment."""
+    """Reads payloads, as ``resolve`` brings them."""
 
-    def __init__(self, conn: Connection, env: str) -> None:
-        self._conn = conn
-        self._env = env
+    def __init__(self, resolve: Resolve) -> None:
+        self._resolve = resolve
         self._kept: OrderedDict[bytes, bytes] = OrderedDict()
         self._kept_bytes = 0
 
@@ -32,7 +33,7 @@ class Contents:
         if content is not None:
             self._kept.move_to_end(value)
             return content
-        content = await resolve(self._conn, self._env, value)
+        content = await self._resolve(value)
         if content is None:
             raise Emptied(value.decode())
         self._kept[value] = content
