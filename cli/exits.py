@@ -106,6 +106,7 @@ _EXITS = {
     "step_unclear": ExitCode.USAGE,
     "service_unavailable": ExitCode.SERVICE,
     "bench_unknown": ExitCode.USAGE,
+    "key_unusable": ExitCode.USAGE,
 }
 _HINTS = {
     "api_key_not_found": "'courante keys list --all' shows those of this environment",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from typing import NamedTuple
 
 import asyncpg
 import msgspec
@@ -23,6 +24,18 @@ class ChainBreak(msgspec.Struct, frozen=True, kw_only=True):
     run_id: str
     seq: int
     reason: str
+
+
+class ChainRow(NamedTuple):
+    """One event as the chain covers it. ``payload``: None where there is none, or where it was emptied."""
+
+    seq: int
+    at_ms: int
+    facts: bytes
+    payload: bytes | None
+    payload_digest: bytes | None
+    prev_hash: bytes
+    hash: bytes
 
 
 async def read_events(conn: Connection, run_id: str, upto: int | None = None, *, after: int = 0) -> list[RecordedEvent]:
@@ -74,6 +87,28 @@ async def stream_events(conn: Connection, run_id: str) -> AsyncIterator[Recorded
         after = events[-1].seq
 
 
+async def stream_chain(conn: Connection, run_id: str, after: int = 0) -> AsyncIterator[ChainRow]:
+    """Yield the rows of a run behind event ``after`` in order, a thousand at a time; the connection is free between."""
+    while rows := await conn.fetch(_sql["read_chain_part"], run_id, after, PREFETCH):
+        for row in rows:
+            yield ChainRow(
+                row["seq"],
+                to_ms(row["at"]),
+                row["facts"],
+                row["payload"],
+                row["payload_digest"],
+                row["prev_hash"],
+                row["hash"],
+            )
+        after = rows[-1]["seq"]
+
+
+async def read_end(conn: Connection, run_id: str) -> tuple[int, bytes] | None:
+    """Return (seq, hash) of the event that a run is known to end with, None where it has not ended."""
+    row = await conn.fetchrow(_sql["read_end"], run_id)
+    return None if row is None or row["last_seq"] is None else (row["last_seq"], row["last_hash"])
+
+
 async def verify_chain(conn: Connection, run_id: str) -> ChainBreak | None:
     """Return the first break of a run's chain, None where it holds.
 
@@ -89,11 +124,9 @@ async def verify_chain(conn: Connection, run_id: str) -> ChainBreak | None:
             if reason := _fault(run_id, row, previous):
                 return ChainBreak(run_id=run_id, seq=seq, reason=reason)
             previous = row["hash"]
-        end = await conn.fetchrow(_sql["read_end"], run_id)
-        if end is not None and end["last_seq"] is not None and (end["last_seq"], end["last_hash"]) != (seq, previous):
-            return ChainBreak(
-                run_id=run_id, seq=seq + 1, reason=f"the run is known to end with event {end['last_seq']}"
-            )
+        end = await read_end(conn, run_id)
+        if end is not None and end != (seq, previous):
+            return ChainBreak(run_id=run_id, seq=seq + 1, reason=f"the run is known to end with event {end[0]}")
         return None
 
 

@@ -16,6 +16,13 @@ SELECT l.seq, l.at, l.type, l.node, l.scope, l.attempt, l.worker, l.facts, l.pay
  WHERE l.run_id = $1
  ORDER BY l.seq
 
+-- name: read_chain_part
+SELECT l.seq, l.at, l.facts, l.payload_digest, l.prev_hash, l.hash, p.payload
+  FROM event_log l LEFT JOIN event_payloads p ON p.run_id = l.run_id AND p.seq = l.seq AND p.at = l.at
+ WHERE l.run_id = $1 AND l.seq > $2
+ ORDER BY l.seq
+ LIMIT $3
+
 -- name: read_end
 SELECT last_seq, last_hash FROM runs WHERE run_id = $1
 
