@@ -44,7 +44,9 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "logs": Entry("logs", "logs", "Show what the steps of a run say, and follow it."),
         "artifacts": Entry("artifacts", "artifacts", "List the artifacts of a run, or fetch one."),
         "replay": Entry("replay", "replay", "Rebuild a run's state from its log alone, or verify it."),
-        "audit": Entry("audit", "audit", "Export runs for an audit, and check what was exported."),
+        "audit": Entry(
+            "audit", "audit", "Export runs for an audit, check what was exported, and anchor what the log says."
+        ),
         "approvals": Entry("decisions", "approvals", "List the steps that wait for somebody to decide."),
         "approve": Entry("decisions", "approve", "Let a step go on that waits for a decision."),
         "reject": Entry("decisions", "reject", "Let a step fail that waits for a decision."),

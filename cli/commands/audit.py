@@ -1,47 +1,48 @@
-"""``courante audit``: bundles that anybody can check, and the keys to sign them."""
+"""``courante audit``: bundles that anybody can check, anchors of what the log says, and the keys to sign both."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import AsyncGenerator, Generator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator
 from datetime import datetime
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, BinaryIO
 
 import click
 import msgspec
-from click import style
 
 from ..actors import by_option
+from ..audit_files import (
+    STANDARD,
+    Told,
+    append_line,
+    open_source,
+    open_target,
+    read_anchor_lines,
+    read_public_key,
+    read_signer,
+    show_bad,
+)
 from ..call import Call, json_option, service_options, with_call
 from ..exits import CliError, ExitCode
 from ..inputs import read_since
-from ..output import Output, ReaderGone
+from ..output import Output
 from ..services import Services, database, open_services, run_async, set_payload_terms
 from ..texts import count_text
 
 if TYPE_CHECKING:
-    from ...replay.audit.run_check import Bad
-    from ...replay.audit.signing import Signer
+    from ...replay.audit.anchor_lines import AnchorBook
+    from ...replay.audit.anchors import Anchored, AnchorsChecked
     from ...replay.audit.verify import BundleVerification
     from ...sdk.stores.connection import Connection
-
-STANDARD = "-"
-COPY_BYTES = 1024 * 1024
-TOLD_EVERY = 50_000
-"""Events between two words of progress."""
-BAD_SHOWN_MAX = 20
 
 
 @click.group()
 @service_options
 def audit() -> None:
-    """Export runs for an audit, and check what was exported.
+    """Export runs for an audit, check what was exported, and anchor what the log says.
 
     A bundle needs no server to be checked, and no trust in who keeps it: it holds the hash chain of every run. That no
-    run was rewritten afterwards, by somebody who makes all hashes again, shows by its signature.
+    run was rewritten by somebody who makes all hashes again shows by a signature, or by an anchor that was kept.
     """
 
 
@@ -137,9 +138,12 @@ async def _selected(
 @audit.command()
 @click.argument("file")
 @click.option("--key", "key_file", metavar="PUBKEY", help="The bundle must be signed by this public key.")
+@click.option(
+    "--anchors", "anchors_file", metavar="FILE", help="The last event of each run must be in an anchor of these."
+)
 @json_option
 @with_call
-def verify(call: Call, file: str, key_file: str | None) -> int:
+def verify(call: Call, file: str, key_file: str | None, anchors_file: str | None) -> int:
     """Check a bundle without any server: every line, chain, payload and decision.
 
     FILE is a bundle; '-' reads standard input. Exits with 1 where something is bad, and names the first bad event of
@@ -149,12 +153,111 @@ def verify(call: Call, file: str, key_file: str | None) -> int:
 
     set_payload_terms(call.settings)
     key = read_public_key(key_file)
+    book = None if anchors_file is None else _read_book(anchors_file, key)
     told = Told(call.out)
     with open_source(file) as content:
-        found = run_async(lambda: verify_bundle(content, key=key, progress=told.events))
-    call.out.json(_verified_json(found, key))
+        found = run_async(lambda: verify_bundle(content, key=key, book=book, progress=told.events))
+    call.out.json({**_verified_json(found, key), "is_anchored": None if book is None else found.ok})
     if not call.is_json:
-        _show_verified(call.out, file, found, key)
+        _show_verified(call.out, file, found, key, is_anchored=book is not None)
+        if book is not None and found.ok:
+            call.out.text("  the last event of each run is in one of the anchors")
+    return ExitCode.OK if found.ok else ExitCode.INVALID
+
+
+def _read_book(file: str, key: str | None) -> AnchorBook:
+    from ...replay.audit.anchor_lines import AnchorBook
+
+    book = AnchorBook(key)
+    for content in read_anchor_lines(file):
+        book.add(content)
+    return book
+
+
+@audit.command()
+@click.option("--output", "target", metavar="FILE", help="Add the line to this file; left out: to stdout.")
+@click.option("--sign", "key_file", metavar="KEYFILE", help="Sign with this private key ('courante audit keygen').")
+@service_options
+@with_call
+def anchor(call: Call, target: str | None, key_file: str | None) -> int:
+    """Anchor the chains of all runs that have moved since the last anchor, in one line.
+
+    Let somebody keep the line who is not trusted with the database, once a day. A run whose chain does not hold is not
+    anchored but told, and the command exits with 1. 'courante audit anchors' tells all lines again.
+    """
+    from ...replay.audit.anchors import make_anchor
+
+    call.log(default_level="warning")
+    signer = read_signer(key_file)
+
+    async def go(services: Services) -> Anchored:
+        async with database(services) as conn:
+            return await make_anchor(conn, services.settings.env, signer)
+
+    with open_services(call) as services:
+        made = run_async(lambda: go(services))
+    if target is not None:
+        append_line(target, made.content)
+    else:
+        call.out.text(made.content.decode())
+    bad = msgspec.to_builtins(made.bad)
+    call.out.json({"ok": not made.bad, "line": made.content.decode(), **msgspec.to_builtins(made.line), "bad": bad})
+    if not call.is_json:
+        glyph = call.out.glyph("error" if made.bad else "ok")
+        call.out.note(f"{glyph} anchor {made.line.number}: {count_text(made.line.heads, 'run')} under {made.line.root}")
+        show_bad(call.out, made.bad, len(made.bad), tell=call.out.note)
+    return ExitCode.INVALID if made.bad else ExitCode.OK
+
+
+@audit.command()
+@service_options
+@with_call
+def anchors(call: Call) -> None:
+    """Write all anchors of the environment, a line each, as they were made."""
+    call.log(default_level="warning")
+
+    async def go(services: Services) -> None:
+        from ...sdk.stores.anchors import read_anchors
+
+        async with database(services) as conn:
+            async for _, line in read_anchors(conn, services.settings.env):
+                click.echo(line)
+
+    with open_services(call) as services:
+        run_async(lambda: go(services))
+
+
+@audit.command("check-anchors")
+@click.argument("file")
+@click.option("--key", "key_file", metavar="PUBKEY", help="Each anchor must be signed by this public key.")
+@click.option(
+    "--chains", "with_chains", is_flag=True, help="Follow each run from its first event; reads all of the log."
+)
+@service_options
+@with_call
+def check_anchors(call: Call, file: str, key_file: str | None, with_chains: bool) -> int:
+    """Hold anchors that somebody has kept against the log.
+
+    FILE has the lines of 'courante audit anchor'; '-' reads standard input. Exits with 1 where the log does not have an
+    event as it was anchored. Without --chains only anchored events are looked at, not those before them.
+    """
+    from ...replay.audit.anchors import check_anchors as check
+
+    call.log(default_level="warning")
+    key, lines = read_public_key(key_file), list(read_anchor_lines(file))
+
+    async def go(services: Services) -> AnchorsChecked:
+        async with database(services) as conn:
+            return await check(conn, services.settings.env, lines, key=key, with_chains=with_chains)
+
+    with open_services(call) as services:
+        found = run_async(lambda: go(services))
+    call.out.json(msgspec.to_builtins(found))
+    verdict = "the log has what they say" if found.ok else "the log does not have what they say"
+    counts = f"{count_text(found.anchors, 'anchor')}, {count_text(found.heads, 'head')}"
+    call.out.text(f"{call.out.glyph('ok' if found.ok else 'error')} {counts}: {verdict}")
+    if not call.is_json:
+        show_bad(call.out, found.bad, len(found.bad))
     return ExitCode.OK if found.ok else ExitCode.INVALID
 
 
@@ -179,81 +282,6 @@ def keygen(call: Call, target: str) -> None:
     call.out.next(f"courante audit export --since 7d --output bundle.jsonl --sign {target}")
 
 
-class Told:
-    """Progress, to stderr, where somebody looks at it."""
-
-    def __init__(self, out: Output) -> None:
-        self._out = out
-        self._next = TOLD_EVERY
-
-    def events(self, count: int) -> None:
-        if count >= self._next:
-            self._next = count - count % TOLD_EVERY + TOLD_EVERY
-            if self._out.is_error_terminal:
-                self._out.note(style(f"{count:,} events", dim=True))
-
-
-def read_signer(file: str | None) -> Signer | None:
-    """Raises KeyUnusable."""
-    if file is None:
-        return None
-    from ...replay.audit.signing import Signer
-
-    return Signer.read(Path(file))
-
-
-def read_public_key(file: str | None) -> str | None:
-    """Raises KeyUnusable."""
-    if file is None:
-        return None
-    from ...replay.audit.signing import read_public
-
-    return read_public(Path(file))
-
-
-@contextmanager
-def open_target(target: str) -> Generator[BinaryIO]:
-    """A file that is there only when it is whole, or standard output. Raises CliError, ReaderGone."""
-    if target == STANDARD:
-        try:
-            yield sys.stdout.buffer
-            sys.stdout.buffer.flush()
-        except BrokenPipeError as cause:
-            raise ReaderGone from cause
-        return
-    part = Path(f"{target}.part")
-    try:
-        file = part.open("wb")
-    except OSError as cause:
-        raise CliError(ExitCode.USAGE, "file_not_writable", f"{target} cannot be written: {cause.strerror}") from cause
-    try:
-        with file:
-            yield file
-        part.replace(target)
-    except OSError as cause:
-        raise CliError(ExitCode.USAGE, "file_not_writable", f"{target} cannot be written: {cause.strerror}") from cause
-    finally:
-        part.unlink(missing_ok=True)
-
-
-@contextmanager
-def open_source(name: str) -> Generator[BinaryIO]:
-    """A file that can be read twice; standard input is copied first. Raises CliError."""
-    if name == STANDARD:
-        with TemporaryFile() as copy:
-            while chunk := sys.stdin.buffer.read(COPY_BYTES):
-                copy.write(chunk)
-            copy.seek(0)
-            yield copy
-        return
-    try:
-        file = Path(name).open("rb")  # noqa: SIM115 - closed below
-    except OSError as cause:
-        raise CliError(ExitCode.NOT_FOUND, "file_not_found", f"{name} cannot be read: {cause.strerror}") from cause
-    with file:
-        yield file
-
-
 def _verified_json(found: BundleVerification, key: str | None) -> dict[str, object]:
     return {
         "ok": found.ok,
@@ -270,7 +298,7 @@ def _verified_json(found: BundleVerification, key: str | None) -> dict[str, obje
     }
 
 
-def _show_verified(out: Output, name: str, found: BundleVerification, key: str | None) -> None:
+def _show_verified(out: Output, name: str, found: BundleVerification, key: str | None, *, is_anchored: bool) -> None:
     verdict = (
         "the bundle holds together" if found.ok else f"{count_text(found.bad_count, 'thing is', 'things are')} bad"
     )
@@ -287,15 +315,5 @@ def _show_verified(out: Output, name: str, found: BundleVerification, key: str |
         out.text(f"  signed by {found.signed_by}, as it should be")
     elif found.signed_by:
         out.text(f"  signed by {found.signed_by}; --key PUBKEY says whether that is the right one")
-    else:
-        out.text("  not signed: only a signature could show that it was not made up as a whole")
-
-
-def show_bad(out: Output, bad: list[Bad], count: int) -> None:
-    """What is wrong, for people: the first things."""
-    for one in bad[:BAD_SHOWN_MAX]:
-        place = " ".join(filter(None, (one.run_id or "", f"event {one.seq}" if one.seq is not None else "")))
-        told = f"expected {one.expected}; found {one.found}" if one.expected else one.found
-        out.text(f"  {out.glyph('error')} {f'{place}: ' if place else ''}{style(one.what, bold=True)}: {told}")
-    if count > BAD_SHOWN_MAX:
-        out.text(f"  and {count - BAD_SHOWN_MAX:,} more")
+    elif not is_anchored:
+        out.text("  not signed: that it was not made up as a whole, only a signature or an anchor can show")

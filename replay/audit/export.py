@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from ... import __version__
@@ -18,6 +18,7 @@ from ...sdk.stores.payloads import get_payloads, read_reference
 from ...sdk.stores.runs import RunRow, get_run
 from ...sdk.stores.workflows import get as get_version
 from ...sdk.stores.workflows import get_ir
+from .anchors import Prover
 from .lines import (
     FORMAT,
     VERSION,
@@ -28,7 +29,6 @@ from .lines import (
     HeadLine,
     IrLine,
     Line,
-    ProofLine,
     RunLine,
     SignatureLine,
     TrailerLine,
@@ -42,7 +42,6 @@ CONTENTS_MAX = 10_000
 """Digests of a run that are remembered; a content that is older than that is written again."""
 
 Write = Callable[[bytes], object]
-Proofs = Mapping[int, ProofLine]
 
 
 class Exporter:
@@ -57,6 +56,7 @@ class Exporter:
         self._env = env
         self._write = write
         self._has_payloads = has_payloads
+        self._prover = Prover(conn, env)
         self._sha = hashlib.sha256()
         self._lines = 0
         self._irs: set[str] = set()
@@ -79,8 +79,8 @@ class Exporter:
             )
         )
 
-    async def add(self, run_id: str, proofs: Proofs | None = None) -> None:
-        """Write a run; one that was written before is left out. proofs: by event. Raises UnknownRun."""
+    async def add(self, run_id: str) -> None:
+        """Write a run; one that was written before is left out. Raises UnknownRun."""
         if run_id in self._run_ids:
             return
         row = await get_run(self._conn, run_id)
@@ -91,9 +91,10 @@ class Exporter:
         self._put(_run_line(row, await read_end(self._conn, run_id)))
         seq, head = 0, GENESIS
         contents: OrderedDict[bytes, None] = OrderedDict()
+        proofs = await self._prover.of_run(run_id)
         async for event in stream_chain(self._conn, run_id):
             await self._put_event(run_id, event, contents)
-            if proofs and event.seq in proofs:
+            if event.seq in proofs:
                 self._put(proofs[event.seq])
             seq, head = event.seq, event.hash
             self.events += 1

@@ -167,8 +167,10 @@ class RunCheck:
         if known[0] and known != (self.seq, self._head.hex()):
             raise _IsBad("missing", f"event {self.seq} is the last", f"the run is known to end with event {known[0]}")
         if self._check_proof is not None and self.proved != self.seq:
-            last = f"the last that is one is {self.proved}" if self.proved else "no event of the run is"
-            self.bad = Bad(run_id=self.run_id, seq=self.seq, what="anchor", expected="a leaf of an anchor", found=last)
+            last = f"one that has event {self.proved}" if self.proved else "none that has an event of the run"
+            self.bad = Bad(
+                run_id=self.run_id, seq=self.seq, what="anchor", expected="an anchor that has the event", found=last
+            )
             return
         history = self.log.history
         if history is None:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 from typing import BinaryIO
 
 import msgspec
 
 from ...compiler.ir import ir_hash
+from .anchor_lines import AnchorBook
 from .lines import (
     FORMAT,
     LINE_BYTES_MAX,
@@ -68,15 +70,15 @@ async def verify_bundle(
     file: BinaryIO,
     *,
     key: str | None = None,
-    proofs_of: Callable[[str], CheckProof] | None = None,
+    book: AnchorBook | None = None,
     progress: Callable[[int], object] | None = None,
 ) -> BundleVerification:
     """Verify a bundle. file: at its beginning, and it can seek.
 
-    key: a public key as hex; then the bundle must be signed by it. proofs_of: by environment, what checks proofs; then
-    the last event of each run must have one. progress: told the number of events from time to time. Raises KeyUnusable.
+    key: a public key as hex; then the bundle must be signed by it. book: anchors that were kept; then the last event of
+    each run must be in one of them. progress: told the number of events from time to time. Raises KeyUnusable.
     """
-    check = _BundleCheck(file, key, proofs_of, progress)
+    check = _BundleCheck(file, key, book, progress)
     await check.run()
     return check.result()
 
@@ -86,12 +88,12 @@ class _BundleCheck:
         self,
         file: BinaryIO,
         key: str | None,
-        proofs_of: Callable[[str], CheckProof] | None,
+        book: AnchorBook | None,
         progress: Callable[[int], object] | None,
     ) -> None:
         self._file = file
         self._key = key
-        self._proofs_of = proofs_of
+        self._book = book
         self._progress = progress
         self._check_proof: CheckProof | None = None
         self._sha = hashlib.sha256()
@@ -174,8 +176,8 @@ class _BundleCheck:
         self._header = line
         if (line.format, line.version) != (FORMAT, VERSION):
             self._add_bad(what="header", expected=f"{FORMAT} {VERSION}", found=f"{line.format} {line.version}")
-        if self._proofs_of is not None:
-            self._check_proof = self._proofs_of(line.env)
+        if self._book is not None:
+            self._check_proof = partial(self._book.check, line.env)
 
     def _ir(self, line: IrLine, offset: int) -> None:
         if ir_hash(line.content.encode()) != line.hash:
@@ -246,6 +248,9 @@ class _BundleCheck:
         self._signature = line
 
     def _end(self) -> None:
+        for problem in self._book.problems if self._book is not None else ():
+            place = "" if problem.number is None else f"anchor {problem.number}: "
+            self._add_bad(what="anchors", expected=problem.expected, found=f"{place}{problem.found}")
         if self._header is None:
             if not self._bad_count:
                 self._add_bad(what="header", expected="a bundle of courante audit", found="nothing")

@@ -116,18 +116,27 @@ async def verify_chain(conn: Connection, run_id: str) -> ChainBreak | None:
     against their digests, and the end against what the projection remembers of it. Reads in batches, in a transaction.
     """
     async with conn.transaction(isolation="repeatable_read", readonly=True):
-        seq, previous = 0, GENESIS
-        async for row in conn.cursor(_sql["read_chain"], run_id, prefetch=PREFETCH):
-            seq += 1
-            if row["seq"] != seq:
-                return ChainBreak(run_id=run_id, seq=seq, reason=f"missing: the next event is {row['seq']}")
-            if reason := _fault(run_id, row, previous):
-                return ChainBreak(run_id=run_id, seq=seq, reason=reason)
-            previous = row["hash"]
-        end = await read_end(conn, run_id)
-        if end is not None and end != (seq, previous):
-            return ChainBreak(run_id=run_id, seq=seq + 1, reason=f"the run is known to end with event {end[0]}")
-        return None
+        found = await follow_chain(conn, run_id, 0, GENESIS)
+    return found if isinstance(found, ChainBreak) else None
+
+
+async def follow_chain(conn: Connection, run_id: str, seq: int, head: bytes) -> ChainBreak | tuple[int, bytes]:
+    """As ``verify_chain``, from event ``seq`` on, whose hash is ``head``; return (seq, hash) of the last event.
+
+    In a transaction of the caller's that sees one moment.
+    """
+    previous = head
+    async for row in conn.cursor(_sql["read_chain"], run_id, seq, prefetch=PREFETCH):
+        seq += 1
+        if row["seq"] != seq:
+            return ChainBreak(run_id=run_id, seq=seq, reason=f"missing: the next event is {row['seq']}")
+        if reason := _fault(run_id, row, previous):
+            return ChainBreak(run_id=run_id, seq=seq, reason=reason)
+        previous = row["hash"]
+    end = await read_end(conn, run_id)
+    if end is not None and end != (seq, previous):
+        return ChainBreak(run_id=run_id, seq=seq + 1, reason=f"the run is known to end with event {end[0]}")
+    return seq, previous
 
 
 def _event(run_id: str, row: asyncpg.Record) -> RecordedEvent:

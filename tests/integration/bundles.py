@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from courante.replay.audit.export import Exporter, Proofs
-from courante.replay.audit.run_check import Bad, CheckProof
+from courante.replay.audit.anchor_lines import AnchorBook
+from courante.replay.audit.export import Exporter
+from courante.replay.audit.run_check import Bad
 from courante.replay.audit.signing import Signer
 from courante.replay.audit.verify import BundleVerification, verify_bundle
 from courante.sdk.stores.connection import Connection
@@ -19,22 +20,21 @@ async def exported(
     *,
     has_payloads: bool = True,
     signer: Signer | None = None,
-    proofs: dict[str, Proofs] | None = None,
 ) -> list[bytes]:
     """Return the lines of a bundle, each with its end."""
     lines: list[bytes] = []
     exporter = Exporter(conn, env, lines.append, has_payloads=has_payloads)
     exporter.begin("test")
     for run_id in run_ids:
-        await exporter.add(run_id, (proofs or {}).get(run_id))
+        await exporter.add(run_id)
     exporter.end(signer)
     return lines
 
 
 async def verified(
-    lines: Sequence[bytes], *, key: str | None = None, proofs_of: Callable[[str], CheckProof] | None = None
+    lines: Sequence[bytes], *, key: str | None = None, book: AnchorBook | None = None
 ) -> BundleVerification:
-    return await verify_bundle(io.BytesIO(b"".join(lines)), key=key, proofs_of=proofs_of)
+    return await verify_bundle(io.BytesIO(b"".join(lines)), key=key, book=book)
 
 
 def of_runs(found: BundleVerification) -> list[Bad]:

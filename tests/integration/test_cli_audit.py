@@ -90,3 +90,32 @@ async def test_runs_are_chosen_and_piped(stage: Stage, courante: Courante, tmp_p
         assert said.code == code, (argv, said)
     assert not (tmp_path / "x").exists()
     assert not (tmp_path / "x.part").exists()
+
+
+async def test_anchors_are_made_kept_and_checked(stage: Stage, courante: Courante, tmp_path: Path) -> None:
+    runs = await ended(stage, 2)
+    await courante("audit", "keygen", "--output", "k.pem")
+    made = await courante("audit", "anchor", "--output", "kept.jsonl", "--sign", "k.pem", "--json")
+    assert (made.code, made.json["ok"], made.json["number"], made.json["heads"], made.json["bad"]) == (
+        0,
+        True,
+        1,
+        2,
+        [],
+    )
+    plain = await courante("audit", "anchor")
+    assert (plain.code, plain.out.count("\n"), '"heads":0' in plain.out) == (0, 1, True)
+    assert (tmp_path / "kept.jsonl").read_text() == f"{made.json['line']}\n"
+    every = await courante("audit", "anchors")
+    assert every.out == f"{made.json['line']}\n{plain.out}"
+    checked = await courante("audit", "check-anchors", "kept.jsonl", "--key", "k.pem.pub", "--chains", "--json")
+    assert (checked.code, checked.json) == (0, {"ok": True, "anchors": 1, "heads": 2, "bad": []})
+    other = await courante("audit", "check-anchors", "-", "--key", "k.pem.pub", "--json", stdin=every.out)
+    assert (other.code, [bad["what"] for bad in other.json["bad"]]) == (1, ["signature"])
+    await courante("audit", "export", *runs, "--output", "b.jsonl")
+    good = await courante("audit", "verify", "b.jsonl", "--anchors", "kept.jsonl", "--json")
+    assert (good.code, good.json["is_anchored"]) == (0, True)
+    none = await courante("audit", "verify", "b.jsonl", "--anchors", "b.jsonl", "--json")
+    assert (none.code, none.json["bad"][0]["what"]) == (1, "anchor")
+    for argv in (["check-anchors", "nofile"], ["verify", "b.jsonl", "--anchors", "nofile"]):
+        assert (await courante("audit", *argv)).code == 3

@@ -23,6 +23,7 @@ TABLES = """
     payloads recorder_cursors alerts partition_homes rejected_submissions schedules schedule_ticks runs node_executions
     pauses dead_letters dead_letter_drops children worker_registry pending_tokens run_counter_snapshots step_cache
     step_logs attempt_spending run_spending api_keys api_sessions operator_log schema_migrations
+    anchors anchor_heads
 """.split()
 VIEWS = """
     events run_list run_statistics workflow_statistics tasks dependencies run_steps task_runs artifacts applied_keys

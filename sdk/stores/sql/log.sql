@@ -13,7 +13,7 @@ SELECT l.run_id, l.seq, l.at, l.facts, p.payload
 -- name: read_chain
 SELECT l.seq, l.at, l.type, l.node, l.scope, l.attempt, l.worker, l.facts, l.payload_digest, l.prev_hash, l.hash, p.payload
   FROM event_log l LEFT JOIN event_payloads p ON p.run_id = l.run_id AND p.seq = l.seq AND p.at = l.at
- WHERE l.run_id = $1
+ WHERE l.run_id = $1 AND l.seq > $2
  ORDER BY l.seq
 
 -- name: read_chain_part
