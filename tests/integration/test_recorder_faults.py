@@ -115,6 +115,7 @@ async def test_a_lost_reply_to_commit_is_asked_about(
     async def lose_reply(self: Transaction, *exc: Any) -> None:
         await real(self, *exc)
         monkeypatch.undo()
+        self._connection.terminate()  # type: ignore[attr-defined]  # private; nothing else can be done with it
         raise ConnectionError
 
     await writer.put("run_a", started())

@@ -10,8 +10,10 @@ from typing import Any
 import anyio
 import anyio.from_thread
 import anyio.lowlevel
+import msgspec
 import pytest
 
+from courante.compiler.ir import IR_VERSION
 from courante.sdk.context import Context
 from integration.heads import head_of
 from integration.stage import Stage, until
@@ -159,8 +161,11 @@ async def test_a_handler_that_a_worker_does_not_know_is_left_to_another(
     assert stranger.refused == 0
 
 
-async def test_an_ir_that_a_worker_cannot_read_is_given_back(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """F18: a token of a run whose IR is missing or of another version waits, and the other runs do not."""
+@pytest.mark.parametrize("is_newer", [False, True])
+async def test_an_ir_that_a_worker_cannot_read_is_given_back(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, is_newer: bool
+) -> None:
+    """F18: a token of a run whose IR cannot be read or is of a newer version waits, and the other runs do not."""
     monkeypatch.setattr("courante.runner.execution.MISSING_DELAY_MS", 50)
     stage.worker()
     stage.supervisor()
@@ -172,7 +177,8 @@ async def test_an_ir_that_a_worker_cannot_read_is_given_back(stage: Stage, monke
     place = stage.client.keys.ir(resolved.plan.hash)
     content = await stage.redis.get(place)
     assert content is not None
-    await stage.redis.set(place, b"{}")
+    newer = msgspec.json.encode(msgspec.json.decode(content) | {"ir_version": IR_VERSION + 1})
+    await stage.redis.set(place, newer if is_newer else b"{}")
     run_id = await stage.client.submit(other, 1)
     run = stage.client.keys.partition(0).run(run_id)
     await until(lambda: stage.redis.hget(run, "t0"), lambda record: record is not None and b"|g|" in record)
