@@ -65,6 +65,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
             "migrate_run", "migrate_run", "Let a live run go on with another version of its workflow."
         ),
         "retry": Entry("retry", "retry", "Start a run again from where it was before it came to a bad end."),
+        "fork": Entry("fork", "fork", "Start a run that goes on from where another one was after one of its events."),
         "schedules": Entry("schedules", "schedules", "Start workflows by the clock: cron or intervals."),
     },
     "Services": {

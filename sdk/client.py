@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import anyio
+from msgspec import UNSET
 
 from ..compiler.budgets import billionths
 from ..compiler.ir import Ir
@@ -26,6 +27,7 @@ from .connections import SILENCE_MS, connect_postgres, connect_redis
 from .control import Commanded, Control
 from .dead_letters import DeadLetters
 from .deciding import Decision, Decisions, StepCommanded
+from .forks import fork_wish
 from .health import DEFAULT_LIMITS, Health, Limits, judge_health
 from .keys import Keys
 from .migrations import Migration, Migrations
@@ -279,6 +281,23 @@ class Client:
     ) -> Restarted:
         """As ``requeue``, also of a run that was cancelled or whose time was up."""
         return await self._restart(run_id, Wish(trigger="retry"), by, again=again, dry_run=dry_run)
+
+    async def fork(
+        self,
+        run_id: str,
+        at: int,
+        *,
+        input: Any = UNSET,
+        by: str | None = None,
+        again: bool = False,
+        dry_run: bool = False,
+    ) -> Restarted:
+        """Start a run that goes on from where another one was after its event ``at``, whether or not that has ended.
+
+        In the middle of a transition the last whole one counts. input: takes the place of the other run's. Asked
+        twice for the same it is the same run, unless ``again``. Raises RunNotFound, NotRestartable, InputInvalid.
+        """
+        return await self._restart(run_id, fork_wish(at, input), by, again=again, dry_run=dry_run)
 
     async def _restart(self, run_id: str, wish: Wish, by: str | None, *, again: bool, dry_run: bool) -> Restarted:
         if dry_run:

@@ -35,7 +35,7 @@ from .map_plans import write_ends, write_record
 from .marking import HOLDS, WOKEN, Marking, Mutex, Place, RunPhase, Token, TokenKind, lasting, with_word
 from .plan import Plan
 from .purse import purse_of, without_purse
-from .restarted_ends import TOLD, last_error, met, phase_after
+from .restarted_ends import TOLD, last_error, met, phase_after, undoing
 from .restarted_values import error_at, facts_at, told_values
 from .restoring import OtherTimer, PlacedToken, restore
 from .room import Room
@@ -354,6 +354,8 @@ def _placed(marking: Marking, tokens: list[PlacedToken]) -> list[PlacedToken]:
 
 def impacted(ir: Ir, marking: Marking) -> list[str]:
     """Return the steps that may be executed from there on, in the order of the document."""
+    if marking.phase is not RunPhase.RUNNING:
+        return undoing(ir, marking)
     found: set[int] = set()
     ahead = [number for number, _ in marking.tokens if number >= 0] + [number for number, _ in marking.joins]
     if (START_NODE, ()) in marking.tokens:

@@ -67,12 +67,7 @@ def check_texts(submission: Submission) -> None:
 
 def start_command(env: str, partitions: int, submission: Submission, resolved: Resolved) -> StartCommand:
     """Return the start of a run that ``check_texts`` has passed. Raises InputInvalid."""
-    try:
-        content = encode_value(submission.input, is_sorted=True)
-    except NotJson as error:
-        raise input_fault(error) from error
-    if len(content) > PAYLOAD_BYTES_MAX:
-        raise InputInvalid(f"input: it has {len(content):,} bytes; at most {PAYLOAD_BYTES_MAX:,} are allowed")
+    content = encode_input(submission.input)
     run_id = new_run_id() if submission.key is None else run_id_of_key(env, submission.key)
     return StartCommand(
         env=env,
@@ -93,9 +88,20 @@ def start_command(env: str, partitions: int, submission: Submission, resolved: R
     )
 
 
-def input_fault(error: NotJson) -> InputInvalid:
+def encode_input(value: Any, name: str = "input") -> bytes:
+    """Return canonical JSON. name: what it is, for people. Raises InputInvalid."""
+    try:
+        content = encode_value(value, is_sorted=True)
+    except NotJson as error:
+        raise input_fault(error, name) from error
+    if len(content) > PAYLOAD_BYTES_MAX:
+        raise InputInvalid(f"{name}: it has {len(content):,} bytes; at most {PAYLOAD_BYTES_MAX:,} are allowed")
+    return content
+
+
+def input_fault(error: NotJson, name: str = "input") -> InputInvalid:
     """The same fault, with its place below ``input``."""
-    told = f"input{error.place}: {error.problem}"
+    told = f"{name}{error.place}: {error.problem}"
     return InputInvalid(told, [told])
 
 

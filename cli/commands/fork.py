@@ -1,0 +1,70 @@
+"""``courante fork``: a new run goes on from any event of another one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+from msgspec import UNSET
+
+from ...sdk.restarts import Restarted
+from ..actors import by_option
+from ..call import Call, service_options, with_call
+from ..dead_letters_view import restarted_json
+from ..inputs import read_input
+from ..services import ask_client
+from ..texts import count_text, list_text
+
+
+@click.command()
+@click.argument("run_id", metavar="RUN")
+@click.option(
+    "--at", "at", type=click.IntRange(1), required=True, metavar="SEQ", help="The event after which the fork goes on."
+)
+@click.option(
+    "--input", "inputs", multiple=True, metavar="NAME=VALUE", help="One input; together they are the whole input."
+)
+@click.option("--input-file", metavar="FILE", help="The whole input as JSON or YAML; '-' reads standard input.")
+@click.option("--dry-run", is_flag=True, help="Say what would be executed, and start nothing.")
+@click.option("--again", is_flag=True, help="Also where that was done before: yet another run.")
+@by_option
+@service_options
+@with_call
+def fork(
+    call: Call,
+    run_id: str,
+    at: int,
+    inputs: Sequence[str],
+    input_file: str | None,
+    dry_run: bool,
+    again: bool,
+    by: str | None,
+) -> None:
+    """Start a run that goes on from where another one was after one of its events.
+
+    That run may be at work, or have ended in any way. What was done by then is taken over, and the rest is executed
+    in a new run, which names the other one as its base. 'courante events RUN' shows the numbers; in the middle of a
+    transition the last whole one counts. With an input of its own the fork has that in place of the run's. Asked twice
+    for the same it is the same run.
+    """
+    out, value = call.out, read_input(inputs, input_file) if inputs or input_file is not None else UNSET
+    done = ask_client(call, lambda client: client.fork(run_id, at, input=value, by=by, again=again, dry_run=dry_run))
+    out.json(restarted_json(done, is_dry=dry_run) | ({} if dry_run else {"by": by}))
+    out.text(f"{out.glyph('ok' if done.is_new else 'idle')} {_line(done, at, is_dry=dry_run)}")
+    if not (dry_run and done.is_new):
+        out.next(f"courante status {done.run_id} --watch")
+    elif value is UNSET:
+        out.next(f"courante fork {run_id} --at {at}")
+
+
+def _line(done: Restarted, at: int, *, is_dry: bool) -> str:
+    where = f"after event {done.base_seq}"
+    if done.base_seq != at:
+        where += f", because event {at} is in the middle of a transition"
+    if not done.is_new:
+        told = "" if is_dry else "; --again starts another run"
+        return f"{done.base_run_id} was forked there before, {where}: it is {done.run_id}{told}"
+    executed = list_text(done.impacted) if done.impacted else "it ends as the other one did"
+    kept = count_text(len(done.reused), "step")
+    verb = "would be forked" if is_dry else f"is forked as {done.run_id}"
+    return f"{done.base_run_id} {verb} {where}: {executed}; {kept} taken over"
