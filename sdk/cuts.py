@@ -16,7 +16,7 @@ from .events import Facts, RecordedEvent
 from .fold import Folder
 from .marking import Marking, RunPhase
 from .migrated import MIGRATED
-from .rules import failing_item
+from .rules import failing_item, reaches_milestones
 from .scopes import Scope, parse_scope_key
 
 At = tuple[int, Scope]
@@ -35,11 +35,48 @@ INTRODUCING = frozenset({"approval.granted", "approval.rejected", "step.input_ke
 
 
 class Settled(NamedTuple):
-    """What became of a step. ``status``: SUCCEEDED, FAILED or SKIPPED; ``attempt``: 0 where a dead path went by."""
+    """What became of a step. ``status``: SUCCEEDED, FAILED or SKIPPED; ``attempt``: 0 where a dead path went by.
+
+    ``edges``, ``loop``: as its event said. ``items``: of a map, how many it has; else -1. ``is_withdrawn``: its token
+    was taken away while it lived. ``has_waited``: so that others ran beside it. ``output``: what it gave, where that is
+    known though the run has forgotten it.
+    """
 
     status: str
     attempt: int
     reason: str
+    edges: str = ""
+    loop: str = ""
+    items: int = -1
+    is_withdrawn: bool = False
+    has_waited: bool = False
+    output: bytes | None = None
+
+    @property
+    def said(self) -> dict[str, object]:
+        """What else the log says of it, where it is taken over."""
+        items: dict[str, object] = {} if self.items < 0 else {"items": self.items}
+        told = {"withdrawn": self.is_withdrawn, "waited": self.has_waited}
+        return items | {name: True for name, is_so in told.items() if is_so}
+
+
+def settled_by(facts: Facts, *, is_withdrawn: bool = False, has_waited: bool = False) -> Settled | None:
+    """Return what became of a step by an event about it, None where that settles nothing.
+
+    is_withdrawn, has_waited: what the events before it have said.
+    """
+    said = facts.data
+    items = said.get("items", -1)
+    if facts.type in STATUS:
+        status = STATUS[facts.type]
+    elif facts.type == "step.reused":
+        status = str(said.get("status"))
+        is_withdrawn, has_waited = bool(said.get("withdrawn")), bool(said.get("waited"))
+    else:
+        return None
+    is_gone = is_withdrawn and not facts.attempt
+    count = items if isinstance(items, int) else -1
+    return Settled(status, facts.attempt, facts.reason, facts.edges, facts.loop, count, is_gone, has_waited)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +107,8 @@ class Cutter:
     _emptied: set[At] = field(default_factory=set[At])
     _waits: int = 0
     _is_introduced: bool = False
+    _withdrawn: set[At] = field(default_factory=set[At])
+    _waited: set[At] = field(default_factory=set[At])
 
     def __post_init__(self) -> None:
         self._folder = Folder(self.ir, irs=self.irs)
@@ -95,14 +134,17 @@ class Cutter:
         at = place_of(self._numbers, facts)
         if at is None:
             return
-        if facts.type in STATUS:
-            self._settled[at] = Settled(STATUS[facts.type], facts.attempt, facts.reason)
-        elif facts.type == "step.reused":
-            self._settled[at] = Settled(str(facts.data.get("status")), facts.attempt, facts.reason)
+        settled = settled_by(facts, is_withdrawn=at in self._withdrawn, has_waited=at in self._waited)
+        if settled is not None:
+            self._settled[at] = settled
+        elif facts.type == "step.withdrawn":
+            self._withdrawn.add(at)
         elif facts.type == "step.waiting":
             self._parked.pop(at, None)
             self._parked[at] = facts
             self._waits -= bool(self._waits)
+            if reaches_milestones(self.ir.nodes[at[0]], facts.reason):
+                self._waited.add(at)
         if event.payload is None and (facts.type in PAYING or facts.data.get("status") == "SUCCEEDED"):
             self._emptied.add(at)
 

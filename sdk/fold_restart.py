@@ -49,11 +49,13 @@ def restored(ir: Ir, marking: Marking, at: At, event: RecordedEvent) -> None:
 
 
 def _step_reused(ir: Ir, marking: Marking, at: At, event: RecordedEvent) -> None:
-    """A step was settled in the other run: its output, error and status are there."""
+    """A step was settled in the other run: its output, error and status are there, but where the run had forgotten
+    them, as it does of items whose results are collected.
+    """
     facts = event.facts
     if at in marking.tokens:
         raise Corrupt("a step that is settled has no token")
-    if event.payload is not None:
+    if event.payload is not None and not facts.data.get("forgotten"):
         marking.outputs[at] = event.payload
     if facts.error is not None:
         marking.errors[at] = msgspec.json.encode(facts.error)

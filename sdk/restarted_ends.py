@@ -7,7 +7,6 @@ nothing is left is only told how it ends.
 
 from __future__ import annotations
 
-from ..compiler.ir import Ir
 from .marking import GOES_ON, Marking, Place, RunPhase, Token, TokenKind
 from .scopes import CLOSING_NODE, Scope
 
@@ -38,14 +37,6 @@ def met(token: Token) -> Token:
         token.place, token.due, token.waits, token.escalates = Place.FLOOR, 0, (), 0
     token.deliveries = 0
     return token
-
-
-def undoing(ir: Ir, marking: Marking) -> list[str]:
-    """Return the steps that are executed in a run that is ending, in the order of the document."""
-    found = {ir.nodes[number].compensate for number, _ in marking.completed}
-    if marking.phase is RunPhase.COMPENSATING:
-        found |= {number for number, _ in marking.tokens}
-    return [node.id for number, node in enumerate(ir.nodes) if number in found]
 
 
 def last_error(before: Marking) -> bytes | None:

@@ -18,24 +18,24 @@ What becomes of what lives at the cut:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import replace
 from typing import NamedTuple
 
 import msgspec
 
-from ..compiler.ir import Ir
 from .calling import Word
 from .cuts import Cut, Settled
 from .errors import NotRestartable
 from .events import ErrorInfo, Facts
+from .impact import needed
 from .joins import JoinRecord
 from .live_marking import RunHead
 from .map_plans import write_ends, write_record
 from .marking import HOLDS, WOKEN, Marking, Mutex, Place, RunPhase, Token, TokenKind, lasting, with_word
 from .plan import Plan
 from .purse import purse_of, without_purse
-from .restarted_ends import TOLD, last_error, met, phase_after, undoing
+from .restarted_ends import TOLD, last_error, met, phase_after
 from .restarted_values import error_at, facts_at, told_values
 from .restoring import OtherTimer, PlacedToken, restore
 from .room import Room
@@ -49,6 +49,8 @@ EMISSIONS_MAX = 500
 WAITS_MAX = 1_000
 """Tokens that may wait: all are parked by one call."""
 REUSED = "reused_from_base_run"
+GIVEN = "given"
+"""Why a step is not executed: what it gives is its base run's, or was given with the start."""
 ASIDE = "p"
 """The place of a token that a waker is to queue."""
 
@@ -124,9 +126,9 @@ def started(marking: Marking, now_ms: int) -> Marking:
 def _check(plan: Plan, cut: Cut) -> None:
     if cut.marking.phase is RunPhase.HALTED:
         raise NotRestartable(f"at event {cut.seq} the run was halted", reason="halted")
-    needed = [at for at in cut.emptied if at in cut.settled and plan.is_read[at[0]]]
-    if needed:
-        names = ", ".join(sorted({plan.node_ids[number] for number, _ in needed}))
+    gone = {at[0] for at in cut.emptied if at in cut.settled and plan.is_read[at[0]]}
+    if gone and (gone := gone & needed(plan, cut.marking)):
+        names = ", ".join(sorted({plan.node_ids[number] for number in gone}))
         raise NotRestartable(f"outputs that other steps read are not stored any more: {names}", reason="emptied")
 
 
@@ -255,10 +257,22 @@ def _reused(plan: Plan, cut: Cut, marking: Marking) -> list[Event]:
 
 def _reuse(plan: Plan, marking: Marking, at: At, settled: Settled) -> Event:
     is_forgotten = plan.ir.nodes[at[0]].keeps_status and at not in marking.statuses
+    output = marking.outputs.get(at)
+    if output is None and settled.output is not None:
+        output, is_forgotten = settled.output, True
     data: dict[str, object] = {"status": settled.status, "forgotten": is_forgotten}
     facts = facts_at(plan, "step.reused", at, data, settled.attempt)
-    reason = settled.reason if settled.status == "SKIPPED" and settled.reason else REUSED
-    return msgspec.structs.replace(facts, reason=reason, error=error_at(marking, at)), marking.outputs.get(at)
+    is_own = settled.reason == GIVEN or (settled.status == "SKIPPED" and settled.reason)
+    reason = settled.reason if is_own else REUSED
+    told = msgspec.structs.replace(
+        facts,
+        reason=reason,
+        edges=settled.edges,
+        loop=settled.loop,
+        error=error_at(marking, at),
+        data=facts.data | settled.said,
+    )
+    return told, output
 
 
 def _join(plan: Plan, at: At, join: JoinRecord) -> Event:
@@ -350,29 +364,3 @@ def _placed(marking: Marking, tokens: list[PlacedToken]) -> list[PlacedToken]:
         else:
             placed.append(token)
     return placed
-
-
-def impacted(ir: Ir, marking: Marking) -> list[str]:
-    """Return the steps that may be executed from there on, in the order of the document."""
-    if marking.phase is not RunPhase.RUNNING:
-        return undoing(ir, marking)
-    found: set[int] = set()
-    ahead = [number for number, _ in marking.tokens if number >= 0] + [number for number, _ in marking.joins]
-    if (START_NODE, ()) in marking.tokens:
-        ahead += ir.entries
-    while ahead:
-        number = ahead.pop()
-        if number in found:
-            continue
-        found.add(number)
-        node = ir.nodes[number]
-        ahead += (ir.edges[edge].target for edge in (*node.outs, *node.milestones))
-        if node.loop_region >= 0:
-            ahead.append(ir.regions[node.loop_region].entry)
-    return [node.id for number, node in enumerate(ir.nodes) if number in found and not node.is_gate]
-
-
-def reused(events: Iterable[Event], executed: Collection[str]) -> list[str]:
-    """Return the steps whose results are taken over and that are not executed again."""
-    kept = [facts.node for facts, _ in events if facts.data.get("status") == "SUCCEEDED"]
-    return [name for name in dict.fromkeys(kept) if name not in executed]

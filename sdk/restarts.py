@@ -20,13 +20,14 @@ from .control import check_said
 from .cuts import Ending
 from .errors import NotRestartable
 from .ids import new_run_id
+from .impact import impacted, reused
 from .keys import Keys
 from .lineage import Lineage, Stage, read_lineage
 from .marking import Corrupt
 from .own_run import own_run
 from .payload_terms import PAYLOAD_TERMS
 from .plan import Plan
-from .restarting import RestartPlan, impacted, reused
+from .restarting import RestartPlan
 from .stores.commands import Accepted, StartCommand, get_command, run_id_of_key
 from .stores.connection import Connection, Pool
 from .stores.dead_letters import close_requeued

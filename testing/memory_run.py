@@ -10,13 +10,13 @@ from dataclasses import dataclass, field, fields
 from typing import NamedTuple
 
 from ..sdk.live_marking import marking_of
-from ..sdk.map_plans import write_ends, write_record
 from ..sdk.marking import FORCED, OVERDUE, Marking, Place, Token, TokenKind
+from ..sdk.marking_values import read_value
 from ..sdk.plan import Plan, is_for_handler, value_field
 from ..sdk.purse import purse_of
 from ..sdk.restoring import RestoredRun, brings_value
 from ..sdk.room import room_of
-from ..sdk.scopes import CLOSING_NODE, Scope, parse_token_key, scope_key, token_key
+from ..sdk.scopes import CLOSING_NODE, Scope, parse_token_key, token_key
 from ..sdk.slot_words import slot_of
 from .slot_table import SlotTable
 
@@ -224,31 +224,7 @@ class MemoryRun:
         return [self.value(field) for field in fields]
 
     def value(self, field: str) -> bytes | None:
-        if field == "in":
-            return self.marking.input
-        if field.startswith("?"):
-            name, *parts = field[1:].split("~")
-            scope: Scope = ()
-            for part in parts:
-                index = self.marking.last.get((int(part[1:]), scope)) if part.startswith("L") else int(part)
-                if index is None:
-                    return None
-                scope = (*scope, index)
-            return self.value(f"{name}:{scope_key(scope)}")
-        kind, place = field[:1], parse_token_key(field[1:])
-        if kind == "t":
+        if field.startswith("t"):
+            place = parse_token_key(field[1:])
             return self.record(place) if place in self.marking.tokens else None
-        marking = self.marking
-        if kind == "n":
-            return write_record(marking.maps[place]).encode() if place in marking.maps else None
-        if kind == "q":
-            return write_ends(marking.chunks[place]).encode() if place in marking.chunks else None
-        kept = {
-            "r": marking.results,
-            "E": marking.item_errors,
-            "o": marking.outputs,
-            "i": marking.inputs,
-            "s": marking.statuses,
-            "e": marking.errors,
-        }
-        return kept.get(kind, marking.values).get(place)
+        return read_value(self.marking, field)
