@@ -163,10 +163,10 @@ class Restarts:
 
 
 def _closing(run_id: str, trigger: Trigger) -> Callable[[Connection], Awaitable[object]]:
-    """What is committed with the start: a run that is done again has no dead letters any more."""
+    """What is committed with the start: a run that is done again has no dead letters any more; a fork is another run."""
 
     async def close(conn: Connection) -> None:
-        if trigger in ("requeue", "retry"):
+        if trigger != "fork":
             await close_requeued(conn, run_id)
 
     return close

@@ -8,9 +8,10 @@ import pytest
 
 from courante.sdk.errors import InputInvalid, NotRestartable
 from courante.sdk.stores.runs import get_run
+from courante.supervisor.projection_rebuild import rebuild_projections
 from integration.cases import chooses, node, waits
 from integration.stage import Stage, until
-from integration.test_dead_letters import Handlers, step, verified
+from integration.test_dead_letters import Handlers, letters, step, verified
 
 pytestmark = pytest.mark.anyio
 
@@ -82,7 +83,12 @@ async def test_a_run_that_failed_and_was_undone_is_forked_at_every_event(stage: 
     )  # fmt: skip
     base = await stage.client.submit("w")
     assert (await stage.result(base)).status == "FAILED"
-    for run_id in await forked_everywhere(stage, base):
+    forks = await forked_everywhere(stage, base)
+    async with stage.client.pool.acquire() as conn:
+        await rebuild_projections(conn, stage.place.env)
+    (letter,) = [letter for letter in await letters(stage) if letter.run_id == base]
+    assert (letter.state, letter.requeued_as) == ("open", None), "a fork is another run"
+    for run_id in forks:
         found = await stage.result(run_id)
         assert (found.status, found.error) == ("FAILED", (await stage.result(base)).error)
         assert (await verified(stage, run_id)).ok, await verified(stage, run_id)

@@ -19,7 +19,7 @@ SELECT c.run_id, c.parent_run_id, c.node, c.scope, c.attempt, c.seq, c.partition
   LEFT JOIN runs r ON r.run_id = c.run_id AND r.finished_at IS NOT NULL
   LEFT JOIN node_executions n ON n.run_id = c.parent_run_id AND n.node = c.node AND n.scope = c.scope AND n.attempt = c.attempt
   LEFT JOIN commands s ON s.run_id = c.run_id AND s.number = 1 AND c.state = 'wanted'
-  LEFT JOIN LATERAL (SELECT g.run_id FROM commands g WHERE g.base_run_id = r.run_id AND g.base_seq IS NOT NULL
+  LEFT JOIN LATERAL (SELECT g.run_id FROM commands g WHERE g.base_run_id = r.run_id AND g.base_seq IS NOT NULL AND g.trigger <> 'fork'
                       ORDER BY g.created_at DESC LIMIT 1) g ON c.state = 'started' AND NOT c.is_detached
  WHERE c.env = $1 AND c.partition = $2 AND c.state IN ('wanted', 'starting', 'started')
    AND (c.state <> 'started' OR r.run_id IS NOT NULL OR n.status IS DISTINCT FROM 'WAITING' OR n.reason IS DISTINCT FROM 'child')

@@ -9,7 +9,7 @@ ON CONFLICT ON CONSTRAINT dead_letters_pkey DO NOTHING
 UPDATE dead_letters d SET is_open = false
  WHERE d.env = $1
    AND (EXISTS (SELECT FROM dead_letter_drops x WHERE (x.run_id, x.node, x.scope) = (d.run_id, d.node, d.scope))
-        OR EXISTS (SELECT FROM commands c WHERE c.base_run_id = d.run_id AND c.base_seq IS NOT NULL))
+        OR EXISTS (SELECT FROM commands c WHERE c.base_run_id = d.run_id AND c.base_seq IS NOT NULL AND c.trigger <> 'fork'))
 
 -- name: list_dead_letters
 SELECT d.run_id, r.workflow, r.version, r.ir_hash, r.tags, d.node, d.scope, d.attempt, d.seq, d.error::text AS error,
@@ -17,7 +17,7 @@ SELECT d.run_id, r.workflow, r.version, r.ir_hash, r.tags, d.node, d.scope, d.at
   FROM dead_letters d
   JOIN runs r USING (run_id)
   LEFT JOIN dead_letter_drops x ON (x.run_id, x.node, x.scope) = (d.run_id, d.node, d.scope)
-  LEFT JOIN LATERAL (SELECT c.run_id FROM commands c WHERE c.base_run_id = d.run_id AND c.base_seq IS NOT NULL
+  LEFT JOIN LATERAL (SELECT c.run_id FROM commands c WHERE c.base_run_id = d.run_id AND c.base_seq IS NOT NULL AND c.trigger <> 'fork'
                       ORDER BY c.created_at DESC, c.run_id DESC LIMIT 1) q ON true
 
 -- name: drop_dead_letters
