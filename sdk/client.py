@@ -21,6 +21,7 @@ from ..compiler.workflow import Workflow
 from .access.face import Access
 from .access.operators import Operators
 from .artifact_store import Artifacts
+from .bulk import Bulk
 from .catalog import Catalog, Registered
 from .commanding import RAISE, Body
 from .connections import SILENCE_MS, connect_postgres, connect_redis
@@ -76,6 +77,7 @@ class Client:
         self.schedules: Schedules
         self.access: Access
         self.operators: Operators
+        self.bulk = Bulk(self)
         self._submitter: Submitter
         self._control: Control
         self._decisions: Decisions

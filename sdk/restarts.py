@@ -163,7 +163,7 @@ class Restarts:
 
 
 def _closing(run_id: str, trigger: Trigger) -> Callable[[Connection], Awaitable[object]]:
-    """What is committed with the start: a run that is done again has no dead letters any more; a fork is another run."""
+    """What is committed with the start: what is done again has no dead letters any more. A fork is another run."""
 
     async def close(conn: Connection) -> None:
         if trigger != "fork":

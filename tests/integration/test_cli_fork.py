@@ -1,14 +1,21 @@
-"""Forks at the command line."""
+"""Forks at the command line, and retries of many runs."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
 import pytest
 
+from courante.sdk import bulk
+from courante.sdk.bulk import Selection
+from courante.sdk.errors import InputInvalid
+from courante.sdk.restarts import Restarted
 from integration.cases import node, waits
 from integration.stage import Stage, until
 from integration.test_cli_dlq import Ask
 from integration.test_cli_dlq import ask as ask  # noqa: PLC0414 - a fixture
-from integration.test_dead_letters import Handlers, step
+from integration.test_dead_letters import Handlers, failed, step
 
 pytestmark = pytest.mark.anyio
 
@@ -38,3 +45,46 @@ async def test_a_run_is_forked(stage: Stage, ask: Ask) -> None:
     assert error["message"].endswith(f"has {last} events, and no event 99")
     assert (await ask("fork", "run_nobody", "--at", "1", code=3))["error"]["code"] == "run_not_found"
     await ask("fork", base, "--at", "0", code=64)
+
+
+async def test_many_runs_are_retried(stage: Stage, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By filters and never without; page by page, a line for each, and asked twice they are the same runs."""
+    monkeypatch.setattr(bulk, "PAGE", 2)
+    handlers = Handlers()
+    stage.supervisor()
+    stage.worker(handlers.steps())
+    await stage.register(step("a"), step("b", "a", handler="breaks", max_retries=0))
+    await stage.register(step("a", handler="breaks", max_retries=0), id="other")
+    bases = [await failed(stage, "w", tags=["x"] if n else []) for n in range(5)]
+    others = [await failed(stage, "other")]
+    cancelled = await stage.client.submit("w", start_at=datetime.now(UTC) + timedelta(days=1))
+    await stage.client.cancel(cancelled)
+    assert (await stage.result(cancelled)).status == "CANCELLED"
+    handlers.is_broken = False
+
+    async def retried(wanted: Selection, **options: Any) -> dict[str, Restarted]:
+        found = [outcome async for outcome in stage.client.bulk.retry(wanted, **options)]
+        return {run_id: told for run_id, told in found if isinstance(told, Restarted)}
+
+    planned = await retried(Selection(workflow="w"), dry_run=True)
+    assert list(planned) == bases[::-1], "newest first"
+    assert list(await retried(Selection(workflow="w", limit=3), dry_run=True)) == bases[:1:-1]
+    assert set(await retried(Selection(tag="x"), dry_run=True)) == set(bases[1:])
+    assert set(await retried(Selection(status="failed"), dry_run=True)) == {*bases, *others}
+    assert list(await retried(Selection(status="CANCELLED"), dry_run=True)) == [cancelled]
+    done = await retried(Selection(workflow="w"), by="ada")
+    assert {told.run_id for told in done.values()} == {told.run_id for told in planned.values()}
+    assert [(await stage.result(told.run_id)).status for told in done.values()] == ["COMPLETED"] * 5
+    again = await retried(Selection(workflow="w"))
+    assert [(told.run_id, told.is_new) for told in again.values()] == [(told.run_id, False) for told in done.values()]
+    for wrong in (Selection(), Selection(limit=1), Selection(status="COMPLETED"), Selection(status="odd")):
+        with pytest.raises(InputInvalid):
+            await retried(wrong)
+    said = await ask("retry", "--workflow", "other", "--since", "1h")
+    assert said == {"dry_run": False, "runs": 1, "started": 1, "known": 0, "refused": 0}
+    said = await ask("retry", "--status", "FAILED", is_json=False)
+    lines = said.out.splitlines()
+    assert lines[-1] == "6 runs: 0 go on anew, 6 did before, 0 refused"
+    assert len(lines) == 7
+    assert (await ask("retry", code=64))["error"]["message"] == "which run is not said"
+    assert "say two things" in (await ask("retry", bases[0], "--workflow", "w", code=64))["error"]["message"]
