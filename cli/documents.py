@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 from click import style
 
-from ..compiler.analysis import compile_workflow
-from ..compiler.diagnostics import Diagnostic, Severity, has_errors
+from ..api.reading.documents import Compiled, compile_source, compile_text
+from ..compiler.diagnostics import Diagnostic, Severity
 from ..compiler.ir import Ir
 from ..compiler.limits import TEXT_BYTES_MAX
-from ..compiler.normalize import read_document
-from ..compiler.source import Source, load_source, source_of
+from ..compiler.source import source_of
 from ..compiler.source_error import SourceError
 from ..compiler.workflow import EdgeKind, Workflow
 from .exits import CliError, ExitCode
@@ -26,21 +25,34 @@ STDIN = "-"
 
 @dataclass(frozen=True)
 class Document:
-    """``name``: as the user wrote it. ``workflow`` and ``ir`` are None where there are errors."""
+    """``name``: as the user wrote it."""
 
     name: str
-    content: bytes
-    workflow: Workflow | None = None
-    ir: Ir | None = None
-    diagnostics: list[Diagnostic] = field(default_factory=lambda: [])
+    compiled: Compiled
+
+    @property
+    def content(self) -> bytes:
+        return self.compiled.content
+
+    @property
+    def workflow(self) -> Workflow | None:
+        return self.compiled.workflow
+
+    @property
+    def ir(self) -> Ir | None:
+        return self.compiled.ir
+
+    @property
+    def diagnostics(self) -> list[Diagnostic]:
+        return self.compiled.diagnostics
 
     @property
     def is_valid(self) -> bool:
-        return self.ir is not None
+        return self.compiled.is_valid
 
     @property
     def phases(self) -> int:
-        return 0 if self.ir is None else max((node.phase for node in self.ir.nodes if not node.is_gate), default=-1) + 1
+        return self.compiled.phases
 
     def require(self, out: Output) -> tuple[Workflow, Ir]:
         """Return what was compiled; warnings go to stderr. Raises CliError, after telling every fault there."""
@@ -62,24 +74,16 @@ class Document:
 
 def compile_file(name: str) -> Document:
     """Read and compile a file, in Python too, or standard input for ``-``. Raises CliError where it cannot be read."""
-    try:
-        if name.endswith(".py"):
-            from .flows import load_flow  # it runs the file
+    if name.endswith(".py"):
+        from .flows import load_flow  # it runs the file
 
+        try:
             source = source_of(load_flow(name).document)
-            content = msgspec.json.encode(source.value)
-        else:
-            content = read_bytes(name, "workflow file")
-            source = load_source(content, format="json" if name.endswith(".json") else None)
-    except SourceError as error:
-        return Document(name, b"", diagnostics=error.diagnostics)
-    read = read_document(source.value)
-    found = source.locate(read.diagnostics)
-    if read.workflow is None or has_errors(found):
-        return Document(name, content, diagnostics=_sorted(found))
-    ir, below = compile_workflow(read.workflow)
-    found += _placed(source, below, read.origin)
-    return Document(name, content, read.workflow, None if has_errors(found) else ir, _sorted(found))
+        except SourceError as error:
+            return Document(name, Compiled(b"", diagnostics=error.diagnostics))
+        return Document(name, compile_source(msgspec.json.encode(source.value), source))
+    content = read_bytes(name, "workflow file")
+    return Document(name, compile_text(content, "json" if name.endswith(".json") else None))
 
 
 def read_bytes(name: str, what: str, bytes_max: int = TEXT_BYTES_MAX) -> bytes:
@@ -139,13 +143,3 @@ def dependencies(workflow: Workflow) -> dict[str, str]:
         parts += [f"compensates: {compensates[node.id]}"] if node.id in compensates else []
         texts[node.id] = f"({'; '.join(parts) or 'no dependencies'})"
     return texts
-
-
-def _placed(source: Source, diagnostics: list[Diagnostic], origin: object) -> list[Diagnostic]:
-    """Diagnostics of the analysis, with the paths and places of the document that was given."""
-    assert callable(origin)
-    return source.locate([msgspec.structs.replace(d, path=origin(d.path)) for d in diagnostics])
-
-
-def _sorted(diagnostics: list[Diagnostic]) -> list[Diagnostic]:
-    return sorted(diagnostics, key=lambda d: (d.severity is not Severity.ERROR, d.line, d.column))

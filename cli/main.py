@@ -73,6 +73,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "down": Entry("up", "down", "Stop what 'up' started, and the embedded servers."),
         "worker": Entry("daemons", "worker", "Run a worker until it is told to stop."),
         "supervisor": Entry("daemons", "supervisor", "Run a supervisor until it is told to stop."),
+        "api": Entry("api", "api", "Serve the HTTP API until it is told to stop."),
         "doctor": Entry("doctor", "doctor", "Say what is used and whether it is safe."),
         "health": Entry("health", "health", "Say in one word whether all is well, and what is not."),
         "keys": Entry("keys", "keys", "Keys of the HTTP API: make, list and revoke them."),

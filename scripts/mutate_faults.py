@@ -24,7 +24,20 @@ ROOT = Path(__file__).resolve().parent.parent
 TABLE = ROOT / "tests" / "guards.toml"
 ROWS = [f"F{number:02}" for number in (*range(1, 38), *range(41, 74))]
 """The fault catalogue but for its last part, input and edge."""
-COPIED = (".dev", "bench", "cli", "compiler", "lua", "migrations", "replay", "runner", "scripts", "sdk", "supervisor")
+COPIED = (
+    ".dev",
+    "api",
+    "bench",
+    "cli",
+    "compiler",
+    "lua",
+    "migrations",
+    "replay",
+    "runner",
+    "scripts",
+    "sdk",
+    "supervisor",
+)
 COPIED_TOO = (
     "testing",
     "__init__.py",

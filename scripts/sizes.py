@@ -15,6 +15,7 @@ FILE_LINES_MAX = 400
 FUNCTION_LINES_MAX = 70
 SUFFIXES = (".py", ".lua", ".sql")
 PLACES = (
+    "api",
     "bench",
     "cli",
     "compiler",

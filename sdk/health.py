@@ -11,14 +11,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
 
 import msgspec
 
 from ..compiler.diagnostics import Severity
 from .durability import Problem
 from .scripts import OUTBOX_HARD_MAX, OUTBOX_SOFT_MAX
-from .settings import HEALTH_FAILING_CRITICAL, HEALTH_FAILING_WARNING, HEALTH_LAG_MS, HEALTH_QUEUE_AGE_MS
+from .settings import HEALTH_FAILING_CRITICAL, HEALTH_FAILING_WARNING, HEALTH_LAG_MS, HEALTH_QUEUE_AGE_MS, Settings
 from .standing import BEHIND_HINT, Verdict
 from .stores.alerts import AlertKind
 from .vitals import ENDS_S, PartitionVitals, PostgresVitals, QueueVitals, RedisVitals, Vitals
@@ -65,6 +64,17 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 DEFAULT_LIMITS = Limits()
 
 
+def limits_of(settings: Settings) -> Limits:
+    return Limits(
+        outbox_soft=settings.outbox_entries_soft,
+        outbox_hard=settings.outbox_entries_hard,
+        lag_ms=settings.health_lag_ms,
+        queue_age_ms=settings.health_queue_age_ms,
+        failing_warning=settings.health_failing_warning,
+        failing_critical=settings.health_failing_critical,
+    )
+
+
 class Health(msgspec.Struct, frozen=True, kw_only=True):
     """``reasons``: CRITICAL ones first; none where all is well."""
 
@@ -72,28 +82,6 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     reasons: tuple[Reason, ...]
     vitals: Vitals
     limits: Limits
-
-    def figures(self) -> dict[str, Any]:
-        """What was measured; None where a server did not say."""
-        redis, postgres = self.vitals.redis, self.vitals.postgres
-        runs = None if postgres is None else {"ended": postgres.ends.ended, "failed": postgres.ends.failed}
-        if redis is None:
-            return {"runs": runs, "workers": None, "partitions": None, "queues": None}
-        return {
-            "runs": runs,
-            "workers": len(redis.workers),
-            "partitions": [
-                {
-                    "partition": one.partition,
-                    "is_watched": one.is_watched,
-                    "outbox": one.outbox,
-                    "lag_ms": one.lag_ms,
-                    "standing": None if one.standing is None else str(one.standing.verdict),
-                }
-                for one in redis.partitions
-            ],
-            "queues": [msgspec.to_builtins(queue) for queue in redis.queues],
-        }
 
 
 def judge_health(vitals: Vitals, limits: Limits, env: str) -> Health:

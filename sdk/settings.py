@@ -62,11 +62,15 @@ HEALTH_FAILING_CRITICAL = 50
 """From this one on it is CRITICAL."""
 REQUEST_TIMEOUT_MS = 60_000
 """How long a call of a model may take whose step has no timeout."""
+API_HOST = "127.0.0.1"
+API_PORT = 8420
+"""Where the HTTP API listens."""
 OPENAI_URL = "https://api.openai.com/v1"
 ANTHROPIC_URL = "https://api.anthropic.com"
 
 _ENV_ALLOWED = "1 to 64 of a-z, 0-9, - and _, the first a letter or digit"
 _TEXTS = {
+    "api_host": "an address of this machine, 127.0.0.1 or ::1 where only this machine is to ask",
     "http_allow": "networks, addresses and hosts, joined by commas, with a port or without: 10.0.0.0/8, shop:8080",
     "secrets_dir": "the path of a directory",
     "key_ring": "the path of a file",
@@ -138,6 +142,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     anthropic_url: str = ANTHROPIC_URL
     model_provider: ModelProvider | None = None
     tools: str | None = None
+    api_host: str = API_HOST
+    api_port: Annotated[int, Meta(ge=0, le=65_535)] = API_PORT
     keeper_linger_s: Annotated[float, Meta(ge=0, le=86_400)] = 10.0
 
     def show(self) -> dict[str, str | int | float | bool | None]:

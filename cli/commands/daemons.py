@@ -75,7 +75,7 @@ def read_queues(text: str) -> list[str]:
 async def _work(call: Call, services: Services, steps: Steps, queues: list[str], *, has_parent: bool) -> None:
     await require_safe_redis(services)
     worker = make_worker(services, steps, queues)
-    await _serve(worker.run, worker.stop, worker.kill, has_parent=has_parent)
+    await serve(worker.run, worker.stop, worker.kill, has_parent=has_parent)
     call.out.json({"worker": worker.name, "applied": worker.applied, "refused": worker.refused})
 
 
@@ -86,7 +86,7 @@ async def _supervise(call: Call, services: Services, *, has_parent: bool) -> Non
     settings = services.settings
     supervisor = make_supervisor(services)
     with anyio.CancelScope() as scope:
-        await _serve(supervisor.run, supervisor.stop, scope.cancel, has_parent=has_parent)
+        await serve(supervisor.run, supervisor.stop, scope.cancel, has_parent=has_parent)
     redis = connect_redis(services.redis_url)
     with anyio.CancelScope(shield=True), anyio.move_on_after(2):
         await forget_supervisor(redis, settings.env, settings.partitions, supervisor.name)
@@ -94,7 +94,7 @@ async def _supervise(call: Call, services: Services, *, has_parent: bool) -> Non
     call.out.json({"supervisor": supervisor.name})
 
 
-async def _serve(
+async def serve(
     run: Callable[[], Awaitable[None]], stop: Callable[[], None], kill: Callable[[], None], *, has_parent: bool
 ) -> None:
     """Run a daemon to its end; signals, and the end of a parent, ask for it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import anyio
 import click
@@ -13,12 +13,12 @@ from ..call import Call, service_options, with_call
 from ..exits import ExitCode
 from ..output import Output
 from ..services import Services, open_services, run_async
-from ..texts import count_text, duration_text, iso
+from ..texts import count_text, duration_text
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from ...sdk.health import Health, Reason
+    from ...sdk.health import Health
     from ...sdk.settings import Settings
     from ...sdk.stores.connection import Connection
 
@@ -34,6 +34,9 @@ def health(call: Call) -> int:
     Servers, schema, supervisors, workers and queues, the outbox, the log, and what only a person can change. Nothing is
     started or changed. The exit code is 2 when it is CRITICAL.
     """
+    import msgspec
+
+    from ...api.wire.health import health_shown
     from ...sdk.embedded import status
 
     call.log(default_level="error")
@@ -42,7 +45,7 @@ def health(call: Call) -> int:
         return _nothing_runs(call, settings)
     with open_services(call) as services:
         found = run_async(lambda: _look(services))
-    call.out.json({"status": str(found.status), "reasons": [_json(one) for one in found.reasons], **found.figures()})
+    call.out.json(msgspec.to_builtins(health_shown(found)))
     if not call.is_json:
         _show(call.out, found)
     return ExitCode.SERVICE if found.status == "CRITICAL" else ExitCode.OK
@@ -50,23 +53,15 @@ def health(call: Call) -> int:
 
 async def _look(services: Services) -> Health:
     from ...sdk.connections import connect_redis
-    from ...sdk.health import Limits, judge_health
+    from ...sdk.health import judge_health, limits_of
     from ...sdk.keys import Keys
     from ...sdk.vitals import read_vitals
 
     settings = services.settings
-    limits = Limits(
-        outbox_soft=settings.outbox_entries_soft,
-        outbox_hard=settings.outbox_entries_hard,
-        lag_ms=settings.health_lag_ms,
-        queue_age_ms=settings.health_queue_age_ms,
-        failing_warning=settings.health_failing_warning,
-        failing_critical=settings.health_failing_critical,
-    )
     redis = connect_redis(services.redis_url)
     try:
         vitals = await read_vitals(redis, lambda: _connect(services), Keys(settings.env), settings.partitions)
-        return judge_health(vitals, limits, settings.env)
+        return judge_health(vitals, limits_of(settings), settings.env)
     finally:
         with anyio.CancelScope(shield=True), anyio.move_on_after(2):
             await redis.aclose()
@@ -95,17 +90,6 @@ def _nothing_runs(call: Call, settings: Settings) -> int:
     call.out.text(f"{call.out.glyph('error')} {message} [servers_down]")
     call.out.text(f"    {style('hint:', fg='cyan')} {hint}")
     return ExitCode.SERVICE
-
-
-def _json(reason: Reason) -> dict[str, Any]:
-    return {
-        "code": reason.code,
-        "severity": str(reason.severity),
-        "message": reason.message,
-        "hint": reason.hint,
-        "subject": reason.subject,
-        "since": iso(reason.since),
-    }
 
 
 def _word(status: str) -> str:

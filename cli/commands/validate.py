@@ -6,6 +6,7 @@ import click
 import msgspec
 from click import style
 
+from ...api.wire.documents import validated
 from ...compiler.diagnostics import Severity
 from ..call import Call, json_option, with_call
 from ..documents import Document, compile_file, dependencies, show_diagnostic
@@ -24,21 +25,10 @@ def validate(call: Call, file: str) -> int:
     needed. Exits with 1 where there is an error; warnings alone are fine.
     """
     document = compile_file(file)
-    call.out.json(_report(document))
+    call.out.json(msgspec.to_builtins(validated(document.compiled)))
     if not call.is_json:
         _show(call, document)
     return ExitCode.OK if document.is_valid else ExitCode.INVALID
-
-
-def _report(document: Document) -> dict[str, object]:
-    workflow = document.workflow
-    return {
-        "ok": document.is_valid,
-        "diagnostics": [msgspec.to_builtins(diagnostic) for diagnostic in document.diagnostics],
-        "nodes": 0 if workflow is None else len(workflow.nodes),
-        "edges": 0 if workflow is None else len(workflow.edges),
-        "phases": document.phases,
-    }
 
 
 def _show(call: Call, document: Document) -> None:

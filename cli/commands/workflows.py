@@ -6,6 +6,7 @@ import click
 import msgspec
 from click import style
 
+from ...api.wire.workflows import workflow_page, workflow_registered, workflow_shown
 from ...compiler.ir import Ir
 from ...compiler.normalize import read_document
 from ...compiler.workflow import Workflow
@@ -17,7 +18,7 @@ from ..documents import Document, compile_file, dependencies, show_diagnostic
 from ..paging import page_options
 from ..run_view import utc_now
 from ..services import Services, connected_client, database, open_services, run_async
-from ..texts import age_text, count_text, iso
+from ..texts import age_text, count_text
 
 
 @click.command()
@@ -40,8 +41,7 @@ async def _register(call: Call, services: Services, document: Document, workflow
     async with connected_client(services) as client:
         registered = await client.register(workflow, ir, document.content)
     out = call.out
-    names = {"workflow": registered.workflow, "version": registered.version, "ir": registered.ir_hash}
-    out.json({**names, "warnings": [{"code": each.code, "message": each.message} for each in registered.warnings]})
+    out.json(msgspec.to_builtins(workflow_registered(registered)))
     for warning in registered.warnings:
         show_diagnostic(document.name, warning, out.note)
     word = "registered as" if registered.is_new else "has not changed: it is"
@@ -71,9 +71,7 @@ def list_(call: Call, limit: int, after: str) -> None:
 
     with open_services(call) as services:
         found = run_async(lambda: read(services))
-    call.out.json(
-        {"workflows": [_summary(one) for one in found], "next": found[-1].id if len(found) == limit else None}
-    )
+    call.out.json(msgspec.to_builtins(workflow_page(found, limit)))
     if not found:
         call.out.text("no workflows")
         call.out.next("courante init FILE")
@@ -122,21 +120,7 @@ def _show(call: Call, versions: list[WorkflowVersion], chosen: WorkflowVersion) 
         raise UnknownWorkflow(chosen.workflow, chosen.version)
     told = dependencies(workflow)
     out = call.out
-    out.json(
-        {
-            "id": chosen.workflow,
-            "name": chosen.name,
-            "version": chosen.version,
-            "ir": chosen.ir_hash,
-            "versions": [{"version": v.version, "ir": v.ir_hash, "created_at": iso(v.created_at)} for v in versions],
-            "nodes": [{"id": node.id, "type": node.type, "name": node.name} for node in workflow.nodes],
-            "edges": [
-                {"from": edge.source, "to": edge.target, "kind": str(edge.kind), "when": edge.when}
-                for edge in workflow.edges
-            ],
-            "changes": {},  # no document of this version declares kinds of change
-        }
-    )
+    out.json(msgspec.to_builtins(workflow_shown(chosen, versions, workflow)))
     if call.is_json:
         return
     name = f" ({chosen.name})" if chosen.name else ""
@@ -146,16 +130,3 @@ def _show(call: Call, versions: list[WorkflowVersion], chosen: WorkflowVersion) 
     out.table(["node", "type", "dependencies"], [[node.id, node.type, told[node.id]] for node in workflow.nodes])
     out.text()
     out.next(f"courante run {chosen.workflow}")
-
-
-def _summary(one: WorkflowSummary) -> dict[str, object]:
-    return {
-        "id": one.id,
-        "name": one.name,
-        "version": one.latest,
-        "versions": one.versions,
-        "nodes": one.nodes,
-        "edges": one.edges,
-        "created_at": iso(one.created_at),
-        "updated_at": iso(one.updated_at),
-    }

@@ -12,6 +12,7 @@ from typing import Any
 import anyio
 import pytest
 
+from courante.api.wire.health import health_shown
 from courante.cli.run_view import RunReader, RunView
 from courante.sdk.stores.runs import RunStatistics, get_statistics, list_runs
 from integration.journal import step
@@ -163,7 +164,7 @@ async def test_what_is_seen_of_it_all(stage: Stage) -> None:
     good, bad = [await stage.client.submit(workflow, values) for values in ([0, 1, 0], [0, -1])]
     assert [end.status for end in await stage.results([good, bad])] == ["COMPLETED", "FAILED"]
     health = await until(stage.client.health, lambda found: found.status == "HEALTHY")
-    assert health.figures()["workers"] == 1
+    assert health_shown(health).workers == 1
     async with stage.client.pool.acquire() as conn:
         failed = await list_runs(conn, stage.place.env, status="failed")
     assert [run.run_id for run in failed.runs] == [bad]

@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS: dict[str, list[str]] = runpy.run_path(str(ROOT / "scripts" / "tools.py"))["TOOLS"]
-PACKAGE = ("bench", "cli", "compiler", "replay", "runner", "sdk", "supervisor", "testing")
+PACKAGE = ("api", "bench", "cli", "compiler", "replay", "runner", "sdk", "supervisor", "testing")
 
 
 def run(command: list[str], cwd: Path) -> subprocess.CompletedProcess[str]:

@@ -1,0 +1,146 @@
+"""The OpenAPI 3.1 document, made of the declared routes and of the structs that they take and give. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from http import HTTPStatus
+from typing import Any, cast
+
+import msgspec
+
+from .bodies import JSON_TYPE, YAML_TYPES, NoBody, NoQuery, RawDocument, is_optional, list_fields
+from .problems import MEDIA_TYPE, Problem, status_of
+from .route import IDEMPOTENCY_KEY, JSON, Route
+
+VERSION = "3.1.0"
+REF = "#/components/schemas/{name}"
+Json = dict[str, Any]
+
+
+def make_document(routes: Sequence[Route], version: str) -> Json:
+    """Return the document. version: of the API's own package."""
+    types = list(dict.fromkeys(_types(routes)))
+    schemas, components = msgspec.json.schema_components(types, ref_template=REF)
+    schema_of = dict(zip(types, schemas, strict=True))
+    paths: Json = {}
+    for route in routes:
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, schema_of, components)
+    return {
+        "openapi": VERSION,
+        "info": {
+            "title": "Courante",
+            "version": version,
+            "description": "Workflows and their runs. Times are ISO 8601 in UTC; cursors are opaque; every refusal is "
+            "a problem (RFC 9457) with a stable code.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": "/"}],
+        "tags": [{"name": noun} for noun in dict.fromkeys(route.noun for route in routes)],
+        "paths": paths,
+        "components": {
+            "schemas": components,
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer", "description": "A key of the API."}},
+        },
+    }
+
+
+def _types(routes: Iterable[Route]) -> Iterable[Any]:
+    yield Problem
+    for route in routes:
+        if route.query is not NoQuery:
+            yield route.query
+        if route.body not in (NoBody, RawDocument):
+            yield route.body
+        if route.media_type == JSON:
+            yield route.answer
+
+
+def _operation(route: Route, schema_of: dict[Any, Json], components: Json) -> Json:
+    summary, description = route.text
+    said: Json = {"operationId": route.name, "tags": [route.noun], "summary": summary}
+    if description:
+        said["description"] = description
+    parameters = [_place(name) for name in route.places] + _parameters(route, schema_of, components)
+    if route.takes_key:
+        parameters.append(_key())
+    if parameters:
+        said["parameters"] = parameters
+    if route.body is RawDocument:
+        said["requestBody"] = _document_body()
+    elif route.body is not NoBody:
+        body = {"content": {JSON_TYPE: {"schema": schema_of[route.body]}}, "required": not is_optional(route.body)}
+        said["requestBody"] = body
+    said["responses"] = _responses(route, schema_of)
+    said["security"] = [] if route.scope is None else [{"key": [str(route.scope)]}]
+    return said
+
+
+def _place(name: str) -> Json:
+    return {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
+
+
+def _key() -> Json:
+    schema = {"type": "string", "minLength": 1, "maxLength": 512}
+    text = "Of a request that is sent again: the same key is the same run."
+    return {"name": IDEMPOTENCY_KEY, "in": "header", "required": False, "schema": schema, "description": text}
+
+
+def _parameters(route: Route, schema_of: dict[Any, Json], components: Json) -> list[Json]:
+    if route.query is NoQuery:
+        return []
+    name = schema_of[route.query]["$ref"].rpartition("/")[2]
+    schema: Json = components[name]
+    required, lists = schema.get("required", []), list_fields(route.query)
+    found: list[Json] = []
+    for parameter, kind in schema["properties"].items():
+        one: Json = {"name": parameter, "in": "query", "required": parameter in required, "schema": _present(kind)}
+        if parameter in lists:
+            one |= {"style": "form", "explode": True}
+        found.append(one)
+    return found
+
+
+def _present(kind: Json) -> Json:
+    """The schema of a parameter that is there: what may be null may be left out."""
+    kinds = [each for each in cast("list[Json]", kind.get("anyOf", [])) if each != {"type": "null"}]
+    rest = {name: value for name, value in kind.items() if name not in ("anyOf", "default")}
+    if len(kinds) == 1:
+        return {**kinds[0], **rest}
+    default = kind.get("default")
+    return {**rest, **({"anyOf": kinds} if kinds else {}), **({} if default is None else {"default": default})}
+
+
+def _document_body() -> Json:
+    anything = {"type": "object", "description": "A workflow document, in any of the dialects."}
+    content = {JSON_TYPE: {"schema": anything}, YAML_TYPES[0]: {"schema": {"type": "string"}}}
+    return {"content": content, "required": True}
+
+
+def _responses(route: Route, schema_of: dict[Any, Json]) -> Json:
+    schema: Json = schema_of[route.answer] if route.media_type == JSON else {}
+    content: Json = {route.media_type: {"schema": schema}}
+    said: Json = {
+        str(status): {"description": HTTPStatus(status).phrase, "content": content} for status in route.statuses
+    }
+    by_status: dict[int, list[str]] = {}
+    for code in sorted({*route.errors, *_common(route)}):
+        by_status.setdefault(int(status_of(code)), []).append(code)
+    for status, codes in sorted(by_status.items()):
+        said[str(status)] = {
+            "description": f"{HTTPStatus(status).phrase}: {', '.join(codes)}",
+            "content": {MEDIA_TYPE: {"schema": schema_of[Problem]}},
+        }
+    return said
+
+
+def _common(route: Route) -> list[str]:
+    """Codes of problems that many routes may answer with."""
+    codes = ["query_invalid", "internal_error"]
+    if route.scope is not None:
+        codes += ["unauthenticated", "forbidden", "service_unavailable", "rate_limited"]
+    if route.body is not NoBody:
+        codes += ["body_not_supported", "body_too_large"]
+        codes += [] if route.body is RawDocument else ["body_not_json", "body_invalid"]
+    if route.places or route.query is not NoQuery or route.body is not NoBody:
+        codes.append("bad_value")
+    return codes

@@ -1,0 +1,57 @@
+"""Documents: the text of a workflow, read and compiled, with everything that is wrong with it and where. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import msgspec
+
+from ...compiler.analysis import compile_workflow
+from ...compiler.diagnostics import Diagnostic, Severity, has_errors
+from ...compiler.ir import Ir
+from ...compiler.normalize import read_document
+from ...compiler.source import Format, Source, load_source
+from ...compiler.source_error import SourceError
+from ...compiler.workflow import Workflow
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """``content``: as it was handed in. ``workflow`` and ``ir`` are None where there are errors."""
+
+    content: bytes
+    workflow: Workflow | None = None
+    ir: Ir | None = None
+    diagnostics: list[Diagnostic] = field(default_factory=lambda: [])
+
+    @property
+    def is_valid(self) -> bool:
+        return self.ir is not None
+
+    @property
+    def phases(self) -> int:
+        return 0 if self.ir is None else max((node.phase for node in self.ir.nodes if not node.is_gate), default=-1) + 1
+
+
+def compile_text(content: bytes, format: Format | None = None) -> Compiled:
+    """Compile a document that is text. format: None where it is not known, see ``load_source``."""
+    try:
+        source = load_source(content, format=format)
+    except SourceError as error:
+        return Compiled(content, diagnostics=error.diagnostics)
+    return compile_source(content, source)
+
+
+def compile_source(content: bytes, source: Source) -> Compiled:
+    """Compile a document that was read."""
+    read = read_document(source.value)
+    found = source.locate(read.diagnostics)
+    if read.workflow is None or has_errors(found):
+        return Compiled(content, diagnostics=_sorted(found))
+    ir, below = compile_workflow(read.workflow)
+    found += source.locate([msgspec.structs.replace(each, path=read.origin(each.path)) for each in below])
+    return Compiled(content, read.workflow, None if has_errors(found) else ir, _sorted(found))
+
+
+def _sorted(diagnostics: list[Diagnostic]) -> list[Diagnostic]:
+    return sorted(diagnostics, key=lambda each: (each.severity is not Severity.ERROR, each.line, each.column))

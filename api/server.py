@@ -1,0 +1,72 @@
+"""The server: an application on a socket, until it is told to stop."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Generator
+from contextlib import contextmanager
+from ipaddress import ip_address
+from typing import Any
+
+import uvicorn
+
+from .app import Asgi
+
+BACKLOG = 2_048
+GRACE_S = 10
+"""How long requests that are under way may take when the server stops."""
+
+
+class Server(uvicorn.Server):
+    """Signals are the business of whoever runs it: ``stop`` ends it in order, ``kill`` at once."""
+
+    def __init__(self, app: Asgi, **options: Any) -> None:
+        config = uvicorn.Config(
+            app,
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=GRACE_S,
+            **options,
+        )
+        super().__init__(config)
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None]:
+        yield
+
+    async def run_on(self, listening: socket.socket) -> None:
+        """Serve until ``stop``."""
+        await self.serve(sockets=[listening])
+
+    def stop(self) -> None:
+        self.should_exit = True
+
+    def kill(self) -> None:
+        self.should_exit = self.force_exit = True
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens. port: 0 for any that is free. Raises OSError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+        listening.listen(BACKLOG)
+    except BaseException:
+        listening.close()
+        raise
+    return listening
+
+
+def url_of(listening: socket.socket) -> str:
+    """``http://127.0.0.1:8420``."""
+    host, port = listening.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def is_loopback(listening: socket.socket) -> bool:
+    """Return whether only this machine can reach it."""
+    return ip_address(listening.getsockname()[0]).is_loopback

@@ -1,0 +1,133 @@
+"""Workflows as they travel, and made of what the stores give."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from ...compiler.workflow import Workflow
+from ...sdk.catalog import Registered
+from ...sdk.stores.connection import iso_text
+from ...sdk.stores.workflows import WorkflowSummary, WorkflowVersion
+from .moments import Moment
+
+
+class WorkflowLine(msgspec.Struct, frozen=True, kw_only=True):
+    """``version``: the latest, that ``nodes`` and ``edges`` are of. ``versions``: how many there are."""
+
+    id: str
+    name: str
+    version: int
+    versions: int
+    nodes: int
+    edges: int
+    created_at: Moment
+    updated_at: Moment
+
+
+class WorkflowPage(msgspec.Struct, frozen=True, kw_only=True):
+    """``next``: the ``after`` of the next page; null on the last one."""
+
+    workflows: list[WorkflowLine]
+    next: str | None
+
+
+class Version(msgspec.Struct, frozen=True, kw_only=True):
+    """``ir``: the hash of what the compiler has made of it."""
+
+    version: int
+    ir: str
+    created_at: Moment
+
+
+class Node(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
+    type: str
+    name: str
+
+
+class Edge(msgspec.Struct, frozen=True, kw_only=True):
+    """``kind``: normal, error, exhausted or milestone. ``when``: an expression, null where it is always taken."""
+
+    source: str = msgspec.field(name="from")
+    target: str = msgspec.field(name="to")
+    kind: str
+    when: str | None
+
+
+class WorkflowShown(msgspec.Struct, frozen=True, kw_only=True):
+    """One version of a workflow. ``changes``: by kind of change, the steps that it reaches."""
+
+    id: str
+    name: str
+    version: int
+    ir: str
+    versions: list[Version]
+    nodes: list[Node]
+    edges: list[Edge]
+    changes: dict[str, list[str]]
+
+
+class Warned(msgspec.Struct, frozen=True, kw_only=True):
+    code: str
+    message: str
+
+
+class WorkflowRegistered(msgspec.Struct, frozen=True, kw_only=True):
+    """``version``: the one that the document is; an old one where its content is known."""
+
+    workflow: str
+    version: int
+    ir: str
+    warnings: list[Warned]
+
+
+class Drawing(msgspec.Struct, frozen=True, kw_only=True):
+    """``text``: in the language of ``format``."""
+
+    format: str
+    text: str
+
+
+def workflow_page(found: Sequence[WorkflowSummary], limit: int) -> WorkflowPage:
+    """limit: how many were asked for."""
+    lines = [
+        WorkflowLine(
+            id=one.id,
+            name=one.name,
+            version=one.latest,
+            versions=one.versions,
+            nodes=one.nodes,
+            edges=one.edges,
+            created_at=iso_text(one.created_at),
+            updated_at=iso_text(one.updated_at),
+        )
+        for one in found
+    ]
+    return WorkflowPage(workflows=lines, next=found[-1].id if found and len(found) == limit else None)
+
+
+def workflow_shown(chosen: WorkflowVersion, versions: Iterable[WorkflowVersion], workflow: Workflow) -> WorkflowShown:
+    """workflow: what the document of the chosen version says."""
+    return WorkflowShown(
+        id=chosen.workflow,
+        name=chosen.name,
+        version=chosen.version,
+        ir=chosen.ir_hash,
+        versions=[Version(version=v.version, ir=v.ir_hash, created_at=iso_text(v.created_at)) for v in versions],
+        nodes=[Node(id=node.id, type=node.type, name=node.name) for node in workflow.nodes],
+        edges=[
+            Edge(source=edge.source, target=edge.target, kind=str(edge.kind), when=edge.when) for edge in workflow.edges
+        ],
+        changes={},  # no document of this version declares kinds of change
+    )
+
+
+def workflow_registered(found: Registered) -> WorkflowRegistered:
+    return WorkflowRegistered(
+        workflow=found.workflow,
+        version=found.version,
+        ir=found.ir_hash,
+        warnings=[Warned(code=each.code, message=each.message) for each in found.warnings],
+    )
