@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from click import style
 
+from ..api.wire.children import child_scope
 from ..compiler.ir import Ir
-from ..sdk.scopes import parse_scope_key, scope_text
 from ..sdk.stores.children import ChildRow, ChildState, ParentRow
 from .output import status_text
 
@@ -16,30 +16,6 @@ _UNSTARTED = {
     ChildState.DROPPED: "not needed any more",
 }
 SHOWN_MAX = 20
-
-
-def parent_json(parent: ParentRow | None) -> dict[str, object] | None:
-    """``scope`` as the log has it: the parent's workflow is not at hand."""
-    if parent is None:
-        return None
-    names = {"run_id": parent.parent_run_id, "step": parent.node, "scope": parent.scope, "attempt": parent.attempt}
-    return {**names, "detached": parent.is_detached}
-
-
-def child_json(child: ChildRow, ir: Ir | None) -> dict[str, object]:
-    """``status``: null where it was not started; then ``state`` says why."""
-    return {
-        "run_id": child.run_id,
-        "step": child.node,
-        "scope": _scope(child, ir),
-        "attempt": child.attempt,
-        "workflow": child.workflow,
-        "version": child.version,
-        "detached": child.is_detached,
-        "depth": child.depth,
-        "state": str(child.state),
-        "status": None if child.status is None else str(child.status),
-    }
 
 
 def parent_line(parent: ParentRow) -> str:
@@ -56,14 +32,7 @@ def child_lines(children: list[ChildRow], ir: Ir | None) -> list[str]:
 
 
 def _line(child: ChildRow, ir: Ir | None) -> str:
-    place = f"{child.node} {_scope(child, ir)}".rstrip()
+    place = f"{child.node} {child_scope(child, ir)}".rstrip()
     status = _UNSTARTED.get(child.state, "accepted") if child.status is None else status_text(str(child.status))
     version = f" v{child.version}" if child.version is not None else ""
     return f"{style('child:', bold=True)} {child.run_id}  {status}  {child.workflow}{version}, step {place}"
-
-
-def _scope(child: ChildRow, ir: Ir | None) -> str:
-    numbers = {} if ir is None else {node.id: number for number, node in enumerate(ir.nodes)}
-    if ir is None or child.node not in numbers:
-        return child.scope
-    return scope_text(ir, numbers[child.node], parse_scope_key(child.scope))

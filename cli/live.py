@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Self
 
 from click import style, unstyle
 
+from ..api.reading.runs import RunView
+from ..api.reading.steps import NOT_REACHED, StepView
 from .output import Output
-from .run_view import RunView, head_lines, step_lines, utc_now
-from .steps_view import ENDED, NOT_REACHED, StepView, progress_text, step_line
+from .run_view import head_lines, step_lines, utc_now
+from .steps_view import ENDED, progress_text, step_line
 
 if TYPE_CHECKING:
     from rich.live import Live

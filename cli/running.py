@@ -8,8 +8,11 @@ from datetime import datetime
 from typing import Any
 
 import anyio
+import msgspec
 from click import style
 
+from ..api.reading.runs import RunReader, RunView
+from ..api.wire.runs import result_of
 from ..compiler.ir import Ir, decode_ir
 from ..compiler.subflows import subflows_of
 from ..sdk.client import Client
@@ -24,7 +27,7 @@ from .documents import Document
 from .exits import STATUS_EXITS, CliError, ExitCode
 from .live import Progress
 from .output import status_text
-from .run_view import RunReader, RunView, outcome_lines, step_lines, utc_now
+from .run_view import outcome_lines, step_lines, utc_now
 from .services import Services, connected_client
 from .signals import watch_signals
 from .texts import duration_text
@@ -56,7 +59,7 @@ async def submit_only(call: Call, services: Services, request: Request) -> int:
         result = await client.result(run_id)
         settings = services.settings
         workers = await find_workers(services.redis_url, settings.env, settings.partitions)
-    call.out.json(result_json(result))
+    call.out.json(msgspec.to_builtins(result_of(result)))
     call.out.text(run_id)
     if not can_serve(workers, *irs):
         call.out.note(f"{call.out.glyph('warning')} no live worker can run it: start one with 'courante up'")
@@ -74,7 +77,7 @@ async def run_and_wait(call: Call, services: Services, request: Request, steps: 
         if result is None:
             raise _interrupted(run_id, is_own=crew.has_own_worker)
         view = await _read(client, run_id)
-    call.out.json(result_json(result))
+    call.out.json(msgspec.to_builtins(result_of(result)))
     if not call.is_json:
         _show(call, view)
     return STATUS_EXITS[result.status]
@@ -175,18 +178,6 @@ def _interrupted(run_id: str, *, is_own: bool) -> CliError:
         return CliError(ExitCode.INTERRUPTED, "interrupted", f"stopped; {run_id} is kept where it is", hint)
     message = f"stopped waiting; {run_id} goes on without us"
     return CliError(ExitCode.INTERRUPTED, "interrupted", message, f"follow it with 'courante status {run_id} --watch'")
-
-
-def result_json(result: RunResult) -> dict[str, object]:
-    """The object that ``courante run`` gives."""
-    return {
-        "run_id": result.run_id,
-        "status": result.status,
-        "output": result.output,
-        "error": result.error,
-        "started_at": result.started_at,
-        "finished_at": result.finished_at,
-    }
 
 
 def _show(call: Call, view: RunView) -> None:

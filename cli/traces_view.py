@@ -3,37 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from click import style
 
-from ..compiler.analysis.build import TRACED
-from ..compiler.ir import Ir
-from ..sdk.events import ErrorInfo
-from ..sdk.stores.traces import Traced
+from ..api.wire.traces import Trace
 from .texts import count_text, cut, duration_text
 
 LINES_MAX = 20
 VALUE_CHARS_MAX = 300
-
-Trace = dict[str, object]
-
-
-def traced_nodes(ir: Ir | None) -> list[str]:
-    """The nodes whose calls are traced."""
-    return [] if ir is None else [node.id for node in ir.nodes if node.type in TRACED]
-
-
-def trace_json(traced: Traced, config: Mapping[str, Any], error: ErrorInfo | None, ms: int) -> Trace:
-    """Return one call as JSON. config: of its node. ms: of the attempt."""
-    return {
-        "tool": traced.tool or config.get("tool"),
-        "arguments": traced.arguments,
-        "result": traced.result,
-        "error": None if error is None or traced.has_result else {"type": error.type, "message": error.message},
-        "duration_ms": ms,
-    }
 
 
 def trace_lines(traces: Sequence[tuple[str, Trace]], width: int) -> list[str]:
@@ -46,10 +24,10 @@ def trace_lines(traces: Sequence[tuple[str, Trace]], width: int) -> list[str]:
 
 
 def _line(label: str, trace: Trace, width: int) -> str:
-    error = trace["error"]
-    ended = f"failed: {error['type']}: {error['message']}" if isinstance(error, dict) else _short(trace["result"])
-    took = duration_text(int(str(trace["duration_ms"])) / 1000)
-    text = f"{trace['tool']}({_short(trace['arguments'])}) = {ended}"
+    error = trace.error
+    ended = f"failed: {error.type}: {error.message}" if error is not None else _short(trace.result)
+    took = duration_text(trace.duration_ms / 1000)
+    text = f"{trace.tool}({_short(trace.arguments)}) = {ended}"
     head = f"{label}  {took}  "
     return f"{style('call:', bold=True)} {head}{style(cut(text, max(0, width - len(head) - 6)), dim=True)}"
 

@@ -64,7 +64,7 @@ class Client:
         silence_ms: int = SILENCE_MS,
         patience_s: float = PATIENCE_S,
     ) -> None:
-        self._redis = connect_redis(redis_url)
+        self.redis = self._redis = connect_redis(redis_url)
         self._database_url = database_url
         self._partitions = partitions
         self._outbox_hard_max = outbox_hard_max

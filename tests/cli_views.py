@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from courante.cli.run_view import RunReader, RunView
+from courante.api.reading.runs import RunReader, RunView
 from integration.stage import Stage
 
 

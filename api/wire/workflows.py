@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from ...compiler.ir import Ir
 from ...compiler.workflow import Workflow
 from ...sdk.catalog import Registered
 from ...sdk.stores.connection import iso_text
@@ -117,9 +118,7 @@ def workflow_shown(chosen: WorkflowVersion, versions: Iterable[WorkflowVersion],
         ir=chosen.ir_hash,
         versions=[Version(version=v.version, ir=v.ir_hash, created_at=iso_text(v.created_at)) for v in versions],
         nodes=[Node(id=node.id, type=node.type, name=node.name) for node in workflow.nodes],
-        edges=[
-            Edge(source=edge.source, target=edge.target, kind=str(edge.kind), when=edge.when) for edge in workflow.edges
-        ],
+        edges=[edge_of(edge.source, edge.target, str(edge.kind), edge.when) for edge in workflow.edges],
         changes={},  # no document of this version declares kinds of change
     )
 
@@ -131,3 +130,18 @@ def workflow_registered(found: Registered) -> WorkflowRegistered:
         ir=found.ir_hash,
         warnings=[Warned(code=each.code, message=each.message) for each in found.warnings],
     )
+
+
+def edge_of(source: str, target: str, kind: str, when: str | None) -> Edge:
+    return Edge(source=source, target=target, kind=kind, when=when)
+
+
+def graph_of(ir: Ir) -> tuple[list[Node], list[Edge]]:
+    """Return what a run goes by: its steps, without the engine's own nodes, and the ways between them."""
+    nodes = [Node(id=node.id, type=str(node.type), name=node.name) for node in ir.nodes if not node.is_gate]
+    edges = [
+        edge_of(ir.nodes[edge.origin].id, ir.nodes[edge.target].id, str(edge.kind), edge.when)
+        for edge in ir.edges
+        if not ir.nodes[edge.target].is_gate
+    ]
+    return nodes, edges

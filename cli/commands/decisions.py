@@ -6,13 +6,16 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 
+from ...api.reading.approvals import ApprovalView, approval_view
+from ...api.wire.approvals import ApprovalPage
 from ...compiler.ir import Ir, decode_ir
 from ...sdk.stores.approvals import list_approvals
 from ...sdk.stores.commands import find_run
 from ...sdk.stores.workflows import get_ir
 from ..actors import by_option
-from ..approvals_view import ApprovalView, approval_view, expiry_text
+from ..approvals_view import expiry_text
 from ..call import Call, service_options, with_call
 from ..commanded import data_option, scope_option, tell
 from ..exits import CliError, ExitCode
@@ -102,7 +105,7 @@ def approvals(call: Call, workflow: str | None, run_id: str | None, limit: int) 
     call.log(default_level="warning")
     with open_services(call) as services:
         found = run_async(lambda: _read(services, workflow=workflow, run_id=run_id, limit=limit))
-    call.out.json({"approvals": [view.to_json() for view in found]})
+    call.out.json(msgspec.to_builtins(ApprovalPage(approvals=[view.to_wire() for view in found])))
     if not found:
         call.out.text("nothing waits for a decision")
         return

@@ -7,12 +7,11 @@ import click
 import msgspec
 from click import style
 
-from ...compiler.ir import Ir, decode_ir
+from ...api.wire.events import Numbers, event_of
+from ...compiler.ir import decode_ir
 from ...sdk.events import RecordedEvent
 from ...sdk.fold_ends import FINAL
-from ...sdk.scopes import parse_scope_key, scope_text
-from ...sdk.sealing import shown_error, shown_sayings, shown_text
-from ...sdk.stores.connection import Connection, from_ms
+from ...sdk.stores.connection import Connection
 from ...sdk.stores.errors import UnknownRun
 from ...sdk.stores.log import read_events
 from ...sdk.stores.payloads import resolve
@@ -20,7 +19,7 @@ from ...sdk.stores.runs import get_run
 from ...sdk.stores.workflows import get_ir
 from ..call import Call, service_options, with_call
 from ..services import Services, database, open_services, run_async
-from ..texts import cut, duration_text, iso
+from ..texts import cut, duration_text
 
 LOOK_S = 0.25
 PAGE = 500
@@ -53,14 +52,13 @@ async def _show_all(
         if run.env != env:
             raise UnknownRun(run_id)
         content = await get_ir(conn, env, run.ir_hash)
-        ir = None if content is None else decode_ir(content)
-        numbers = {} if ir is None else {node.id: number for number, node in enumerate(ir.nodes)}
+        numbers = Numbers(None if content is None else decode_ir(content))
         is_final = False
         while True:
             page = await read_events(conn, run_id, after + PAGE, after=after)
             for event in page:
                 payload = await _payload(conn, env, event) if has_payloads else None
-                _show(call, event, _scope(ir, numbers, event), payload)
+                _show(call, event, numbers, payload)
                 is_final = is_final or event.facts.type in FINAL
             after = page[-1].seq if page else after
             if not page and (is_final or not is_follow):
@@ -75,54 +73,16 @@ async def _payload(conn: Connection, env: str, event: RecordedEvent) -> object:
     return None if content is None else msgspec.json.decode(content)
 
 
-def _scope(ir: Ir | None, numbers: dict[str, int], event: RecordedEvent) -> str:
-    number = numbers.get(event.facts.node)
-    if ir is None or number is None:
-        return event.facts.scope
-    return scope_text(ir, number, parse_scope_key(event.facts.scope))
-
-
-def _show(call: Call, event: RecordedEvent, scope: str, payload: object) -> None:
-    data = _data(event)
-    if payload is not None:
-        data["payload"] = payload
-    facts = event.facts
-    at = iso(from_ms(event.at_ms)) or ""
+def _show(call: Call, event: RecordedEvent, numbers: Numbers, payload: object) -> None:
+    shown = event_of(event, numbers, payload)
     if call.is_json:
-        token = f"{event.run_id}/{facts.node}/{facts.scope}" if facts.node else None
-        call.out.json(
-            {
-                "seq": event.seq,
-                "type": facts.type,
-                "at": at,
-                "node": facts.node or None,
-                "scope": scope,
-                "token": token,
-                "attempt": facts.attempt,
-                "worker": facts.worker or None,
-                "data": data,
-            }
-        )
+        call.out.json(msgspec.to_builtins(shown))
         return
+    facts, at, scope, data = event.facts, shown.at, shown.scope, shown.data
     kind = style(facts.type.ljust(16), fg=TYPE_COLOURS.get(facts.type.rpartition(".")[2]))
     where = f"{facts.node} {scope}".strip().ljust(16)
     head = f"{event.seq:>5}  {style(at[11:-1], dim=True)}  {kind}  {where}"
     call.out.text(f"{head}  {style(cut(_words(data), max(20, call.out.width - 58)), dim=True)}".rstrip())
-
-
-def _data(event: RecordedEvent) -> dict[str, object]:
-    """What an event says beside who, where and when."""
-    facts = event.facts
-    data = shown_sayings(facts.data)
-    for name in ("edges", "loop", "reason", "ms"):
-        value = getattr(facts, name)
-        if value:
-            data[name] = shown_text(value) if name == "reason" else value
-    if facts.due:
-        data["due"] = iso(from_ms(facts.due))
-    if facts.error is not None:
-        data["error"] = msgspec.to_builtins(shown_error(facts.error))
-    return data
 
 
 def _words(data: dict[str, object]) -> str:

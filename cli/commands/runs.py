@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import click
+import msgspec
 
+from ...api.wire.runs import RunPage, run_line
 from ...sdk.spending.spent import Spent
+from ...sdk.stores import runs as store
 from ...sdk.stores.children import ParentRow, parents_of
-from ...sdk.stores.runs import RunPage, RunRow, list_runs
+from ...sdk.stores.runs import RunRow, list_runs
 from ...sdk.stores.spending import spending_of_runs
 from ..call import Call, service_options, with_call
-from ..child_runs_view import parent_json
 from ..inputs import read_since
 from ..output import status_text
 from ..run_view import utc_now
 from ..services import Services, database, open_services, run_async
-from ..spending_view import cost_json, cost_text, usage_json
-from ..texts import age_text, duration_text, iso
+from ..spending_view import cost_text
+from ..texts import age_text, duration_text
 
 
 @click.command()
@@ -42,7 +44,7 @@ def runs(
     call.log(default_level="warning")
     moment = read_since(since)
 
-    async def read(services: Services) -> tuple[RunPage, dict[str, ParentRow], dict[str, list[Spent]]]:
+    async def read(services: Services) -> tuple[store.RunPage, dict[str, ParentRow], dict[str, list[Spent]]]:
         wanted = {"workflow": workflow, "status": status, "tag": tag, "parent": parent, "cursor": cursor}
         async with database(services) as conn:
             page = await list_runs(conn, services.settings.env, since=moment, limit=limit, **wanted)
@@ -51,16 +53,8 @@ def runs(
 
     with open_services(call) as services:
         page, parents, spent = run_async(lambda: read(services))
-    rows = [
-        {
-            **_to_json(run),
-            "parent": parent_json(parents.get(run.run_id)),
-            "usage": usage_json(spent.get(run.run_id, [])),
-            "cost": cost_json(spent.get(run.run_id, [])),
-        }
-        for run in page.runs
-    ]
-    call.out.json({"runs": rows, "next": page.next})
+    shown = [run_line(run, parents.get(run.run_id), spent.get(run.run_id, [])) for run in page.runs]
+    call.out.json(msgspec.to_builtins(RunPage(runs=shown, next=page.next)))
     if not page.runs:
         call.out.text("no runs")
         call.out.next("courante run FILE")
@@ -72,18 +66,6 @@ def runs(
     call.out.table(head, lines)
     if page.next is not None:
         call.out.next(f"courante runs --cursor {page.next}")
-
-
-def _to_json(run: RunRow) -> dict[str, object]:
-    return {
-        "run_id": run.run_id,
-        "workflow": run.workflow,
-        "version": run.version,
-        "status": str(run.status),
-        "tags": list(run.tags),
-        "started_at": iso(run.started_at),
-        "finished_at": iso(run.finished_at),
-    }
 
 
 def _row(run: RunRow) -> list[str]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import anyio
 import click
+import msgspec
 
+from ...api.reading.runs import RunReader, RunView
 from ...sdk.stores.status import RunStatus
 from ..call import Call, service_options, with_call
 from ..exits import STATUS_EXITS, ExitCode
 from ..live import Progress
 from ..run_view import (
-    RunReader,
-    RunView,
     alert_lines,
     approval_lines,
     call_lines,
@@ -40,7 +40,7 @@ def status(call: Call, run_id: str, watch: bool) -> int:
     call.log(default_level="warning")
     with open_services(call) as services:
         view = run_async(lambda: _watch(call, services, run_id) if watch else _look(services, run_id))
-    call.out.json(view.to_json())
+    call.out.json(msgspec.to_builtins(view.to_wire()))
     if not call.is_json:
         _show(call, view)
     return STATUS_EXITS[str(view.run.status)] if watch else ExitCode.OK

@@ -12,8 +12,8 @@ from typing import Any
 import anyio
 import pytest
 
+from courante.api.reading.runs import RunReader, RunView
 from courante.api.wire.health import health_shown
-from courante.cli.run_view import RunReader, RunView
 from courante.sdk.stores.runs import RunStatistics, get_statistics, list_runs
 from integration.journal import step
 from integration.stage import Stage, until

@@ -80,7 +80,7 @@ async def test_tools_of_a_server_are_called_by_nodes(stage: Stage, tmp_path: Pat
     assert len(pids(tmp_path)) == 1
     steps = {step.id: step for step in (await read_view(stage, done.run_id)).steps}
     assert steps["a"].trace is not None
-    assert (steps["a"].trace["tool"], steps["a"].trace["arguments"]) == ("shop.stock", {"size": 2, "item": "tea"})
+    assert (steps["a"].trace.tool, steps["a"].trace.arguments) == ("shop.stock", {"size": 2, "item": "tea"})
     error = steps["d"].error
     assert error is not None
     assert (error.type, error.message) == ("TOOL_FAILED", "Unknown tool: none")

@@ -15,7 +15,7 @@ import pytest
 from redis.exceptions import RedisError
 
 from courante import Context
-from courante.cli.run_view import RunReader
+from courante.api.reading.runs import RunReader
 from courante.replay import verify_run
 from courante.sdk import control, submitting
 from courante.sdk.errors import IdempotencyConflict, PayloadUnreadable

@@ -10,6 +10,7 @@ import pytest
 
 from cli_views import read_view
 from courante import Context, StepCall
+from courante.api.wire.traces import ToolError
 from courante.sdk.steps import Steps
 from courante.sdk.stores.traces import list_traces
 from integration.stage import Stage, until
@@ -92,8 +93,8 @@ async def test_a_tool_that_fails_fails_its_step(stage: Stage) -> None:
     view = await read_view(stage, done.run_id)
     (step,) = view.steps
     assert step.trace is not None
-    assert (step.trace["arguments"], step.trace["result"]) == ({"query": "tea"}, None)
-    assert step.trace["error"] == {"type": "ValueError", "message": "no tea today"}
+    assert (step.trace.arguments, step.trace.result) == ({"query": "tea"}, None)
+    assert step.trace.error == ToolError(type="ValueError", message="no tea today")
     async with stage.client.pool.acquire() as conn:
         traces = await list_traces(conn, stage.place.env, done.run_id, ["a"])
     assert [attempt for _, _, attempt in traces] == [1, 2]
@@ -112,10 +113,9 @@ async def test_a_call_can_be_read_with_its_run(stage: Stage) -> None:
     done = await stage.run(await stage.register(asks("slow", {"text": "input"})), text)
     (step,) = (await read_view(stage, done.run_id)).steps
     assert step.trace is not None
-    told = {name: step.trace[name] for name in ("tool", "arguments", "result", "error")}
-    assert told == {"tool": "slow", "arguments": {"text": text}, "result": text * 2, "error": None}
-    assert isinstance(step.trace["duration_ms"], int)
-    assert step.trace["duration_ms"] >= 20
+    told = step.trace
+    assert (told.tool, told.arguments, told.result, told.error) == ("slow", {"text": text}, text * 2, None)
+    assert step.trace.duration_ms >= 20
 
 
 async def test_a_template_may_choose_the_tool(stage: Stage) -> None:
@@ -128,7 +128,7 @@ async def test_a_template_may_choose_the_tool(stage: Stage) -> None:
     assert done.output == {"a": ["tea 0", "tea 1"]}
     (step,) = (await read_view(stage, done.run_id)).steps
     assert step.trace is not None
-    assert step.trace["tool"] == "search"
+    assert step.trace.tool == "search"
     refused = await stage.run(workflow, {"tool": "refuse"})
     assert refused.error is not None
     assert refused.error["message"] == "the tool 'refuse' is none of those that this step may call"

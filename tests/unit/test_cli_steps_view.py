@@ -9,11 +9,13 @@ import msgspec
 import pytest
 from click import unstyle
 
+from courante.api.reading.runs import RunView
+from courante.api.reading.steps import StepView, step_views
 from courante.cli.documents import dependencies
 from courante.cli.live import Progress
 from courante.cli.output import Output
-from courante.cli.run_view import RunView, head_lines, outcome_lines, step_lines
-from courante.cli.steps_view import StepView, progress_text, step_line, step_views
+from courante.cli.run_view import head_lines, outcome_lines, step_lines
+from courante.cli.steps_view import progress_text, step_line
 from courante.compiler.analysis import compile_workflow
 from courante.compiler.ir import Ir
 from courante.compiler.normalize import normalize
@@ -143,7 +145,7 @@ def test_items_are_children_of_their_map() -> None:
         ("n", "l#2/m[0]", "l#2/m#1"),
         ("w", "l#2/m[0]/n[3]/w#1", "l#2/m#1/n#4"),
     ]
-    assert steps[1].to_json()["child"] == "l#2/m#1"
+    assert steps[1].to_wire().child == "l#2/m#1"
 
 
 def test_an_aggregate_waits_for_the_items_of_its_map() -> None:
@@ -184,7 +186,7 @@ def test_a_step_as_json_has_the_documented_fields() -> None:
     """What it waits for says until when, where that is known."""
     row = step_row("a", StepStatus.WAITING, reason="timer", due_at=at(60))
     step = step_views(run_row(RunStatus.WAITING), compiled(), [row])[0]
-    assert step.to_json() == {
+    assert msgspec.to_builtins(step.to_wire()) == {
         "id": "a",
         "scope": "",
         "child": None,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
+from courante.api.reading.steps import step_views
 from courante.cli.run_view import utc_now
 from courante.cli.spending_view import cost_json, cost_text, models_text, money_text, spending_text, usage_json
-from courante.cli.steps_view import step_line, step_views
+from courante.cli.steps_view import step_line
 from courante.sdk.spending.spent import Spent
 from courante.sdk.stores.runs import RunRow, StepRow
 from courante.sdk.stores.status import RunStatus, StepStatus
@@ -78,9 +80,9 @@ def test_a_step_tells_what_all_its_tries_have_taken() -> None:
     plain, telling = (step_views(RUN, None, [row], spent=spent)[0] for spent in ({}, {("ask", ""): [CALL, CALL]}))
     assert "attempt 2, m: 2,468 tokens, 0.0246 USD" in step_line(telling, utc_now(), width=120, label_width=5)
     assert "token" not in step_line(plain, utc_now(), width=120, label_width=5)
-    told = telling.to_json()
+    told = msgspec.to_builtins(telling.to_wire())
     assert (told["provider"], told["model"], told["cost"]) == ("openai", "m", {"amount": 0.0246, "currency": "USD"})
-    assert "usage" not in plain.to_json()
+    assert "usage" not in msgspec.to_builtins(plain.to_wire())
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,255 @@
+"""Runs: submitted, listed, shown, waited for; their steps, events, artifacts, logs and cost."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+import anyio
+import msgspec
+from msgspec import Meta
+
+from ...compiler.durations import parse_duration
+from ...compiler.ir import decode_ir
+from ...sdk.access import Scope
+from ...sdk.artifact_store import FoundArtifact
+from ...sdk.errors import ArtifactNotFound, RunNotFound
+from ...sdk.stores.children import parents_of
+from ...sdk.stores.connection import Connection
+from ...sdk.stores.errors import BadFilter, UnknownRun
+from ...sdk.stores.log import read_events
+from ...sdk.stores.payloads import resolve
+from ...sdk.stores.runs import RunRow, get_run, list_runs
+from ...sdk.stores.spending import spending_of_runs
+from ...sdk.stores.status import step_status
+from ...sdk.stores.workflows import get_ir
+from ..backend import Backend
+from ..bodies import NoBody, NoQuery
+from ..reading.runs import RunReader, RunView
+from ..route import IDEMPOTENCY_KEY, Answer, Asked, Raw, Routes
+from ..wire.artifacts import Artifact, ArtifactPage, artifact_of
+from ..wire.commands import Submit, SubmitMany, Submitted, submission_of
+from ..wire.events import EventPage, Numbers, event_of
+from ..wire.runs import Result, RunDetail, RunPage, Spending, result_of, run_line
+from ..wire.spending import cost_of, usage_of
+from ..wire.steps import StepPage
+
+routes = Routes("runs")
+WAIT_S_MAX = 60
+REFUSALS = ("workflow_not_found", "input_invalid", "idempotency_conflict")
+Filter = Annotated[str, Meta(max_length=512)]
+Limit = Annotated[int, Meta(ge=1, le=1000)]
+
+
+class Waiting(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``wait``: seconds to wait for the end of the run."""
+
+    wait: Annotated[float, Meta(ge=0, le=WAIT_S_MAX)] = 0
+
+
+class RunFilters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``since``: accepted since then; ``2h`` ago, or ISO 8601. ``parent``: only runs that are steps of this one."""
+
+    workflow: Filter | None = None
+    status: Filter | None = None
+    since: Filter | None = None
+    tag: Filter | None = None
+    parent: Filter | None = None
+    limit: Limit = 20
+    cursor: Filter | None = None
+
+
+class StepFilters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``status``: only steps with it, in any spelling that is in use."""
+
+    status: Filter | None = None
+
+
+class EventRange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``after``: the events behind this one. ``payloads``: with the inputs and outputs that they carry."""
+
+    after: Annotated[int, Meta(ge=0, le=2**53)] = 0
+    limit: Limit = 500
+    payloads: bool = False
+
+
+@routes.post("/v1/runs", scope=Scope.SUBMIT, statuses=(201,), errors=REFUSALS, takes_key=True)
+async def submit(asked: Asked[NoQuery, Submit]) -> Answer[Result]:
+    """Start a run.
+
+    It is acknowledged when Postgres has committed it. With the same key, here or in the header, it is the same run.
+    """
+    headers, client = asked.request.headers, asked.backend.client
+    submission = submission_of(
+        asked.body, asked.by(asked.body.by), key=headers.get(IDEMPOTENCY_KEY), traceparent=headers.get("traceparent")
+    )
+    run_id = await client.start(submission)
+    return Answer(result_of(await client.result(run_id)), 201, {"Location": f"/v1/runs/{run_id}"})
+
+
+@routes.post("/v1/runs/batch", scope=Scope.SUBMIT, statuses=(201,), errors=REFUSALS)
+async def submit_many(asked: Asked[NoQuery, SubmitMany]) -> Submitted:
+    """Start up to 1,000 runs, all or none."""
+    submissions = [submission_of(one, asked.by(one.by)) for one in asked.body.runs]
+    return Submitted(run_ids=await asked.backend.client.submit_many(submissions))
+
+
+@routes.get("/v1/runs", scope=Scope.READ)
+async def list_(asked: Asked[RunFilters, NoBody]) -> RunPage:
+    """List runs, the newest first."""
+    query, backend = asked.query, asked.backend
+    wanted = {"workflow": query.workflow, "status": query.status, "tag": query.tag, "parent": query.parent}
+    async with backend.client.pool.acquire() as conn:
+        page = await list_runs(
+            conn, backend.env, since=read_since(query.since), limit=query.limit, cursor=query.cursor, **wanted
+        )
+        ids = [run.run_id for run in page.runs]
+        parents, spent = await parents_of(conn, ids), await spending_of_runs(conn, ids)
+    lines = [run_line(run, parents.get(run.run_id), spent.get(run.run_id, [])) for run in page.runs]
+    return RunPage(runs=lines, next=page.next)
+
+
+@routes.get("/v1/runs/{run_id}", scope=Scope.READ, statuses=(200, 202), errors=("run_not_found",))
+async def show(asked: Asked[Waiting, NoBody]) -> Answer[RunDetail]:
+    """Show a run with its steps, and wait for its end if that is asked.
+
+    202 where it was waited for and the run goes on.
+    """
+    run_id, wait_s = asked.at("run_id"), asked.query.wait
+    has_ended = not wait_s or await wait_for(asked, run_id, wait_s)
+    view = await read_run(asked.backend, run_id)
+    return Answer(view.detail(), 200 if has_ended else 202)
+
+
+@routes.get("/v1/runs/{run_id}/steps", scope=Scope.READ, errors=("run_not_found",))
+async def steps(asked: Asked[StepFilters, NoBody]) -> StepPage:
+    """Show the steps of a run, those that have not begun too."""
+    wanted = None if asked.query.status is None else step_status(asked.query.status)
+    view = await read_run(asked.backend, asked.at("run_id"))
+    found = [step.to_wire() for step in view.steps if wanted in (None, step.status)]
+    return StepPage(run_id=view.run.run_id, steps=found)
+
+
+@routes.get("/v1/runs/{run_id}/events", scope=Scope.READ, errors=("run_not_found",))
+async def events(asked: Asked[EventRange, NoBody]) -> EventPage:
+    """Show the log of a run, a page at a time."""
+    query, backend = asked.query, asked.backend
+    async with found_run(backend, asked.at("run_id")) as (conn, run):
+        numbers = await read_numbers(conn, run)
+        found = await read_events(conn, run.run_id, query.after + query.limit, after=query.after)
+        shown = []
+        for event in found:
+            content = None
+            if query.payloads and event.payload is not None:
+                content = await resolve(conn, backend.env, event.payload)
+            shown.append(event_of(event, numbers, None if content is None else msgspec.json.decode(content)))
+    following = found[-1].seq if len(found) == query.limit else None
+    return EventPage(run_id=run.run_id, events=shown, next=following)
+
+
+@routes.get("/v1/runs/{run_id}/artifacts", scope=Scope.READ, errors=("run_not_found",))
+async def artifacts(asked: Asked[NoQuery, NoBody]) -> ArtifactPage:
+    """List what the steps of a run have made that is no JSON."""
+    found = await find_artifacts(asked.backend, asked.at("run_id"))
+    return ArtifactPage(run_id=asked.at("run_id"), artifacts=[artifact_of(one) for one in found])
+
+
+@routes.get(
+    "/v1/runs/{run_id}/artifacts/{digest}",
+    scope=Scope.READ,
+    errors=("run_not_found", "artifact_not_found"),
+    media_type="application/octet-stream",
+)
+async def artifact(asked: Asked[NoQuery, NoBody]) -> Raw:
+    """Fetch the content of an artifact that a run refers to.
+
+    As a file to be kept: what a step has made is never shown as a page of this server. ``X-Content-Type`` says what it
+    is.
+    """
+    digest = asked.at("digest")
+    found = await find_artifacts(asked.backend, asked.at("run_id"))
+    one: Artifact | None = next((artifact_of(each) for each in found if each.artifact.digest == digest), None)
+    if one is None:
+        raise ArtifactNotFound(f"the run has no artifact {digest[:64]!r}")
+    content = await asked.backend.client.artifacts.read(digest)
+    headers = {"Content-Disposition": f'attachment; filename="{digest}"', "X-Content-Type": one.content_type}
+    return Raw(content, headers=headers, media_type="application/octet-stream")
+
+
+@routes.get("/v1/runs/{run_id}/cost", scope=Scope.READ, errors=("run_not_found",))
+async def cost(asked: Asked[NoQuery, NoBody]) -> Spending:
+    """Say what the calls of models of a run have taken."""
+    async with found_run(asked.backend, asked.at("run_id")) as (conn, run):
+        spent = (await spending_of_runs(conn, [run.run_id])).get(run.run_id, [])
+    return Spending(run_id=run.run_id, usage=usage_of(spent), cost=cost_of(spent))
+
+
+@asynccontextmanager
+async def found_run(backend: Backend, run_id: str) -> AsyncGenerator[tuple[Connection, RunRow]]:
+    """A run of this environment, with a connection. Raises UnknownRun."""
+    async with backend.client.pool.acquire() as conn:
+        run = await get_run(conn, run_id)
+        if run.env != backend.env:
+            raise UnknownRun(run_id)
+        yield conn, run
+
+
+async def read_run(backend: Backend, run_id: str) -> RunView:
+    """Raises UnknownRun."""
+    async with backend.client.pool.acquire() as conn:
+        return await RunReader(conn, backend.env, run_id).read(with_traces=True)
+
+
+async def read_numbers(conn: Connection, run: RunRow) -> Numbers:
+    content = await get_ir(conn, run.env, run.ir_hash)
+    return Numbers(None if content is None else decode_ir(content))
+
+
+async def find_artifacts(backend: Backend, run_id: str) -> list[FoundArtifact]:
+    """Raises UnknownRun."""
+    async with found_run(backend, run_id):
+        pass
+    return await backend.client.artifacts.of_run(run_id)
+
+
+async def wait_for(asked: Asked[Waiting, NoBody], run_id: str, wait_s: float) -> bool:
+    """Return whether the run has ended; also when whoever asks has gone. Raises RunNotFound."""
+    async with found_run(asked.backend, run_id):
+        pass
+    has_ended = False
+
+    async def wait() -> None:
+        nonlocal has_ended
+        try:
+            await asked.backend.client.wait(run_id, timeout_s=wait_s, is_recorded=True)
+            has_ended = True
+        except (TimeoutError, RunNotFound):
+            pass
+        group.cancel_scope.cancel()
+
+    async def watch() -> None:
+        while (await asked.request.receive())["type"] != "http.disconnect":
+            pass
+        group.cancel_scope.cancel()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(watch)
+        group.start_soon(wait)
+    return has_ended
+
+
+def read_since(text: str | None) -> datetime | None:
+    """A moment: ``2h`` (ago), or ISO 8601; one without an offset is UTC. Raises BadFilter."""
+    if text is None:
+        return None
+    span_ms = parse_duration(text)
+    try:
+        if span_ms is not None:
+            return datetime.now(UTC) - timedelta(milliseconds=span_ms)
+        at = datetime.fromisoformat(text)
+        return (at.replace(tzinfo=UTC) if at.tzinfo is None else at).astimezone(UTC)
+    except (ValueError, OverflowError) as cause:
+        problem = f"{text!r:.100}: no duration and no time; for example 30m, 2h, 7d or 2026-01-31T12:00:00Z"
+        raise BadFilter("since", problem) from cause
