@@ -16,7 +16,21 @@ from typing import NewType
 
 import msgspec
 
-from .workflow import Approval, Budget, EdgeKind, JoinPolicy, Json, Loop, OnFailure, Pace, Retry, Routing, Share, Signal
+from .workflow import (
+    Approval,
+    Budget,
+    Cache,
+    EdgeKind,
+    JoinPolicy,
+    Json,
+    Loop,
+    OnFailure,
+    Pace,
+    Retry,
+    Routing,
+    Share,
+    Signal,
+)
 
 IR_VERSION = 3
 """Grows when the meaning of a field changes. A worker gives back tokens of an IR version it does not know."""
@@ -197,7 +211,8 @@ class Terminal(msgspec.Struct, frozen=True, array_like=True):
 class Ir(msgspec.Struct, frozen=True, kw_only=True):
     """One compiled workflow version. ``frontier``: an edge number (arrival at its join), ``-1 - gate`` (a tell),
     or ``LOOP_ENDS - region``. ``retry_budget``, ``stuck_ms``, ``fails_when_stuck``, ``budget``: see
-    ``workflow.Policy``; what is not set of the last leaves no trace in the bytes.
+    ``workflow.Policy``. ``caches``: by the ids of their nodes. What is not set of the last three leaves no trace in the
+    bytes.
     """
 
     ir_version: int = IR_VERSION
@@ -221,6 +236,7 @@ class Ir(msgspec.Struct, frozen=True, kw_only=True):
     fails_when_stuck: bool = False
     budget: Budget | msgspec.UnsetType = msgspec.UNSET
     workflow_budget: Budget | msgspec.UnsetType = msgspec.UNSET
+    caches: dict[str, Cache] | msgspec.UnsetType = msgspec.UNSET
 
 
 def budget_of(ir: Ir) -> Budget | None:
@@ -231,6 +247,11 @@ def budget_of(ir: Ir) -> Budget | None:
 def workflow_budget_of(ir: Ir) -> Budget | None:
     """What those of all runs of the workflow may take together; None: no limit."""
     return None if ir.workflow_budget is msgspec.UNSET else ir.workflow_budget
+
+
+def caches_of(ir: Ir) -> dict[str, Cache]:
+    """The caches of steps by their ids."""
+    return {} if ir.caches is msgspec.UNSET else ir.caches
 
 
 def currency_of(ir: Ir) -> str:

@@ -8,6 +8,7 @@ from typing import Any, cast
 import msgspec
 
 from .approvals import read_approval, read_gate
+from .caches import CACHEABLE
 from .diagnostics import Path
 from .findings import Findings, quote
 from .node_types import NODE_TYPES, Config, read_config
@@ -77,6 +78,8 @@ def read_node(value: Json, index: int, defaults: dict[str, Any], findings: Findi
     if not isinstance(name, str):
         return None
     fields: dict[str, Any] = {"type": "", **defaults, **made}
+    if "cache" not in made and fields["type"] not in CACHEABLE:
+        fields.pop("cache", None)
     fields.update({f"{field}_ms": fields[field] for field in TIMEOUTS if field in fields})
     fields.update(id=name, retry=retry, routing=routing, config=config, approval=approval, signal=signal)
     return Declared(Node(**{field: fields[field] for field in fields if field not in _NOT_OF_NODE}), index, depends_on)

@@ -74,6 +74,11 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Cache(msgspec.Struct, frozen=True, kw_only=True):
+    """The output of a step may be taken again where it gets the same input.
+
+    ``scope``: global, or run_only: within one run. ``ttl_ms``: for how long; None: without limit.
+    """
+
     scope: str = "global"
     ttl_ms: int | None = None
 

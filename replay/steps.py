@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from ..sdk.cached import CACHE_HIT
 from ..sdk.events import Facts, RecordedEvent
 from ..sdk.spending.spent import SPENT, Spent, kept_spent
 
@@ -64,10 +65,10 @@ class StepStates:
         facts = event.facts
         if SPENT in facts.data:
             self._spend(StepKey(facts.node, facts.scope, facts.attempt), kept_spent(facts.data))
-        status = STATUS.get(facts.type)
+        status = "SKIPPED" if facts.reason == CACHE_HIT else STATUS.get(facts.type)
         if status is not None:
             state = self._state(event.seq, facts, status)
-            if "SUCCEEDED" in (status, facts.data.get("status")):
+            if "SUCCEEDED" in (status, facts.data.get("status")) or facts.reason == CACHE_HIT:
                 state.output_seq = event.seq
             if facts.type == "step.retried":
                 following = msgspec.structs.replace(facts, attempt=facts.attempt + 1)

@@ -12,10 +12,13 @@ from collections.abc import Callable, Iterator
 from enum import Enum
 from typing import TYPE_CHECKING
 
+import structlog
+
 from ..sdk.cancellation import Cancellation, CancelReason
 from ..sdk.errors import PayloadUnreadable
 from ..sdk.payload_terms import PAYLOAD_TERMS
 from ..sdk.step_context import StepError
+from .leases import Lease
 
 if TYPE_CHECKING:
     from anyio import CancelScope
@@ -26,6 +29,9 @@ if TYPE_CHECKING:
 
 STARTED_AFTER_S = 0.1
 """An attempt that runs longer says so with an event of its own."""
+
+
+log = structlog.get_logger()
 
 
 class Ending(Enum):
@@ -153,6 +159,30 @@ class Attempts:
         """Return the work at a token, if it is this token and not a later one of its place."""
         work = self._running.get((run_id, key))
         return work if work is not None and work.fence == fence else None
+
+    def lease_of(self, token: list[bytes]) -> Lease:
+        """Return the lease of a token as it was delivered. From any thread."""
+        run_id, key, fence = token[2].decode(), token[3].decode(), token[6].split(b"|", 1)[0].decode()
+        work = self.find(run_id, key, fence)
+        timeout_ms = work.node.timeout_ms if work is not None else None
+        due_ms = work.now_ms + timeout_ms if work is not None and timeout_ms is not None else 0
+        details = work.held.details if work is not None and work.held is not None else b""
+        return Lease(run_id, key, fence, int(token[0]), token[1].decode(), due_ms, details)
+
+    def hear(self, lease: Lease, verdict: str) -> None:
+        """Do what a renewal says (lua/renew_leases.lua). Where no attempt is under way, the transition will tell."""
+        work = self.find(lease.run_id, lease.key, lease.fence)
+        if work is None or work.held is None:
+            return
+        if verdict in "ADM" and work.held.details is lease.details:
+            work.held.details = b""
+        if verdict in "DM":
+            work.held.tell(CancelReason.CANCELLED)
+        elif verdict == "O":
+            work.held.end(Ending.OVERDUE)
+        elif verdict in "SE":
+            log.warning("lease_lost", run_id=work.run_id, token=work.key, verdict=verdict)
+            work.held.end(Ending.LOST)
 
     def tell_stopping(self) -> None:
         """Say to all handlers that this worker stops: who can end early is given to another."""

@@ -33,10 +33,11 @@ from ..sdk.step_context import StepError
 from .attempts import STARTED_AFTER_S, Attempts, Ending, HeldAttempt, too_long
 from .bringing import Bringer, retry
 from .budgets import lost_spending
-from .leases import Lease
+from .lookups import Lookups
 from .nodes import AWAITED, INLINE
 from .plans import Plans
 from .settling import Settler
+from .step_cache import StepCache
 from .terms import Terms
 from .toolbox import Toolbox
 from .transition import Transition
@@ -69,6 +70,7 @@ class Executor:
         retry_after_ms_max: int = RETRY_AFTER_MS_MAX,
         terms: Terms | None = None,
         send_reports: Callable[[], None] = lambda: None,
+        cache: StepCache | None = None,
     ) -> None:
         self._redis = redis
         self._keys = keys
@@ -79,8 +81,9 @@ class Executor:
         self._retry_after_ms_max = retry_after_ms_max
         self._settler = Settler(consumer)
         self._terms = terms or Terms()
-        self._attempts = Attempts(partition, cancel_grace_s=self._terms.cancel_grace_ms / 1000, send=send_reports)
+        self.attempts = Attempts(partition, cancel_grace_s=self._terms.cancel_grace_ms / 1000, send=send_reports)
         self._bringer = Bringer(redis, keys, partition, tools.cold)
+        self._lookups = Lookups(cache, tools, self._go_on, self._spawn_one) if cache is not None else None
         self._awaiting: dict[str, list[tuple[list[bytes], int]]] = {}
         self._stopped = anyio.Event()
         self._group: TaskGroup | None = None
@@ -105,38 +108,6 @@ class Executor:
 
     def stop(self) -> None:
         self._stopped.set()
-
-    def lease_of(self, token: list[bytes]) -> Lease:
-        """Return the lease of a token as it was delivered. From any thread."""
-        run_id, key, fence = token[2].decode(), token[3].decode(), token[6].split(b"|", 1)[0].decode()
-        work = self._attempts.find(run_id, key, fence)
-        timeout_ms = work.node.timeout_ms if work is not None else None
-        due_ms = work.now_ms + timeout_ms if work is not None and timeout_ms is not None else 0
-        details = work.held.details if work is not None and work.held is not None else b""
-        return Lease(run_id, key, fence, int(token[0]), token[1].decode(), due_ms, details)
-
-    def hear(self, lease: Lease, verdict: str) -> None:
-        """Do what a renewal says (lua/renew_leases.lua). Where no attempt is under way, the transition will tell."""
-        work = self._attempts.find(lease.run_id, lease.key, lease.fence)
-        if work is None or work.held is None:
-            return
-        if verdict in "ADM" and work.held.details is lease.details:
-            work.held.details = b""
-        if verdict in "DM":
-            work.held.tell(CancelReason.CANCELLED)
-        elif verdict == "O":
-            work.held.end(Ending.OVERDUE)
-        elif verdict in "SE":
-            log.warning("lease_lost", run_id=work.run_id, token=work.key, verdict=verdict)
-            work.held.end(Ending.LOST)
-
-    def tell_stopping(self) -> None:
-        """Say to handlers that this worker stops."""
-        self._attempts.tell_stopping()
-
-    def give_back(self) -> None:
-        """Give back what is not finished."""
-        self._attempts.give_back()
 
     def receive(self, token: list[bytes], now_ms: int) -> None:
         """Run an inline token now; start a task for any other.
@@ -232,16 +203,31 @@ class Executor:
             if before is not None:
                 self._finish_or_store(work, before)
                 return
-            run = INLINE.get(work.node.type)
-            if run is None:
-                self._spawn(self._run_awaited, work, self._attempts.begin(work))
+            if work.plan.caches and work.number in work.plan.caches and self._lookups is not None:
+                self._lookups.start(work)
                 return
-            outcome = run(work)
-        except StepError as error:
-            outcome = self._failure(work, error)
+            outcome = self._run(work)
         except Exception as error:  # noqa: BLE001 - whatever a node does, its worker lives on
             outcome = self._failure(work, error)
-        self._finish_or_store(work, outcome)
+        if outcome is not None:
+            self._finish_or_store(work, outcome)
+
+    def _run(self, work: Work) -> Outcome | None:
+        """Run the node; None where that goes on in a task of its own."""
+        run = INLINE.get(work.node.type)
+        if run is not None:
+            return run(work)
+        self._spawn(self._run_awaited, work, self.attempts.begin(work))
+        return None
+
+    def _go_on(self, work: Work, found: Outcome | None) -> None:
+        """Take what was looked up, or run the node."""
+        try:
+            outcome = found if found is not None else self._run(work)
+        except Exception as error:  # noqa: BLE001 - as in ``_start``
+            outcome = self._failure(work, error)
+        if outcome is not None:
+            self._finish_or_store(work, outcome)
 
     def _finish_or_store(self, work: Work, outcome: Outcome) -> None:
         if work.node.is_map and isinstance(outcome, Succeeded):
@@ -272,7 +258,7 @@ class Executor:
             outcome = self._failure(work, error)  # the step's own doing: it awaited something that was cancelled
         except (Exception, SystemExit, GeneratorExit) as error:  # noqa: BLE001 - user code raises anything, also sys.exit()
             outcome = self._failure(work, error)
-        self._attempts.finish(work)
+        self.attempts.finish(work)
         now = time.monotonic()
         ms = int((now - held.started_at) * 1000)
         if now > held.ends_at:
@@ -297,7 +283,7 @@ class Executor:
             return GivenBack(MISSING_DELAY_MS)
         outcome = await run(work, self._tools)
         reach("after_handler")
-        if isinstance(outcome, GivenBack):
+        if isinstance(outcome, GivenBack) and not outcome.has_to_wait:
             log.warning("handler_unknown", node=work.node.id, run_id=work.run_id)
         return outcome
 
@@ -308,6 +294,8 @@ class Executor:
         stops or its run drains has ended well; one that fails then, and has heard of it, has done as it was told.
         """
         if held.ending is Ending.LOST:
+            if work.flight is not None:
+                work.flight.end(is_applied=False)
             self._drop(work.stream, work.entry)
             return None
         overrun = None if held.ending is None else too_long(held.ending, work.node)
@@ -388,12 +376,15 @@ class Executor:
         """Look after what runs for long."""
         while True:
             await anyio.sleep(STARTED_AFTER_S / 2)
-            for work in self._attempts.tend():
+            for work in self.attempts.tend():
                 self._note(self._settler.announce(work))
 
     def _spawn(self, function: Callable[..., Coroutine[Any, Any, None]], *arguments: object) -> None:
         assert self._group is not None
         self._group.start_soon(function, *arguments)
+
+    def _spawn_one(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        self._spawn(lambda: coroutine)
 
 
 def _no_lane(*_what: object) -> None:

@@ -118,11 +118,11 @@ class Lane:
 
     def tell_stopping(self) -> None:
         """Say to handlers that this worker stops."""
-        self._executor.tell_stopping()
+        self._executor.attempts.tell_stopping()
 
     def give_back(self) -> None:
         """Give back what is not finished: others take it at once."""
-        self._executor.give_back()
+        self._executor.attempts.give_back()
 
     def _finish(self, transition: Transition) -> None:
         """A token is settled: its slot is free, its transition goes with the next call."""
@@ -155,11 +155,11 @@ class Lane:
 
     def leases(self) -> list[Lease]:
         """Return what is held, from its delivery until its transition is applied. From any thread."""
-        return [self._executor.lease_of(token) for token in self._tokens.copy().values()]
+        return [self._executor.attempts.lease_of(token) for token in self._tokens.copy().values()]
 
     def hear(self, lease: Lease, verdict: str) -> None:
         """Take what a renewal said of a token."""
-        self._executor.hear(lease, verdict)
+        self._executor.attempts.hear(lease, verdict)
 
     def _note(self, transition: Transition) -> None:
         self._finished.append(transition)
@@ -256,6 +256,8 @@ class Lane:
             except ResponseError as error:
                 self.refused += len(some)
                 words = some[0].words if some else ["", ""]
+                if some and some[0].flight is not None:
+                    some[0].flight.end(is_applied=False)
                 log.error("transition_dropped", run_id=words[0], token=words[1], opened=one, error=str(error))
                 continue
             now_ms = answer.now_ms
@@ -296,6 +298,9 @@ class Lane:
             await anyio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
             delay = min(BACKOFF_S_MAX, delay * 2)
         self.applied += answer.verdicts.count("A")
+        for transition, verdict in zip(batch, answer.verdicts, strict=False):
+            if transition.flight is not None:
+                transition.flight.end(is_applied=verdict == "A")
         if len(batch) != answer.verdicts.count("A"):
             self._note_refused(batch, answer.verdicts)
         return answer

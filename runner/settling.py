@@ -9,21 +9,34 @@ import msgspec
 
 from ..compiler.workflow import Retry
 from ..sdk import rules
+from ..sdk.cached import CACHE_HIT, told_hit
 from ..sdk.calling import Word
 from ..sdk.events import ITEM_FAILED, ErrorInfo, Facts, encode_blob, encode_facts
 from ..sdk.maps import FILL_MAX
 from ..sdk.marking import WOKEN, RunPhase, TokenKind, with_word
-from ..sdk.outcomes import AsksBudget, Failed, GivenBack, Opened, Outcome, Parked, Skipped, Succeeded, Waits, failed
-from ..sdk.plan import context_field, cursor_ready, start_ready, value_field
+from ..sdk.outcomes import (
+    AsksBudget,
+    Cached,
+    Failed,
+    GivenBack,
+    Opened,
+    Outcome,
+    Parked,
+    Skipped,
+    Succeeded,
+    Waits,
+    failed,
+)
+from ..sdk.plan import context_field, cursor_ready
 from ..sdk.purse import paid
 from ..sdk.retrying import GivesUp, draw_of, next_attempt
 from ..sdk.routing import loop_word, route
-from ..sdk.scopes import NODE_NAMES, START_NODE, parse_token_key, scope_key, token_key
+from ..sdk.scopes import NODE_NAMES, START_NODE, scope_key
 from ..sdk.sealing import seal_sayings
 from ..sdk.slot_words import without_slot
 from ..sdk.spending.spent import as_data
 from ..sdk.step_context import StepError, decode_json
-from . import map_settling, sharing
+from . import leftovers, map_settling, run_tokens, sharing
 from .transition import Transition, transition_of
 from .work import Work
 
@@ -45,6 +58,8 @@ class Settler:
         """Return the transition of a step. ``ms``: how long it ran."""
         if isinstance(outcome, Succeeded):
             return self._succeeded(work, outcome.output, ms)
+        if isinstance(outcome, Cached):
+            return self._succeeded(work, outcome.output, ms, kept=outcome.kept, hit=outcome)
         if isinstance(outcome, Opened):
             return self._opened(work, outcome)
         if isinstance(outcome, Failed):
@@ -76,7 +91,7 @@ class Settler:
         if work.kind is TokenKind.WAKER:
             return transition_of(work, [], ["j"])
         if work.kind is TokenKind.CLOSING:
-            return self._close(work)
+            return run_tokens.close(work)
         if work.kind is TokenKind.FILL:
             return transition_of(
                 work, [(self._event(work, "fanout.continued"), None)], map_settling.continued(work), 3 * FILL_MAX
@@ -84,7 +99,7 @@ class Settler:
         if work.kind is TokenKind.CLEAR:
             return transition_of(work, [], map_settling.cleared(work))
         if work.number == START_NODE:
-            return self._start(work)
+            return run_tokens.start(work)
         if work.kind is TokenKind.SKIP:
             reason = "upstream_failed" if work.extra == "f" else "branch_not_taken"
             facts = self._event(work, "path.died", reason=reason)
@@ -101,7 +116,7 @@ class Settler:
     def drop(self, work: Work) -> Transition:
         """Return the transition of a token that is met in a run that drains, or below a closed map."""
         attempt = work.attempt if work.spent.calls else 0  # of which it is told what it has spent
-        return transition_of(work, [(self._event(work, "token.dropped", attempt=attempt), None)], _freed(work))
+        return transition_of(work, [(self._event(work, "token.dropped", attempt=attempt), None)], leftovers.of(work))
 
     def collect(self, work: Work, number: int, content: bytes) -> Transition:
         """Return the transition that keeps the results of a chunk as one value."""
@@ -110,20 +125,13 @@ class Settler:
 
     def _opened(self, work: Work, outcome: Opened) -> Transition:
         """A map has items: at first, more of them, or the last."""
-        keep = _spent(work) if outcome.more is not None else [*self._kept(work, "SUCCEEDED"), *_freed(work)]
+        keep = (
+            leftovers.value_of(work)
+            if outcome.more is not None
+            else [*self._kept(work, "SUCCEEDED"), *leftovers.of(work)]
+        )
         facts, words = map_settling.opened(work, outcome, self._worker)
         return transition_of(work, [*self._before(work), (facts, outcome.output)], [*keep, *words], 3 * FILL_MAX)
-
-    def _close(self, work: Work) -> Transition:
-        """Undo what was completed last, if anything is left."""
-        top = work.values[0]
-        if not top:
-            return transition_of(work, [(self._event(work, "run.compensated"), None)], [])
-        number, scope = parse_token_key(top.decode())
-        done = work.plan.ir.nodes[number]
-        facts = encode_facts(Facts(type="compensation.started", node=done.id, scope=scope_key(scope)))
-        compensation = token_key(done.compensate, scope)
-        return transition_of(work, [(facts, None)], ["b", compensation, work.plan.ready(done.compensate, scope)])
 
     def announce(self, work: Work) -> Transition:
         """Return the note that a step has started; its token stays with the worker."""
@@ -168,11 +176,13 @@ class Settler:
             loop=loop,
             ms=ms,
             error=error,
-            data=as_data(work.spent) if kind in _TELLS_SPENT else data or {},
+            data=(as_data(work.spent) if kind in _TELLS_SPENT else {}) | (data or {}),
         )
         return encode_facts(facts)
 
-    def _succeeded(self, work: Work, output: bytes, ms: int, kept: bytes | None = None) -> Transition:
+    def _succeeded(
+        self, work: Work, output: bytes, ms: int, kept: bytes | None = None, hit: Cached | None = None
+    ) -> Transition:
         code = work.code
         assert code is not None
         node = work.node
@@ -182,8 +192,12 @@ class Settler:
                 decision = route(work, decode_json(output))
             except StepError as error:
                 return self._failed(work, failed(error, node.id, work.attempt, self._worker), ms)
+        told = {} if hit is None else told_hit(hit.key, hit.run_id)
+        flight = work.flight
+        if flight is not None:
+            told = flight.keep(work.run_id, kept or output, output)
         facts = None
-        if not decision and not ms and not work.scope and work.attempt == 1 and not work.spent.calls:
+        if not told and not decision and not ms and not work.scope and work.attempt == 1 and not work.spent.calls:
             key = (work.plan.hash, work.number, "")
             facts = self._facts.get(key)
             if facts is None:
@@ -197,6 +211,8 @@ class Settler:
                 edges=decision,
                 loop=loop_word(node, work.plan.ir.edges, decision),
                 ms=ms,
+                reason="" if hit is None else CACHE_HIT,
+                data=told,
             )
         keep = self._kept(work, "SUCCEEDED")
         if work.plan.is_read[work.number]:
@@ -246,7 +262,7 @@ class Settler:
             "" if budget is None else budget,
             f"+{decision.delay_ms}",
             ready,
-            *_spent(work),
+            *leftovers.value_of(work),
             *work.unsent_report,
         ]
         return transition_of(work, [*self._before(work), (facts, None)], words)._replace(otherwise=final)
@@ -268,7 +284,7 @@ class Settler:
         keep = self._kept(work, "FAILED")
         if not decision:
             events = [*self._before(work), (facts, None)]
-            words = [*keep, "d", "failed", content, work.plan.closes, *_freed(work)]
+            words = [*keep, "d", "failed", content, work.plan.closes, *leftovers.of(work)]
             return transition_of(work, events, words)
         keep += ["o", context_field("e", work.number, work.scope), content]
         if item is not None:
@@ -284,7 +300,7 @@ class Settler:
     def _parked(self, work: Work, outcome: Parked) -> Transition:
         facts = self._event(work, "step.waiting", attempt=work.attempt, worker=self._worker, reason="timer")
         ready = self._parked_ready(work, extra=with_word(work.lasting_extra, WOKEN))
-        words = [*self._reached(work, "timer"), "p", outcome.due, ready, *_spent(work)]
+        words = [*self._reached(work, "timer"), "p", outcome.due, ready, *leftovers.value_of(work)]
         return transition_of(work, [*self._before(work), *self._told(work), (facts, None)], words)
 
     def _waits(self, work: Work, outcome: Waits) -> Transition:
@@ -304,7 +320,7 @@ class Settler:
         due = "" if outcome.expires_ms is None else f"+{outcome.expires_ms}"
         escalates = "" if outcome.escalates_ms is None else f"+{outcome.escalates_ms}"
         ready = self._parked_ready(work, brings_value=True)
-        words: list[Word] = [*_spent(work), *self._reached(work, outcome.reason)]
+        words: list[Word] = [*leftovers.value_of(work), *self._reached(work, outcome.reason)]
         words += ["w", " ".join(outcome.names), due, escalates, ready]
         events = [*self._before(work), *self._told(work), (encode_facts(facts), outcome.payload)]
         return transition_of(work, events, words)
@@ -313,7 +329,9 @@ class Settler:
         """Ask for what it must have to itself, or shares."""
         event, words = sharing.asked(work, outcome, self._worker)
         return transition_of(
-            work, [*self._before(work), *self._told(work), (event, None)], [*_spent(work), *work.unsent_report, *words]
+            work,
+            [*self._before(work), *self._told(work), (event, None)],
+            [*leftovers.value_of(work), *work.unsent_report, *words],
         )
 
     def _reached(self, work: Work, reason: str) -> list[str]:
@@ -342,7 +360,7 @@ class Settler:
         if following >= 0:
             words = [*words, "c", cursor_ready(following, decision)]
         if work.node.mutex or work.extra or work.has_report:
-            keep = [*keep, *_freed(work)]
+            keep = [*keep, *leftovers.of(work)]
         return transition_of(work, [*self._before(work), (facts, payload)], [*keep, *words] if keep else words)
 
     def _effects(self, work: Work, decision: str, position: int) -> tuple[list[str], int]:
@@ -360,32 +378,3 @@ class Settler:
                 self._words.clear()
             self._words[key] = known
         return known
-
-    def _start(self, work: Work) -> Transition:
-        position, _, expires = work.extra.partition("@")
-        if expires and work.now_ms > int(expires):
-            error = ErrorInfo(type="EXPIRED", message="the run was not started before it expired")
-            drained: list[Word] = ["d", "expired", msgspec.json.encode(error), "0"]
-            return transition_of(
-                work, [(self._event(work, "run.entered", reason="expired", error=error), None)], drained
-            )
-        effects, following = rules.start(work.plan.ir, int(position))
-        words = work.plan.words(effects)
-        if following >= 0:
-            words += ["c", start_ready(following)]
-        return transition_of(work, [(self._event(work, "run.entered"), None)], words)
-
-
-def _spent(work: Work) -> list[Word]:
-    """The value that its release has brought is not needed any more."""
-    if work.kind is not TokenKind.NORMAL or not work.has_value:
-        return []
-    return ["-", value_field(work.number, work.scope)]
-
-
-def _freed(work: Work) -> list[Word]:
-    """What a token that goes leaves behind: its value, its slot to the next, and details of heartbeats."""
-    if work.number < 0:
-        return []
-    words: list[Word] = [*_spent(work), *(("u", work.node.mutex) if work.node.mutex else ())]
-    return [*words, "-", f"d{work.key}"] if work.has_report else words

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..sdk.calling import Word
 from ..sdk.events import encode_blob
 from ..sdk.purse import charge
 from .work import Work
 
+if TYPE_CHECKING:
+    from .step_cache import Flight
+
 
 class Transition(NamedTuple):
     """``words``: as advance takes them. ``writes``: about how many keys and entries it changes.
 
-    ``otherwise``: of another attempt, what comes instead where the run's budget of retries is spent.
+    ``otherwise``: of another attempt, what comes instead where the run's budget of retries is spent. ``flight``: told
+    whether it was applied.
     """
 
     words: list[Word]
     writes: int
     otherwise: Transition | None = None
+    flight: Flight | None = None
 
 
 def transition_of(
@@ -40,4 +45,4 @@ def transition_of(
         len(closed) + len(words),
     ]
     head += [*closed, *words] if closed else words
-    return Transition(head, 6 + len(words) // 2 + more_writes)
+    return Transition(head, 6 + len(words) // 2 + more_writes, flight=work.flight)

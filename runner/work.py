@@ -15,10 +15,16 @@ from ..sdk.spending.spent import NOTHING, Spent
 from ..sdk.step_context import StepContext
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from ..sdk.item_values import ItemResults
     from ..sdk.keys import PartitionKeys
+    from ..sdk.outcomes import Outcome
     from .attempts import HeldAttempt
+    from .step_cache import Flight
     from .step_logs import AttemptLog
+
+    LookUp = Callable[["Work"], Awaitable[Outcome | None]]
 
 CLOSED_MAP = b"x"
 """The record of a map that a failed item has closed."""
@@ -33,6 +39,8 @@ class Work(StepContext):
     the values have items in the place of lists. ``spent``: what calls of models have taken in this attempt until now.
     ``tool``: which one is called, where a template has given its name.
     ``partition``: where its run is, once the attempt is under way. ``step_log``: once it has been asked for.
+    ``flight``: where its output is to be kept, and nobody else makes that now. ``look_up``: where its output is to be
+    looked for as soon as its input is known.
     """
 
     fence: str
@@ -52,6 +60,8 @@ class Work(StepContext):
     tool: str = ""
     partition: PartitionKeys | None = None
     step_log: AttemptLog | None = None
+    flight: Flight | None = None
+    look_up: LookUp | None = None
 
     @property
     def lasting_extra(self) -> str:

@@ -38,6 +38,7 @@ from .leases import Renewer
 from .models.terms import ModelTerms
 from .plans import Plans
 from .slots import Slots
+from .step_cache import StepCache
 from .step_logs import StepLogs
 from .terms import Terms
 from .toolbox import Toolbox, open_toolbox
@@ -91,6 +92,8 @@ class Worker:
         self._terms = terms or Terms()
         self._redis = connect_redis(redis_url)
         self._logs = StepLogs(self._redis)
+        cold = PostgresPayloads(env, database_url=database_url) if database_url else None
+        self._cache = StepCache(self._redis, self._keys, cold, lock_ms=self._terms.lease_ms)
         self._tools = partial(
             open_toolbox,
             steps,
@@ -100,7 +103,7 @@ class Worker:
             prices=prices,
             declared=declared,
             blobs=Blobs(self._redis, self._keys),
-            cold=PostgresPayloads(env, database_url=database_url) if database_url else None,
+            cold=cold,
             models=models,
             logs=self._logs,
         )
@@ -136,12 +139,14 @@ class Worker:
                 async with anyio.create_task_group() as group:
                     group.start_soon(self._heartbeat)
                     group.start_soon(self._logs.run)
+                    group.start_soon(self._cache.run)
                     group.start_soon(self._give_back_in_time)
                     async with anyio.create_task_group() as lanes:
                         for lane in self._lanes:
                             lanes.start_soon(lane.run)
                     group.cancel_scope.cancel()
                 await self._logs.flush()
+                await self._cache.flush()
                 await self._leave()
         finally:
             self._renewer.stop()
@@ -163,6 +168,7 @@ class Worker:
             retry_after_ms_max=self._retry_after_ms_max,
             terms=self._terms,
             send_reports=self._renewer.send_details,
+            cache=self._cache,
         )
         return Lane(
             redis=self._redis,

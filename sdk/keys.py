@@ -25,6 +25,17 @@ class Keys:
     def blob(self, digest: str) -> str:
         return f"{self.prefix}blob:{digest}"
 
+    def cached(self, key: str) -> str:
+        """``key``: ``<workflow>:<step>:<hash>``."""
+        return f"{self.prefix}cache:{key}"
+
+    def cache_lock(self, key: str) -> str:
+        return f"{self.prefix}cache-lock:{key}"
+
+    @property
+    def cache_floors(self) -> str:
+        return f"{self.prefix}cache-floors"
+
 
 class PartitionKeys:
     """The keys of one partition: all carry its hash tag, so that one script can touch them all."""

@@ -33,6 +33,20 @@ class Succeeded:
 
 
 @dataclass(frozen=True, slots=True)
+class Cached:
+    """An output that was kept is taken. ``output``: JSON bytes; ``kept``: these, or a reference to them.
+
+    ``key``: what it was kept under; ``run_id``: of the run that made it. Where nothing looks into it, ``output`` may be
+    the reference too.
+    """
+
+    output: bytes
+    kept: bytes
+    key: str
+    run_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Opened:
     """A map has items. ``output``: their list as JSON bytes; ``count``: of the items, also those of before.
 
@@ -116,13 +130,25 @@ class AsksBudget:
 
 @dataclass(frozen=True, slots=True)
 class GivenBack:
-    """This worker cannot run it; another may, after ``delay_ms``."""
+    """This worker cannot run it; another may, after ``delay_ms``. ``has_to_wait``: for what is made elsewhere."""
 
     delay_ms: int
+    has_to_wait: bool = False
 
 
 Outcome: TypeAlias = (
-    Succeeded | Opened | Skipped | Failed | Parked | Waits | AsksMutex | AsksSlot | AsksPace | AsksBudget | GivenBack
+    Succeeded
+    | Cached
+    | Opened
+    | Skipped
+    | Failed
+    | Parked
+    | Waits
+    | AsksMutex
+    | AsksSlot
+    | AsksPace
+    | AsksBudget
+    | GivenBack
 )
 
 

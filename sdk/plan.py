@@ -10,7 +10,19 @@ from collections.abc import Iterable
 from functools import cached_property
 
 from ..compiler.analysis.bonds import WAITING_TYPES
-from ..compiler.ir import FIXED, LAST, PREVIOUS, Ir, IrHash, Node, Read, ReadKind, decode_ir, workflow_budget_of
+from ..compiler.ir import (
+    FIXED,
+    LAST,
+    PREVIOUS,
+    Ir,
+    IrHash,
+    Node,
+    Read,
+    ReadKind,
+    caches_of,
+    decode_ir,
+    workflow_budget_of,
+)
 from ..compiler.workflow import JoinPolicy
 from . import maps
 from .map_plans import ITEM_MARK, MapPlans
@@ -85,6 +97,7 @@ class Plan:
         self.closes = "1" if any(node.compensate >= 0 for node in ir.nodes) else "0"
         self.node_ids = [node.id for node in ir.nodes]
         self.numbers = {node.id: number for number, node in enumerate(ir.nodes)}
+        self.caches = {self.numbers[name]: cache for name, cache in caches_of(ir).items()}
         self.maps = MapPlans(ir)
         self.item_reads = [
             tuple(at for at, read in enumerate(node.reads) if read.kind is ReadKind.ITEM) for node in ir.nodes

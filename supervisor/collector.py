@@ -23,6 +23,7 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
+from ..sdk.clock import read_clock
 from ..sdk.errors import PayloadUnreadable
 from ..sdk.events import digest
 from ..sdk.keys import Keys
@@ -39,6 +40,7 @@ from ..sdk.stores.payloads import (
     unused_payloads,
 )
 from ..sdk.stores.runs import unfinished_runs
+from ..sdk.stores.step_cache import DELETED_AT_ONCE, delete_void_outputs
 from ..sdk.unavailable import SERVER_ERRORS
 
 SWEEP_S = 600.0
@@ -134,6 +136,7 @@ class Collector:
         return int(await self._redis.unlink(*safe)) if safe else 0
 
     async def _delete_unused(self, conn: Connection) -> int:
+        await self._delete_void(conn)
         found = await unused_payloads(conn, self._keys.env, self._keep_s, CANDIDATES_MAX)
         unused = set(found)
         for some in _parts(found, KEYS_A_CALL):
@@ -148,6 +151,14 @@ class Collector:
         for some in _parts(unused, KEYS_A_CALL):
             deleted += await delete_payloads(conn, self._keys.env, some, self._keep_s)
         return deleted
+
+    async def _delete_void(self, conn: Connection) -> None:
+        """Delete cached outputs that nobody can take any more: they refer to nothing then."""
+        now_ms = int(await read_clock(self._redis) * 1000)
+        deleted = DELETED_AT_ONCE
+        while deleted == DELETED_AT_ONCE:
+            await anyio.sleep(PAUSE_S)
+            deleted = await delete_void_outputs(conn, self._keys.env, now_ms)
 
     async def _without_artifacts(self, conn: Connection, unused: set[bytes]) -> set[bytes]:
         """Return those that no other payload names; none where one cannot be read that may name any of them."""

@@ -7,6 +7,7 @@ import msgspec
 from ..sdk.events import Facts
 from ..sdk.stores.connection import Connection
 from ..sdk.stores.queries import load_queries
+from .cache_rows import clear_cache_rows
 from .dead_letters import close_dead_letters
 from .projections import COMMAND_IGNORED, OpenExecutions, Projection
 
@@ -28,6 +29,7 @@ async def rebuild_projections(conn: Connection, env: str) -> int:
         await conn.execute(_sql["lock_cursors"], env)
         await conn.execute(_sql["clear_executions"], env)
         await conn.execute(_sql["clear_runs"], env)
+        await clear_cache_rows(conn, env)
         projection, known = Projection(env), OpenExecutions()
         async for row in conn.cursor(_log_sql["read_facts_of_env"], env, prefetch=1_000):
             facts = _facts.decode(row["facts"])

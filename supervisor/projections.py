@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
+from ..sdk.cached import CACHE_HIT
 from ..sdk.events import ErrorInfo, Facts
 from ..sdk.fold_ends import FINAL
 from ..sdk.migrated import MIGRATED, ir_told
@@ -19,6 +20,7 @@ from ..sdk.stores import copy_format
 from ..sdk.stores.connection import Connection, from_ms
 from ..sdk.stores.queries import load_queries
 from ..sdk.subflows import CHILD
+from .cache_rows import CacheRows
 from .child_rows import ChildRows
 from .dead_letters import DeadLetterRows
 from .entries import QUARANTINED
@@ -97,6 +99,7 @@ class Projection:
         self._dead = DeadLetterRows()
         self._children = ChildRows(env)
         self._spending = SpendingRows()
+        self._cache = CacheRows()
         self._handlers: dict[str, Callable[[str, int, datetime, Facts, bool], None]] = {
             "run.started": self._run_started,
             "run.entered": self._run_entered,
@@ -146,6 +149,8 @@ class Projection:
             self._run_ended(run_id, seq, at, facts, has_payload, hash_)
         if SPENT in facts.data:
             self._spending.add(run_id, facts)
+        if "cache" in facts.data and kind == "step.succeeded":
+            self._cache.add(run_id, seq, at, facts)
         if seq == 1:
             run = self._run(run_id, at)
             run.is_new, run.partition = True, partition
@@ -161,7 +166,7 @@ class Projection:
         return bool(self.ended or self._gone or self._released)
 
     async def write(self, conn: Connection, known: OpenExecutions | None) -> None:
-        """Bring everything to Postgres, in the caller's transaction. At most twelve statements.
+        """Bring everything to Postgres, in the caller's transaction. At most fourteen statements.
 
         known: what has a row already; None where that cannot be said, which is slower and always right. Raises
         asyncpg.UniqueViolationError where a run that begins here has a row, or an execution that ``known`` misses.
@@ -201,6 +206,7 @@ class Projection:
         await self._dead.write(conn, self.env)
         await self._children.write(conn)
         await self._spending.write(conn, self.env)
+        await self._cache.write(conn, self.env)
 
     def _run(self, run_id: str, at: datetime) -> RunChange:
         run = self._runs.get(run_id)
@@ -294,7 +300,7 @@ class Projection:
         row[STARTED] = row[STARTED] or at
 
     def _step_succeeded(self, run_id: str, seq: int, at: datetime, facts: Facts, has_payload: bool) -> None:
-        row = self._execution(run_id, at, facts, "SUCCEEDED")
+        row = self._execution(run_id, at, facts, "SKIPPED" if facts.reason == CACHE_HIT else "SUCCEEDED")
         if has_payload:
             row[OUTPUT] = seq
         self._finish(row, at, facts.ms)

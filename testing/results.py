@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from ..compiler.ir import Ir
+from ..sdk.cached import CACHE_HIT
 from ..sdk.events import ErrorInfo, RecordedEvent
 from ..sdk.fold import fold
 from ..sdk.fold_ends import FINAL
@@ -116,7 +117,7 @@ def collect(
             id=event.facts.node,
             scope=event.facts.scope,
             attempt=event.facts.attempt,
-            status=ENDS[event.facts.type],
+            status="SKIPPED" if event.facts.reason == CACHE_HIT else ENDS[event.facts.type],
             at_s=(event.at_ms - began_ms) / 1000,
             output=None if event.payload is None else msgspec.json.decode(event.payload),
             error=event.facts.error,

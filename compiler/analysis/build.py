@@ -6,6 +6,7 @@ import hashlib
 
 import msgspec
 
+from ..caches import CACHEABLE, uncacheable
 from ..diagnostics import Diagnostic, has_errors
 from ..ir import COPY_ENTER, COPY_ITEM, COPY_SLOT, Edge, Ir, Node, Region, RegionKind
 from ..llm_config import PROVIDERS, has_unknown_provider, needs_model
@@ -88,6 +89,7 @@ def compile_workflow(workflow: Workflow, *, nodes_key: str = "nodes") -> tuple[I
         fails_when_stuck=workflow.policy.fails_when_stuck,
         budget=workflow.policy.budget or msgspec.UNSET,
         workflow_budget=workflow.policy.workflow_budget or msgspec.UNSET,
+        caches={node.id: node.cache for node in workflow.nodes if node.cache is not None} or msgspec.UNSET,
     )
     return ir, findings.found
 
@@ -108,6 +110,15 @@ def _check_nodes(graph: Graph, findings: Findings) -> None:
         arity = len(graph.ins[number])
         if node.type in ASKING:
             _check_model(findings, number)
+        refused = uncacheable(node)
+        if refused:
+            findings.add(
+                "cache_impossible",
+                refused,
+                number,
+                "cache",
+                hint=f"leave it out; of these it may be: {', '.join(sorted(CACHEABLE))}",
+            )
         if node.join is not None and node.join.policy is JoinPolicy.AT_LEAST and not 1 <= node.join.n <= max(arity, 1):
             findings.add(
                 "at_least_out_of_range",

@@ -32,6 +32,10 @@ async def run_function(work: Work, tools: Toolbox) -> Outcome:
         if selector is None:
             return GivenBack(UNKNOWN_DELAY_MS)
         work.input_json = await _select(work, selector, tools)
+    if work.look_up is not None:
+        found = await work.look_up(work)
+        if found is not None:
+            return found
     if step.isolation == "process" and not tools.steps.around:
         output = await _call_apart(work, step, tools)
         return _deferred(work, output) if isinstance(output, Deferred) else Succeeded(output)

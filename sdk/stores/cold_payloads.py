@@ -28,12 +28,13 @@ class PostgresPayloads:
     async def get(self, digest: bytes) -> bytes | None:
         """Return a content as it is stored. Raises ConnectionError where Postgres cannot be asked."""
         try:
-            async with (await self._reach()).acquire() as conn:
+            async with (await self.reach()).acquire() as conn:
                 return (await get_payloads(conn, self._env, [digest])).get(digest)
         except POSTGRES_ERRORS as error:
             raise ConnectionError(f"Postgres: {error or type(error).__name__}") from error
 
-    async def _reach(self) -> Pool:
+    async def reach(self) -> Pool:
+        """Return the pool. Raises what connecting raises."""
         if self._pool is not None:
             return self._pool
         async with self._turn:

@@ -60,7 +60,8 @@ async def contents_with_artifacts(conn: Connection, env: str, *, is_encoded: boo
 
     is_encoded: what is stored cannot be searched, so that every payload is yielded. Whoever leaves it early closes it.
     """
-    for name in ("event_payloads_with_artifacts", "all_payloads" if is_encoded else "payloads_with_artifacts"):
+    rest = "all_payloads" if is_encoded else "payloads_with_artifacts"
+    for name in ("event_payloads_with_artifacts", "cached_with_artifacts", rest):
         async with conn.transaction(readonly=True):
             async for row in conn.cursor(_sql[name], env, prefetch=PREFETCH):
                 yield row[0]

@@ -22,6 +22,7 @@ TABLES = """
     workflows workflow_versions workflow_nodes workflow_edges irs commands reconciler_marks event_log event_payloads
     payloads recorder_cursors alerts partition_homes rejected_submissions schedules schedule_ticks runs node_executions
     pauses dead_letters dead_letter_drops children worker_registry pending_tokens run_counter_snapshots step_cache
+    step_cache_counts step_cache_floors
     step_logs attempt_spending run_spending api_keys api_sessions operator_log schema_migrations
     anchors anchor_heads
 """.split()

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from courante.sdk import migration_calls, repairs, restart_calls, scripts
+from courante.sdk import cache_calls, migration_calls, repairs, restart_calls, scripts
 from courante.sdk.keys import Keys
 
 LUA = Path(str(files("courante") / "lua"))
 NAMES = sorted(path.stem for path in LUA.glob("*.lua"))
-MODULES = (scripts, repairs, restart_calls, migration_calls)
+MODULES = (scripts, repairs, restart_calls, migration_calls, cache_calls)
 SOURCE = "".join(map(inspect.getsource, MODULES))
 INCLUDES = sorted(path.stem for path in (LUA / "includes").glob("*.lua"))
 
@@ -89,7 +89,8 @@ def test_the_dictionary_lists_every_key() -> None:
     known = {f"P {value.removeprefix(at.base)}" for value in vars(at).values() if value != at.base}
     made = (at.run(""), at.queue(""), at.worker(""), at.partial(""))
     known |= {f"P {value.removeprefix(at.base)}" for value in made}
-    known |= {f"E {value.removeprefix(keys.prefix)}" for value in (keys.ir(""), keys.blob(""))}
+    cached = (keys.cached(""), keys.cache_lock(""), keys.cache_floors)
+    known |= {f"E {value.removeprefix(keys.prefix)}" for value in (keys.ir(""), keys.blob(""), *cached)}
     for path in LUA.rglob("*.lua"):
         known |= {f"P {name}" for name in re.findall(r"BASE \.\. '([\w:]+)'", path.read_text("utf-8"))}
     assert known == listed

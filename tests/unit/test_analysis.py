@@ -91,6 +91,12 @@ ERRORS: list[tuple[str, list[dict[str, Any]], tuple[str | int, ...], tuple[str, 
         ("Unknown provider: 'mistral'",),
     ),
     (
+        "cache_impossible",
+        [node("a", type="wait", config={"for": "1s"}, cache="global")],
+        ("nodes", 0, "cache"),
+        ("wait",),
+    ),
+    (
         "at_least_out_of_range",
         [node("a"), node("b"), node("c", "a", "b", join={"at_least": 3})],
         ("nodes", 2, "join"),

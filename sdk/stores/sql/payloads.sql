@@ -32,6 +32,9 @@ SELECT substring(output FROM 2 FOR 32) FROM step_cache
 -- name: event_payloads_with_artifacts
 SELECT payload AS content FROM event_payloads WHERE env = $1 AND position('"$artifact":"'::bytea IN payload) > 0
 
+-- name: cached_with_artifacts
+SELECT output AS content FROM step_cache WHERE env = $1 AND position('"$artifact":"'::bytea IN output) > 0
+
 -- name: payloads_with_artifacts
 SELECT content FROM payloads WHERE env = $1 AND position('"$artifact":"'::bytea IN content) > 0
 
