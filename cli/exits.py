@@ -102,6 +102,7 @@ _EXITS = {
     "artifact_not_found": ExitCode.NOT_FOUND,
     "schedule_not_found": ExitCode.NOT_FOUND,
     "api_key_not_found": ExitCode.NOT_FOUND,
+    "api_keys_missing": ExitCode.SERVICE,
     "step_not_found": ExitCode.NOT_FOUND,
     "step_unclear": ExitCode.USAGE,
     "service_unavailable": ExitCode.SERVICE,

@@ -65,11 +65,21 @@ REQUEST_TIMEOUT_MS = 60_000
 API_HOST = "127.0.0.1"
 API_PORT = 8420
 """Where the HTTP API listens."""
+API_BODY_BYTES_MAX = 32 * 1024 * 1024
+API_CONNECTIONS_MAX = 4_096
+API_REQUESTS_PER_S = 1_000
+"""Of one key; twice as many at once."""
+API_SESSION_S = 43_200.0
+"""How long a browser stays logged in, half a day."""
 OPENAI_URL = "https://api.openai.com/v1"
 ANTHROPIC_URL = "https://api.anthropic.com"
 
 _ENV_ALLOWED = "1 to 64 of a-z, 0-9, - and _, the first a letter or digit"
+_HOSTS = r"^[A-Za-z0-9._:\[\]-]+(\s*,\s*[A-Za-z0-9._:\[\]-]+)*\Z"
+_NETWORKS = r"^[0-9A-Fa-f.:/]+(\s*,\s*[0-9A-Fa-f.:/]+)*\Z"
 _TEXTS = {
+    "api_hosts": "names and addresses without ports, joined by commas: courante.example, 10.0.0.5",
+    "api_proxies": "addresses and networks, joined by commas: 10.0.0.5, 10.1.0.0/16",
     "api_host": "an address of this machine, 127.0.0.1 or ::1 where only this machine is to ask",
     "http_allow": "networks, addresses and hosts, joined by commas, with a port or without: 10.0.0.0/8, shop:8080",
     "secrets_dir": "the path of a directory",
@@ -144,6 +154,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     tools: str | None = None
     api_host: str = API_HOST
     api_port: Annotated[int, Meta(ge=0, le=65_535)] = API_PORT
+    api_hosts: Annotated[str, Meta(pattern=_HOSTS)] | None = None
+    api_proxies: Annotated[str, Meta(pattern=_NETWORKS)] | None = None
+    api_key_required: bool = False
+    api_body_bytes_max: Annotated[int, Meta(ge=_KIB, le=512 * _MIB)] = API_BODY_BYTES_MAX
+    api_connections_max: Annotated[int, Meta(ge=1, le=1_000_000)] = API_CONNECTIONS_MAX
+    api_requests_per_s: Annotated[int, Meta(ge=1, le=1_000_000)] = API_REQUESTS_PER_S
+    api_session_s: Annotated[float, Meta(ge=60, le=90 * 86_400)] = API_SESSION_S
     keeper_linger_s: Annotated[float, Meta(ge=0, le=86_400)] = 10.0
 
     def show(self) -> dict[str, str | int | float | bool | None]:

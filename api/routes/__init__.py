@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..route import Route
-from . import commands, health, logs, operations, runs, workflows
+from . import commands, health, logs, operations, operators, runs, sessions, workflows
 
 NOUNS = (
     runs.routes,
@@ -15,5 +15,7 @@ NOUNS = (
     operations.schedules,
     operations.workers,
     health.routes,
+    sessions.routes,
+    operators.routes,
 )
 ROUTES: tuple[Route, ...] = tuple(route for noun in NOUNS for route in noun.all)

@@ -47,19 +47,29 @@ def open_socket(call: Call) -> socket.socket:
 
 
 async def _serve(call: Call, services: Services, listening: socket.socket, *, has_parent: bool) -> None:
-    from ...api.app import as_anybody, build_app
+    from ...api.app import build_app
     from ...api.backend import Backend
+    from ...api.security.opening import is_open_to_all
+    from ...api.security.serving import guard, server_options
     from ...api.server import Server, is_loopback, url_of
 
-    settings, url = services.settings, url_of(listening)
-    if not is_loopback(listening):
-        message = f"{url} can be reached from other machines, and no keys are asked for"
-        raise CliError(ExitCode.SERVICE, "api_open_to_all", message, "leave out --host: then only this machine asks")
+    settings, url, is_local = services.settings, url_of(listening), is_loopback(listening)
+    is_embedded = services.is_own_redis and services.is_own_database
     await require_safe(services)
     async with connected_client(services) as client:
-        server = Server(as_anybody(build_app(Backend(client, settings)), settings.env))
+        is_open = await is_open_to_all(
+            client.access, is_loopback=is_local, is_embedded=is_embedded, is_required=settings.api_key_required
+        )
+        app = build_app(Backend(client, settings))
+        gate = guard(app, client, settings, is_open=is_open, is_loopback=is_local)
+        server = Server(gate, **server_options(settings))
         call.out.json({"api": {"url": url}})
         call.out.text(f"{call.out.glyph('ok')} the API listens at {style(url, bold=True)}, env {settings.env}")
-        call.out.text(f"{call.out.glyph('warning')} no key is needed: whoever is on this machine may do everything")
+        if is_open:
+            call.out.text(f"{call.out.glyph('warning')} no key is needed: whoever is on this machine may do everything")
+        else:
+            call.out.text("  a key is needed: courante keys create NAME --scope SCOPE")
+        if not is_local and not settings.api_proxies:
+            call.out.text(f"{call.out.glyph('warning')} keys travel in clear: put a proxy with TLS in front of it")
         call.out.next(f"curl {url}/v1/health")
         await serve(lambda: server.run_on(listening), server.stop, server.kill, has_parent=has_parent)

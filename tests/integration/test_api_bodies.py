@@ -1,0 +1,57 @@
+"""Bodies of requests to the API: so large, so deep and so slow, and no more."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+
+import anyio
+import pytest
+
+from integration.gated import caller, gate_of, make_key, problem
+from integration.stage import Stage
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_large_bodies_are_refused(stage: Stage) -> None:
+    """By what they say of themselves, and by what comes; a stranger may send less."""
+    key = await make_key(stage)
+    gate = gate_of(stage.client, body_bytes_max=1000, stranger_bytes_max=10)
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(11):
+            yield b"x" * 100
+
+    async with caller(gate, key) as known, caller(gate) as stranger:
+        assert (await known.post("/", content=b"x" * 1000)).json()["size"] == 1000
+        said = await known.post("/", content=b"x" * 1001)
+        came = await known.post("/", content=pieces())
+        strange = await stranger.post("/", content=b"x" * 11)
+        assert [problem(each)["code"] for each in (said, came, strange)] == ["body_too_large"] * 3
+        assert [each.status_code for each in (said, came, strange)] == [413] * 3
+        assert (await stranger.post("/", content=b"x" * 10)).status_code == 200
+
+
+async def test_deep_bodies_are_refused(stage: Stage) -> None:
+    """Whatever they are said to be; as large as a body may be."""
+    async with caller(gate_of(stage.client), await make_key(stage)) as client:
+        for deep in (b"[" * 101 + b"]" * 101, b'{"a":' * 3_000_000, b"[" * 16_000_000):
+            answer = await client.post("/", content=deep)
+            assert (answer.status_code, problem(answer)["code"]) == (422, "body_too_deep")
+        assert (await client.post("/", content=b"[" * 100 + b"]" * 100)).status_code == 200
+        assert (await client.post("/", content=json.dumps(["[" * 500] * 500).encode())).status_code == 200
+
+
+async def test_a_slow_body_is_given_up(stage: Stage) -> None:
+    """Whoever sends less than the least rate has lost, however often he sends."""
+    gate = gate_of(stage.client, silence_s=0.2, bytes_per_s_min=1_000_000)
+
+    async def drops() -> AsyncIterator[bytes]:
+        for _ in range(1_000):
+            yield b"x"
+            await anyio.sleep(0.05)
+
+    async with caller(gate, await make_key(stage)) as client:
+        answer = await client.post("/", content=drops())
+    assert (answer.status_code, problem(answer)["code"]) == (408, "body_too_slow")
