@@ -28,6 +28,9 @@ async def log_in(asked: Asked[NoQuery, Login]) -> Answer[SessionShown]:
     authentication = _authentication(asked)
     address = scope["client"][0] if scope.get("client") else ""
     opened = await authentication.log_in(asked.body.key, address)
+    before = _credential(asked)
+    if before is not None:
+        await authentication.log_out(before.text)
     scope["state"]["principal"] = opened.principal
     lasts_s = int((opened.expires_at - datetime.now(UTC)).total_seconds())
     cookie = _cookie(asked, opened.token, max(0, lasts_s))
@@ -68,7 +71,7 @@ def _authentication(asked: Asked[NoQuery, Login] | Asked[NoQuery, NoBody]) -> Au
     return cast("Authentication", found)
 
 
-def _credential(asked: Asked[NoQuery, NoBody]) -> Credential | None:
+def _credential(asked: Asked[NoQuery, Login] | Asked[NoQuery, NoBody]) -> Credential | None:
     """The session that the request bears."""
     return cast("Credential | None", asked.request.scope["state"].get("credential"))
 

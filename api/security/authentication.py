@@ -53,6 +53,7 @@ class Authentication:
         self._believed: OrderedDict[bytes, _Believed] = OrderedDict()
         self._asking: dict[bytes, anyio.Lock] = {}
         self._failures = Buckets(terms.failures_max, 1 / terms.failure_s, clock)
+        self._lookups = Buckets(2 * terms.stranger_requests_per_s, terms.stranger_requests_per_s, clock)
 
     def cookie_name(self, scope: dict[str, Any]) -> str:
         """Environments on several ports of one machine share its cookies, so each has a name of its own."""
@@ -77,6 +78,9 @@ class Authentication:
         if found is not None:
             return found
         self._check_failures(address)
+        wait_s = self._lookups.take(neighbourhood(address))
+        if wait_s:
+            raise too_many("too many keys that nobody knows yet come from this address", wait_s)
         found = await self._look_up(credential)
         if found is None and not credential.is_session:
             raise self._wrong(address)

@@ -27,6 +27,11 @@ _STEPS = bytes(1 if byte in _OPENING else 255 if byte in _CLOSING else 0 for byt
 _OTHERS = bytes(byte for byte in range(256) if byte not in _OPENING + _CLOSING)
 
 
+def has_body(scope: dict[str, Any]) -> bool:
+    """Return whether one may come: a request without either of these headers has none."""
+    return any(name in (b"content-length", b"transfer-encoding") for name, _ in scope["headers"])
+
+
 def check_length(scope: dict[str, Any], bytes_max: int) -> None:
     """Raises Refused for a body that says itself that it is too large."""
     for given in all_of(scope, b"content-length"):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
+from secrets import token_hex
 from typing import Any
 
 import structlog
@@ -17,12 +18,11 @@ import structlog
 from ...sdk.access.face import Access
 from ...sdk.access.operators import Operators
 from ...sdk.access.scopes import Principal, Scope, anonymous
-from ...sdk.ids import new_ulid
 from ...sdk.stores.operator_log import Operation
 from ..problems import answer_error
 from .authentication import Authentication, too_many
-from .bodies import check_length, whole_body
-from .buckets import Buckets
+from .bodies import check_length, has_body, whole_body
+from .buckets import Buckets, neighbourhood
 from .forgery import SAFE_METHODS, check_host, check_origin, check_token
 from .headers import guarded_headers
 from .journal import Journal
@@ -50,6 +50,7 @@ class Gate:
         self._terms = terms
         self._authentication = Authentication(access, env, terms)
         self._requests = Buckets(2 * terms.requests_per_s, terms.requests_per_s)
+        self._strangers = Buckets(2 * terms.stranger_requests_per_s, terms.stranger_requests_per_s)
         self._journal = Journal(operators)
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
@@ -94,11 +95,17 @@ class Gate:
                     check_token(scope, credential.text)
         elif terms.is_open:
             principal = anonymous(self._env)
+        else:
+            wait_s = self._strangers.take(neighbourhood(passage.address))
+            if wait_s:
+                raise too_many("this address asks too often without a key", wait_s)
         passage.principal = state["principal"] = principal
         bytes_max = terms.stranger_bytes_max if principal is None else terms.body_bytes_max
         check_length(scope, bytes_max)
         scope["headers"] = [pair for pair in scope["headers"] if pair[0] not in SECRET_HEADERS]
-        await self._app(scope, whole_body(receive, terms, bytes_max), passage.send)
+        if has_body(scope):
+            receive = whole_body(receive, terms, bytes_max)
+        await self._app(scope, receive, passage.send)
 
 
 class _Passage:
@@ -109,7 +116,7 @@ class _Passage:
         self._send = send
         self._journal = journal
         self._checked_at = time.monotonic()
-        self.request_id = new_ulid()
+        self.request_id = token_hex(8)
         self.principal: Principal | None = None
         self.check: Callable[[], Awaitable[bool]] | None = None
         self.has_started = False

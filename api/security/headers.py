@@ -25,6 +25,7 @@ _ALWAYS = (
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
 )
+_OURS = frozenset(name for name, _ in _ALWAYS) | {b"server"}
 _UNLESS_SAID = (
     (b"content-security-policy", STRICT_POLICY.encode()),
     (b"cache-control", b"no-store"),
@@ -36,9 +37,7 @@ def guarded_headers(
     given: Iterable[tuple[bytes, bytes]], *, is_tls: bool, request_id: str
 ) -> list[tuple[bytes, bytes]]:
     """Return the headers of an answer with ours."""
-    ours = {name for name, _ in _ALWAYS}
-    kept = [(name.lower(), value) for name, value in given]
-    kept = [pair for pair in kept if pair[0] not in ours and pair[0] != b"server"]
+    kept = [(name, value) for name, value in ((name.lower(), value) for name, value in given) if name not in _OURS]
     said = {name for name, _ in kept}
     kept += _ALWAYS
     kept += [pair for pair in _UNLESS_SAID if pair[0] not in said]

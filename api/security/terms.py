@@ -18,8 +18,8 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     ``body_bytes_max``: of a request whose sender is known. ``stranger_bytes_max``: of any other; a login fits.
     ``depth_max``: of objects and lists inside each other. ``silence_s``, ``bytes_per_s_min``: a body comes at least so
     fast, and may be late by the silence once. ``failures_max``: wrong keys from one address, of which one is forgiven
-    each ``failure_s``. ``requests_per_s``: of one key, twice as many at once. ``trust_s``: how long a key that was in
-    force is not looked up again.
+    each ``failure_s``. ``requests_per_s``: of one key, twice as many at once. ``stranger_requests_per_s``: of one
+    address without a key, where one is needed. ``trust_s``: how long a key that was in force is not looked up again.
     """
 
     is_open: bool = False
@@ -32,6 +32,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     failures_max: int = 10
     failure_s: float = 10.0
     requests_per_s: int = 1_000
+    stranger_requests_per_s: int = 100
     trust_s: float = 5.0
     session_s: float = SESSION_S
 

@@ -28,6 +28,7 @@ from ..inputs import read_since
 from ..output import Output
 from ..services import Services, database, open_services, run_async, set_payload_terms
 from ..texts import count_text
+from .operators import operators
 
 if TYPE_CHECKING:
     from ...replay.audit.anchor_lines import AnchorBook
@@ -44,6 +45,9 @@ def audit() -> None:
     A bundle needs no server to be checked, and no trust in who keeps it: it holds the hash chain of every run. That no
     run was rewritten by somebody who makes all hashes again shows by a signature, or by an anchor that was kept.
     """
+
+
+audit.add_command(operators)
 
 
 @audit.command()

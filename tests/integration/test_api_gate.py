@@ -14,6 +14,7 @@ from courante.api.security.gate import Gate
 from courante.api.security.opening import KeysMissing, is_open_to_all
 from courante.api.security.terms import Terms
 from courante.sdk.access.face import Access
+from courante.sdk.connections import connect_postgres
 from courante.sdk.keys import Keys
 from integration.gated import LOCAL, caller, cookie_of, echo, gate_of, make_key, open_session, problem
 from integration.stage import Stage
@@ -126,6 +127,40 @@ async def test_a_key_may_ask_so_often(stage: Stage) -> None:
         assert 429 in codes
         assert (await page.get("/", headers=cookie_of(stage, opened))).status_code == 429
         assert (await second.get("/")).status_code == 200
+
+
+async def test_strangers_may_ask_so_often(stage: Stage) -> None:
+    """What is open to all is not open without end; who has a key is not concerned, nor is another address."""
+    key = await make_key(stage)
+    gate = gate_of(stage.client, stranger_requests_per_s=2)
+    async with caller(gate) as stranger, caller(gate, key) as known, caller(gate, address="::2") as other:
+        codes = [(await stranger.get("/")).status_code for _ in range(30)]
+        assert codes[:4] == [200] * 4
+        assert 429 in codes
+        assert (await known.get("/")).status_code == (await other.get("/")).status_code == 200
+    async with caller(gate_of(stage.client, stranger_requests_per_s=1, is_open=True)) as anybody:
+        assert {(await anybody.get("/")).status_code for _ in range(10)} == {200}
+
+
+async def test_keys_and_cookies_that_nobody_knows_are_looked_up_so_often(stage: Stage) -> None:
+    """Each costs a question to Postgres; a cookie that is over is no wrong key, and bounded all the same."""
+    gate = gate_of(stage.client, stranger_requests_per_s=2)
+    async with caller(gate) as client:
+        cookies = [{"Cookie": f"courante_session_{stage.place.env}={number:064x}"} for number in range(30)]
+        codes = [(await client.get("/", headers=cookie)).status_code for cookie in cookies]
+    assert codes[:2] == [200] * 2
+    assert 429 in codes
+
+
+async def test_without_postgres_nobody_is_known(stage: Stage) -> None:
+    """It is told as what it is, and not as a wrong key."""
+    key = await make_key(stage)
+    pool = await connect_postgres(stage.place.database_url)
+    gate = Gate(echo, Access(pool, stage.client.keys), stage.client.operators, stage.place.env, Terms())
+    await pool.close()
+    async with caller(gate, key) as client:
+        answers = [await client.get("/") for _ in range(20)]
+    assert {(each.status_code, problem(each)["code"]) for each in answers} == {(503, "service_unavailable")}
 
 
 async def test_a_session_changes_something_with_its_token_only(stage: Stage) -> None:

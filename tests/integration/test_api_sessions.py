@@ -100,13 +100,17 @@ async def test_a_page_from_elsewhere_logs_nobody_in(stage: Stage) -> None:
 
 
 async def test_a_login_while_logged_in_opens_another_session(stage: Stage) -> None:
-    """It needs no token: the page may have lost it."""
+    """It needs no token, for the page may have lost it; the one before is over."""
     key = await make_key(stage)
     async with browser(stage) as client:
         first = (await client.post("/v1/login", json={"key": key})).json()
+        cookie = dict(client.cookies)
         second = (await client.post("/v1/login", json={"key": key})).json()
         assert first["csrf"] != second["csrf"]
         assert (await client.get("/v1/session")).json() == second
+        client.cookies.clear()
+        client.cookies.update(cookie)
+        assert (await client.get("/v1/session")).status_code == 401
 
 
 async def test_who_asks_without_a_session(stage: Stage) -> None:

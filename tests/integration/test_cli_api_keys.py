@@ -90,10 +90,17 @@ def test_the_operator_log_tells_who_it_was(environ: dict[str, str], tmp_path: Pa
     made = spawn("keys", "create", "boss", "--scope", "admin", "--by", "ada", "--json", cwd=tmp_path, environ=environ)
     bearer = {"Authorization": f"Bearer {made.json['key']}"}
     with serving(environ, tmp_path) as (url, _), httpx.Client(base_url=url, headers=bearer) as client:
-        client.post("/v1/workflows", json={})
+        client.post("/v1/workflows", json={}, headers={"X-Forwarded-For": "192.0.2.9"})  # nobody's proxy says so
+        assert client.get("/", headers={"X": "y" * 40_000}).status_code == 431
         page = client.get("/v1/operators").json()
     assert [(each["by"], each["action"], each["result"]) for each in page["operations"]] == [
         ("boss", "POST /v1/workflows", "422"),
         ("ada", "key.created", "done"),
     ]
     assert page["operations"][0]["address"] == "127.0.0.1"
+    told = spawn("audit", "operators", "--limit", "1", "--json", cwd=tmp_path, environ=environ).json
+    assert told["operations"] == page["operations"][:1]
+    table = spawn("audit", "operators", "--by", "ada", cwd=tmp_path, environ=environ).out
+    assert "key.created crt_" in table
+    assert "boss" not in table
+    assert spawn("audit", "operators", "--cursor", "x", cwd=tmp_path, environ=environ).code == 64

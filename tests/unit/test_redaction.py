@@ -53,6 +53,7 @@ SHAPES: list[tuple[str, str]] = [
     ("key sk-proj-abcdefghijklmnop1234, task-abcdefghijklmnopqrstuvw", "key ***, task-abcdefghijklmnopqrstuvw"),
     (r"'\nsk_live_abcdefghijklmnop'", r"'\n***'"),
     ("ghp_abcdefghijklmnopqrstuvwx0123", "***"),
+    ("key crt_0123456789ab_" + "0f" * 32 + " of crt_0123456789ab", "key crt_0123456789ab_*** of crt_0123456789ab"),
     ("github_pat_11ABCDEFG0abcdefghijkl", "***"),
     ("xoxb-123456789012-abcdef", "***"),
     ("id AKIAIOSFODNN7EXAMPLE.", "id ***."),
