@@ -76,7 +76,9 @@ async def _payload(conn: Connection, env: str, event: RecordedEvent) -> object:
 def _show(call: Call, event: RecordedEvent, numbers: Numbers, payload: object) -> None:
     shown = event_of(event, numbers, payload)
     if call.is_json:
-        call.out.json(msgspec.to_builtins(shown))
+        told = msgspec.to_builtins(shown)
+        del told["run_id"]  # all are of one run
+        call.out.json(told)
         return
     facts, at, scope, data = event.facts, shown.at, shown.scope, shown.data
     kind = style(facts.type.ljust(16), fg=TYPE_COLOURS.get(facts.type.rpartition(".")[2]))
