@@ -66,6 +66,22 @@ def held() -> dict[str, Json]:
     return {"courante": 1, "id": "bench-held", "nodes": [{"id": "only", "type": "sleep", "config": {"for": "24h"}}]}
 
 
+def looping() -> dict[str, Json]:
+    """Two steps, again and again, as often as the input says."""
+    again: Json = {"while": "output < input.n", "back_to": "step", "max_iterations": 1_000_000}
+    nodes: list[Json] = [
+        {"id": "step", "type": "transform", "config": {"expression": "loop.iteration"}},
+        {
+            "id": "count",
+            "type": "transform",
+            "depends_on": "step",
+            "config": {"expression": "steps.step.output"},
+            "loop": again,
+        },
+    ]
+    return {"courante": 1, "id": "bench-looping", "output": "steps.count.output", "nodes": nodes}
+
+
 def compiled(document: dict[str, Json]) -> tuple[Workflow, Ir]:
     read = read_document(document)
     assert read.workflow is not None, read.diagnostics

@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from ..sdk.errors import CouranteError
 from ..sdk.settings import Settings
-from . import chain, fanout, growth, limit, makespan, maps, memory, recovery, throughput
+from . import chain, fanout, growth, limit, makespan, maps, memory, recovery, replay, throughput
 from .measured import Measured
 from .plan import BenchPlan
 from .stage import Progress
@@ -28,6 +28,7 @@ MEASURES: dict[str, Measure] = {
     "makespan": makespan.measure,
     "memory": memory.measure,
     "recovery": recovery.measure,
+    "replay": replay.measure,
 }
 NAMES = tuple(MEASURES)
 
@@ -49,8 +50,8 @@ async def run_bench(
     """Measure one question and return what was found (docs/reference/bench.md).
 
     settings: without URLs the benchmark has servers of its own, in a directory that is gone afterwards. runs: how many
-    runs (``limit``: tokens, ``makespan``: steps) one repetition takes, None for the benchmark's own number. Raises
-    BenchUnknown.
+    runs (``limit``: tokens, ``makespan``: steps, ``replay``: events) one repetition takes, None for the benchmark's own
+    number. Raises BenchUnknown.
     """
     measure = MEASURES.get(name)
     if measure is None:

@@ -7,6 +7,7 @@ called. Memory follows the state of the run and not its history (``History``).
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Protocol
 
 import msgspec
@@ -26,6 +27,7 @@ from .aggregates import Aggregates
 from .contents import Contents
 from .decisions import Codes, check_claim, claim_of
 from .history import Emptied, History
+from .steps import StepKey, StepState
 
 QUARANTINED = "event.quarantined"
 
@@ -72,16 +74,23 @@ class LogCheck:
     """One check on its way. ``decisions``: made again; ``unchecked``: those that could not be. ``history``: so far.
 
     has_commands: whether the source knows what was asked of the run. needs_key: false where what cannot be read for
-    want of a key counts as unchecked, and does not raise PayloadUnreadable.
+    want of a key counts as unchecked, and does not raise PayloadUnreadable. on_final: see ``History``.
     """
 
     def __init__(
-        self, source: Source, contents: Contents, *, has_commands: bool = True, needs_key: bool = True
+        self,
+        source: Source,
+        contents: Contents,
+        *,
+        has_commands: bool = True,
+        needs_key: bool = True,
+        on_final: Callable[[StepKey, StepState], None] | None = None,
     ) -> None:
         self._source = source
         self._has_commands = has_commands
         self._gone: tuple[type[Exception], ...] = (Emptied,) if needs_key else (Emptied, PayloadUnreadable)
         self._contents = contents
+        self._on_final = on_final
         self._codes: Codes | None = None
         self._aggregates: Aggregates | None = None
         self.history: History | None = None
@@ -94,7 +103,7 @@ class LogCheck:
         if kind == QUARANTINED:
             raise Differs(event.seq, kind, "event", "an event of this version", event.facts.reason)
         if self.history is None or self._codes is None or self._aggregates is None:
-            self.history = History(await self._load_plan(event))
+            self.history = History(await self._load_plan(event), self._on_final)
             self._codes, self._aggregates = self._evaluators(self.history)
         if kind == MIGRATED:
             await self._move(self.history, event)

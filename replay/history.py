@@ -6,7 +6,7 @@ value that came into being in between may or may not have been seen: ``moments``
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import NamedTuple
 
@@ -15,10 +15,15 @@ from ..sdk.fold import Folder
 from ..sdk.marking import Marking, Token
 from ..sdk.plan import Plan, context_field
 from ..sdk.purse import purse_of
-from ..sdk.scopes import Scope
-from .steps import StepStates
+from ..sdk.scopes import Scope, parse_token_key
+from .steps import StepKey, StepState, StepStates
+from .sweeping import Reach
 
 Place = tuple[int, Scope]
+SWEEP_MIN = 10_000
+"""Values that are kept before those are looked for that nobody can read any more."""
+SWEEP_GROWTH = 2
+"""That is done again when there are so many times as many as it left."""
 
 
 class Value(NamedTuple):
@@ -62,12 +67,23 @@ def _is_output(event: RecordedEvent, known: Value | None) -> bool:
             return facts.reason == "more" and facts.type == "step.waiting" and (event.payload is not None or not known)
 
 
-class History:
-    """One run, as far as it has been read."""
+def _is_reached(reach: Reach, name: str) -> bool:
+    """Whether a context value can still be read: the input, or ``o5:2.7``."""
+    if name == "in":
+        return True
+    at = parse_token_key(name[1:])
+    return reach.has_last(*at) if name[0] == "l" else reach.has(*at)
 
-    def __init__(self, plan: Plan) -> None:
+
+class History:
+    """One run, as far as it has been read. Memory follows what is still to be read, not the number of events.
+
+    on_final: told of each execution that has come to its end, which is then no more among ``steps``.
+    """
+
+    def __init__(self, plan: Plan, on_final: Callable[[StepKey, StepState], None] | None = None) -> None:
         self.plan = plan
-        self.steps = StepStates()
+        self.steps = StepStates(on_final)
         self._marking = TracedMarking()
         self._irs = {str(plan.hash): plan.ir}
         self._folder = Folder(plan.ir, plan.numbers, self._irs)
@@ -75,11 +91,17 @@ class History:
         self._folder.marking = self._marking
         self._values: dict[str, Value] = {}
         self._lasts = 0
+        self._sweep_at = SWEEP_MIN
         self._is_emptied = False
 
     @property
     def marking(self) -> Marking:
         return self._marking
+
+    @property
+    def kept(self) -> int:
+        """How many values are in memory."""
+        return len(self._values) + len(self._marking.outputs)
 
     @property
     def status(self) -> str:
@@ -109,6 +131,20 @@ class History:
         self._keep(event)
         if len(self._marking.last) > self._lasts:
             self._keep_lasts(event.seq)
+        if self.kept >= self._sweep_at:
+            self._sweep()
+
+    def _sweep(self) -> None:
+        """Forget what nobody can read any more. Cost: what is kept, and so that of the events since the last time."""
+        marking, reach = self._marking, Reach(self.plan.ir, self._marking)
+        for kept in (marking.outputs, marking.inputs, marking.statuses, marking.errors):
+            for place in [place for place in kept if not reach.has(*place)]:
+                del kept[place]
+        for at in [at for at in marking.last if not reach.has_last(*at)]:
+            del marking.last[at]
+        self._lasts = len(marking.last)
+        self._values = {name: value for name, value in self._values.items() if _is_reached(reach, name)}
+        self._sweep_at = max(SWEEP_MIN, SWEEP_GROWTH * self.kept)
 
     def _keep(self, event: RecordedEvent) -> None:
         """The values that a transition puts into the run's context (see ``runner.settling``)."""

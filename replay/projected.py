@@ -13,7 +13,7 @@ from ..sdk.spending.spent import Spent
 from ..sdk.stores.runs import RunRow, StepRow
 from ..sdk.stores.spending import AttemptSpent
 from .history import History
-from .steps import StepKey, StepState
+from .steps import StepKey, StepState, StepStates
 
 
 class Mismatch(NamedTuple):
@@ -50,17 +50,16 @@ def compare_run(history: History, row: RunRow) -> list[Mismatch]:
     ]
 
 
-def compare_steps(history: History, rows: Sequence[StepRow]) -> list[Mismatch]:
-    """Compare the rows of ``node_executions``, each with what the log says of that attempt."""
+def compare_steps(states: StepStates, rows: Sequence[StepRow], last: int) -> list[Mismatch]:
+    """Compare the rows of ``node_executions``, each with what the log says of that attempt. last: its last event."""
     mismatches: list[Mismatch] = []
     projected = {StepKey(row.node, row.scope, row.attempt): row for row in rows}
-    for key, state in history.steps.all.items():
+    for key, state in states.all.items():
         row = projected.pop(key, None)
         if row is None:
             mismatches.append(Mismatch(state.seq, _name("status", key), state.status, "no row"))
         else:
             mismatches += _compare(key, state, row)
-    last = history.marking.seq
     mismatches += [Mismatch(last, _name("status", key), "no row", str(row.status)) for key, row in projected.items()]
     return mismatches
 

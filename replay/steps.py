@@ -5,6 +5,7 @@ A second reading of what the projection ``node_executions`` says, so that the tw
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -52,10 +53,18 @@ class StepState:
     output_seq: int | None = None
 
 
-class StepStates:
-    """The executions of one run, in the order in which they were first heard of."""
+FINAL = frozenset({"SUCCEEDED", "FAILED", "SKIPPED"})
+"""Statuses after which no more is heard of an execution, for all that the rules say."""
 
-    def __init__(self) -> None:
+
+class StepStates:
+    """The executions of one run, in the order in which they were first heard of.
+
+    on_final: told of each that has come to its end, which then is no more among them.
+    """
+
+    def __init__(self, on_final: Callable[[StepKey, StepState], None] | None = None) -> None:
+        self._on_final = on_final
         self.all: dict[StepKey, StepState] = {}
         self._at: dict[tuple[str, str], StepState] = {}
         self.spent: dict[tuple[StepKey, str], Spent] = {}
@@ -70,6 +79,8 @@ class StepStates:
             state = self._state(event.seq, facts, status)
             if "SUCCEEDED" in (status, facts.data.get("status")) or facts.reason == CACHE_HIT:
                 state.output_seq = event.seq
+            if self._on_final is not None and status in FINAL:
+                self._let_go(StepKey(facts.node, facts.scope, facts.attempt), state, self._on_final)
             if facts.type == "step.retried":
                 following = msgspec.structs.replace(facts, attempt=facts.attempt + 1)
                 self._state(event.seq, following, "RETRYING")
@@ -81,6 +92,11 @@ class StepStates:
     def at(self, node: str, scope: str) -> StepState | None:
         """Return the last attempt at a place."""
         return self._at.get((node, scope))
+
+    def _let_go(self, key: StepKey, state: StepState, on_final: Callable[[StepKey, StepState], None]) -> None:
+        on_final(key, state)
+        del self.all[key]
+        del self._at[key.node, key.scope]
 
     def _spend(self, key: StepKey, spent: Spent) -> None:
         if spent.calls:

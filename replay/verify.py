@@ -14,13 +14,16 @@ from ..sdk.stores.connection import Connection
 from ..sdk.stores.errors import UnknownWorkflow
 from ..sdk.stores.log import read_events, stream_events, verify_chain
 from ..sdk.stores.payloads import resolve
-from ..sdk.stores.runs import get_run, list_steps
+from ..sdk.stores.runs import get_run, list_steps, stream_steps
 from ..sdk.stores.spending import spending_of_attempts, spending_of_runs
 from ..sdk.stores.workflows import get as get_version
 from ..sdk.stores.workflows import get_ir
 from .checking import Difference, Differs, LogCheck
 from .contents import Contents
-from .projected import compare_run, compare_spending, compare_steps
+from .history import History
+from .projected import Mismatch, compare_run, compare_spending, compare_steps
+from .steps import StepStates
+from .tallies import Tally
 
 
 class Verification(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,7 +40,8 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True):
 async def verify_run(conn: Connection, env: str, run_id: str) -> Verification:
     """Verify one run, finished or not. Reads one snapshot of the database. Raises UnknownRun.
 
-    Memory follows the run's outputs that are stored inline; larger ones are read when they are needed.
+    Memory follows what is still to be read in the run, not the number of its events; large values are read when they
+    are needed.
     """
     async with conn.transaction(isolation="repeatable_read", readonly=True):
         verifier = _Verifier(conn, env, run_id)
@@ -77,7 +81,8 @@ class _Verifier:
         self._conn = conn
         self._run_id = run_id
         contents = Contents(lambda value: resolve(conn, env, value))
-        self._check = LogCheck(LoggedSource(conn, env, run_id), contents)
+        self._ended = Tally()
+        self._check = LogCheck(LoggedSource(conn, env, run_id), contents, on_final=self._ended.add)
         self.events = 0
 
     def result(self, difference: Difference | None) -> Verification:
@@ -106,7 +111,7 @@ class _Verifier:
         if history is None:
             return
         found = compare_run(history, row)
-        found += compare_steps(history, await list_steps(self._conn, self._run_id))
+        found += await self._compare_steps(history)
         totals = (await spending_of_runs(self._conn, [self._run_id])).get(self._run_id, [])
         attempts = await spending_of_attempts(self._conn, self._run_id)
         found += compare_spending(history, attempts, totals)
@@ -114,3 +119,17 @@ class _Verifier:
             first = min(found)
             (event,) = await read_events(self._conn, self._run_id, first.seq, after=first.seq - 1)
             raise Differs(first.seq, event.facts.type, first.what, first.expected, first.found)
+
+    async def _compare_steps(self, history: History) -> list[Mismatch]:
+        """Compare the rows of executions: by their sum, and one by one only where that differs."""
+        tally, found = self._ended, Tally()
+        for key, state in history.steps.all.items():
+            tally.add(key, state)
+        async for row in stream_steps(self._conn, self._run_id):
+            found.add_row(row)
+        if tally == found:
+            return []
+        states = StepStates()
+        async for event in stream_events(self._conn, self._run_id):
+            states.add(event)
+        return compare_steps(states, await list_steps(self._conn, self._run_id), history.marking.seq)

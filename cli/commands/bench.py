@@ -8,6 +8,7 @@ import click
 from click import style
 
 from ..call import Call, service_options, with_call
+from ..exits import CliError, ExitCode
 from ..services import run_async
 
 HEAD = ("name", "question", "unit", "median", "p99", "min", "max", "samples", "ratio", "machine", "commit")
@@ -17,11 +18,15 @@ HEAD = ("name", "question", "unit", "median", "p99", "min", "max", "samples", "r
 @click.argument("name", metavar="NAME")
 @click.option("--repetitions", type=click.IntRange(1, 1000), metavar="N", help="How often it is measured.")
 @click.option(
-    "--runs", type=click.IntRange(min=1), metavar="N", help="Runs per repetition (limit: tokens, makespan: steps)."
+    "--runs",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Runs per repetition (limit: tokens, makespan: steps, replay: events).",
 )
+@click.option("--events", type=click.IntRange(min=4), metavar="N", help="Only of replay: events of the run.")
 @service_options
 @with_call
-def bench(call: Call, name: str, repetitions: int | None, runs: int | None) -> None:
+def bench(call: Call, name: str, repetitions: int | None, runs: int | None, events: int | None) -> None:
     """Measure one question on this machine.
 
     NAME is one of limit, chain, fanout, throughput ...; a wrong one tells them all. A rate comes with its ratio to the
@@ -29,9 +34,14 @@ def bench(call: Call, name: str, repetitions: int | None, runs: int | None) -> N
     """
     from ...bench.main import REPETITIONS, run_bench
 
+    if events is not None and (name != "replay" or runs is not None):
+        hint = "of the others --runs says how much one repetition takes" if runs is None else "give one of them"
+        raise CliError(ExitCode.USAGE, "usage", "--events is only for 'bench replay', and without --runs", hint)
     call.log(default_level="error")
     found = run_async(
-        lambda: run_bench(name, call.settings, call.out.note, repetitions=repetitions or REPETITIONS, runs=runs),
+        lambda: run_bench(
+            name, call.settings, call.out.note, repetitions=repetitions or REPETITIONS, runs=events or runs
+        ),
         is_daemon=True,
     )
     call.out.json(found)

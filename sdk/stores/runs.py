@@ -22,6 +22,7 @@ from .queries import load_queries
 from .status import RunStatus, StepStatus, run_status
 
 LIMIT_MAX = 1_000
+STEPS_AT_ONCE = 1_000
 
 _sql = load_queries("runs")
 
@@ -151,6 +152,12 @@ async def list_runs(
 async def list_steps(conn: Connection, run_id: str) -> list[StepRow]:
     """Return the executions of a run in the order in which they began. Nodes that never began are not among them."""
     return [_step(row) for row in await conn.fetch(_sql["list_steps"], run_id)]
+
+
+async def stream_steps(conn: Connection, run_id: str) -> AsyncIterator[StepRow]:
+    """Yield the executions of a run, a few at a time and in no order; in a transaction."""
+    async for row in conn.cursor(_sql["stream_steps"], run_id, prefetch=STEPS_AT_ONCE):
+        yield _step(row)
 
 
 async def is_step_over(conn: Connection, run_id: str, node: str) -> bool:

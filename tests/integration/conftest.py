@@ -23,6 +23,7 @@ import pytest
 import structlog
 from redis.asyncio import Redis
 
+from courante.replay import history
 from courante.sdk.calling import Connection
 from courante.sdk.connections import connect_redis
 from courante.sdk.embedded import Servers, binaries, hold, locks, process, shut_down
@@ -251,3 +252,10 @@ async def recorder(redis: Redis, pool: Pool, env_name: str) -> AsyncIterator[Rec
     made = Recorder(redis, pool, env_name, 0, node_ids)
     yield made
     await made.aclose()
+
+
+@pytest.fixture
+def sweeping(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A replay lets go with every event of what nobody can read any more."""
+    monkeypatch.setattr(history, "SWEEP_MIN", 0)
+    monkeypatch.setattr(history, "SWEEP_GROWTH", 0)

@@ -29,6 +29,7 @@ RUNS = {
     "memory": 50,
     "makespan": 30,
     "recovery": 50,
+    "replay": 60,
 }
 RATES = {"limit", "throughput", "map"}
 

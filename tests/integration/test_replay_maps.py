@@ -14,7 +14,7 @@ from integration.cases import node, signal
 from integration.floor import Done, Floor, open_floor
 from integration.test_replay_verify import Rewrite, change, seq_of, verify_rewritten
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("sweeping")]
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from courante.sdk.stores.connection import Connection, from_ms
 from courante.sdk.stores.errors import UnknownRun
 from integration.floor import Done, Floor, open_floor
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("sweeping")]
 
 SPENT = "1, 1, 1, 1, 1, 1, 1 FROM runs WHERE run_id = $1"
 Rewrite = Callable[[list[RecordedEvent]], list[RecordedEvent]]

@@ -13,6 +13,10 @@ SELECT node, scope, attempt, status, reason, worker, started_at, finished_at, du
   FROM node_executions WHERE run_id = $1
  ORDER BY coalesce(started_at, updated_at), node, scope, attempt
 
+-- name: stream_steps
+SELECT node, scope, attempt, status, reason, worker, started_at, finished_at, due_at, ms, error::text AS error, output_seq
+  FROM node_executions WHERE run_id = $1
+
 -- name: is_step_over
 SELECT status IN ('SUCCEEDED', 'FAILED', 'SKIPPED', 'CANCELLED') FROM node_executions
  WHERE run_id = $1 AND node = $2 ORDER BY attempt DESC LIMIT 1
