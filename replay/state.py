@@ -41,34 +41,56 @@ class NoSuchEvent(Exception):
         self.last = last
 
 
+class StateReader:
+    """A state that follows the events of a run, as they are read. ``seq``: of the last one. ir, irs: see ``fold``."""
+
+    def __init__(self, ir: Ir, irs: Mapping[str, Ir] | None = None) -> None:
+        self._folder = Folder(ir, irs=irs)
+        self._steps = StepStates()
+
+    @property
+    def marking(self) -> Marking:
+        return self._folder.marking
+
+    @property
+    def seq(self) -> int:
+        return self.marking.seq
+
+    def add(self, event: RecordedEvent) -> None:
+        """Raises Corrupt."""
+        self._folder.add(event)
+        self._steps.add(event)
+
+    def state(self) -> dict[str, Any]:
+        """Return the state as ``marking_to_json`` shows it, with what only the events know."""
+        ir = self._folder.ir
+        numbers = {node.id: number for number, node in enumerate(ir.nodes)}
+        known = {(numbers[key.node], parse_scope_key(key.scope)): one.status for key, one in self._steps.all.items()}
+        return marking_to_json(ir, self.marking, status=self._folder.status, steps=known)
+
+
 def marking_at(ir: Ir, events: Iterable[RecordedEvent], seq: int, irs: Mapping[str, Ir] | None = None) -> Marking:
     """Return the marking after event ``seq`` (0: before the first). ir, irs: see ``fold``.
 
     Raises NoSuchEvent, Corrupt.
     """
-    return _fold_to(ir, events, seq, irs)[0].marking
+    return _read_to(ir, events, seq, irs).marking
 
 
 def state_at(ir: Ir, events: Iterable[RecordedEvent], seq: int, irs: Mapping[str, Ir] | None = None) -> dict[str, Any]:
-    """Return the state after event ``seq`` as ``marking_to_json`` shows it, with what only the events know."""
-    folder, steps = _fold_to(ir, events, seq, irs)
-    return marking_to_json(folder.ir, folder.marking, status=folder.status, steps=steps)
+    """Return the state after event ``seq``, see ``StateReader``. Raises NoSuchEvent, Corrupt."""
+    return _read_to(ir, events, seq, irs).state()
 
 
-def _fold_to(
-    ir: Ir, events: Iterable[RecordedEvent], seq: int, irs: Mapping[str, Ir] | None
-) -> tuple[Folder, dict[At, str]]:
-    folder, steps = Folder(ir, irs=irs), StepStates()
+def _read_to(ir: Ir, events: Iterable[RecordedEvent], seq: int, irs: Mapping[str, Ir] | None) -> StateReader:
+    reader = StateReader(ir, irs)
     for event in events:
         if event.seq > seq:
             break
-        folder.add(event)
-        steps.add(event)
-    if folder.marking.seq != seq:
-        raise NoSuchEvent(seq, folder.marking.seq)
-    numbers = {node.id: number for number, node in enumerate(folder.ir.nodes)}
-    known = {(numbers[key.node], parse_scope_key(key.scope)): state.status for key, state in steps.all.items()}
-    return folder, known
+        reader.add(event)
+    if reader.seq != seq:
+        raise NoSuchEvent(seq, reader.seq)
+    return reader
 
 
 def marking_to_json(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,19 +15,25 @@ from ...sdk.errors import WorkflowNotFound
 from ...sdk.lineage import Lineage, read_lineage
 from ...sdk.stores.connection import Connection
 from ...sdk.stores.errors import UnknownRun
-from ...sdk.stores.log import read_events
+from ...sdk.stores.log import stream_events
 from ...sdk.stores.runs import get_run
 from ..call import Call, service_options, with_call
 from ..exits import CliError, ExitCode
+from ..inputs import read_since
+from ..replay_view import show_state
 from ..services import Services, database, open_services, run_async
 from ..texts import count_text
 
 if TYPE_CHECKING:
     from ...replay.changes import Change
+    from ...replay.what_if import WhatIf
+
+LIMIT = 100
+"""Runs that filters let through, where nobody says how many."""
 
 
 @click.command()
-@click.argument("run_ids", metavar="RUN...", nargs=-1, required=True)
+@click.argument("run_ids", metavar="RUN...", nargs=-1)
 @click.option("--at", type=click.IntRange(min=1), metavar="SEQ", help="The state after this event; left out: the last.")
 @click.option(
     "--diff", type=(click.IntRange(min=1), click.IntRange(min=1)), metavar="A B", help="What changed between two."
@@ -35,18 +41,46 @@ if TYPE_CHECKING:
 @click.option(
     "--verify", is_flag=True, help="Check chain, sequence, and that the rules give what was logged; takes several runs."
 )
+@click.option(
+    "--what-if", metavar="VERSION|FILE", help="How runs would be routed by another version; takes several, or filters."
+)
+@click.option("--workflow", metavar="ID", help="With --what-if: runs of this workflow.")
+@click.option("--status", metavar="STATUS", help="With --what-if: runs with this status, for example COMPLETED.")
+@click.option("--since", metavar="WHEN", help="With --what-if: runs accepted since: 30m, 2h, 7d or a time.")
+@click.option(
+    "--limit", type=click.IntRange(1, 1000), metavar="N", help="With filters: at most so many; left out: 100."
+)
 @service_options
 @with_call
-def replay(call: Call, run_ids: tuple[str, ...], at: int | None, diff: tuple[int, int] | None, verify: bool) -> int:
+def replay(
+    call: Call,
+    /,
+    run_ids: tuple[str, ...],
+    at: int | None,
+    diff: tuple[int, int] | None,
+    verify: bool,
+    what_if: str | None,
+    limit: int | None,
+    **filters: str | None,
+) -> int:
     """Rebuild a run's state from its log alone, or verify it.
 
-    No handler is called and nothing is written. Exits with 1 where the log does not hold together.
+    No handler is called and nothing is written. Exits with 1 where the log does not hold together. With --what-if the
+    steps that the log knows answer with what they gave then, and every decision is made again.
     """
-    if (at is not None) + (diff is not None) + verify > 1:
-        raise CliError(ExitCode.USAGE, "usage", "--at, --diff and --verify exclude each other", "give one of them")
-    if len(run_ids) != 1 and not verify:
-        raise CliError(ExitCode.USAGE, "usage", "a state is that of one run", "give one RUN, or --verify")
+    if (at is not None) + (diff is not None) + verify + (what_if is not None) > 1:
+        message = "--at, --diff, --verify and --what-if exclude each other"
+        raise CliError(ExitCode.USAGE, "usage", message, "give one of them")
+    is_filtered = any(value is not None for value in (limit, *filters.values()))
+    if is_filtered and (what_if is None or run_ids):
+        hint = "leave them out, or name no RUN" if what_if is not None else "'courante runs' lists runs"
+        raise CliError(ExitCode.USAGE, "usage", "filters are for --what-if without any RUN", hint)
+    if len(run_ids) != 1 and not verify and not (what_if is not None and (run_ids or is_filtered)):
+        hint = "give one RUN; --verify takes several, --what-if several or filters"
+        raise CliError(ExitCode.USAGE, "usage", "a state is that of one run" if run_ids else "which run?", hint)
     call.log(default_level="warning")
+    if what_if is not None:
+        return _what_if(call, what_if, run_ids, limit, filters)
     with open_services(call) as services:
         if verify:
             return run_async(lambda: _verify(call, services, run_ids))
@@ -54,6 +88,26 @@ def replay(call: Call, run_ids: tuple[str, ...], at: int | None, diff: tuple[int
         if diff is not None:
             return run_async(lambda: _diff(call, services, run_id, *diff))
         return run_async(lambda: _at(call, services, run_id, at))
+
+
+def _what_if(
+    call: Call, wanted: str, run_ids: tuple[str, ...], limit: int | None, filters: Mapping[str, str | None]
+) -> int:
+    from ..what_if import OtherVersion, ask_run, chosen, show
+
+    other, since = OtherVersion(call, wanted), read_since(filters.get("since"))
+
+    async def go(services: Services) -> list[WhatIf]:
+        env = services.settings.env
+        async with database(services) as conn:
+            return [
+                await ask_run(conn, env, run_id, await _lineage_of(conn, env, run_id), other)
+                async for run_id in chosen(conn, env, run_ids, since, limit or LIMIT, filters)
+            ]
+
+    with open_services(call) as services:
+        show(call.out, run_async(lambda: go(services)), wanted)
+    return ExitCode.OK
 
 
 async def _verify(call: Call, services: Services, run_ids: Sequence[str]) -> int:
@@ -84,7 +138,8 @@ async def _at(call: Call, services: Services, run_id: str, at: int | None) -> in
     async with database(services) as conn:
         (state,) = await _states(conn, services.settings.env, run_id, [at])
     call.out.json(state)
-    call.out.value(state)
+    if not call.is_json:
+        show_state(call.out, run_id, state)
     return ExitCode.OK
 
 
@@ -95,6 +150,8 @@ async def _diff(call: Call, services: Services, run_id: str, first: int, second:
         before, after = await _states(conn, services.settings.env, run_id, [first, second])
     changes = diff(before, after)
     call.out.json({"from": first, "to": second, "changes": [_change_json(change) for change in changes]})
+    if not changes:
+        call.out.text("nothing differs")
     for change in changes:
         call.out.text(style(" ".join(change.place), bold=True))
         for value, colour, sign in ((change.before, "red", "-"), (change.after, "green", "+")):
@@ -112,13 +169,23 @@ async def _states(conn: Connection, env: str, run_id: str, wanted: list[int | No
 
     Raises CliError where there is no such event, or where the log contradicts the rules.
     """
-    from ...replay.state import NoSuchEvent, state_at
+    from ...replay.state import NoSuchEvent, StateReader
 
     lineage = await _lineage_of(conn, env, run_id)
-    events = await read_events(conn, run_id)
-    last = events[-1].seq if events else 0
+    reader = StateReader(lineage.first.ir, lineage.irs)
+    found: dict[int | None, dict[str, Any]] = {}
+    end = None if None in wanted else max(seq for seq in wanted if seq is not None)
     try:
-        return [state_at(lineage.first.ir, events, last if seq is None else seq, lineage.irs) for seq in wanted]
+        async for event in stream_events(conn, run_id):
+            reader.add(event)
+            if event.seq in wanted:
+                found[event.seq] = reader.state()
+            if event.seq == end:
+                break
+        for seq in wanted:
+            if seq is not None and seq not in found:
+                raise NoSuchEvent(seq, reader.seq)
+        return [reader.state() if seq is None else found[seq] for seq in wanted]
     except NoSuchEvent as cause:
         hint = f"'courante events {run_id}' lists them"
         raise CliError(ExitCode.NOT_FOUND, "event_not_found", str(cause), hint) from cause

@@ -75,6 +75,7 @@ def test_a_finished_run_is_seen_everywhere(courante: Courante) -> None:
     check_runs(courante, ran)
     check_events(courante, run_id)
     check_replay(courante, run_id)
+    check_what_if(courante, run_id)
 
 
 def check_status(courante: Courante, ran: dict[str, Any]) -> None:
@@ -133,6 +134,33 @@ def check_events(courante: Courante, run_id: str) -> None:
     assert first.split()[:3] == ["1", "CLOCK", "run.started"]
 
 
+def check_what_if(courante: Courante, run_id: str) -> None:
+    same = courante("replay", run_id, "--what-if", "1", "--json")
+    assert (same.code, same.json["what_if"], same.json["same"], same.json["differs"]) == (0, "1", 1, 0)
+    (one,) = same.json["runs"]
+    assert (one["run_id"], one["verdict"], one["decisions"], one["executed"], one["not_reached"]) == (
+        run_id,
+        "same",
+        [],
+        [],
+        [],
+    )
+    assert f"{run_id} v1: same\n" in courante("replay", "--since", "1h", "--limit", "5", "--what-if", "latest").out
+    for argv, code in (
+        (["--what-if", "1"], 64),
+        ([run_id, "--what-if", "1", "--verify"], 64),
+        ([run_id, "--what-if", "1", "--since", "1h"], 64),
+        ([run_id, "--since", "1h"], 64),
+        (["--since", "1h"], 64),
+        ([], 64),
+        ([run_id, "--what-if", "none"], 64),
+        ([run_id, "--what-if", "99"], 3),
+        ([run_id, "--what-if", "none.yaml"], 3),
+        (["run_none", "--what-if", "1"], 3),
+    ):
+        assert courante("replay", *argv).code == code, argv
+
+
 def check_replay(courante: Courante, run_id: str) -> None:
     verified = courante("replay", run_id, "--verify", "--json")
     assert (verified.code, verified.json["ok"], verified.json["first_difference"]) == (0, True, None)
@@ -146,6 +174,11 @@ def check_replay(courante: Courante, run_id: str) -> None:
     changes = courante("replay", run_id, "--diff", "1", "2", "--json").json["changes"]
     assert {"place": ["steps", "order"], "before": "READY", "after": "SUCCEEDED"} in changes
     assert 'steps order\n  - "READY"\n  + "SUCCEEDED"\n' in courante("replay", run_id, "--diff", "1", "2").out
+    assert courante("replay", run_id, "--diff", "1", "1").out == "nothing differs\n"
+    told = courante("replay", run_id, "--at", "1").out
+    assert told.startswith(f"{run_id} after event 1: RUNNING\n")
+    rows = [line.split() for line in told.splitlines()]
+    assert [row for row in rows if row[:1] == ["order"]] == [["order", "step"], ["order", "READY"]]
     beyond = courante("replay", run_id, "--at", "99", "--json")
     assert (beyond.code, beyond.json["error"]["code"]) == (3, "event_not_found")
 

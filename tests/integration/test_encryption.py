@@ -10,6 +10,7 @@ from courante import Context
 from courante.sdk.errors import ArtifactNotFound
 from courante.sdk.key_ring import KeyRing
 from courante.sdk.payload_terms import PAYLOAD_TERMS
+from integration.bundles import exported, verified
 from integration.stage import Stage
 from integration.standing_text import places_of
 
@@ -64,6 +65,24 @@ async def test_payloads_at_rest_cannot_be_read(stage: Stage, ring: None, monkeyp
     monkeypatch.setattr(PAYLOAD_TERMS, "codec", KeyRing({"new": NEW}))
     with pytest.raises(ArtifactNotFound):
         await stage.client.artifacts.read(found.artifact.digest)
+
+
+async def test_bundles_stay_encrypted(stage: Stage, ring: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has the key checks every decision, who has not all the rest."""
+    stage.worker({"work": work})
+    stage.supervisor()
+    run_id = await stage.client.submit(await stage.register(*NODES), {"text": CANARY})
+    await stage.client.signal(run_id, "go", {"value": CANARY})
+    await stage.client.wait(run_id, timeout_s=60, is_recorded=True)
+    async with stage.client.pool.acquire() as conn:
+        lines = await exported(conn, stage.place.env, [run_id])
+    assert CANARY.encode() not in b"".join(lines)
+    told = await verified(lines)
+    assert (told.ok, told.unchecked, told.decisions > 0) == (True, 0, True)
+    for codec in (None, KeyRing({"new": NEW})):
+        monkeypatch.setattr(PAYLOAD_TERMS, "codec", codec)
+        told = await verified(lines)
+        assert (told.ok, told.unchecked > 0) == (True, True), told.bad
 
 
 async def test_a_worker_without_the_key_fails_the_step(
