@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import msgspec
 
-from ...sdk.events import GENESIS, RecordedEvent, chain_hash, decode_facts, digest
+from ...sdk.events import GENESIS, Facts, RecordedEvent, chain_hash, decode_facts, digest
 from ...sdk.payload_terms import PAYLOAD_TERMS
 from ...sdk.stores.commands import Command
+from ...sdk.stores.connection import from_ms, iso_text
 from ...sdk.stores.payloads import read_reference
 from ...sdk.stores.runs import RunRow
 from ...sdk.stores.status import RunStatus
@@ -118,7 +119,6 @@ class RunCheck:
         except Differs as found:
             told = found.difference
             self.bad = Bad(run_id=self.run_id, seq=told.seq, what=told.what, expected=told.expected, found=told.found)
-
         except Exception as error:  # noqa: BLE001 - whoever forges facts may write what no rule has thought of
             self.spoil("event", f"{type(error).__name__}: {error}")
 
@@ -144,9 +144,26 @@ class RunCheck:
         except msgspec.MsgspecError as error:
             raise _IsBad("event", f"the facts cannot be read: {error}") from error
         event = RecordedEvent(run_id=self.run_id, seq=line.seq, at_ms=line.at, facts=said, payload=payload)
+        if line.seq == 1:
+            self._check_row(said)
         await self.log.add(event)
         self._command = None
         self.seq, self._head = line.seq, hashed
+
+    def _check_row(self, started: Facts) -> None:
+        """What the row says of the beginning, as the first event does."""
+        said, tags = started.data, started.data.get("tags")
+        expected: dict[str, object] = {
+            "trigger": said.get("trigger") or "initial",
+            "by": said.get("by") or "",
+            "base_run_id": said.get("base_run_id") or "",
+            "tags": tuple(cast("list[object]", tags)) if isinstance(tags, list) else (),
+        }
+        if isinstance(created_ms := said.get("created_ms"), int):
+            expected["created_at"] = iso_text(from_ms(created_ms))
+        for name, value in expected.items():
+            if value != (found := getattr(self.line, name)):
+                raise _IsBad(f"run.{name}", str(found), str(value))
 
     def _content(self, line: ContentLine, offset: int) -> None:
         address, content = as_digest(line.digest, 16), as_bytes(line.content, line.content_base64)

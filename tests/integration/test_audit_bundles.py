@@ -199,6 +199,8 @@ async def test_what_is_wrong_is_named(lines: Lines, runs: list[str]) -> None:
     assert await refused(replaced(command, b'"by":"shop"', b'"by":"eve"')) == "command"
     assert await refused(replaced(content, b"xx", b"xy")) == "content"
     assert await refused(replaced(first("run"), b'"COMPLETED"', b'"FAILED"')) == "run.status"
+    assert await refused(replaced(first("run"), b'"trigger":"initial"', b'"trigger":"schedule"')) == "run.trigger"
+    assert await refused(replaced(first("run"), b'"created_at":"2', b'"created_at":"3')) == "run.created_at"
     assert await refused([*lines[:command], *lines[command + 1 :]]) == "command"
     assert await refused(lines[:-1]) == "trailer"
     assert await refused([*lines, lines[-1]]) == "line"
