@@ -6,6 +6,7 @@ Who else is there is looked up again every second, so a worker that dies while w
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -17,11 +18,13 @@ from redis.exceptions import RedisError
 
 from ..compiler.ir import Ir
 from ..compiler.tool_names import HANDLER_PREFIX
+from ..runner.meter import Meter
 from ..runner.models.terms import ModelTerms
 from ..runner.terms import Terms
 from ..runner.worker import Worker
 from ..sdk.connections import connect_redis
 from ..sdk.declared_tools import DeclaredTools, ToolsFileError, load_tools
+from ..sdk.health import limits_of
 from ..sdk.presence import (
     can_serve,
     find_workers,
@@ -36,6 +39,7 @@ from ..sdk.spending.prices import PricesError, PriceTable, load_prices
 from ..sdk.steps import Steps
 from ..sdk.tools import lacking, shown_handler
 from ..supervisor.supervisor import Supervisor
+from .endpoint import wants_endpoint
 from .exits import CliError, ExitCode
 from .services import Services
 
@@ -165,6 +169,9 @@ def make_supervisor(services: Services) -> Supervisor:
         payload_hot_s=settings.payload_hot_s,
         payload_keep_s=settings.payload_keep_s,
         step_log_keep_s=settings.step_log_keep_s,
+        counts=wants_endpoint(settings),
+        limits=limits_of(settings),
+        otlp_url=read_otlp_url(settings),
     )
 
 
@@ -201,7 +208,21 @@ def make_worker(services: Services, steps: Steps, queues: list[str]) -> Worker:
             provider=settings.model_provider or "",
         ),
         declared=read_tools(settings),
+        meter=Meter() if wants_endpoint(settings) else None,
+        traces=settings.otlp_url is not None,
     )
+
+
+def read_otlp_url(settings: Settings) -> str:
+    """Return where traces go; nothing: nowhere. Raises CliError where the extra is missing."""
+    if settings.otlp_url is None:
+        return ""
+    try:
+        import_module("opentelemetry.exporter.otlp.proto.http.trace_exporter")
+    except ImportError as cause:
+        message = f"otlp_url is set, and OpenTelemetry cannot be loaded: {cause}"
+        raise CliError(ExitCode.SERVICE, "otel_missing", message, "pip install 'courante[otel]'") from cause
+    return settings.otlp_url
 
 
 def read_prices(settings: Settings) -> PriceTable:

@@ -77,6 +77,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "doctor": Entry("doctor", "doctor", "Say what is used and whether it is safe."),
         "health": Entry("health", "health", "Say in one word whether all is well, and what is not."),
         "keys": Entry("keys", "keys", "Keys of the HTTP API: make, list and revoke them."),
+        "statistics": Entry("statistics", "statistics", "Count runs, steps and retries, and how long they took."),
         "recover": Entry("recover", "recover", "Rebuild what Redis has lost from the log, by hand."),
         "migrate": Entry("migrate", "migrate", "Bring the database schema up to date."),
         "config": Entry("config", "config", "Show every setting, and where it comes from."),

@@ -45,7 +45,6 @@ from .work import Work, deliveries_of, read_roughly, read_token
 
 MISSING_DELAY_MS = 2_000
 """An IR or node type that this worker does not have: another may."""
-BACKOFF_S_MAX = 5.0
 ITEMS_INLINE_BYTES_MAX = 1_024
 """Each item's token brings the list that it is in, or a reference to it."""
 COLLECTED_BYTES_MAX = 1_000_000
@@ -71,6 +70,7 @@ class Executor:
         terms: Terms | None = None,
         send_reports: Callable[[], None] = lambda: None,
         cache: StepCache | None = None,
+        make_settler: Callable[[str], Settler] = Settler,
     ) -> None:
         self._redis = redis
         self._keys = keys
@@ -79,7 +79,7 @@ class Executor:
         self._plans = plans
         self._tools = tools
         self._retry_after_ms_max = retry_after_ms_max
-        self._settler = Settler(consumer)
+        self._settler = make_settler(consumer)
         self._terms = terms or Terms()
         self.attempts = Attempts(partition, cancel_grace_s=self._terms.cancel_grace_ms / 1000, send=send_reports)
         self._bringer = Bringer(redis, keys, partition, tools.cold)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import random
 from collections import deque
+from collections.abc import Callable
 
 import anyio
 import structlog
@@ -58,7 +59,8 @@ log = structlog.get_logger()
 class Lane:
     """Reads ``queues`` of one partition for ``consumer``, within ``slots`` shared with other lanes.
 
-    ``caller`` and ``listener`` have one connection each that nobody else uses.
+    ``caller`` and ``listener`` have one connection each that nobody else uses. ``is_open``: whether the partition was,
+    when it was asked last. ``on_taken``: told of tokens that are delivered, and of the server's clock, in ms.
     """
 
     def __init__(
@@ -80,7 +82,7 @@ class Lane:
         self.keys = keys
         self.consumer = consumer
         names = [f"{queue}:{priority}" for priority in STREAM_NAMES for queue in ("system", *queues)]
-        self._names = names
+        self.names = names
         self._paused_queues: frozenset[str] = frozenset()
         self.streams = [keys.queue(name) for name in names]
         self._listener = Listener(listener, consumer, self.streams)
@@ -100,6 +102,13 @@ class Lane:
         self._broken: anyio.Event | None = None
         self.applied = 0
         self.refused = 0
+        self.is_open = False
+        self.on_taken: Callable[[list[list[bytes]], int], None] | None = None
+
+    @property
+    def held(self) -> int:
+        """Tokens in hand."""
+        return self._held
 
     async def run(self) -> None:
         """Work until ``stop`` was called and everything held is finished."""
@@ -150,7 +159,7 @@ class Lane:
             log.info("paused_queues_heard", queues=sorted(queues), consumer=self.consumer)
             self._paused_queues = queues
             self._listener.paused = frozenset(
-                number for number, name in enumerate(self._names, start=1) if name.rpartition(":")[0] in queues
+                number for number, name in enumerate(self.names, start=1) if name.rpartition(":")[0] in queues
             )
 
     def leases(self) -> list[Lease]:
@@ -167,11 +176,13 @@ class Lane:
 
     async def _open(self) -> None:
         """Make the groups of the streams; wait while the partition is closed, unless told to stop."""
+        self.is_open = False
         while not self._stopping.is_set():
             try:
                 await open_partition(
                     self._redis, self.keys, [(stream, QUEUE_GROUP) for stream in self.streams], epoch=None
                 )
+                self.is_open = True
                 return
             except Closed:
                 log.warning("partition_closed", partition=self.keys.base)
@@ -209,6 +220,8 @@ class Lane:
             tokens = answer.tokens
             self._slots.give(want + len(opened) - len(tokens))
             self._held += len(tokens)
+            if self.on_taken is not None:
+                self.on_taken(tokens, answer.now_ms)
             for token in tokens:
                 self._tokens[_entry_of(token[0], token[1])] = token
                 self._executor.receive(token, answer.now_ms)

@@ -37,13 +37,16 @@ LOG_END_S = 1.0
 
 @dataclass(slots=True, kw_only=True)
 class Toolbox:
-    """``worker``: its name, which its consumers and events bear."""
+    """``worker``: its name, which its consumers and events bear. ``traces``: whether nodes tell whom they call which
+    trace they are part of.
+    """
 
     steps: Steps
     worker: str
     cells: Cells
     secrets: Secrets = field(default_factory=Secrets)
     http_allow: str = ""
+    traces: bool = False
     prices: PriceTable = field(default_factory=lambda: load_prices(None))
     resources: Mapping[str, Any] = field(default_factory=dict[str, Any])
     blobs: Blobs | None = None
@@ -137,6 +140,7 @@ async def open_toolbox(
     models: ModelTerms | None = None,
     declared: DeclaredTools = NOTHING_DECLARED,
     logs: StepLogs | None = None,
+    traces: bool = False,
 ) -> AsyncGenerator[Toolbox]:
     """Open what the lifespans of the steps share. Raises what they raise, ValueError where two give the same name.
 
@@ -167,6 +171,7 @@ async def open_toolbox(
             models=models or ModelTerms(),
             declared=declared,
             logs=logs,
+            traces=traces,
         )
         if declared.servers:
             from .tools.mcp_servers import McpServers

@@ -6,9 +6,11 @@ It never exits on a passing fault. ``stop`` lets it finish what it holds; ``kill
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import secrets
 import socket
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
@@ -25,6 +27,7 @@ from ..sdk.clock import read_clock
 from ..sdk.connections import connect_alone, connect_redis
 from ..sdk.declared_tools import NOTHING_DECLARED, DeclaredTools
 from ..sdk.keys import Keys
+from ..sdk.metrics.exposition import AnySeries
 from ..sdk.presence import FORGOTTEN_S
 from ..sdk.retry_after import RETRY_AFTER_MS_MAX
 from ..sdk.scripts import OUTBOX_HARD_MAX, OUTBOX_SOFT_MAX, Closed, forget_consumers
@@ -35,8 +38,10 @@ from .blobs import Blobs
 from .execution import Executor
 from .lane import Lane
 from .leases import Renewer
+from .meter import Meter
 from .models.terms import ModelTerms
 from .plans import Plans
+from .settling import Settler
 from .slots import Slots
 from .step_cache import StepCache
 from .step_logs import StepLogs
@@ -44,6 +49,8 @@ from .terms import Terms
 from .toolbox import Toolbox, open_toolbox
 
 HEARTBEAT_S = 5.0
+BEATS_MISSED_MAX = 3
+"""A worker that could not say more often that it lives is not ready."""
 THREADS_EXTRA = 8
 PAIRED_FROM = 32
 """Slots from which a worker has two lanes to a partition: one computes while the server runs the other's call."""
@@ -53,7 +60,8 @@ log = structlog.get_logger()
 class Worker:
     """Runs tokens of ``env`` from Redis. ``queues``: named classes of work; the ``system`` queue is always read.
 
-    ``database_url``: where payloads are that Redis has not any more; without it their steps fail.
+    ``database_url``: where payloads are that Redis has not any more; without it their steps fail. ``meter``: counts
+    what it does; without one nothing is counted. ``traces``: nodes of type ``http`` send a traceparent.
     """
 
     def __init__(
@@ -76,6 +84,8 @@ class Worker:
         declared: DeclaredTools = NOTHING_DECLARED,
         database_url: str = "",
         models: ModelTerms | None = None,
+        meter: Meter | None = None,
+        traces: bool = False,
     ) -> None:
         self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._url = redis_url
@@ -90,6 +100,8 @@ class Worker:
         self._limits = (outbox_soft_max, outbox_hard_max)
         self._retry_after_ms_max = retry_after_ms_max
         self._terms = terms or Terms()
+        self._meter = meter
+        self._beaten_at = -math.inf
         self._redis = connect_redis(redis_url)
         self._logs = StepLogs(self._redis)
         cold = PostgresPayloads(env, database_url=database_url) if database_url else None
@@ -106,6 +118,7 @@ class Worker:
             cold=cold,
             models=models,
             logs=self._logs,
+            traces=traces,
         )
         self._lanes: list[Lane] = []
         self._alone: list[Redis] = []
@@ -169,8 +182,9 @@ class Worker:
             terms=self._terms,
             send_reports=self._renewer.send_details,
             cache=self._cache,
+            make_settler=Settler if self._meter is None else self._meter.settler,
         )
-        return Lane(
+        lane = Lane(
             redis=self._redis,
             caller=caller,
             listener=listener,
@@ -182,6 +196,23 @@ class Worker:
             outbox_soft_max=self._limits[0],
             outbox_hard_max=self._limits[1],
         )
+        if self._meter is not None:
+            lane.on_taken = self._meter.taker(lane.names)
+        return lane
+
+    def series(self) -> list[AnySeries]:
+        """What its meter has counted, and how the worker is now. From any thread."""
+        assert self._meter is not None
+        return self._meter.series(self._concurrency, self._lanes)
+
+    def unready(self) -> list[str]:
+        """Why it can do no work now; nothing where it can."""
+        if self._stopping.is_set():
+            return ["it is stopping"]
+        if time.monotonic() - self._beaten_at > BEATS_MISSED_MAX * HEARTBEAT_S:
+            return ["Redis does not answer"]
+        closed = sorted({lane.keys.base for lane in self._lanes if not lane.is_open})
+        return [f"the partition {base} is closed" for base in closed]
 
     def stop(self) -> None:
         """Take no more; finish what is held."""
@@ -245,6 +276,7 @@ class Worker:
                 for lane in self._lanes:
                     await self._redis.expire(lane.keys.worker(lane.consumer), FORGOTTEN_S)
                 await self._look_at_pauses()
+                self._beaten_at = time.monotonic()
                 if is_first:
                     is_first = False
                     log.info("worker_started", worker=self.name, queues=self._queues, concurrency=self._concurrency)

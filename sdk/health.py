@@ -65,6 +65,7 @@ DEFAULT_LIMITS = Limits()
 
 
 def limits_of(settings: Settings) -> Limits:
+    """Return those that the settings name."""
     return Limits(
         outbox_soft=settings.outbox_entries_soft,
         outbox_hard=settings.outbox_entries_hard,

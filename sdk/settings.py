@@ -72,11 +72,13 @@ API_REQUESTS_PER_S = 1_000
 API_SESSION_S = 43_200.0
 """How long a browser stays logged in, half a day."""
 OPENAI_URL = "https://api.openai.com/v1"
+METRICS_HOST = "127.0.0.1"
 ANTHROPIC_URL = "https://api.anthropic.com"
 
 _ENV_ALLOWED = "1 to 64 of a-z, 0-9, - and _, the first a letter or digit"
 _HOSTS = r"^[A-Za-z0-9._:\[\]-]+(\s*,\s*[A-Za-z0-9._:\[\]-]+)*\Z"
 _NETWORKS = r"^[0-9A-Fa-f.:/]+(\s*,\s*[0-9A-Fa-f.:/]+)*\Z"
+_HOST_ALLOWED = "an address of this machine, 0.0.0.0 for all of them"
 _TEXTS = {
     "api_hosts": "names and addresses without ports, joined by commas: courante.example, 10.0.0.5",
     "api_proxies": "addresses and networks, joined by commas: 10.0.0.5, 10.1.0.0/16",
@@ -87,6 +89,7 @@ _TEXTS = {
     "prices": "the path of a file",
     "model_provider": "one of openai, anthropic, echo",
     "tools": "the path of a file",
+    "metrics_port": "a whole number from 0 to 65535",
 }
 _KIB = 1024
 _MIB = 1024 * _KIB
@@ -161,6 +164,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     api_connections_max: Annotated[int, Meta(ge=1, le=1_000_000)] = API_CONNECTIONS_MAX
     api_requests_per_s: Annotated[int, Meta(ge=1, le=1_000_000)] = API_REQUESTS_PER_S
     api_session_s: Annotated[float, Meta(ge=60, le=90 * 86_400)] = API_SESSION_S
+    metrics_port: Annotated[int, Meta(ge=0, le=65_535)] | None = None
+    metrics_host: Annotated[str, Meta(min_length=1, description=_HOST_ALLOWED)] = METRICS_HOST
+    otlp_url: str | None = None
     keeper_linger_s: Annotated[float, Meta(ge=0, le=86_400)] = 10.0
 
     def show(self) -> dict[str, str | int | float | bool | None]:
@@ -291,7 +297,7 @@ def _decode(name: str, found: _Found, kind: object) -> object:
         _check_url(name, value, found.source, _REDIS_SCHEMES)
     if name == "database_url" and isinstance(value, str):
         _check_url(name, value, found.source, _POSTGRES_SCHEMES)
-    if name in ("openai_url", "anthropic_url") and isinstance(value, str):
+    if name in ("openai_url", "anthropic_url", "otlp_url") and isinstance(value, str):
         _check_url(name, value, found.source, _HTTP_SCHEMES)
     if name == "http_allow" and isinstance(value, str):
         try:

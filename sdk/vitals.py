@@ -42,14 +42,23 @@ IRS_MAX = 200
 Connect: TypeAlias = Callable[[], AbstractAsyncContextManager[Connection]]
 
 
+class PriorityVitals(msgspec.Struct, frozen=True, kw_only=True):
+    """One priority of a queue. ``waiting``: tokens that nobody has taken; ``oldest_ms``: the age of the first."""
+
+    priority: str
+    waiting: int
+    oldest_ms: int
+
+
 class QueueVitals(msgspec.Struct, frozen=True, kw_only=True):
-    """One queue of all partitions. ``waiting``: tokens that nobody has taken; ``oldest_ms``: the age of the first."""
+    """One queue of all partitions. ``waiting``, ``oldest_ms``: of all its ``priorities``."""
 
     queue: str
     waiting: int
     oldest_ms: int
     workers: int
     is_paused: bool
+    priorities: tuple[PriorityVitals, ...] = ()
 
 
 class PartitionVitals(msgspec.Struct, frozen=True, kw_only=True):
@@ -174,13 +183,14 @@ async def _ask_redis(
     for number in range(partitions):
         partition = keys.partition(number)
         standing = standings.get(number)
+        cursor = None if standing is None else standing.look.cursor
         found.append(
             PartitionVitals(
                 partition=number,
                 is_open=await redis.hexists(partition.meta, "epoch"),
                 is_watched=await is_watched(redis, partition),
                 outbox=await redis.xlen(partition.outbox),
-                lag_ms=None if standing is None else await _lag_ms(redis, partition, standing, at_s),
+                lag_ms=None if cursor is None else await lag_ms(redis, partition, cursor.entry_id, at_s),
                 standing=standing,
             )
         )
@@ -209,15 +219,21 @@ async def _add_queue(
     queues: dict[str, QueueVitals],
 ) -> None:
     """Add what waits in one stream, ``queue:priority``, to its queue."""
-    name = stream.rpartition(":")[0]
+    name, _, priority = stream.rpartition(":")
     waiting, oldest_ms = await _waiting(redis, partition.queue(stream), at_s)
     before = queues.get(name)
+    known = {one.priority: one for one in before.priorities} if before else {}
+    same = known.get(priority, PriorityVitals(priority=priority, waiting=0, oldest_ms=0))
+    known[priority] = PriorityVitals(
+        priority=priority, waiting=same.waiting + waiting, oldest_ms=max(same.oldest_ms, oldest_ms)
+    )
     queues[name] = QueueVitals(
         queue=name,
         waiting=waiting + (before.waiting if before else 0),
         oldest_ms=max(oldest_ms, before.oldest_ms if before else 0),
         workers=sum(name in worker.queues for worker in workers),
         is_paused=name in paused,
+        priorities=tuple(known.values()),
     )
 
 
@@ -236,9 +252,8 @@ async def _waiting(redis: Redis, stream: str, at_s: float) -> tuple[int, int]:
     return waiting, max(0, round(at_s * 1000) - int(first[0][0].split(b"-")[0]))
 
 
-async def _lag_ms(redis: Redis, partition: PartitionKeys, standing: Standing, at_s: float) -> int:
-    """The age of the first entry after the cursor's; 0 where all is recorded."""
-    entry_id = standing.look.cursor.entry_id
+async def lag_ms(redis: Redis, partition: PartitionKeys, entry_id: str, at_s: float) -> int:
+    """The age of the first entry after a cursor's; 0 where all is recorded."""
     after = "-" if entry_id == START else f"({entry_id}"
     first = await redis.xrange(partition.outbox, after, "+", count=1)
     return max(0, round(at_s * 1000) - int(first[0][0].split(b"-")[0])) if first else 0

@@ -53,10 +53,14 @@ class Batch:
 
 
 class Chains:
-    """The chain heads and the IR hashes of the runs of one partition, as far as they are in memory."""
+    """The chain heads and the IR hashes of the runs of one partition, as far as they are in memory.
 
-    def __init__(self, env: str, partition: int) -> None:
+    counts: batches tell what a meter counts.
+    """
+
+    def __init__(self, env: str, partition: int, *, counts: bool = False) -> None:
         self.env = env
+        self._counts = counts
         self.partition = partition
         self._heads: dict[str, Head] = {}
         self._irs: dict[str, str] = {}
@@ -124,7 +128,7 @@ class Chains:
         return batch
 
     def begin(self) -> Batch:
-        return Batch(Projection(self.env))
+        return Batch(Projection(self.env, [] if self._counts else None))
 
     def extend(
         self,

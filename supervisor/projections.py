@@ -55,6 +55,9 @@ COMMAND_IGNORED = "command.ignored"
 _COMMAND_STATUS = {"pause": "PAUSED", "resume": GOES_ON}
 EXECUTIONS_KEY = "node_executions_pkey"
 OPEN_MAX = 500_000
+COUNTED = frozenset({"run.started", "step.succeeded", "step.failed", "step.retried", "step.skipped", *FINAL})
+"""Of events that the supervisor's meter counts, besides those that tell what was spent."""
+Told = list[tuple[str, datetime, Facts]]
 ExecutionKey = tuple[str, str, str, int]
 OPEN = frozenset({"READY", "RUNNING", "WAITING", "RETRYING"})
 PARKED = frozenset({"WAITING", "RETRYING"})
@@ -84,10 +87,14 @@ class OpenExecutions:
 
 
 class Projection:
-    """The rows that a batch of events makes. Events come in order of their sequence per run."""
+    """The rows that a batch of events makes. Events come in order of their sequence per run.
 
-    def __init__(self, env: str) -> None:
+    told: takes those that are counted, where somebody counts.
+    """
+
+    def __init__(self, env: str, told: Told | None = None) -> None:
         self.env = env
+        self.told = told
         self.ended: list[str] = []
         self._runs: dict[str, RunChange] = {}
         self.executions: dict[ExecutionKey, Execution] = {}
@@ -151,6 +158,8 @@ class Projection:
             self._spending.add(run_id, facts)
         if "cache" in facts.data and kind == "step.succeeded":
             self._cache.add(run_id, seq, at, facts)
+        if self.told is not None and (kind in COUNTED or SPENT in facts.data):
+            self.told.append((run_id, at, facts))
         if seq == 1:
             run = self._run(run_id, at)
             run.is_new, run.partition = True, partition

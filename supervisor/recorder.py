@@ -55,7 +55,7 @@ class RecorderSettings(msgspec.Struct, frozen=True, kw_only=True):
     ``linger_ms``: how long one that keeps up lets entries gather before it commits: a lone run makes one with every
     hop, and each commit takes time from the run. ``standby_ms``: how long a recorder rests that found another one at
     work. ``takes_older_epochs``: for the drain of a recovery, entries of epochs before the cursor's are recorded too as
-    long as they continue the log.
+    long as they continue the log. ``counts``: batches tell what a meter counts.
     """
 
     batch_events: int = 4_000
@@ -69,6 +69,7 @@ class RecorderSettings(msgspec.Struct, frozen=True, kw_only=True):
     deadline_s: float = 60.0
     takes_older_epochs: bool = False
     run_events_max: int = RUN_EVENTS_MAX
+    counts: bool = False
 
 
 class _Prepared(NamedTuple):
@@ -124,7 +125,8 @@ class Recorder:
         self._on_recorded = on_recorded
         self._conn: PoolConnectionProxy[asyncpg.Record] | None = None
         self._cursor: Cursor | None = None
-        self._chains = Chains(env, partition)
+        self._chains = Chains(env, partition, counts=self._settings.counts)
+        self.recorded = 0
         self._names: dict[str, Sequence[str]] = {}
         self._open = OpenExecutions()
         self._is_careful = False
@@ -346,6 +348,7 @@ class Recorder:
         self._cursor = cursor
         self._outbox.note_recorded(cursor)
         self._chains.keep(batch)
+        self.recorded += batch.count
         self._open.update(batch.projection)
         if self._on_recorded is not None:
             self._on_recorded(batch.projection)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import secrets
 import socket
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import anyio
@@ -24,8 +25,10 @@ from ..sdk.calling import Word
 from ..sdk.client import Client
 from ..sdk.connections import connect_redis
 from ..sdk.control import Control
+from ..sdk.health import DEFAULT_LIMITS, Limits
 from ..sdk.keys import PartitionKeys
 from ..sdk.marking import RunPhase
+from ..sdk.metrics.exposition import AnySeries
 from ..sdk.repairs import drain_runs, halt_runs
 from ..sdk.scripts import OUTBOX_HARD_MAX, BackPressure, Closed, look_at_runs
 from ..sdk.settings import (
@@ -43,12 +46,14 @@ from .audit import Audit
 from .children import Children
 from .collector import Collector
 from .completion import Completion
+from .counting import Counting
 from .entries import LogDiverged
 from .guard import Guard
 from .intake import Intake
 from .leases import Leases
 from .mender import Mender
 from .pauses import Pauses
+from .projections import Projection
 from .reconciler import Reconciler
 from .recorder import TRANSIENT, Recorder, RecorderSettings
 from .recovery import Recovery
@@ -56,6 +61,7 @@ from .registry import Registry
 from .schedules import Schedules
 from .step_logs import StepLogs
 from .timers import Timers
+from .traces import Traces
 from .upkeep import Upkeep
 from .watch import Watch
 
@@ -68,7 +74,10 @@ log = structlog.get_logger()
 
 
 class Supervisor:
-    """Watches the partitions of one environment."""
+    """Watches the partitions of one environment. ``counts``: what it records, for ``series``. ``limits``: of health.
+
+    ``otlp_url``: where runs go as traces, if anywhere.
+    """
 
     def __init__(
         self,
@@ -86,6 +95,9 @@ class Supervisor:
         payload_hot_s: float = PAYLOAD_HOT_S,
         payload_keep_s: float = PAYLOAD_KEEP_S,
         step_log_keep_s: float = STEP_LOG_KEEP_S,
+        counts: bool = False,
+        limits: Limits = DEFAULT_LIMITS,
+        otlp_url: str = "",
     ) -> None:
         self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._redis_url = redis_url
@@ -106,6 +118,11 @@ class Supervisor:
         self._subflow_depth_max = subflow_depth_max
         self._payload_terms = {"hot_s": payload_hot_s, "keep_s": payload_keep_s}
         self._step_log_keep_s = step_log_keep_s
+        self._counts = counts
+        self._limits = limits
+        self._counting: Counting | None = None
+        self._otlp_url = otlp_url
+        self._hearing: list[Callable[[Projection], None]] = []
         self._stopping = anyio.Event()
 
     async def run(self) -> None:
@@ -118,6 +135,12 @@ class Supervisor:
                 await client.prepare()
                 log.info("supervisor_started", supervisor=self.name, env=client.keys.env)
                 turn = anyio.Lock()
+                if self._counts:
+                    self._counting = Counting(redis, client, self._partitions, self._limits)
+                    self._hearing.append(self._counting.hear)
+                traces = Traces(client.pool, client.keys.env, self._otlp_url) if self._otlp_url else None
+                if traces is not None:
+                    self._hearing.append(traces.hear)
                 recorders: list[Recorder] = []
                 async with anyio.create_task_group() as group:
                     partitions = range(self._partitions)
@@ -127,6 +150,10 @@ class Supervisor:
                     group.start_soon(self._watch_all(redis).run)
                     group.start_soon(Upkeep(client.pool).run)
                     group.start_soon(self._collector(redis).run)
+                    if self._counting is not None:
+                        group.start_soon(self._counting.run)
+                    if traces is not None:
+                        group.start_soon(traces.run)
                     await self._stopping.wait()
                     group.cancel_scope.cancel()
                 await _record_the_rest(recorders)
@@ -135,6 +162,16 @@ class Supervisor:
                 await blocking.aclose()
                 await redis.aclose()
         log.info("supervisor_stopped", supervisor=self.name)
+
+    def series(self) -> list[AnySeries]:
+        """What was counted and read until now. From any thread."""
+        return [] if self._counting is None else self._counting.series()
+
+    def unready(self) -> list[str]:
+        """Why it can do no work now; nothing where it can. Of one that counts."""
+        if self._stopping.is_set():
+            return ["it is stopping"]
+        return ["it has not begun"] if self._counting is None else self._counting.unready()
 
     def _watch_all(self, redis: Redis) -> Watch:
         client = self._client
@@ -165,16 +202,19 @@ class Supervisor:
             number,
             self._node_ids,
             blocking=blocking,
-            settings=RecorderSettings(run_events_max=self._run_events_max),
+            settings=RecorderSettings(run_events_max=self._run_events_max, counts=self._counting is not None),
             on_quarantine=halt,
             on_long=partial(self._end_long, redis, partition),
-            on_recorded=children.hear,
+            on_recorded=partial(_tell_all, [children.hear, *self._hearing]),
         )
         recovery = Recovery(redis, pool, keys, number, catalog, self._node_ids)
         guard = Guard(redis, pool, keys, number, recorder=recorder, recovery=recovery, reconciler=reconciler, turn=turn)
         audit = Audit(redis, partition, every_s=self._audit_s, outbox_hard_max=hard_max)
         mender = Mender(redis, pool, keys, number, audit=audit, recovery=recovery, turn=turn, every_s=self._audit_s)
         leases = Leases(redis, partition, lease_ms=self._lease_ms, on_lost=audit.hurry, outbox_hard_max=hard_max)
+        timers = Timers(redis, partition, outbox_hard_max=hard_max)
+        if self._counting is not None:
+            self._counting.follow(number, recorder, leases, timers, audit)
         loops = (
             completion.run,
             completion.sweep,
@@ -182,7 +222,7 @@ class Supervisor:
             intake.sweep,
             reconciler.run,
             guard.run,
-            Timers(redis, partition, outbox_hard_max=hard_max).run,
+            timers.run,
             leases.run,
             audit.run,
             mender.run,
@@ -216,6 +256,11 @@ class Supervisor:
             return
         if verdict == "A":
             log.error("run_too_long", run_id=run_id, run_events_max=limit)
+
+
+def _tell_all(hearing: Sequence[Callable[[Projection], None]], projection: Projection) -> None:
+    for hear in hearing:
+        hear(projection)
 
 
 async def _halt(redis: Redis, partition: PartitionKeys, run_id: str) -> None:

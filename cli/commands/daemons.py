@@ -15,6 +15,7 @@ from ...sdk.steps import Steps
 from ..apps import load_apps
 from ..call import Call, service_options, setting_option, with_call
 from ..crew import make_supervisor, make_worker
+from ..endpoint import served
 from ..exits import CliError, ExitCode
 from ..inspection import require_safe, require_safe_redis
 from ..services import Services, database, open_services, run_async
@@ -22,6 +23,9 @@ from ..signals import watch_signals
 
 log = structlog.get_logger()
 
+metrics_port = setting_option(
+    "--metrics-port", "metrics_port", metavar="PORT", help="Serve /metrics, /live, /ready and /drain there."
+)
 stop_on_eof = click.option("--stop-on-eof", is_flag=True, hidden=True, help="End when standard input closes.")
 
 
@@ -32,6 +36,7 @@ stop_on_eof = click.option("--stop-on-eof", is_flag=True, hidden=True, help="End
 )
 @setting_option("--concurrency", "concurrency", metavar="N", help="Steps at once.")
 @setting_option("--lease-ms", "lease_ms", metavar="MS", help="How long a silent worker keeps a step.")
+@metrics_port
 @stop_on_eof
 @service_options
 @with_call
@@ -49,6 +54,7 @@ def worker(call: Call, apps: tuple[str, ...], queues: str, stop_on_eof: bool) ->
 
 
 @click.command()
+@metrics_port
 @stop_on_eof
 @service_options
 @with_call
@@ -75,7 +81,9 @@ def read_queues(text: str) -> list[str]:
 async def _work(call: Call, services: Services, steps: Steps, queues: list[str], *, has_parent: bool) -> None:
     await require_safe_redis(services)
     worker = make_worker(services, steps, queues)
-    await serve(worker.run, worker.stop, worker.kill, has_parent=has_parent)
+    settings = services.settings
+    with served(settings, "worker", worker.name, worker.series, unready=worker.unready, drain=worker.stop):
+        await serve(worker.run, worker.stop, worker.kill, has_parent=has_parent)
     call.out.json({"worker": worker.name, "applied": worker.applied, "refused": worker.refused})
 
 
@@ -85,7 +93,11 @@ async def _supervise(call: Call, services: Services, *, has_parent: bool) -> Non
         pass
     settings = services.settings
     supervisor = make_supervisor(services)
-    with anyio.CancelScope() as scope:
+    series, unready = supervisor.series, supervisor.unready
+    with (
+        served(settings, "supervisor", supervisor.name, series, unready=unready, drain=supervisor.stop),
+        anyio.CancelScope() as scope,
+    ):
         await serve(supervisor.run, supervisor.stop, scope.cancel, has_parent=has_parent)
     redis = connect_redis(services.redis_url)
     with anyio.CancelScope(shield=True), anyio.move_on_after(2):

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from fnmatch import fnmatchcase
+from functools import partial
+
 import anyio
 import click
 import msgspec
@@ -31,20 +35,47 @@ TYPE_COLOURS = {"failed": "red", "succeeded": "green", "completed": "green", "wa
 @click.option("--follow", is_flag=True, help="Go on as events are recorded, until the run has ended.")
 @click.option("--after", type=int, default=0, metavar="SEQ", help="Begin after this event.")
 @click.option("--payloads", is_flag=True, help="With the inputs and outputs that the events carry.")
+@click.option("--step", "steps", multiple=True, metavar="STEP", help="Only events of this step; may be repeated.")
+@click.option(
+    "--type", "types", multiple=True, metavar="TYPE", help="Only events of this type, or step.* for a family."
+)
 @service_options
 @with_call
-def events(call: Call, run_id: str, follow: bool, after: int, payloads: bool) -> None:
+def events(
+    call: Call,
+    run_id: str,
+    follow: bool,
+    after: int,
+    payloads: bool,
+    steps: tuple[str, ...],
+    types: tuple[str, ...],
+) -> None:
     """Show the event log of a run.
 
     Under --json every event is one object on a line of its own.
     """
     call.log(default_level="warning")
     with open_services(call) as services:
-        run_async(lambda: _show_all(call, services, run_id, after=after, is_follow=follow, has_payloads=payloads))
+        wants = partial(_is_wanted, steps, types)
+        run_async(
+            lambda: _show_all(call, services, run_id, wants, after=after, is_follow=follow, has_payloads=payloads)
+        )
+
+
+def _is_wanted(steps: tuple[str, ...], types: tuple[str, ...], event: RecordedEvent) -> bool:
+    facts = event.facts
+    return (not steps or facts.node in steps) and (not types or any(fnmatchcase(facts.type, one) for one in types))
 
 
 async def _show_all(
-    call: Call, services: Services, run_id: str, *, after: int, is_follow: bool, has_payloads: bool
+    call: Call,
+    services: Services,
+    run_id: str,
+    wants: Callable[[RecordedEvent], bool],
+    *,
+    after: int,
+    is_follow: bool,
+    has_payloads: bool,
 ) -> None:
     env = services.settings.env
     async with database(services) as conn:
@@ -57,8 +88,9 @@ async def _show_all(
         while True:
             page = await read_events(conn, run_id, after + PAGE, after=after)
             for event in page:
-                payload = await _payload(conn, env, event) if has_payloads else None
-                _show(call, event, numbers, payload)
+                if wants(event):
+                    payload = await _payload(conn, env, event) if has_payloads else None
+                    _show(call, event, numbers, payload)
                 is_final = is_final or event.facts.type in FINAL
             after = page[-1].seq if page else after
             if not page and (is_final or not is_follow):

@@ -9,6 +9,7 @@ from click import style
 from ...sdk import embedded
 from ...sdk.connections import connect_redis
 from ...sdk.presence import find_workers, has_supervisor
+from ...sdk.settings import variable_of
 from ..apps import load_apps
 from ..call import Call, service_options, setting_option, with_call
 from ..children import Child, environment_of
@@ -20,6 +21,7 @@ from ..uplock import UpLock, running_ups, start_detached, stop_up
 from .daemons import read_queues
 
 READY_S = 30.0
+METRICS_PORT = variable_of("metrics_port")
 LOOK_S = 0.05
 
 
@@ -98,7 +100,7 @@ async def _stay_up(call: Call, services: Services, lock: UpLock, words: list[str
         pass
     environment = environment_of(services.settings, redis_url=services.redis_url, database_url=services.database_url)
     supervisor = Child(["supervisor"], environment)
-    workers = [Child(["worker", *words], environment) for _ in range(count)]
+    workers = [Child(["worker", *words], _with_port(environment, number)) for number in range(1, count + 1)]
 
     def stop() -> None:
         if not call.is_json:
@@ -127,6 +129,12 @@ async def _stay_up(call: Call, services: Services, lock: UpLock, words: list[str
             if workers:
                 supervisor.stop()  # last: it records what the workers did to the end
         group.cancel_scope.cancel()
+
+
+def _with_port(environment: dict[str, str], number: int) -> dict[str, str]:
+    """The supervisor serves its metrics at the port of the settings, each worker at one of those that follow."""
+    port = environment.get(METRICS_PORT, "0")
+    return environment if port == "0" else environment | {METRICS_PORT: str(int(port) + number)}
 
 
 async def _announce(call: Call, services: Services, lock: UpLock, found: Inspection, children: list[Child]) -> None:

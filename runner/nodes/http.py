@@ -19,8 +19,10 @@ from ...sdk.http.client import Connections
 from ...sdk.http.reach import AddressRefused
 from ...sdk.outcomes import Outcome, Succeeded
 from ...sdk.redaction import mask_values
+from ...sdk.scopes import scope_key
 from ...sdk.secrets import NamedSecrets
 from ...sdk.step_context import StepError, encode_json
+from ...sdk.trace_context import HEADER, traceparent_of
 from ...sdk.user_errors import FatalError, HttpError
 from ..toolbox import Toolbox
 from ..work import Work
@@ -78,6 +80,9 @@ class Wanted:
 
 async def run_http(work: Work, tools: Toolbox) -> Outcome:
     call = make_call(work, idempotency_key(work), NamedSecrets(tools.secrets))
+    if tools.traces:
+        mine = traceparent_of(work.run_id, work.node.id, scope_key(work.scope), work.attempt)
+        call.headers.setdefault(HEADER, mine.encode())
     with anyio.fail_after(UNLIMITED_S if work.node.timeout_ms is None else None):
         return Succeeded(encode_json(await send_call(call, Wanted.of(work.node.config), tools)))
 

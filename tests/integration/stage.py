@@ -15,6 +15,7 @@ import anyio
 from anyio.abc import TaskGroup
 from redis.asyncio import Redis
 
+from courante.runner.meter import Meter
 from courante.runner.models.terms import ModelTerms
 from courante.runner.terms import Terms
 from courante.runner.worker import Worker
@@ -68,6 +69,8 @@ class Stage:
         database_url: str = "",
         models: ModelTerms | None = None,
         declared: DeclaredTools = NOTHING_DECLARED,
+        meter: Meter | None = None,
+        traces: bool = False,
         **terms: int,
     ) -> Worker:
         """Start a worker that knows these steps. redis_url: its own way to Redis. terms: see ``runner.terms``."""
@@ -84,6 +87,8 @@ class Stage:
             database_url=database_url,
             models=models,
             declared=declared,
+            meter=meter,
+            traces=traces,
         )
         self._call_up(worker.run)
         self.workers.append(worker)

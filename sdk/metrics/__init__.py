@@ -1,0 +1,1 @@
+"""Metrics: counts of one process, and the small server that tells them."""
