@@ -119,9 +119,13 @@ def _document_body() -> Json:
 def _responses(route: Route, schema_of: dict[Any, Json]) -> Json:
     schema: Json = schema_of[route.answer] if route.media_type == JSON else {}
     content: Json = {route.media_type: {"schema": schema}}
+    if route.has_stream:
+        content["text/event-stream"] = {"schema": {}}
     said: Json = {
         str(status): {"description": HTTPStatus(status).phrase, "content": content} for status in route.statuses
     }
+    if route.has_stream:
+        said["204"] = {"description": "No more is to come"}
     by_status: dict[int, list[str]] = {}
     for code in sorted({*route.errors, *_common(route)}):
         by_status.setdefault(int(status_of(code)), []).append(code)

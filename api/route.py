@@ -10,6 +10,7 @@ import inspect
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import UnionType
 from typing import Any, Generic, TypeVar, cast, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -76,7 +77,8 @@ class Route:
     """``scope``: None where it is open to all. ``statuses``: of good answers, all of one type.
 
     ``errors``: codes of the problems that it may answer with, but for those that any route may. ``media_type``: of its
-    answers. ``takes_key``: the header Idempotency-Key is read.
+    answers. ``takes_key``: the header Idempotency-Key is read. ``has_stream``: it also gives
+    server-sent events, where those are asked for.
     """
 
     method: str
@@ -91,6 +93,7 @@ class Route:
     errors: tuple[str, ...]
     media_type: str
     takes_key: bool
+    has_stream: bool
 
     @property
     def name(self) -> str:
@@ -128,6 +131,12 @@ class Route:
         return Response(_encode(given.value), given.status, headers=given.headers, media_type=JSON)
 
 
+def _without_response(answer: Any) -> Any:
+    """What a handler gives as JSON, where it may also give something else."""
+    kinds = [kind for kind in get_args(answer) if kind is not Response]
+    return kinds[0] if isinstance(answer, UnionType) and len(kinds) == 1 else answer
+
+
 def check_scope(principal: Principal | None, scope: Scope) -> None:
     """Raises Refused."""
     if principal is None:
@@ -163,12 +172,13 @@ class Routes:
         errors: Sequence[str] = (),
         media_type: str = JSON,
         takes_key: bool = False,
+        has_stream: bool = False,
     ) -> Callable[[H], H]:
         """Declare a route. See ``Route``."""
 
         def keep(handler: H) -> H:
             hints = get_type_hints(handler)
-            answer = hints.pop("return")
+            answer = _without_response(hints.pop("return"))
             (asked,) = hints.values()
             query, body = get_args(asked)
             self.all.append(
@@ -185,6 +195,7 @@ class Routes:
                     errors=tuple(errors),
                     media_type=media_type,
                     takes_key=takes_key,
+                    has_stream=has_stream,
                 )
             )
             return handler

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from ipaddress import ip_address
 from typing import Any
@@ -20,7 +20,8 @@ GRACE_S = 10
 class Server(uvicorn.Server):
     """Signals are the business of whoever runs it: ``stop`` ends it in order, ``kill`` at once."""
 
-    def __init__(self, app: Asgi, **options: Any) -> None:
+    def __init__(self, app: Asgi, *, on_stop: Callable[[], None] = lambda: None, **options: Any) -> None:
+        """on_stop: ends answers that would go on for ever."""
         config = uvicorn.Config(
             app,
             lifespan="off",
@@ -31,6 +32,7 @@ class Server(uvicorn.Server):
             **options,
         )
         super().__init__(config)
+        self._on_stop = on_stop
 
     @contextmanager
     def capture_signals(self) -> Generator[None]:
@@ -42,6 +44,7 @@ class Server(uvicorn.Server):
 
     def stop(self) -> None:
         self.should_exit = True
+        self._on_stop()
 
     def kill(self) -> None:
         self.should_exit = self.force_exit = True

@@ -66,7 +66,7 @@ class Client:
     ) -> None:
         self.redis = self._redis = connect_redis(redis_url)
         self._database_url = database_url
-        self._partitions = partitions
+        self.partitions = self._partitions = partitions
         self._outbox_hard_max = outbox_hard_max
         self._silence_ms = silence_ms
         self._patience_s = patience_s

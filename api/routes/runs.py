@@ -10,6 +10,7 @@ from typing import Annotated
 import anyio
 import msgspec
 from msgspec import Meta
+from starlette.responses import Response
 
 from ...compiler.durations import parse_duration
 from ...compiler.ir import decode_ir
@@ -19,7 +20,7 @@ from ...sdk.errors import ArtifactNotFound, RunNotFound
 from ...sdk.stores.children import parents_of
 from ...sdk.stores.connection import Connection
 from ...sdk.stores.errors import BadFilter, UnknownRun
-from ...sdk.stores.log import read_events
+from ...sdk.stores.log import last_events, read_events
 from ...sdk.stores.payloads import resolve
 from ...sdk.stores.runs import RunRow, get_run, list_runs
 from ...sdk.stores.spending import spending_of_runs
@@ -29,6 +30,7 @@ from ..backend import Backend
 from ..bodies import NoBody, NoQuery
 from ..reading.runs import RunReader, RunView
 from ..route import IDEMPOTENCY_KEY, Answer, Asked, Raw, Routes
+from ..streams import EVENT_STREAM, stream_all, stream_run, wants_stream
 from ..wire.artifacts import Artifact, ArtifactPage, artifact_of
 from ..wire.commands import Submit, SubmitMany, Submitted, submission_of
 from ..wire.events import EventPage, Numbers, event_of
@@ -132,10 +134,16 @@ async def steps(asked: Asked[StepFilters, NoBody]) -> StepPage:
     return StepPage(run_id=view.run.run_id, steps=found)
 
 
-@routes.get("/v1/runs/{run_id}/events", scope=Scope.READ, errors=("run_not_found",))
-async def events(asked: Asked[EventRange, NoBody]) -> EventPage:
-    """Show the log of a run, a page at a time."""
+@routes.get("/v1/runs/{run_id}/events", scope=Scope.READ, errors=("run_not_found",), has_stream=True)
+async def events(asked: Asked[EventRange, NoBody]) -> EventPage | Response:
+    """Show the log of a run, a page at a time; or as it grows.
+
+    With ``Accept: text/event-stream`` events are told as they come, from ``after`` on, or from Last-Event-ID; the id of
+    each is its number. The stream ends with the run; who asks for more then gets 204.
+    """
     query, backend = asked.query, asked.backend
+    if wants_stream(asked.request):
+        return await stream_events(asked)
     async with found_run(backend, asked.at("run_id")) as (conn, run):
         numbers = await read_numbers(conn, run)
         found = await read_events(conn, run.run_id, query.after + query.limit, after=query.after)
@@ -147,6 +155,22 @@ async def events(asked: Asked[EventRange, NoBody]) -> EventPage:
             shown.append(event_of(event, numbers, None if content is None else msgspec.json.decode(content)))
     following = found[-1].seq if len(found) == query.limit else None
     return EventPage(run_id=run.run_id, events=shown, next=following)
+
+
+async def stream_events(asked: Asked[EventRange, NoBody]) -> Response:
+    """Raises UnknownRun, Refused."""
+    async with found_run(asked.backend, asked.at("run_id")) as (conn, run):
+        last = (await last_events(conn, [run.run_id])).get(run.run_id, 0) if run.status.is_final else None
+    return stream_run(asked.backend.hub, asked.request, run.run_id, asked.query.after, last_seq=last)
+
+
+@routes.get("/v1/events", scope=Scope.READ, media_type=EVENT_STREAM)
+async def all_events(asked: Asked[NoQuery, NoBody]) -> Response:
+    """Tell the events of all runs as they come, from now on or from Last-Event-ID.
+
+    At least once: after a break some may come again; run and number tell which.
+    """
+    return stream_all(asked.backend.hub, asked.request)
 
 
 @routes.get("/v1/runs/{run_id}/artifacts", scope=Scope.READ, errors=("run_not_found",))

@@ -48,7 +48,7 @@ def open_socket(call: Call) -> socket.socket:
 
 async def _serve(call: Call, services: Services, listening: socket.socket, *, has_parent: bool) -> None:
     from ...api.app import build_app
-    from ...api.backend import Backend
+    from ...api.backend import open_backend
     from ...api.security.opening import is_open_to_all
     from ...api.security.serving import guard, server_options
     from ...api.server import Server, is_loopback, url_of
@@ -56,13 +56,12 @@ async def _serve(call: Call, services: Services, listening: socket.socket, *, ha
     settings, url, is_local = services.settings, url_of(listening), is_loopback(listening)
     is_embedded = services.is_own_redis and services.is_own_database
     await require_safe(services)
-    async with connected_client(services) as client:
+    async with connected_client(services) as client, open_backend(client, settings, services.redis_url) as backend:
         is_open = await is_open_to_all(
             client.access, is_loopback=is_local, is_embedded=is_embedded, is_required=settings.api_key_required
         )
-        app = build_app(Backend(client, settings))
-        gate = guard(app, client, settings, is_open=is_open, is_loopback=is_local)
-        server = Server(gate, **server_options(settings))
+        gate = guard(build_app(backend), client, settings, is_open=is_open, is_loopback=is_local)
+        server = Server(gate, on_stop=backend.hub.stop, **server_options(settings))
         call.out.json({"api": {"url": url}})
         call.out.text(f"{call.out.glyph('ok')} the API listens at {style(url, bold=True)}, env {settings.env}")
         if is_open:

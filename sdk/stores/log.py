@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import datetime
 from typing import NamedTuple
 
 import asyncpg
@@ -57,6 +58,18 @@ async def read_events_of_runs(conn: Connection, run_ids: Sequence[str]) -> dict[
     for row in await conn.fetch(_sql["read_events_of_runs"], list(run_ids)):
         found[row["run_id"]].append(_event(row["run_id"], row))
     return found
+
+
+async def read_events_at(conn: Connection, spans: Mapping[str, tuple[int, int]]) -> list[RecordedEvent]:
+    """Return events of several runs, without payloads and in no order. spans: by run, the first and the last."""
+    firsts, lasts = [first for first, _ in spans.values()], [last for _, last in spans.values()]
+    rows = await conn.fetch(_sql["read_spans"], list(spans), firsts, lasts)
+    return [_event(row["run_id"], row) for row in rows]
+
+
+async def read_events_since(conn: Connection, env: str, since: datetime, *, limit: int) -> list[RecordedEvent]:
+    """Return what all runs have done since a moment, without payloads, in the order of its times; the newest of it."""
+    return [_event(row["run_id"], row) for row in await conn.fetch(_sql["read_since"], env, since, limit)]
 
 
 async def last_events(conn: Connection, run_ids: Sequence[str]) -> dict[str, int]:

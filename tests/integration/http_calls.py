@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import Any
 
+import anyio
 import httpx
 
 from courante.api.app import as_anybody, build_app
-from courante.api.backend import Backend
+from courante.api.backend import open_backend
+from courante.api.server import Server, listen, url_of
 from courante.sdk.settings import Settings, load_settings
 from integration.stage import Place, Stage
 
@@ -22,13 +23,23 @@ def settings_of(place: Place) -> Settings:
     return load_settings(flags, environ={})[0]
 
 
-def app_of(stage: Stage) -> Any:
-    return as_anybody(build_app(Backend(stage.client, settings_of(stage.place))), stage.place.env)
-
-
 @asynccontextmanager
 async def open_api(stage: Stage) -> AsyncGenerator[httpx.AsyncClient]:
     """A client of the stage's API."""
-    transport = httpx.ASGITransport(app=app_of(stage), raise_app_exceptions=True)
-    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
-        yield client
+    async with open_backend(stage.client, settings_of(stage.place), stage.place.redis_url) as backend:
+        transport = httpx.ASGITransport(app=as_anybody(build_app(backend), stage.place.env))
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+            yield client
+
+
+@asynccontextmanager
+async def open_server(stage: Stage) -> AsyncGenerator[httpx.AsyncClient]:
+    """A client of a server of the stage's API, over a socket."""
+    async with open_backend(stage.client, settings_of(stage.place), stage.place.redis_url) as backend:
+        with listen("127.0.0.1", 0) as listening:
+            server = Server(as_anybody(build_app(backend), stage.place.env), on_stop=backend.hub.stop)
+            async with anyio.create_task_group() as group:
+                group.start_soon(server.run_on, listening)
+                async with httpx.AsyncClient(base_url=url_of(listening), timeout=20) as client:
+                    yield client
+                server.stop()

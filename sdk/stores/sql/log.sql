@@ -47,3 +47,15 @@ SELECT g.run_id, h.facts
 SELECT l.seq, l.facts FROM event_log l
  WHERE l.run_id = $1 AND (l.seq = 1 OR l.type = 'run.migrated')
  ORDER BY l.seq
+
+-- name: read_spans
+SELECT l.run_id, l.seq, l.at, l.facts, NULL::bytea AS payload
+  FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS w (run_id, first, last)
+  JOIN event_log l ON l.run_id = w.run_id AND l.seq BETWEEN w.first AND w.last
+
+-- name: read_since
+SELECT run_id, seq, at, facts, payload FROM (
+  SELECT l.run_id, l.seq, l.at, l.facts, NULL::bytea AS payload
+    FROM event_log l WHERE l.env = $1 AND l.at >= $2
+   ORDER BY l.at DESC, l.run_id DESC, l.seq DESC LIMIT $3) newest
+ ORDER BY at, run_id, seq

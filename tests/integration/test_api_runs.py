@@ -1,0 +1,237 @@
+"""Runs over HTTP: submitted, shown, commanded and followed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+
+from integration.http_calls import open_api, open_server
+from integration.stage import Stage, until
+
+pytestmark = pytest.mark.anyio
+REVIEW = {"id": "review", "type": "approval", "config": {"form": {"type": "object", "required": ["ok"]}}}
+
+
+@pytest.fixture
+async def api(stage: Stage) -> AsyncIterator[httpx.AsyncClient]:
+    async with open_api(stage) as client:
+        yield client
+
+
+async def staffed(stage: Stage) -> None:
+    stage.worker({"bad": bad})
+    stage.supervisor()
+
+
+def bad() -> None:
+    raise ValueError("no tea today")
+
+
+async def ended(api: httpx.AsyncClient, run_id: str) -> dict[str, Any]:
+    """A run that has ended, as it is shown."""
+    answer = await api.get(f"/v1/runs/{run_id}", params={"wait": 20}, timeout=30)
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+async def test_a_run_from_its_submission_to_its_end(stage: Stage, api: httpx.AsyncClient) -> None:
+    """It is submitted once for a key, waited for, listed and told with its steps and events."""
+    await staffed(stage)
+    await stage.register({"id": "a", "type": "noop"}, {"id": "b", "type": "noop", "depends_on": "a"})
+    keyed = {"Idempotency-Key": "tea"}
+    body = {"workflow": "w", "input": {"n": 1}, "tags": ["x"]}
+    first = await api.post("/v1/runs", json=body, headers=keyed)
+    assert first.status_code == 201
+    run_id = first.json()["run_id"]
+    assert first.headers["location"] == f"/v1/runs/{run_id}"
+    assert (await api.post("/v1/runs", json=body, headers=keyed)).json()["run_id"] == run_id
+    other = await api.post("/v1/runs", json={"workflow": "w", "input": 2}, headers=keyed)
+    assert (other.status_code, other.json()["code"]) == (409, "idempotency_conflict")
+    shown = await ended(api, run_id)
+    assert (shown["status"], shown["output"]) == ("COMPLETED", {"b": {"n": 1}})
+    assert shown["steps_summary"] == {"SUCCEEDED": 2}
+    assert [(one["from"], one["to"]) for one in shown["edges"]] == [("a", "b")]
+    steps = (await api.get(f"/v1/runs/{run_id}/steps", params={"status": "success"})).json()["steps"]
+    assert [step["id"] for step in steps] == ["a", "b"]
+    page = (await api.get(f"/v1/runs/{run_id}/events", params={"limit": 2, "payloads": "true"})).json()
+    assert ([one["seq"] for one in page["events"]], page["next"]) == ([1, 2], 2)
+    listed = (await api.get("/v1/runs", params={"tag": "x", "status": "completed"})).json()["runs"]
+    assert [one["run_id"] for one in listed] == [run_id]
+    assert (await api.get(f"/v1/runs/{run_id}/cost")).json()["cost"] == {"amount": 0, "currency": "USD"}
+    assert (await api.get(f"/v1/runs/{run_id}/logs")).json()["lines"] == []
+    assert (await api.get(f"/v1/runs/{run_id}/artifacts")).json()["artifacts"] == []
+
+
+async def test_many_runs_at_once(stage: Stage, api: httpx.AsyncClient) -> None:
+    """All or none."""
+    await stage.register({"id": "a", "type": "noop"})
+    many = await api.post("/v1/runs/batch", json={"runs": [{"workflow": "w"}] * 3})
+    assert (many.status_code, len(set(many.json()["run_ids"]))) == (201, 3)
+    refused = await api.post("/v1/runs/batch", json={"runs": [{"workflow": "w"}, {"workflow": "none"}]})
+    assert (refused.status_code, refused.json()["code"]) == (404, "workflow_not_found")
+    assert len((await api.get("/v1/runs")).json()["runs"]) == 3
+    first = (await api.get("/v1/runs", params={"limit": 2})).json()
+    rest = (await api.get("/v1/runs", params={"limit": 2, "cursor": first["next"]})).json()
+    assert (len(first["runs"]), len(rest["runs"]), rest["next"]) == (2, 1, None)
+
+
+async def test_a_decision_by_who_is_named(stage: Stage, api: httpx.AsyncClient) -> None:
+    """What waits is listed with its form; the first decision stands, and who is second is told so."""
+    await staffed(stage)
+    await stage.register(REVIEW)
+    run_id = (await api.post("/v1/runs", json={"workflow": "w"})).json()["run_id"]
+
+    async def waiting() -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = (await api.get("/v1/approvals", params={"run_id": run_id})).json()["approvals"]
+        return found
+
+    found = await until(waiting, bool)
+    assert (found[0]["step"], found[0]["form"]["required"]) == ("review", ["ok"])
+    assert (await api.get(f"/v1/runs/{run_id}")).json()["approvals"][0]["step"] == "review"
+    wrong = await api.post(f"/v1/runs/{run_id}/approve", json={"data": {}})
+    assert (wrong.status_code, wrong.json()["code"]) == (422, "input_invalid")
+    done = await api.post(f"/v1/runs/{run_id}/approve", json={"data": {"ok": True}, "by": "ann"})
+    assert (done.status_code, done.json()["by"], done.json()["decision"]) == (200, "ann", "approve")
+    late = await api.post(f"/v1/runs/{run_id}/reject", json={"step": "review"})
+    assert (late.status_code, late.json()["code"]) in {(409, "already_decided"), (409, "nothing_waits")}
+    assert (await ended(api, run_id))["status"] == "COMPLETED"
+
+
+async def test_a_run_that_fails_goes_on_as_another(stage: Stage, api: httpx.AsyncClient) -> None:
+    """Its dead letter is listed, requeued or dropped."""
+    await staffed(stage)
+    node = {"id": "a", "type": "function", "config": {"handler": "bad"}, "retry": {"max_attempts": 1}}
+    await stage.register(node)
+    run_id = (await api.post("/v1/runs", json={"workflow": "w"})).json()["run_id"]
+    shown = await ended(api, run_id)
+    assert (shown["status"], shown["steps"][0]["error"]["message"]) == ("FAILED", "no tea today")
+    (letter,) = (await api.get("/v1/dead-letters")).json()["dead_letters"]
+    assert (letter["run_id"], letter["step"], letter["state"]) == (run_id, "a", "open")
+    dry = await api.post(f"/v1/runs/{run_id}/retry", json={"dry_run": True})
+    assert (dry.status_code, dry.json()["impacted"]) == (200, ["a"])
+    again = await api.post(f"/v1/runs/{run_id}/retry")
+    assert (again.status_code, again.json()["base_run_id"]) == (201, run_id)
+    second = again.json()["run_id"]
+    assert (await api.post(f"/v1/runs/{run_id}/retry")).json()["run_id"] == second
+    await ended(api, second)
+    dropped = await api.post("/v1/dead-letters/drop", json={"places": [{"run_id": second}], "reason": "known"})
+    assert [one["step"] for one in dropped.json()["dropped"]] == ["a"]
+    told = (await api.post("/v1/dead-letters/requeue", json={"runs": ["run_none"]})).json()
+    assert [one["code"] for one in told["refused"]] == ["run_not_found"]
+
+
+async def test_commands_to_a_run(stage: Stage, api: httpx.AsyncClient) -> None:
+    """It is paused, resumed, signalled and cancelled; a cancelled one is changed no more."""
+    await staffed(stage)
+    waits = {"id": "s", "type": "signal", "config": {"name": "paid"}}
+    await stage.register(waits, {"id": "t", "type": "signal", "config": {"name": "sent"}, "depends_on": "s"})
+    run_id = (await api.post("/v1/runs", json={"workflow": "w"})).json()["run_id"]
+    place = f"/v1/runs/{run_id}"
+    assert (await api.post(f"{place}/pause")).json()["state"] in {"applied", "accepted"}
+    assert (await api.post(f"{place}/resume", json={"reason": "go"})).status_code in {200, 202}
+    unknown = await api.post(f"{place}/signal", json={"name": "payd"})
+    assert (unknown.status_code, unknown.json()["code"]) == (422, "input_invalid")
+    assert (await api.post(f"{place}/signal", json={"name": "paid", "data": 3})).json()["name"] == "paid"
+    assert (await api.post(f"{place}/cancel", json={"reason": "enough", "by": "ann"})).json()["by"] == "ann"
+    assert (await ended(api, run_id))["status"] == "CANCELLED"
+    done = (await api.post(f"{place}/cancel")).json()
+    assert (done["state"], done["reason"]) in {("applied", ""), ("no_effect", "the run is CANCELLED")}
+
+
+async def test_schedules_and_workers(stage: Stage, api: httpx.AsyncClient) -> None:
+    """A schedule is kept under its id, shown with its next ticks, triggered, paused and deleted."""
+    await stage.register({"id": "a", "type": "noop"})
+    body = {"workflow": "w", "cron": "0 2 * * *", "timezone": "Europe/Berlin"}
+    kept = await api.put("/v1/schedules/nightly", json=body)
+    assert (kept.status_code, kept.json()["cron"], kept.json()["overlap"]) == (200, "0 2 * * *", "skip")
+    shown = (await api.get("/v1/schedules/nightly")).json()
+    assert (shown["schedule"]["id"], len(shown["next"])) == ("nightly", 5)
+    assert (await api.post("/v1/schedules/nightly/trigger")).json()["state"] == "started"
+    assert (await api.post("/v1/schedules/nightly/pause")).json()["is_paused"]
+    assert not (await api.post("/v1/schedules/nightly/resume")).json()["is_paused"]
+    bad = await api.put("/v1/schedules/x", json={"workflow": "w", "cron": "61 * * * *"})
+    assert (bad.status_code, bad.json()["code"]) == (422, "schedule_invalid")
+    assert (await api.delete("/v1/schedules/nightly")).json() == {"id": "nightly", "is_deleted": True}
+    assert (await api.get("/v1/schedules/nightly")).status_code == 404
+    assert (await api.get("/v1/workers", params={"all": "true"})).json()["workers"] == []
+
+
+async def told(api: httpx.AsyncClient, path: str, after: str = "") -> AsyncGenerator[tuple[str, dict[str, Any]]]:
+    """The events of a stream: id and data."""
+    headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": after} if after else {})
+    async with api.stream("GET", path, headers=headers) as answer:
+        assert (answer.status_code, answer.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
+        id = ""
+        async for line in answer.aiter_lines():
+            name, _, value = line.partition(": ")
+            if name == "id":
+                id = value
+            elif name == "data":
+                yield id, json.loads(value)
+
+
+async def test_a_run_is_followed_as_it_goes(stage: Stage) -> None:
+    """Every event comes once and in order; who was cut off goes on where it was; the stream ends with the run."""
+    await staffed(stage)
+    await stage.register({"id": "s", "type": "signal", "config": {"name": "paid"}})
+    run_id = await stage.client.submit("w")
+    async with open_server(stage) as api:
+        seen: list[int] = []
+        with anyio.fail_after(20):
+            async for id, event in told(api, f"/v1/runs/{run_id}/events"):
+                assert (event["run_id"], id) == (run_id, str(event["seq"]))
+                seen.append(event["seq"])
+                if event["type"] == "step.waiting":
+                    await stage.client.signal(run_id, "paid")
+        assert seen == list(range(1, len(seen) + 1))
+        assert len(seen) == len(await stage.events(run_id))
+        with anyio.fail_after(20):
+            rest = [event["seq"] async for _, event in told(api, f"/v1/runs/{run_id}/events", "2")]
+        assert rest == seen[2:]
+        headers = {"Accept": "text/event-stream", "Last-Event-ID": str(seen[-1])}
+        assert (await api.get(f"/v1/runs/{run_id}/events", headers=headers)).status_code == 204
+
+
+async def test_all_runs_are_followed(stage: Stage) -> None:
+    """By many at once; who was cut off hears what it has missed, and nothing is left out."""
+    await staffed(stage)
+    await stage.register({"id": "a", "type": "noop"})
+    heard: list[list[tuple[str, int]]] = [[] for _ in range(5)]
+    last: list[str] = []
+    async with open_server(stage) as api, anyio.create_task_group() as group:
+
+        async def hear(number: int) -> None:
+            async for id, event in told(api, "/v1/events"):
+                heard[number].append((event["run_id"], event["seq"]))
+                last.append(id)
+                if len(ends(heard[number], lengths)) == 10:
+                    return
+
+        lengths: dict[str, int] = {}
+        for number in range(5):
+            group.start_soon(hear, number)
+        await anyio.sleep(0.5)  # they are listening
+        run_ids = [await stage.client.submit("w") for _ in range(11)]
+        await stage.results(run_ids)
+        for run_id in run_ids[:10]:
+            lengths[run_id] = len(await stage.events(run_id))
+        await stage.run("w")
+
+        async def complete() -> bool:
+            return all(len(ends(one, lengths)) == 10 for one in heard)
+
+        await until(complete, bool)
+        for one in heard:
+            assert set(one) >= {(run_id, seq) for run_id, count in lengths.items() for seq in range(1, count + 1)}
+            assert len(one) == len(set(one))
+        group.cancel_scope.cancel()
+
+
+def ends(heard: list[tuple[str, int]], lengths: dict[str, int]) -> set[str]:
+    return {run_id for run_id, seq in heard if lengths.get(run_id) == seq}
