@@ -15,6 +15,7 @@ from courante.replay.audit.anchors import Anchored, check_anchors, make_anchor
 from courante.replay.audit.signing import Signer, make_keys
 from courante.sdk.embedded import Servers
 from courante.sdk.stores.connection import Connection
+from integration import bundle_by_the_page as by_the_page
 from integration.bundles import exported, verified
 from integration.cases import says, waits
 from integration.floor import Floor, open_floor
@@ -169,3 +170,22 @@ async def test_kept_lines_are_checked_themselves(floor: Floor, conn: Connection,
     assert [problem.what for problem in book_of(spaced).problems] == ["line"]
     checked = await check_anchors(conn, floor.env, [])
     assert [bad.what for bad in checked.bad] == ["line"]
+
+
+async def test_who_has_read_the_page_alone_can_check_bundles_and_anchors(
+    floor: Floor, conn: Connection, tmp_path: Path
+) -> None:
+    """Every field and every hash is as docs/reference/audit-bundle.md says."""
+    make_keys(tmp_path / "key.pem", tmp_path / "key.pub")
+    signer = Signer.read(tmp_path / "key.pem")
+    runs = await ended(floor, 1, 2, 3, 12, 13)
+    anchors = [await make_anchor(conn, floor.env, signer), await make_anchor(conn, floor.env)]
+    lines = await exported(conn, floor.env, runs, signer=signer)
+    kept = [one.content for one in anchors]
+    events = (await verified(lines)).events
+    assert by_the_page.check(lines) == by_the_page.check(lines, kept) == events
+    by_the_page.check_anchors(kept)
+    with pytest.raises(AssertionError):
+        by_the_page.check([*lines[:9], *lines[10:]])
+    with pytest.raises(AssertionError):
+        by_the_page.check(forged(lines[:-1], by_somebody_else), kept)
