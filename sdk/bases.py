@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 from .base_terms import BaseTerms
 from .cuts import Cut, Cutter, Ending, with_input
 from .errors import NotRestartable
+from .given import read_given
 from .keys import Keys, PartitionKeys
 from .lineage import Lineage, read_lineage
 from .payload_terms import PAYLOAD_TERMS
@@ -80,6 +81,8 @@ async def read_restart(
     Without terms what failed later begins anew. input: what takes the place of the base's, where it is not that.
     Raises NotRestartable, Corrupt. Cost: the events of the base run.
     """
+    if terms is not None and terms.way == "fork" and terms.given:
+        return await read_given(conn, lineage, run_id, seq, terms.given, input)
     if terms is not None and terms.way == "fork":
         cut = await read_cut(conn, lineage, run_id, seq)
         return restart_plan(lineage.at(seq).plan, cut if input is None else with_input(cut, input))

@@ -6,7 +6,7 @@ Redis by an idempotent script; a supervisor's reconciler applies again what a cr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime
 from types import TracebackType
@@ -290,16 +290,17 @@ class Client:
         at: int,
         *,
         input: Any = UNSET,
+        override: Mapping[str, Any] | None = None,
         by: str | None = None,
         again: bool = False,
         dry_run: bool = False,
     ) -> Restarted:
         """Start a run that goes on from where another one was after its event ``at``, whether or not that has ended.
 
-        In the middle of a transition the last whole one counts. input: takes the place of the other run's. Asked
-        twice for the same it is the same run, unless ``again``. Raises RunNotFound, NotRestartable, InputInvalid.
+        In the middle of a transition the last whole one counts. input: in the place of the other run's. override:
+        outputs in the place of steps', by ``step`` or ``step[scope]``. Raises NotRestartable, InputInvalid.
         """
-        return await self._restart(run_id, fork_wish(at, input), by, again=again, dry_run=dry_run)
+        return await self._restart(run_id, fork_wish(at, input, override), by, again=again, dry_run=dry_run)
 
     async def _restart(self, run_id: str, wish: Wish, by: str | None, *, again: bool, dry_run: bool) -> Restarted:
         if dry_run:

@@ -13,6 +13,7 @@ from .errors import NotRestartable
 from .events import encode_blob, encode_facts
 from .keys import Keys, PartitionKeys
 from .marking import Place
+from .payload_terms import PAYLOAD_TERMS
 from .payloads import is_reference, store_payload
 from .restarting import ASIDE, RestartPlan
 from .restoring import PlacedToken
@@ -101,11 +102,15 @@ async def stage_fields(
 
 
 async def _stored(redis: Connection, keys: Keys, restart: RestartPlan) -> dict[bytes, bytes]:
-    """Store what is too much to travel inline; return the references, by what they stand for."""
+    """Store what is too much to travel inline, by itself or in all; return the references, by what they stand for."""
     payloads = [payload for _, payload in restart.events if payload is not None]
-    if sum(map(len, payloads)) <= BYTES_MAX:
-        return {}
-    large = {payload for payload in payloads if len(payload) > SMALL_BYTES and not is_reference(payload)}
+    is_much = sum(map(len, payloads)) > BYTES_MAX
+    large = {
+        payload
+        for payload in payloads
+        if not is_reference(payload)
+        and (PAYLOAD_TERMS.keeps_apart(payload) or (is_much and len(payload) > SMALL_BYTES))
+    }
     return {payload: await store_payload(redis, keys, payload) for payload in sorted(large)}
 
 

@@ -19,6 +19,7 @@ from .catalog import Catalog
 from .control import check_said
 from .cuts import Ending
 from .errors import NotRestartable
+from .given import given_text, place_given
 from .ids import new_run_id
 from .impact import impacted, reused
 from .keys import Keys
@@ -45,7 +46,8 @@ RETRIED = frozenset({RunStatus.FAILED, RunStatus.CANCELLED, RunStatus.TIMED_OUT}
 class Restarted(msgspec.Struct, frozen=True, kw_only=True):
     """A run that goes on from ``base_run_id`` after its event ``base_seq``. ``is_new``: it was not started before.
 
-    ``impacted``: steps that may be executed, ``reused``: those that are not again.
+    ``impacted``: steps that may be executed, ``reused``: those that are not again. ``given``: those whose outputs were
+    given, in loops and maps with their scope: ``poll[poll#2]``.
     """
 
     run_id: str
@@ -54,6 +56,7 @@ class Restarted(msgspec.Struct, frozen=True, kw_only=True):
     is_new: bool
     impacted: tuple[str, ...] = ()
     reused: tuple[str, ...] = ()
+    given: tuple[str, ...] = ()
 
 
 class Wish(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,6 +77,7 @@ class _Base:
     seq: int
     restart: RestartPlan
     key: str
+    terms: BaseTerms | None
 
     @property
     def plan(self) -> Plan:
@@ -129,7 +133,7 @@ class Restarts:
             trigger=wish.trigger,
             base_run_id=run_id,
             base_seq=base.seq,
-            base_terms=wish.terms,
+            base_terms=base.terms,
         )
         resolved = resolved._replace(plan=base.plan)
         verdict = await self._submitter.restart(command, resolved, _closing(run_id, wish.trigger))
@@ -151,15 +155,18 @@ class Restarts:
         return base
 
     async def _planned(self, conn: Connection, run: RunRow, lineage: Lineage, wish: Wish) -> _Base:
-        if wish.terms is not None and wish.terms.way == "fork":
-            seq = (await read_whole_cut(conn, lineage, run.run_id, wish.seq)).seq
+        terms = wish.terms
+        if terms is not None and terms.way == "fork":
+            cut = await read_whole_cut(conn, lineage, run.run_id, wish.seq)
+            seq = cut.seq
+            terms = msgspec.structs.replace(terms, given=place_given(lineage.at(seq).plan, cut, terms.given))
         else:
             ending = await read_ending(conn, lineage, run.run_id)
             _check_ending(lineage.last, run, ending)
             seq = ending.seq - 1
-        key = restart_key(run.run_id, seq, wish.terms, wish.input)
-        restart = await read_restart(conn, lineage, run.run_id, seq, wish.terms, wish.input or None)
-        return _Base(run=run, stage=lineage.at(seq), seq=seq, restart=restart, key=key)
+        key = restart_key(run.run_id, seq, terms, wish.input)
+        restart = await read_restart(conn, lineage, run.run_id, seq, terms, wish.input or None)
+        return _Base(run=run, stage=lineage.at(seq), seq=seq, restart=restart, key=key, terms=terms)
 
 
 def _closing(run_id: str, trigger: Trigger) -> Callable[[Connection], Awaitable[object]]:
@@ -194,6 +201,7 @@ def _check_ending(plan: Plan, run: RunRow, ending: Ending) -> None:
 
 def _told(base: _Base, run_id: str, *, is_new: bool) -> Restarted:
     executed = impacted(base.plan.ir, base.restart.marking)
+    given = () if base.terms is None else base.terms.given
     return Restarted(
         run_id=run_id,
         base_run_id=base.run.run_id,
@@ -201,4 +209,5 @@ def _told(base: _Base, run_id: str, *, is_new: bool) -> Restarted:
         is_new=is_new,
         impacted=tuple(executed),
         reused=tuple(reused(base.restart.events, executed)),
+        given=tuple(given_text(base.plan, key) for key in given),
     )

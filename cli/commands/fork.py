@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import click
 from msgspec import UNSET
@@ -11,7 +12,7 @@ from ...sdk.restarts import Restarted
 from ..actors import by_option
 from ..call import Call, service_options, with_call
 from ..dead_letters_view import restarted_json
-from ..inputs import read_input
+from ..inputs import bad_option, read_input, read_json
 from ..services import ask_client
 from ..texts import count_text, list_text
 
@@ -25,6 +26,13 @@ from ..texts import count_text, list_text
     "--input", "inputs", multiple=True, metavar="NAME=VALUE", help="One input; together they are the whole input."
 )
 @click.option("--input-file", metavar="FILE", help="The whole input as JSON or YAML; '-' reads standard input.")
+@click.option(
+    "--override",
+    "overrides",
+    multiple=True,
+    metavar="STEP=JSON",
+    help="An output in the place of a step's; STEP[SCOPE] in a loop or a map. May be repeated.",
+)
 @click.option("--dry-run", is_flag=True, help="Say what would be executed, and start nothing.")
 @click.option("--again", is_flag=True, help="Also where that was done before: yet another run.")
 @by_option
@@ -36,6 +44,7 @@ def fork(
     at: int,
     inputs: Sequence[str],
     input_file: str | None,
+    overrides: Sequence[str],
     dry_run: bool,
     again: bool,
     by: str | None,
@@ -46,14 +55,22 @@ def fork(
     in a new run, which names the other one as its base. 'courante events RUN' shows the numbers; in the middle of a
     transition the last whole one counts. With an input of its own the fork has that in place of the run's. Asked twice
     for the same it is the same run.
+
+    --override puts an output in the place of a step's, whether that has ended or lives at the event; what depends on
+    it begins anew, by the ways to which that output leads. In a loop or a map it is the step that lives there, or the
+    last one; STEP[SCOPE] says which, as 'courante status' shows it.
     """
     out, value = call.out, read_input(inputs, input_file) if inputs or input_file is not None else UNSET
-    done = ask_client(call, lambda client: client.fork(run_id, at, input=value, by=by, again=again, dry_run=dry_run))
-    out.json(restarted_json(done, is_dry=dry_run) | ({} if dry_run else {"by": by}))
+    given = _read_overrides(overrides)
+    done = ask_client(
+        call,
+        lambda client: client.fork(run_id, at, input=value, override=given, by=by, again=again, dry_run=dry_run),
+    )
+    out.json(restarted_json(done, is_dry=dry_run) | {"given": list(done.given)} | ({} if dry_run else {"by": by}))
     out.text(f"{out.glyph('ok' if done.is_new else 'idle')} {_line(done, at, is_dry=dry_run)}")
     if not (dry_run and done.is_new):
         out.next(f"courante status {done.run_id} --watch")
-    elif value is UNSET:
+    elif value is UNSET and not given:
         out.next(f"courante fork {run_id} --at {at}")
 
 
@@ -67,4 +84,19 @@ def _line(done: Restarted, at: int, *, is_dry: bool) -> str:
     executed = list_text(done.impacted) if done.impacted else "it ends as the other one did"
     kept = count_text(len(done.reused), "step")
     verb = "would be forked" if is_dry else f"is forked as {done.run_id}"
-    return f"{done.base_run_id} {verb} {where}: {executed}; {kept} taken over"
+    given = f"; given: {list_text(done.given)}" if done.given else ""
+    return f"{done.base_run_id} {verb} {where}: {executed}; {kept} taken over{given}"
+
+
+def _read_overrides(texts: Sequence[str]) -> dict[str, Any]:
+    """Outputs by their steps. Raises CliError."""
+    given: dict[str, Any] = {}
+    for text in texts:
+        name, separator, value = text.partition("=")
+        if not separator or not name:
+            hint = "for example --override 'price={\"eur\": 3}'"
+            raise bad_option("--override", f"{text!r}: expected STEP=JSON", hint)
+        if name in given:
+            raise bad_option("--override", f"{name!r} is given twice", "leave out one of the two")
+        given[name] = read_json(value, f"--override {name}")
+    return given

@@ -32,7 +32,7 @@ async def test_a_run_is_forked(stage: Stage, ask: Ask) -> None:
     types = await until(lambda: stage.types(base), lambda types: "timer.set" in types)
     last = str(types.index("timer.set") + 1)
     dry = await ask("fork", base, "--at", last, "--dry-run")
-    assert dry == {"base_run_id": base, "base_seq": int(last), "impacted": ["s", "t"], "reused": ["a"]}
+    assert dry == {"base_run_id": base, "base_seq": int(last), "impacted": ["s", "t"], "reused": ["a"], "given": []}
     done = await ask("fork", base, "--at", last, "--input", "n=7", "--by", "ada")
     assert (done["is_new"], done["by"], done["base_seq"]) == (True, "ada", int(last))
     assert not (await ask("fork", base, "--at", last, "--input", "n=7"))["is_new"]
@@ -88,3 +88,20 @@ async def test_many_runs_are_retried(stage: Stage, ask: Ask, monkeypatch: pytest
     assert len(lines) == 7
     assert (await ask("retry", code=64))["error"]["message"] == "which run is not said"
     assert "say two things" in (await ask("retry", bases[0], "--workflow", "w", code=64))["error"]["message"]
+
+
+async def test_outputs_are_given_at_the_command_line(stage: Stage, ask: Ask) -> None:
+    stage.supervisor()
+    stage.worker(Handlers().steps())
+    await stage.register(step("a"), step("b", "a", handler="breaks", max_retries=0), output="steps.b.output")
+    base = await failed(stage, "w")
+    last = str(len(await stage.events(base)))
+    done = await ask("fork", base, "--at", last, "--override", 'b={"n": 1}')
+    assert (done["impacted"], done["reused"], done["given"]) == ([], ["a", "b"], ["b"])
+    assert (await stage.result(done["run_id"])).output == {"n": 1}
+    said = await ask("fork", base, "--at", last, "--override", "a=2", "--dry-run", is_json=False)
+    assert ": b; 1 step taken over; given: a" in said.out
+    error = (await ask("fork", base, "--at", last, "--override", "bb=2", code=3))["error"]
+    assert (error["code"], error["hint"]) == ("step_not_found", "did you mean 'b'?")
+    for wrong in ("b", "=2", "b={", "b=text"):
+        assert (await ask("fork", base, "--at", last, "--override", wrong, code=64))["error"]["code"].startswith("bad_")

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from courante.sdk.errors import InputInvalid, NotRestartable
+from courante.sdk.errors import InputInvalid, NotRestartable, StepNotFound
 from courante.sdk.stores.runs import get_run
 from courante.supervisor.projection_rebuild import rebuild_projections
 from integration.cases import chooses, node, waits
 from integration.stage import Stage, until
-from integration.test_dead_letters import Handlers, letters, step, verified
+from integration.test_dead_letters import Handlers, letters, step, steps_of, verified
 
 pytestmark = pytest.mark.anyio
 
@@ -126,3 +126,89 @@ async def test_a_run_that_goes_on_is_forked_with_another_input(stage: Stage) -> 
         await stage.client.fork(base, 999)
     with pytest.raises(InputInvalid, match="begin at 1"):
         await stage.client.fork(base, 0)
+
+
+async def test_an_output_is_given_in_the_place_of_a_step(stage: Stage) -> None:
+    """What depends on it begins anew, by the ways that it leads to; what does not is taken over."""
+    handlers = Handlers()
+    stage.supervisor()
+    stage.worker(handlers.steps())
+    await stage.register(
+        step("a"),
+        chooses("k", "a", rules={"steps.a.output.from == 'a'": ["b"]}, default=["c"]),
+        step("b"), step("c"), step("z", "b", "c"), step("x"),
+        output="{'b': steps.b.status, 'c': steps.c.status, 'a': steps.a.output, 'x': steps.x.output}",
+    )  # fmt: skip
+    base = await stage.client.submit("w")
+    assert (await stage.result(base)).output["b"] == "SUCCEEDED"
+    last = len(await stage.events(base))
+    handlers.done.clear()
+    value = {"from": "me", "long": "x" * 20_000}
+    planned = await stage.client.fork(base, last, override={"a": value}, dry_run=True)
+    assert (planned.impacted, planned.reused, planned.given) == (("k", "b", "c", "z"), ("a", "x"), ("a",))
+    done = await stage.client.fork(base, last, override={"a": value})
+    assert done.run_id == planned.run_id
+    result = await stage.result(done.run_id)
+    assert (result.status, handlers.done) == ("COMPLETED", ["c", "z"])
+    assert result.output == {"b": "SKIPPED", "c": "SUCCEEDED", "a": value, "x": {"from": "x"}}
+    assert (await verified(stage, done.run_id)).ok, await verified(stage, done.run_id)
+    first = (await steps_of(stage, done.run_id))["a"]
+    assert (first.status, first.reason) == ("SKIPPED", "given")
+    with pytest.raises(NotRestartable, match="does not lead to z"):
+        await stage.client.fork(base, last, override={"a": 1, "z": 7}, dry_run=True)
+
+
+async def test_an_output_is_given_for_a_step_that_has_not_ended(stage: Stage) -> None:
+    """One that lives ends with it instead of being executed, one that failed has succeeded; else it says since when."""
+    handlers = Handlers()
+    stage.supervisor()
+    stage.worker(handlers.steps())
+    await stage.register(
+        step("a"), waits("s", "a", name="go"), step("c", "s", handler="breaks", max_retries=0), step("z", "c"),
+        output="{'s': steps.s.output, 'c': steps.c.output}",
+    )  # fmt: skip
+    base = await stage.client.submit("w")
+    types = await until(lambda: stage.types(base), lambda types: "timer.set" in types)
+    waited = len(types)
+    done = await stage.client.fork(base, waited, override={"s": 5})
+    assert (done.impacted, done.reused) == (("c", "z"), ("a", "s"))
+    assert (await stage.result(done.run_id)).status == "FAILED"
+    last = len(await stage.events(done.run_id))
+    mended = await stage.client.fork(done.run_id, last, override={"c": "mended"})
+    assert (mended.impacted, mended.reused) == (("z",), ("a", "s", "c"))
+    result = await stage.result(mended.run_id)
+    assert (result.status, result.output) == ("COMPLETED", {"s": 5, "c": "mended"})
+    assert (await verified(stage, mended.run_id)).ok, await verified(stage, mended.run_id)
+    with pytest.raises(NotRestartable, match="does not lead to c"):
+        await stage.client.fork(base, waited, override={"c": 1})
+    await stage.client.signal(base, "go", 1)
+    assert (await stage.result(base)).status == "FAILED"
+    with pytest.raises(NotRestartable, match=r"c has not begun at event \d+ of \S+: it begins with event \d+"):
+        await stage.client.fork(base, waited, override={"c": 1})
+    with pytest.raises(StepNotFound, match="has no step 'cc'"):
+        await stage.client.fork(base, waited, override={"cc": 1})
+    with pytest.raises(InputInvalid, match="override a"):
+        await stage.client.fork(base, waited, override={"a": {1}})
+
+
+async def test_an_output_is_given_in_a_loop_and_in_a_map(stage: Stage) -> None:
+    """To the last iteration, or to one that is named: those before it stay. Of other items nothing is done again."""
+    handlers = Handlers()
+    stage.supervisor()
+    stage.worker(handlers.steps() | {"again": again})
+    await stage.register(*rich(), output=OUTPUT)
+    base = await stage.client.submit("w", {"way": "b"})
+    wanted = (await stage.result(base)).output
+    last = len(await stage.events(base))
+    handlers.done.clear()
+    done = await stage.client.fork(base, last, override={"l": {"from": "me"}})
+    result = await stage.result(done.run_id)
+    assert (result.output, handlers.done) == (wanted | {"loop": "me"}, ["z"])
+    assert (done.given[0][:2], (await verified(stage, done.run_id)).ok) == ("l[", True)
+    handlers.done.clear()
+    early = await stage.client.fork(base, last, override={"l[l#1]": {"from": "me"}, "i[m[1]]": {"from": "item"}})
+    assert early.given == ("l[l#1]", "i[m[1]]")
+    result = await stage.result(early.run_id)
+    items = [{"from": "i"}, {"from": "item"}, {"from": "i"}]
+    assert (result.output, handlers.done) == (wanted | {"items": items}, ["z"])
+    assert (await verified(stage, early.run_id)).ok, await verified(stage, early.run_id)

@@ -13,9 +13,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from courante.sdk.fold import fold
+from courante.sdk.given import without_dependents
 from courante.sdk.marking import GOES_ON, RunPhase
+from courante.sdk.oracle import ask
 from courante.sdk.outcomes import Outcome, Succeeded
-from courante.sdk.restarting import restart_plan, started
+from courante.sdk.reenacting import reenact
+from courante.sdk.restarting import GIVEN, restart_plan, started
 from courante.sdk.scopes import scope_text
 from courante.sdk.step_context import encode_json
 from courante.sdk.user_errors import FatalError
@@ -104,6 +107,39 @@ def test_a_fork_ends_as_the_run_did_with_the_same_outputs() -> None:
                 assert (found.outputs, found.statuses, found.last) == (wanted.outputs, wanted.statuses, wanted.last)
             assert all(found.outputs[at] == value for at, value in wanted.outputs.items() if at in found.outputs)
     assert set(ends) == {"COMPLETED", "FAILED"}
+
+
+def test_the_same_output_given_again_changes_nothing() -> None:
+    """Whatever step it is given to: what depends on it is done again, and the fork ends as the run did."""
+    tried = reused = 0
+    for seed in range(FIRST, FIRST + EXAMPLES):
+        document = accepted(seed, SMALL)
+        plan, steps = plan_of(document), Steady(document, seed)
+        base = Simulation(
+            plan=plan, handler=steps, floor=MemoryFloor(plan), seed=seed, input=encode_json(steps.oracle.input()),
+            chances=CALM,
+        )  # fmt: skip
+        if base.run() != "COMPLETED":
+            continue
+        wanted, oracle = base.folder.marking, ask(plan.ir, events_of(base))
+        for at, answer in oracle.answers.items():
+            output = answer.settled.output
+            if output is None or plan.ir.nodes[at[0]].is_gate:
+                continue
+            known = without_dependents(plan.ir, oracle, [at])
+            enacted = reenact(plan, known, given={at: output})
+            assert enacted.cut.settled[at].reason == GIVEN, (seed, at)
+            restart = restart_plan(plan, enacted.cut)
+            log = log_of(plan, restart)
+            assert fold(plan.ir, log) == started(restart.marking, NOW_MS), (seed, at)
+            again = resume(plan, steps, restart.marking, log, seed, CALM)
+            assert again.drive() == "COMPLETED", (seed, at)
+            found = again.folder.marking
+            assert (found.outputs, found.statuses, found.last) == (wanted.outputs, wanted.statuses, wanted.last)
+            tried += 1
+            reused += len(enacted.cut.settled) > 1
+    assert tried > EXAMPLES
+    assert reused > tried // 2
 
 
 @pytest.mark.parametrize("name", CASES)
