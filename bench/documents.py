@@ -15,6 +15,11 @@ def chain(length: int) -> dict[str, Json]:
     return {"courante": 1, "id": f"bench-chain-{length}", "output": f"steps.n{length - 1}.output", "nodes": nodes}
 
 
+def cached_chain(length: int) -> dict[str, Json]:
+    """The same, each step with a cache."""
+    return {**chain(length), "id": f"bench-cached-{length}", "defaults": {"cache": "global"}}
+
+
 def fanout(width: int) -> dict[str, Json]:
     """One step, ``width`` side by side, one that joins them."""
     sides: list[Json] = [f"side{i}" for i in range(width)]

@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from os import getpid
+from statistics import median
 from typing import Any
 
 import anyio
@@ -40,6 +41,12 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
 
     def cpu_us_per_step(self) -> dict[str, float]:
         return {role: figure(used / self.steps * 1e6) for role, used in sorted(self.cpu_s.items())}
+
+
+def cpu_of(loads: list[Load]) -> dict[str, float]:
+    """Per role the median of all loads."""
+    roles = sorted({role for load in loads for role in load.cpu_s})
+    return {role: figure(median(load.cpu_s.get(role, 0.0) / load.steps * 1e6 for load in loads)) for role in roles}
 
 
 class Ended:

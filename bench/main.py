@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from ..sdk.errors import CouranteError
 from ..sdk.settings import Settings
-from . import chain, fanout, growth, limit, makespan, maps, memory, recovery, replay, throughput
+from . import cache, chain, fanout, growth, limit, makespan, maps, memory, recovery, replay, throughput
 from .measured import Measured
 from .plan import BenchPlan
 from .stage import Progress
@@ -24,6 +24,7 @@ MEASURES: dict[str, Measure] = {
     "fanout": fanout.measure,
     "throughput": throughput.measure,
     "map": maps.measure,
+    "cache": cache.measure,
     "growth": growth.measure,
     "makespan": makespan.measure,
     "memory": memory.measure,

@@ -11,7 +11,7 @@ from statistics import median
 from ..sdk.settings import Settings
 from .documents import chain
 from .limit import measure_limit
-from .load import STEPS, Load, run_load
+from .load import STEPS, Load, cpu_of, run_load
 from .measured import Measured, figure
 from .plan import BenchPlan
 from .stage import Progress, open_crew, open_stage
@@ -44,12 +44,6 @@ async def measure(settings: Settings, plan: BenchPlan, say: Progress) -> Measure
                 "runs": runs,
                 "limit": figure(median(limits)),
                 "submit_s": figure(median(load.submit_s for load in loads)),
-                "cpu_us_per_step": _cpu(loads),
+                "cpu_us_per_step": cpu_of(loads),
             },
         )
-
-
-def _cpu(loads: list[Load]) -> dict[str, float]:
-    """Per role the median of all loads."""
-    roles = sorted({role for load in loads for role in load.cpu_s})
-    return {role: figure(median(load.cpu_s.get(role, 0.0) / load.steps * 1e6 for load in loads)) for role in roles}

@@ -56,6 +56,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
             "pauses", "pause", "Hand out no more steps of a run, a workflow or a queue until it is resumed."
         ),
         "resume": Entry("pauses", "resume", "Let a paused run, workflow or queue go on."),
+        "cache": Entry("cache", "cache", "Outputs of steps that are kept: count them, or make them void."),
         "budget": Entry("budget", "budget", "Raise what the calls of models of a run may take."),
         "complete": Entry("control", "complete", "Let a step succeed that has handed out a token."),
         "fail": Entry("control", "fail", "Let a step fail that has handed out a token."),

@@ -39,6 +39,7 @@ from .restarts import Restarted, Restarts, Wish
 from .results import Results, RunResult
 from .schedules.face import Schedules
 from .scripts import OUTBOX_HARD_MAX
+from .step_caching import StepCaching
 from .stores.connection import Pool
 from .stores.dead_letters import DeadLetter, DeadLetterPage, Dropped, Wanted
 from .stores.pauses import PauseKind
@@ -78,6 +79,7 @@ class Client:
         self.access: Access
         self.operators: Operators
         self.bulk = Bulk(self)
+        self.step_cache = StepCaching(self)
         self._submitter: Submitter
         self._control: Control
         self._decisions: Decisions
@@ -115,10 +117,9 @@ class Client:
         self.access = Access(self.pool, self.keys)
         self.operators = Operators(self.pool, self.keys)
         places = (self._redis, self.pool, self.keys, self.catalog)
-        hard_max = self._outbox_hard_max
-        self._submitter = Submitter(
-            *places, partitions=self._partitions, outbox_hard_max=hard_max, patience_s=self._patience_s
-        )
+        hard_max, patience_s = self._outbox_hard_max, self._patience_s
+        partitions = self._partitions
+        self._submitter = Submitter(*places, partitions=partitions, outbox_hard_max=hard_max, patience_s=patience_s)
         self._control = Control(*places, outbox_hard_max=hard_max)
         self._decisions = Decisions(self._control, self.pool, self.catalog)
         self.pausing = Pausing(self._redis, self.pool, self.keys, self._control, partitions=self._partitions)
@@ -126,9 +127,8 @@ class Client:
         self._restarts = Restarts(self.pool, self.keys, self.catalog, self._submitter, partitions=self._partitions)
         self._migrations = Migrations(*places, outbox_hard_max=hard_max)
         self.artifacts = Artifacts(self._redis, self.pool, self.keys)
-        self._results = await self._stack.enter_async_context(
-            Results(self._redis, self.pool, self.keys, self._partitions)
-        )
+        results = Results(self._redis, self.pool, self.keys, self._partitions)
+        self._results = await self._stack.enter_async_context(results)
         return self
 
     async def __aexit__(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from ..runner.nodes import INLINE
@@ -12,28 +13,39 @@ from ..runner.work import Work, read_token
 from ..sdk.gates import before_node
 from ..sdk.gathering import Gatherer
 from ..sdk.item_values import cut_items, encode_results
+from ..sdk.json_values import encode_value
 from ..sdk.map_openings import forced_items
 from ..sdk.map_plans import read_record
 from ..sdk.marking import TokenKind
 from ..sdk.node_code import NodeCode, compile_node
-from ..sdk.outcomes import Outcome, Succeeded, failed
+from ..sdk.outcomes import Cached, Outcome, Succeeded, failed
 from ..sdk.plan import Plan
 
 Handler = Callable[[Work], Outcome]
 """Runs a node that is not run inline; may raise what a step raises."""
 Look = Callable[[list[str]], list[bytes | None]]
 """Reads fields of the run."""
+KEPT_BY = "run_before"
+"""The run that made what is kept."""
+NO_OUTPUTS: Mapping[str, bytes] = MappingProxyType({})
 T = TypeVar("T")
 
 
 class Crew:
     """``name``: of the worker, as the log has it. ``handler``: see ``Handler``. ``look``: see ``Look``.
 
-    ``aside``: node types that run inline and are left to the handler all the same.
+    ``aside``: node types that run inline and are left to the handler all the same. ``cached``: outputs that are kept,
+    as JSON by the ids of steps.
     """
 
     def __init__(
-        self, plan: Plan, handler: Handler, look: Look, name: str = "crew", aside: frozenset[str] = frozenset()
+        self,
+        plan: Plan,
+        handler: Handler,
+        look: Look,
+        name: str = "crew",
+        aside: frozenset[str] = frozenset(),
+        cached: Mapping[str, bytes] = NO_OUTPUTS,
     ) -> None:
         self.plan = plan
         self.name = name
@@ -42,6 +54,7 @@ class Crew:
         self._code: dict[tuple[str, int], NodeCode] = {}
         self._look = look
         self._aside = aside
+        self._cached = cached
         self._gatherer = Gatherer(self._read, _itself)
 
     def open(self, token: list[bytes], now_ms: int) -> Work:
@@ -92,10 +105,21 @@ class Crew:
             before = before_node(work)
             if before is not None:
                 return before
+            kept = self._cached.get(work.node.id)
+            if kept is not None:
+                return Cached(kept, kept, f"{work.plan.ir.workflow}:{work.node.id}:kept", KEPT_BY)
             run = None if work.node.type in self._aside else INLINE.get(work.node.type)
             return (run or self._handler)(work)
         except Exception as error:  # noqa: BLE001 - as a worker does: whatever a step raises has failed it
             return failed(error, work.node.id, work.attempt, self.name)
+
+
+def cached_outputs(plan: Plan, outputs: Mapping[str, Any]) -> Mapping[str, bytes]:
+    """Return outputs as they are kept. Raises ValueError for what is no step with a cache."""
+    for name in outputs:
+        if plan.numbers.get(name, -1) not in plan.caches:
+            raise ValueError(f"{name!r} is no step with a cache")
+    return {name: encode_value(output) for name, output in outputs.items()}
 
 
 async def _itself(value: bytes) -> bytes:

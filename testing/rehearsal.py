@@ -36,7 +36,7 @@ from ..sdk.stores.children import child_run_id
 from ..sdk.subflows import CHILD, ChildEnd, ChildStatus
 from .child_runs import asked_in, cues_below, end_of, refusal
 from .commands import command_of, start_words
-from .crew import Crew
+from .crew import Crew, cached_outputs
 from .floor import MemoryFloor
 from .handlers import WORKER, Handlers
 from .results import ChildRehearsed, Rehearsed, collect
@@ -73,19 +73,21 @@ def rehearse(
     faults: Faults | None = None,
     seed: int = 0,
     workflows: Mapping[str, Mapping[str, Any] | Path | str] | None = None,
+    cached: Mapping[str, Any] | None = None,
 ) -> Rehearsed:
     """Run a workflow in memory and return all that happened.
 
     document: a value, a path, or the text of a document (text with a line break). mocks: by the id of a node, the name
     of a handler, or a node type: a function, ``attempts(...)``, an exception, or the output itself. registered: where
     handlers are found that have no mock. cues: what people do, and when. workflows: documents by id, for steps of
-    type ``subflow`` that have no mock; their child runs are rehearsed beside it, on the same clock.
-    Raises ValueError for a document with errors, NotMocked, and Stuck where everybody waits for nobody.
+    type ``subflow`` that have no mock; their child runs are rehearsed beside it, on the same clock. cached: outputs
+    that were kept, by step. Raises NotMocked, ValueError for a wrong document, and Stuck where all wait for nobody.
     """
     plan = _plan_of(document)
     plans = {plan.ir.workflow: plan, **{name: _plan_of(each) for name, each in (workflows or {}).items()}}
     with Handlers(mocks or {}, registered, plans) as handlers:
-        return _Rehearsal(plan, handlers, cues, faults or Faults(), seed, plans).run(encode_value(input))
+        kept = cached_outputs(plan, cached or {})
+        return _Rehearsal(plan, handlers, cues, faults or Faults(), seed, plans, kept).run(encode_value(input))
 
 
 @dataclass
@@ -117,6 +119,7 @@ class _Rehearsal:
     faults: Faults
     seed: int
     plans: Mapping[str, Plan]
+    cached: Mapping[str, bytes]
     run_id: str = "run_rehearsal"
     depth: int = 0
     below: list[_Below] = field(default_factory=list[_Below])
@@ -131,7 +134,7 @@ class _Rehearsal:
 
     def __post_init__(self) -> None:
         self.floor = MemoryFloor(self.plan, self.run_id)
-        self.crew = Crew(self.plan, self.handlers, self.floor.look, WORKER, frozenset({SUBFLOW}))
+        self.crew = Crew(self.plan, self.handlers, self.floor.look, WORKER, frozenset({SUBFLOW}), self.cached)
         self.random = Random(self.seed)  # noqa: S311 - it is there to be repeated
 
     @property
@@ -232,7 +235,7 @@ class _Rehearsal:
             self._plan(event.at_ms, _word_of(facts, name, end))
             return
         cues = cues_below(self.cues, facts.node)
-        run = _Rehearsal(plan, self.handlers, cues, self.faults, self.seed, self.plans, run_id, depth)
+        run = _Rehearsal(plan, self.handlers, cues, self.faults, self.seed, self.plans, {}, run_id, depth)
         run.floor.run.now_ms = event.at_ms
         run.begin(given)
         self.below.append(_Below(run, facts, name, asked.detached))

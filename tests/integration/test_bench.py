@@ -30,8 +30,9 @@ RUNS = {
     "makespan": 30,
     "recovery": 50,
     "replay": 60,
+    "cache": 50,
 }
-RATES = {"limit", "throughput", "map"}
+RATES = {"limit", "throughput", "map", "cache"}
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -236,6 +236,7 @@ async def test_failures_and_what_was_dropped_are_not_kept(stage: Stage) -> None:
     async def slow(value: Any, context: Context) -> Any:
         calls.append("slow")
         await stage.client.cancel_step(context.run_id, "s")
+        await until(lambda: stage.types(context.run_id), lambda found: "step.withdrawn" in found)
         return value
 
     stage.worker({"shaky": shaky, "slow": slow})
