@@ -172,6 +172,7 @@ def make_supervisor(services: Services) -> Supervisor:
         counts=wants_endpoint(settings),
         limits=limits_of(settings),
         otlp_url=read_otlp_url(settings),
+        http_allow=settings.http_allow or "",
     )
 
 

@@ -78,6 +78,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "doctor": Entry("doctor", "doctor", "Say what is used and whether it is safe."),
         "health": Entry("health", "health", "Say in one word whether all is well, and what is not."),
         "keys": Entry("keys", "keys", "Keys of the HTTP API: make, list and revoke them."),
+        "webhooks": Entry("webhooks", "webhooks", "Tell others of ends of runs, approvals and alerts."),
         "statistics": Entry("statistics", "statistics", "Count runs, steps and retries, and how long they took."),
         "recover": Entry("recover", "recover", "Rebuild what Redis has lost from the log, by hand."),
         "migrate": Entry("migrate", "migrate", "Bring the database schema up to date."),

@@ -19,6 +19,7 @@ from ..sdk.metrics.exposition import AnySeries
 from ..sdk.metrics.series import Key, Kind, Series
 from ..sdk.stores.alerts import AlertKind
 from ..sdk.stores.connection import Pool
+from ..sdk.stores.cursors import read_cursor
 from ..sdk.stores.statistics import count_open
 from ..sdk.unavailable import SERVER_ERRORS
 from ..sdk.vitals import ANSWER_S, RedisVitals, Vitals, lag_ms, read_vitals
@@ -85,6 +86,8 @@ class Gauges:
         self._set("courante_postgres_up", float(postgres is not None))
         self._judge(vitals)
         self._set_all("courante_alerts", {} if postgres is None else _kinds(one.kind for one in postgres.alerts))
+        if postgres is not None:
+            await self._read_cursors()
         if redis is not None:
             await self._read_partitions(redis)
             self._read_queues(redis)
@@ -120,6 +123,13 @@ class Gauges:
             reasons[key] = reasons.get(key, 0) + 1
         self._set_all("courante_health_reasons", reasons)
 
+    async def _read_cursors(self) -> None:
+        async with self._pool.acquire() as conn:
+            for number in range(self._partitions):
+                cursor = await read_cursor(conn, self._keys.env, number)
+                if cursor is not None:
+                    self._cursors[number] = cursor.entry_id
+
     async def _read_partitions(self, redis: RedisVitals) -> None:
         watched: dict[Key, float] = {}
         entries: dict[Key, float] = {}
@@ -130,11 +140,7 @@ class Gauges:
             key = (str(found.partition),)
             partition = self._keys.partition(found.partition)
             watched[key], entries[key] = float(found.is_watched), found.outbox
-            if found.standing is not None:
-                self._cursors[found.partition] = found.standing.look.cursor.entry_id
-            if found.lag_ms is not None:
-                lags[key] = found.lag_ms / 1000
-            elif found.partition in self._cursors:
+            if found.partition in self._cursors:
                 lags[key] = await lag_ms(self._redis, partition, self._cursors[found.partition], redis.at_s) / 1000
             timers[key] = await self._redis.zcard(partition.timers)
             due[key] = await self._redis.zcount(partition.timers, "-inf", redis.at_s * 1000)

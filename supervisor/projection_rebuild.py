@@ -30,14 +30,14 @@ async def rebuild_projections(conn: Connection, env: str) -> int:
         await conn.execute(_sql["clear_executions"], env)
         await conn.execute(_sql["clear_runs"], env)
         await clear_cache_rows(conn, env)
-        projection, known = Projection(env), OpenExecutions()
+        projection, known = Projection(env, is_new=False), OpenExecutions()
         async for row in conn.cursor(_log_sql["read_facts_of_env"], env, prefetch=1_000):
             facts = _facts.decode(row["facts"])
             place = (row["partition"], row["run_id"], row["seq"], row["at"])
             if count - written >= REBUILD_EVENTS and facts.type != COMMAND_IGNORED:
                 await projection.write(conn, known)
                 known.update(projection)
-                projection, written = Projection(env), count
+                projection, written = Projection(env, is_new=False), count
             projection.add(*place, facts, row["has_payload"], row["hash"])
             count += 1
         await projection.write(conn, known)

@@ -19,11 +19,13 @@ from ..sdk.spending.spent import SPENT
 from ..sdk.stores import copy_format
 from ..sdk.stores.connection import Connection, from_ms
 from ..sdk.stores.queries import load_queries
+from ..sdk.stores.webhooks import RunNews, tell_of_runs
 from ..sdk.subflows import CHILD
 from .cache_rows import CacheRows
 from .child_rows import ChildRows
 from .dead_letters import DeadLetterRows
 from .entries import QUARANTINED
+from .news import news_of
 from .rows import (
     DUE,
     ERROR,
@@ -89,11 +91,12 @@ class OpenExecutions:
 class Projection:
     """The rows that a batch of events makes. Events come in order of their sequence per run.
 
-    told: takes those that are counted, where somebody counts.
+    told: takes those that are counted, where somebody counts. is_new: nobody was told of them yet.
     """
 
-    def __init__(self, env: str, told: Told | None = None) -> None:
+    def __init__(self, env: str, told: Told | None = None, *, is_new: bool = True) -> None:
         self.env = env
+        self._news: list[RunNews] | None = [] if is_new else None
         self.told = told
         self.ended: list[str] = []
         self._runs: dict[str, RunChange] = {}
@@ -160,6 +163,8 @@ class Projection:
             self._cache.add(run_id, seq, at, facts)
         if self.told is not None and (kind in COUNTED or SPENT in facts.data):
             self.told.append((run_id, at, facts))
+        if self._news is not None and (news := news_of(run_id, seq, at, facts)):
+            self._news.append(news)
         if seq == 1:
             run = self._run(run_id, at)
             run.is_new, run.partition = True, partition
@@ -175,7 +180,7 @@ class Projection:
         return bool(self.ended or self._gone or self._released)
 
     async def write(self, conn: Connection, known: OpenExecutions | None) -> None:
-        """Bring everything to Postgres, in the caller's transaction. At most fourteen statements.
+        """Bring everything to Postgres, in the caller's transaction. At most fifteen statements.
 
         known: what has a row already; None where that cannot be said, which is slower and always right. Raises
         asyncpg.UniqueViolationError where a run that begins here has a row, or an execution that ``known`` misses.
@@ -215,6 +220,7 @@ class Projection:
         await self._dead.write(conn, self.env)
         await self._children.write(conn)
         await self._spending.write(conn, self.env)
+        await tell_of_runs(conn, self.env, self._news or [])
         await self._cache.write(conn, self.env)
 
     def _run(self, run_id: str, at: datetime) -> RunChange:

@@ -64,6 +64,7 @@ from .timers import Timers
 from .traces import Traces
 from .upkeep import Upkeep
 from .watch import Watch
+from .webhooks import Webhooks
 
 LAST_WORDS_S = 5.0
 SILENCE_MS_MIN = 5_000
@@ -76,7 +77,7 @@ log = structlog.get_logger()
 class Supervisor:
     """Watches the partitions of one environment. ``counts``: what it records, for ``series``. ``limits``: of health.
 
-    ``otlp_url``: where runs go as traces, if anywhere.
+    ``otlp_url``: where runs go as traces, if anywhere. ``http_allow``: the setting, for webhooks.
     """
 
     def __init__(
@@ -98,6 +99,7 @@ class Supervisor:
         counts: bool = False,
         limits: Limits = DEFAULT_LIMITS,
         otlp_url: str = "",
+        http_allow: str = "",
     ) -> None:
         self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._redis_url = redis_url
@@ -122,6 +124,7 @@ class Supervisor:
         self._limits = limits
         self._counting: Counting | None = None
         self._otlp_url = otlp_url
+        self._http_allow = http_allow
         self._hearing: list[Callable[[Projection], None]] = []
         self._stopping = anyio.Event()
 
@@ -147,6 +150,7 @@ class Supervisor:
                     recorders += [self._watch(group, redis, blocking, number, turn) for number in partitions]
                     group.start_soon(Schedules(client).run)
                     group.start_soon(Pauses(client).run)
+                    group.start_soon(Webhooks(client.pool, client.keys.env, self._http_allow).run)
                     group.start_soon(self._watch_all(redis).run)
                     group.start_soon(Upkeep(client.pool).run)
                     group.start_soon(self._collector(redis).run)

@@ -10,6 +10,7 @@ import msgspec
 
 from .connection import Connection
 from .queries import load_queries
+from .webhooks import tell_of_alerts
 
 _sql = load_queries("alerts")
 
@@ -36,6 +37,7 @@ async def replace_alerts(conn: Connection, env: str, kind: AlertKind, alerts: Se
         messages, since = [alert.message for alert in alerts], [alert.since for alert in alerts]
         await conn.execute(_sql["raise_alerts"], env, str(kind), subjects, messages, since)
         await conn.execute(_sql["clear_alerts"], env, str(kind), subjects)
+        await tell_of_alerts(conn, env, str(kind), subjects)
 
 
 async def list_alerts(conn: Connection, env: str, *, subject: str | None = None, limit: int = 100) -> list[Alert]:

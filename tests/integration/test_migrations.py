@@ -24,7 +24,7 @@ TABLES = """
     pauses dead_letters dead_letter_drops children worker_registry pending_tokens run_counter_snapshots step_cache
     step_cache_counts step_cache_floors
     step_logs attempt_spending run_spending api_keys api_sessions operator_log schema_migrations
-    anchors anchor_heads
+    anchors anchor_heads webhooks webhook_deliveries
 """.split()
 VIEWS = """
     events run_list run_statistics workflow_statistics tasks dependencies run_steps task_runs artifacts applied_keys

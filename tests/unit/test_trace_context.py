@@ -23,7 +23,7 @@ def test_what_is_sent_can_be_read(run_id: str, node: str, scope: str, attempt: i
     """It names the run's trace and the attempt's span, and is sampled."""
     found = read_traceparent(traceparent_of(run_id, node, scope, attempt))
     assert found == Parent(trace_id_of(run_id), attempt_span_of(run_id, node, scope, attempt), True)
-    assert found.span_id != run_span_of(run_id)
+    assert attempt_span_of(run_id, node, scope, attempt) != run_span_of(run_id)
 
 
 @given(st.text(max_size=80))

@@ -1,0 +1,119 @@
+"""Webhooks: sends what is due, signed, and again until it is taken or given up. Several supervisors share the work.
+
+At least once: whoever dies with one in hand leaves it to another after ``HOLD_MS``. Requests go where the setting
+``http_allow`` permits, as those of nodes do; redirects are not followed, and of an answer only the status is read.
+"""
+
+from __future__ import annotations
+
+import time
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+import anyio
+import structlog
+
+from ..sdk.errors import PayloadUnreadable
+from ..sdk.stores.connection import Pool
+from ..sdk.stores.webhooks import Delivery, drop_sent, mark_failed, mark_sent, take_due
+from ..sdk.unavailable import SERVER_ERRORS
+from ..sdk.webhook_signing import ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, sign
+
+if TYPE_CHECKING:
+    from ..sdk.http.client import Connections
+
+BATCH = 20
+LOOK_S = 1.0
+SEND_S = 15.0
+HOLD_MS = 60_000
+ATTEMPTS_MAX = 12
+BACKOFF_MS = 5_000
+BACKOFF_MS_MAX = 3_600_000
+KEEP_S = 7 * 86_400
+UPKEEP_S = 3_600.0
+ERROR_CHARS_MAX = 300
+log = structlog.get_logger()
+
+
+class Webhooks:
+    """Those of one environment. http_allow: the setting."""
+
+    def __init__(self, pool: Pool, env: str, http_allow: str) -> None:
+        self._pool = pool
+        self._env = env
+        self._http_allow = http_allow
+        self._dropped_at = -UPKEEP_S
+        self._connections: Connections | None = None
+
+    async def run(self) -> None:
+        """Send until cancelled."""
+        try:
+            while True:
+                try:
+                    if anyio.current_time() - self._dropped_at >= UPKEEP_S:
+                        async with self._pool.acquire() as conn:
+                            await drop_sent(conn, KEEP_S)
+                        self._dropped_at = anyio.current_time()
+                    while await self.send():
+                        pass
+                except (*SERVER_ERRORS, PayloadUnreadable) as error:
+                    log.warning("webhooks_failed", error=str(error) or repr(error))
+                await anyio.sleep(LOOK_S)
+        finally:
+            if self._connections is not None:
+                with anyio.CancelScope(shield=True), anyio.move_on_after(2):
+                    await self._connections.shut()
+
+    async def send(self) -> int:
+        """Send what is due now; return how many were tried."""
+        async with self._pool.acquire() as conn:
+            due = await take_due(conn, self._env, BATCH, HOLD_MS)
+        async with anyio.create_task_group() as group:
+            for delivery in due:
+                group.start_soon(self._deliver, delivery)
+        return len(due)
+
+    async def _deliver(self, delivery: Delivery) -> None:
+        error, is_hopeless = await self._post(delivery)
+        async with self._pool.acquire() as conn:
+            if not error:
+                await mark_sent(conn, self._env, delivery)
+                return
+            again_ms: int | None = min(BACKOFF_MS_MAX, BACKOFF_MS * 2 ** (delivery.attempts - 1))
+            if is_hopeless or delivery.attempts >= ATTEMPTS_MAX:
+                again_ms = None
+                log.error("webhook_given_up", webhook=delivery.webhook, event_id=delivery.event_id, error=error)
+            await mark_failed(conn, self._env, delivery, error[:ERROR_CHARS_MAX], again_ms)
+
+    async def _post(self, delivery: Delivery) -> tuple[str, bool]:
+        """Return what was wrong, nothing where it was taken, and whether another try is of no use."""
+        import httpx
+
+        from ..sdk.http.client import READ_S, USER_AGENT, Connections
+        from ..sdk.http.reach import AddressRefused, read_reach
+
+        if self._connections is None:
+            self._connections = Connections(read_reach(self._http_allow))
+        body, now_s = delivery.body.encode(), int(time.time())
+        headers = {
+            "user-agent": USER_AGENT,
+            "content-type": "application/json",
+            ID_HEADER: delivery.event_id,
+            TIMESTAMP_HEADER: str(now_s),
+            SIGNATURE_HEADER: sign(delivery.secret, delivery.event_id, now_s, body),
+        }
+        timeout = httpx.Timeout(min(SEND_S, READ_S)).as_dict()
+        try:
+            request = httpx.Request(
+                "POST", delivery.url, headers=headers, content=body, extensions={"timeout": timeout}
+            )
+            with anyio.fail_after(SEND_S):
+                response = await self._connections.handle_async_request(request)
+                await response.aclose()
+        except (AddressRefused, httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+            return str(error), True
+        except (httpx.TransportError, OSError) as error:
+            return f"{type(error).__name__}: {error}", False
+        if HTTPStatus.OK <= response.status_code < HTTPStatus.MULTIPLE_CHOICES:
+            return "", False
+        return f"HTTP {response.status_code}", response.status_code == HTTPStatus.GONE

@@ -1,0 +1,229 @@
+"""Webhooks on real servers: who is told, once or until it is taken, and who cannot be."""
+
+from __future__ import annotations
+
+import json
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.to_thread
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from command_line import Said, spawn
+from courante.sdk.step_context import StepError
+from courante.sdk.stores.alerts import Alert, AlertKind, replace_alerts
+from courante.sdk.stores.webhooks import add_webhook, list_dead, take_due
+from courante.sdk.webhook_signing import sign, verify
+from courante.supervisor import webhooks as webhooks_module
+from courante.supervisor.projection_rebuild import rebuild_projections
+from courante.supervisor.webhooks import Webhooks
+from integration.cases import node
+from integration.http_site import Answer, Asked, open_site
+from integration.journal import step
+from integration.stage import Stage, until
+
+pytestmark = pytest.mark.anyio
+SECRET = b"whsec_test"
+
+
+class Receiver:
+    """Answers with ``status``."""
+
+    def __init__(self, status: int = 200) -> None:
+        self.status = status
+        self.told: list[dict[str, Any]] = []
+
+    def give(self, asked: Asked) -> Answer:
+        at_s = int(asked.headers["courante-timestamp"])
+        signature, event_id = asked.headers["courante-signature"], asked.headers["courante-id"]
+        assert verify(SECRET, event_id, at_s, asked.body, signature, now_s=time.time())
+        if self.status < 300:
+            self.told.append(json.loads(asked.body))
+            assert self.told[-1]["id"] == event_id
+        return Answer(status=self.status)
+
+    async def all(self) -> list[dict[str, Any]]:
+        return self.told
+
+
+async def bad(value: Any) -> Any:
+    raise StepError("NEVER", f"it does not work with {value}")
+
+
+async def hook(stage: Stage, url: str, *kinds: str, name: str = "h", workflow: str | None = None) -> None:
+    async with stage.client.pool.acquire() as conn:
+        assert await add_webhook(conn, stage.place.env, name, url, kinds, SECRET, workflow=workflow, by="ada")
+
+
+async def test_ends_failures_and_approvals_are_told(stage: Stage) -> None:
+    """To each webhook what it asked for, signed, and once; what was before it is not told."""
+    receiver = Receiver()
+    await stage.register(node("a"), id="good")
+    await stage.register(step("a", "bad", max_retries=0), id="bad")
+    await stage.register(node("ok", type="approval"), id="asks")
+    stage.worker({"bad": bad})
+    supervisor = stage.supervisor(http_allow="127.0.0.1")
+    await stage.run("good", 0)
+    async with open_site(receiver.give) as site:
+        await hook(stage, site.url, "run.ended", "run.failed", "approval.needed")
+        await hook(stage, site.url, "run.ended", name="only", workflow="good")
+        good, failed = await stage.run("good", 1), await stage.run("bad", 1)
+        asks = await stage.client.submit("asks", 1)
+        told = await until(receiver.all, lambda found: len(found) == 4)
+        by_run: dict[str, list[dict[str, Any]]] = {}
+        for one in told:
+            by_run.setdefault(one["run_id"], []).append(one)
+        assert [one["type"] for one in by_run[good.run_id]] == ["run.ended"] * 2
+        (end,) = by_run[failed.run_id]
+        assert {name: end[name] for name in ("type", "workflow", "status", "step", "error", "version")} == {
+            "type": "run.failed", "workflow": "bad", "status": "FAILED", "step": "a", "error": "NEVER", "version": 1,
+        }  # fmt: skip
+        assert "does not work" not in str(told)
+        (wait,) = by_run[asks]
+        assert (wait["type"], wait["step"]) == ("approval.needed", "ok")
+        async with stage.client.pool.acquire() as conn:
+            await rebuild_projections(conn, stage.place.env)
+            assert await take_due(conn, stage.place.env, 10, 1) == []
+            assert await conn.fetchval("SELECT count(*) FROM webhook_deliveries WHERE env = $1", stage.place.env) == 4
+    assert supervisor.name
+
+
+async def test_who_does_not_take_it_is_asked_again(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under the same id, up to a number of times; then it is given up."""
+    monkeypatch.setattr(webhooks_module, "BACKOFF_MS", 1)
+    monkeypatch.setattr(webhooks_module, "ATTEMPTS_MAX", 3)
+    monkeypatch.setattr(webhooks_module, "LOOK_S", 0.02)
+    receiver = Receiver(500)
+    stage.worker()
+    stage.supervisor(http_allow="127.0.0.1")
+    async with open_site(receiver.give) as site:
+        await hook(stage, site.url, "run.ended")
+        await stage.run(await stage.register(node("a")), 1)
+
+        async def dead() -> list[Any]:
+            async with stage.client.pool.acquire() as conn:
+                return await list_dead(conn, stage.place.env)
+
+        (found,) = await until(dead, bool)
+        assert (found.attempts, found.error) == (3, "HTTP 500")
+        assert len({asked.headers["courante-id"] for asked in site.asked}) == 1
+        assert len(site.asked) == 3
+
+
+async def test_what_somebody_had_in_hand_who_died_is_sent_by_another(stage: Stage) -> None:
+    """Whoever took it has so much time; it is sent twice rather than never."""
+    receiver = Receiver()
+    stage.worker()
+    stage.supervisor()
+    async with open_site(receiver.give) as site:
+        await hook(stage, site.url, "run.ended")
+        stage.supervisors[0].stop()
+        await stage.ends[1].wait()
+        run_id = await stage.client.submit(await stage.register(node("a")), 1)
+        async with stage.client.pool.acquire() as conn:
+            stage.supervisor()
+            assert (await stage.result(run_id)).status == "COMPLETED"
+            await conn.execute(
+                "UPDATE webhook_deliveries SET state = 'due', due_at = now() WHERE env = $1", stage.place.env
+            )
+            (mine,) = await take_due(conn, stage.place.env, 10, hold_ms=1)
+            sender = Webhooks(stage.client.pool, stage.place.env, "127.0.0.1")
+            assert await until(sender.send, bool) == 1
+        assert [one["id"] for one in receiver.told] == [mine.event_id]
+
+
+async def test_an_inner_address_is_never_asked(stage: Stage) -> None:
+    """What is not public and not permitted is given up at once, and nothing is sent there."""
+    receiver = Receiver()
+    stage.worker()
+    stage.supervisor()
+    async with open_site(receiver.give) as site:
+        await hook(stage, site.url, "run.ended")
+        await stage.run(await stage.register(node("a")), 1)
+
+        async def dead() -> list[Any]:
+            async with stage.client.pool.acquire() as conn:
+                return await list_dead(conn, stage.place.env)
+
+        (found,) = await until(dead, bool)
+        assert "a loopback address" in found.error
+        assert site.asked == []
+
+
+async def test_an_alert_is_told_once_each_time_it_is_raised(stage: Stage) -> None:
+    """As long as it stands it is one; when it comes again it is another."""
+    receiver = Receiver()
+    env, pool = stage.place.env, stage.client.pool
+    async with open_site(receiver.give) as site, pool.acquire() as conn:
+        await hook(stage, site.url, "alert")
+        sender = Webhooks(pool, env, "127.0.0.1")
+        now = await conn.fetchval("SELECT now()")
+        alert = Alert(kind=AlertKind.RUN_STUCK, subject="run_1", message="nothing happens", since=now)
+        for alerts in ([alert], [alert], [], [alert]):
+            await replace_alerts(conn, env, AlertKind.RUN_STUCK, alerts)
+        while await sender.send():
+            pass
+    assert [(one["type"], one["alert"], one["subject"]) for one in receiver.told] == [
+        ("alert", "run.stuck", "run_1")
+    ] * 2
+    assert len({one["id"] for one in receiver.told}) == 2
+
+
+@given(st.binary(), st.text(), st.integers(0, 2**40), st.binary())
+def test_what_was_changed_does_not_verify(secret: bytes, event_id: str, at_s: int, body: bytes) -> None:
+    """Neither another body, id, time or secret, nor what is too old."""
+    made = sign(secret, event_id, at_s, body)
+    assert verify(secret, event_id, at_s, body, made, now_s=at_s + 299)
+    assert not verify(secret, event_id, at_s, body, made, now_s=at_s + 301)
+    assert not verify(secret, event_id, at_s, body + b"x", made, now_s=at_s)
+    assert not verify(secret, event_id + "x", at_s, body, made, now_s=at_s)
+    assert not verify(secret, event_id, at_s + 1, body, made, now_s=at_s)
+    assert not verify(secret + b"x", event_id, at_s, body, made, now_s=at_s)
+
+
+async def test_webhooks_at_the_command_line(stage: Stage, tmp_path: Path) -> None:
+    place = stage.place
+    names = {"REDIS_URL": place.redis_url, "DATABASE_URL": place.database_url, "ENV": place.env}
+    environ = {f"COURANTE_{name}": value for name, value in names.items()}
+
+    async def ask(*argv: str) -> Said:
+        return await anyio.to_thread.run_sync(partial(spawn, "webhooks", *argv, cwd=tmp_path, environ=environ))
+
+    stage.supervisor(http_allow="127.0.0.1")
+    assert (await ask("list")).out == "no webhooks\n"
+    async with open_site(lambda _: Answer()) as site:
+        added = (
+            await ask("add", "shop", site.url, "--on", "run.failed", "--on", "alert", "--by", "ada", "--json")
+        ).json
+        assert (added["on"], added["by"], added["secret"][:6]) == (["alert", "run.failed"], "ada", "whsec_")
+        twice = await ask("add", "shop", site.url, "--on", "alert", "--json")
+        assert (twice.code, twice.json["error"]["code"]) == (1, "webhook_exists")
+        sent = await ask("test", "shop", "--json")
+        assert (sent.code, sent.json["is_sent"]) == (0, True)
+        (asked,) = site.asked
+        at_s, event_id = int(asked.headers["courante-timestamp"]), asked.headers["courante-id"]
+        signature = asked.headers["courante-signature"]
+        assert verify(added["secret"].encode(), event_id, at_s, asked.body, signature, now_s=time.time())
+        listed = await ask("list")
+        assert "shop" in listed.out
+        assert "whsec_" not in listed.out
+    inner = await ask("add", "inner", "http://10.0.0.1/", "--on", "run.ended")
+    assert inner.code == 0, inner
+    refused = await ask("test", "inner")
+    assert (refused.code, "given up" in refused.out, "a private address" in refused.out) == (1, True, True), refused
+    (dead,) = (await ask("dlq", "--json")).json["dead"]
+    assert (dead["webhook"], dead["body"]["type"]) == ("inner", "test")
+    assert (await ask("dlq", "--drop", "--json")).json["error"]["code"] == "bad_drop"
+    assert (await ask("dlq", "inner", "--drop", "--json")).json == {"webhook": "inner", "dropped": 1}
+    assert (await ask("remove", "inner", "--json")).json == {"removed": "inner", "dropped": 0}
+    assert ((await ask("remove", "inner", "--json")).code, (await ask("test", "nobody")).code) == (3, 3)
+    for url in ("ftp://x", "http://", "https://ada:pw@x.test/", "nonsense"):
+        assert (await ask("add", "x", url, "--on", "alert")).code == 64
+    assert (await ask("add", "X Y", "http://x.test", "--on", "alert")).code == 64
+    assert (await ask("add", "x", "http://x.test", "--on", "run.ends")).code == 64
+    assert (await ask("add", "x", "http://x.test", "--on", "alert", "--workflow", "w")).code == 64
