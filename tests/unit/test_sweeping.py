@@ -11,12 +11,16 @@ from courante.replay.history import History
 from courante.replay.steps import StepKey, StepState, StepStates
 from courante.replay.tallies import Tally
 from courante.sdk.events import Facts, RecordedEvent
+from courante.sdk.fold import Folder
 from courante.sdk.plan import Plan
+from courante.sdk.scopes import Scope
 from courante.sdk.stores.runs import StepRow
 from courante.sdk.stores.status import StepStatus
+from unit.test_fold import engine_of, finish
 
 ITERATIONS = 3_000
 KEPT_MAX = 40
+SEEDS = 60
 
 
 def plan() -> Plan:
@@ -49,6 +53,61 @@ def test_a_long_loop_keeps_what_two_iterations_can_read(monkeypatch: pytest.Monk
     assert replayed.status == "COMPLETED"
     assert replayed.values([f"o0:{ITERATIONS}", f"o1:{ITERATIONS}", "in"]) == [b"3000", b"3000", b"{}"]
     assert replayed.values(replayed.plan.output_reads()) == [b"3000"]
+
+
+def test_what_a_step_reads_of_the_iteration_before_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As long as it may begin: a condition of the loop's head reads what its end gave."""
+    monkeypatch.setattr(history, "SWEEP_MIN", 0)
+    monkeypatch.setattr(history, "SWEEP_GROWTH", 0)
+    document = looping()
+    head = document["nodes"][0]
+    head["when"] = "loop.iteration == 1 || steps.count.output < 9"
+    _, ir = compiled(document)
+    replayed = History(Plan(ir_hash(encode_ir(ir)), ir))
+    seen: list[bytes | None] = []
+    for event in loop_events(5):
+        for (number, scope), token in replayed.marking.tokens.items():
+            if number == 0:
+                fields = replayed.plan.reads(number, scope, token.live)
+                seen += replayed.values(sorted({field for field in fields if field.startswith("o1:")}))
+        replayed.add(event)
+    assert seen == [None, b"1", b"2", b"3", b"4"]
+
+
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_nothing_goes_that_a_living_token_can_read(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In drawn graphs, whatever their nesting: what is in the token's own iterations and in those before, and the last
+    iteration of loops that have ended there.
+    """
+    monkeypatch.setattr(history, "SWEEP_MIN", 0)
+    monkeypatch.setattr(history, "SWEEP_GROWTH", 0)
+    engine = engine_of(seed)
+    finish(engine, seed)
+    plan, every = Plan(ir_hash(encode_ir(engine.ir)), engine.ir), Folder(engine.ir)
+    swept = History(plan)
+    for event in engine.log:
+        every.add(event)
+        swept.add(event)
+        kept = swept.marking.outputs
+        for place in every.marking.outputs.keys() - kept.keys():
+            assert not any(can_read(every, at, place) for at in every.marking.tokens if at[0] >= 0), (event.seq, place)
+
+
+def can_read(folder: Folder, reader: tuple[int, Scope], place: tuple[int, Scope]) -> bool:
+    """Whether a step may read another's output, level by level."""
+    nodes, (node, scope) = folder.ir.nodes, place
+    inside = True  # of the regions that are around the reader too
+    for depth, (region, index) in enumerate(zip(nodes[node].levels, scope, strict=True)):
+        levels, own = nodes[reader[0]].levels, reader[1]
+        inside = inside and depth < len(levels) and levels[depth] == region
+        if not inside:
+            if folder.marking.last.get((region, scope[:depth])) != index:
+                return False
+        elif index != own[depth]:
+            if index != own[depth] - 1:
+                return False
+            inside = False  # below, it is what has ended in the iteration before
+    return True
 
 
 def test_executions_that_are_let_go_are_counted_as_those_that_stay() -> None:
