@@ -17,7 +17,8 @@ Way: TypeAlias = Literal["retry", "rerun", "rebuild", "fork"]
 class BaseTerms(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """``steps``: that are executed again, with all that follows from them. ``given``: outputs that stand in the place
     of steps, JSON bytes by the id of the step. ``has_input``: the command's own input takes the place of the base's.
-    ``change``: the types of the change requests that it answers, with commas.
+    ``change``: the types of the change requests that it answers, with commas. ``version``: of the workflow, by which
+    the rest of a retry is done.
     """
 
     way: Way
@@ -25,6 +26,7 @@ class BaseTerms(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     given: dict[str, bytes] = {}
     has_input: bool = False
     change: str = ""
+    version: int = 0
 
 
 def encode_terms(terms: BaseTerms | None) -> bytes | None:

@@ -20,6 +20,7 @@ from .payloads import store_payload
 from .plan import Plan
 from .restart_calls import apply_restart
 from .restarting import RestartPlan, restart_plan
+from .retried_versions import moved
 from .starting import StartWindow, apply_starts
 from .stores.commands import StartCommand
 from .stores.connection import Connection, Pool
@@ -75,22 +76,27 @@ async def read_restart(
     seq: int,
     terms: BaseTerms | None = None,
     input: bytes | None = None,
+    plan: Plan | None = None,
 ) -> RestartPlan:
     """Return what a run begins with that goes on from another one after ``seq``, in the way that ``terms`` say.
 
-    Without terms what failed later begins anew. input: what takes the place of the base's, where it is not that.
-    Raises NotRestartable, Corrupt. Cost: the events of the base run.
+    Without terms what failed later begins anew. input: what takes the place of the base's, where it is not that. plan:
+    of the new run, where that has another version (``retried_versions``). Raises NotRestartable, Corrupt. Cost: the
+    events of the base run.
     """
     if terms is not None and terms.way == "fork" and terms.given:
         return await read_given(conn, lineage, run_id, seq, terms.given, input)
     if terms is not None and terms.way == "fork":
         cut = await read_cut(conn, lineage, run_id, seq)
         return restart_plan(lineage.at(seq).plan, cut if input is None else with_input(cut, input))
-    if terms is not None:
+    if terms is not None and (terms.way != "retry" or plan is None):
         told = f"this version of Courante knows no way {terms.way!r} to go on from a run"
         raise NotRestartable(told, reason="unknown_way", hint="a newer one has asked for it: update the supervisors")
-    ending = await read_ending(conn, lineage, run_id)
-    return restart_plan(lineage.at(seq).plan, await read_cut(conn, lineage, run_id, seq), ending.failed)
+    ending, cut = await read_ending(conn, lineage, run_id), await read_cut(conn, lineage, run_id, seq)
+    old = lineage.at(seq).plan
+    if terms is None or plan is None:
+        return restart_plan(old, cut, ending.failed)
+    return restart_plan(plan, moved(run_id, old, plan, cut), ending.failed)
 
 
 async def apply_all_starts(
@@ -122,6 +128,7 @@ async def apply_all_starts(
                 command.base_seq,
                 command.base_terms,
                 await _own_input(redis, keys, command),
+                plan,
             )
             await bring_payloads(redis, conn, keys, _references(restart))
         count += await apply_restart(

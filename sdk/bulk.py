@@ -100,12 +100,21 @@ class Bulk:
                     yield outcome
 
     def retry(
-        self, wanted: Selection, *, by: str | None = None, again: bool = False, dry_run: bool = False
+        self,
+        wanted: Selection,
+        *,
+        version: int | str = "base",
+        by: str | None = None,
+        again: bool = False,
+        dry_run: bool = False,
     ) -> AsyncGenerator[Outcome]:
         """Retry each of the runs that failed, or with the status CANCELLED or TIMED_OUT of those. See ``each``."""
         if wanted.says_which:
             wanted = msgspec.structs.replace(wanted, status=_retried(wanted.status or RunStatus.FAILED))
-        return self.each(wanted, lambda run_id: self._client.retry(run_id, by=by, again=again, dry_run=dry_run))
+        return self.each(
+            wanted,
+            lambda run_id: self._client.retry(run_id, version=version, by=by, again=again, dry_run=dry_run),
+        )
 
 
 def _retried(word: str) -> RunStatus:

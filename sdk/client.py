@@ -279,10 +279,20 @@ class Client:
         return await self._restart(run_id, Wish(trigger="requeue"), by, again=again, dry_run=dry_run)
 
     async def retry(
-        self, run_id: str, *, by: str | None = None, again: bool = False, dry_run: bool = False
+        self,
+        run_id: str,
+        *,
+        version: int | str = "base",
+        by: str | None = None,
+        again: bool = False,
+        dry_run: bool = False,
     ) -> Restarted:
-        """As ``requeue``, also of a run that was cancelled or whose time was up."""
-        return await self._restart(run_id, Wish(trigger="retry"), by, again=again, dry_run=dry_run)
+        """As ``requeue``, also of a run that was cancelled or whose time was up.
+
+        version: of the workflow, by which the rest is done, where it is proved that it can be: "base", "newest", or a
+        number.
+        """
+        return await self._restart(run_id, Wish(trigger="retry", version=version), by, again=again, dry_run=dry_run)
 
     async def fork(
         self,

@@ -121,8 +121,8 @@ class AlreadyDecided(NothingWaits):
 
 
 class NotRestartable(CouranteError):
-    """``reason``: not_failed, undone, emptied, halted, unknown_event, not_begun, not_reached, too_large, unreadable or
-    unknown_way.
+    """``reason``: not_failed, undone, emptied, halted, unknown_event, not_begun, not_reached, other_version, too_large,
+    unreadable or unknown_way.
     """
 
     code = "not_restartable"

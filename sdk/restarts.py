@@ -13,12 +13,13 @@ from typing import Literal
 
 import msgspec
 
+from ..compiler.ir import encode_ir
 from .base_terms import BaseTerms, restart_key
 from .bases import read_ending, read_restart, read_whole_cut
 from .catalog import Catalog
 from .control import check_said
 from .cuts import Ending
-from .errors import NotRestartable
+from .errors import InputInvalid, NotRestartable
 from .given import given_text, place_given
 from .ids import new_run_id
 from .impact import impacted, reused
@@ -29,16 +30,19 @@ from .own_run import own_run
 from .payload_terms import PAYLOAD_TERMS
 from .plan import Plan
 from .restarting import RestartPlan
+from .retried_versions import fitted
 from .stores.commands import Accepted, StartCommand, get_command, run_id_of_key
 from .stores.connection import Connection, Pool
 from .stores.dead_letters import close_requeued
 from .stores.runs import RunRow
 from .stores.status import RunStatus
+from .stores.workflows import keep_ir
 from .submissions import partition_of
 from .submitting import Submitter
 from .unavailable import AsUnavailable
 
 Trigger = Literal["requeue", "retry", "rerun", "rebuild", "fork"]
+BASE, NEWEST = "base", "newest"
 RETRIED = frozenset({RunStatus.FAILED, RunStatus.CANCELLED, RunStatus.TIMED_OUT})
 """How runs end from which a retry goes on."""
 
@@ -61,13 +65,15 @@ class Restarted(msgspec.Struct, frozen=True, kw_only=True):
 
 class Wish(msgspec.Struct, frozen=True, kw_only=True):
     """What somebody wants of a run. ``terms``: None for a retry or a requeue. ``input``: canonical JSON, where it takes
-    the place of the base's. ``seq``: of a fork, the event after which it goes on.
+    the place of the base's. ``seq``: of a fork, the event after which it goes on. ``version``: of a retry, a number,
+    BASE or NEWEST.
     """
 
     trigger: Trigger
     terms: BaseTerms | None = None
     input: bytes = b""
     seq: int = 0
+    version: int | str = BASE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +121,9 @@ class Restarts:
                 base = await self._base(conn, run_id, wish)
                 asked = await get_command(conn, run_id, 1)
                 resolved = await self._catalog.resolve(conn, base.run.workflow, base.stage.version)
+                if base.terms is not None and base.terms.version:  # its IR is fitted to the base's, and so a new one
+                    await keep_ir(conn, self._keys.env, base.plan.hash, encode_ir(base.plan.ir))
+                    await self._catalog.plan(base.plan.hash, conn)
         assert asked is not None
         has_input = wish.terms is not None and wish.terms.has_input
         new_id = new_run_id() if again else run_id_of_key(self._keys.env, base.key)
@@ -164,9 +173,24 @@ class Restarts:
             ending = await read_ending(conn, lineage, run.run_id)
             _check_ending(lineage.last, run, ending)
             seq = ending.seq - 1
+        stage = lineage.at(seq)
+        if wish.version != BASE:
+            stage, terms = await self._other_version(conn, run, stage, wish.version)
         key = restart_key(run.run_id, seq, terms, wish.input)
-        restart = await read_restart(conn, lineage, run.run_id, seq, terms, wish.input or None)
-        return _Base(run=run, stage=lineage.at(seq), seq=seq, restart=restart, key=key, terms=terms)
+        restart = await read_restart(conn, lineage, run.run_id, seq, terms, wish.input or None, stage.plan)
+        return _Base(run=run, stage=stage, seq=seq, restart=restart, key=key, terms=terms)
+
+    async def _other_version(
+        self, conn: Connection, run: RunRow, stage: Stage, version: int | str
+    ) -> tuple[Stage, BaseTerms | None]:
+        """Return what a retry with another version goes on with. Raises WorkflowNotFound, InputInvalid."""
+        if not isinstance(version, int) and version != NEWEST:
+            raise InputInvalid(f"version: {version!r:.40} is none", hint=f"a number, {BASE!r} or {NEWEST!r}")
+        resolved = await self._catalog.resolve(conn, run.workflow, None if version == NEWEST else int(version))
+        plan = fitted(stage.plan, resolved.plan)
+        if plan is stage.plan:
+            return stage, None
+        return Stage(stage.seq, plan, resolved.version), BaseTerms(way="retry", version=resolved.version)
 
 
 def _closing(run_id: str, trigger: Trigger) -> Callable[[Connection], Awaitable[object]]:
