@@ -61,6 +61,7 @@ STATUSES: Mapping[str, HTTPStatus] = {
     "rate_limited": HTTPStatus.TOO_MANY_REQUESTS,
     "unauthenticated": HTTPStatus.UNAUTHORIZED,
     "version_not_found": HTTPStatus.NOT_FOUND,
+    "workflow_exists": HTTPStatus.CONFLICT,
     "workflow_not_found": HTTPStatus.NOT_FOUND,
 }
 """By the code of a problem; what is not here and is known is 400."""

@@ -12,7 +12,6 @@ import uvicorn
 
 from .app import Asgi
 
-BACKLOG = 2_048
 GRACE_S = 10
 """How long requests that are under way may take when the server stops."""
 
@@ -48,26 +47,6 @@ class Server(uvicorn.Server):
 
     def kill(self) -> None:
         self.should_exit = self.force_exit = True
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """Return a socket that listens. port: 0 for any that is free. Raises OSError."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((host, port))
-        listening.listen(BACKLOG)
-    except BaseException:
-        listening.close()
-        raise
-    return listening
-
-
-def url_of(listening: socket.socket) -> str:
-    """``http://127.0.0.1:8420``."""
-    host, port = listening.getsockname()[:2]
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def is_loopback(listening: socket.socket) -> bool:

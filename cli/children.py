@@ -40,7 +40,9 @@ def environment_of(settings: Settings, *, redis_url: str, database_url: str) -> 
 class Child:
     """One daemon. ``words``: its command line after ``courante``."""
 
-    def __init__(self, words: Sequence[str], environment: Mapping[str, str]) -> None:
+    def __init__(self, words: Sequence[str], environment: Mapping[str, str], files: Sequence[int] = ()) -> None:
+        """files: numbers of open files that it inherits."""
+        self._files = tuple(files)
         self.words = list(words)
         self._environment = dict(environment)
         self._process: Process | None = None
@@ -90,6 +92,7 @@ class Child:
             stdout=subprocess.DEVNULL,
             stderr=None,
             env=self._environment,
+            pass_fds=self._files,
             start_new_session=True,  # Ctrl-C is for us; we pass it on in order
         ) as process:
             self._process = process

@@ -39,7 +39,7 @@ class Inspection:
         return all(problem.severity is not Severity.ERROR for problem in self.problems)
 
     def to_json(self) -> dict[str, Any]:
-        """What ``doctor`` gives, but for ``ok``. This version has no HTTP API: its URL is null."""
+        """What ``doctor`` gives, but for ``ok``, and for where the API is: whoever runs or finds it says so."""
         return {
             "redis": {"url": self.redis_url, "version": self.redis_version, "durability": self.durability},
             "postgres": {"url": self.database_url, "version": self.postgres_version},

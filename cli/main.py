@@ -70,7 +70,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "schedules": Entry("schedules", "schedules", "Start workflows by the clock: cron or intervals."),
     },
     "Services": {
-        "up": Entry("up", "up", "Start everything on this machine: servers, workers, supervisor."),
+        "up": Entry("up", "up", "Start everything on this machine: servers, workers, supervisor, API."),
         "down": Entry("up", "down", "Stop what 'up' started, and the embedded servers."),
         "worker": Entry("daemons", "worker", "Run a worker until it is told to stop."),
         "supervisor": Entry("daemons", "supervisor", "Run a supervisor until it is told to stop."),

@@ -76,6 +76,11 @@ def running_ups(home: Path) -> list[RunningUp]:
     return found
 
 
+def facts_of(home: Path, env: str) -> dict[str, object]:
+    """Return what the living ``courante up`` of an environment runs; empty where there is none."""
+    return next((_read(up.path) for up in running_ups(home) if up.env == env), {})
+
+
 def stop_up(running: RunningUp) -> None:
     """End it in order; what does not end in time drops what it has at hand. Raises CliError ``stop_timed_out``."""
     for seconds in (STOP_S, KILL_S):

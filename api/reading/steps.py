@@ -30,7 +30,9 @@ NOT_REACHED = "not_reached"
 
 @dataclass(frozen=True, kw_only=True)
 class StepView:
-    """``scope``: as people read it. ``attempts``: tries so far. ``waiting_for``: what, and until when where known.
+    """``scope``: as people read it; ``key``: as the log has it.
+
+    ``attempts``: tries so far. ``waiting_for``: what, and until when where known.
 
     ``child``: the item of a map that it is in, ``parent#1`` to ``parent#N``. ``trace``: of a tool, where it was read.
     ``spent``: of all its tries.
@@ -39,6 +41,7 @@ class StepView:
     id: str
     scope: str
     status: StepStatus
+    key: str = ""
     reason: str | None = None
     attempts: int = 0
     started_at: datetime | None = None
@@ -175,6 +178,7 @@ def _view(run: RunRow, row: StepRow, ir: Ir | None, number: int | None, traces: 
     return StepView(
         id=row.node,
         scope=shown,
+        key=row.scope,
         child=child,
         status=row.status,
         reason=row.reason,

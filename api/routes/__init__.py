@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..route import Route
-from . import commands, health, logs, operations, operators, runs, sessions, workflows
+from . import aliases, commands, health, logs, operations, operators, runs, sessions, workflows
 
 NOUNS = (
     runs.routes,
@@ -15,6 +15,7 @@ NOUNS = (
     operations.schedules,
     operations.workers,
     health.routes,
+    aliases.routes,
     sessions.routes,
     operators.routes,
 )

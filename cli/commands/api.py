@@ -7,8 +7,8 @@ import socket
 import click
 from click import style
 
+from ..api_socket import open_socket, url_of
 from ..call import Call, service_options, setting_option, with_call
-from ..exits import CliError, ExitCode
 from ..inspection import require_safe
 from ..services import Services, connected_client, open_services, run_async
 from .daemons import serve, stop_on_eof
@@ -33,25 +33,12 @@ def api(call: Call, listen_fd: int | None, stop_on_eof: bool) -> None:
         run_async(lambda: _serve(call, services, listening, has_parent=stop_on_eof), is_daemon=True)
 
 
-def open_socket(call: Call) -> socket.socket:
-    """Listen where the settings say. Raises CliError."""
-    from ...api.server import listen
-
-    host, port = call.settings.api_host, call.settings.api_port
-    try:
-        return listen(host, port)
-    except OSError as cause:
-        message = f"the API cannot listen to {host} port {port}: {cause.strerror or cause}"
-        hint = "give another --port or --host, or end what listens there"
-        raise CliError(ExitCode.SERVICE, "cannot_listen", message, hint) from cause
-
-
 async def _serve(call: Call, services: Services, listening: socket.socket, *, has_parent: bool) -> None:
     from ...api.app import build_app
     from ...api.backend import open_backend
     from ...api.security.opening import is_open_to_all
     from ...api.security.serving import guard, server_options
-    from ...api.server import Server, is_loopback, url_of
+    from ...api.server import Server, is_loopback
 
     settings, url, is_local = services.settings, url_of(listening), is_loopback(listening)
     is_embedded = services.is_own_redis and services.is_own_database

@@ -9,6 +9,7 @@ from click import style
 
 from ...compiler.diagnostics import Severity
 from ...sdk.settings import unknown_variables
+from ..api_socket import running_api
 from ..call import Call, service_options, with_call
 from ..exits import ExitCode
 from ..inspection import Inspection, inspect
@@ -28,15 +29,16 @@ def doctor(call: Call) -> int:
     call.log(default_level="warning")
     with open_services(call) as services:
         found = run_async(lambda: inspect(services))
-    call.out.json({"ok": found.is_ok, **found.to_json()})
+    url = running_api(call)
+    call.out.json({"ok": found.is_ok, **found.to_json(), "api": {"url": url}})
     if not call.is_json:
-        _show(call.out, found)
+        _show(call.out, found, url)
     for warning in unknown_variables():
         call.out.note(f"{call.out.glyph('warning')} {warning}")
     return ExitCode.OK if found.is_ok else ExitCode.SERVICE
 
 
-def _show(out: Output, found: Inspection) -> None:
+def _show(out: Output, found: Inspection, api_url: str | None) -> None:
     from ... import __version__
 
     python = ".".join(map(str, sys.version_info[:3]))
@@ -47,6 +49,7 @@ def _show(out: Output, found: Inspection) -> None:
         ["", found.durability or ""],
         ["postgres", f"{found.postgres_version or 'no answer'}{', embedded' if found.is_own_database else ''}"],
         ["", found.database_url],
+        ["api", api_url or "does not run: 'courante api' or 'courante up' starts it"],
     ]
     for name, text in rows:
         if text:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 import anyio
 import click
 from click import style
@@ -10,6 +12,7 @@ from ...sdk import embedded
 from ...sdk.connections import connect_redis
 from ...sdk.presence import find_workers, has_supervisor
 from ...sdk.settings import variable_of
+from ..api_socket import listen_for_api, url_of, wait_for_api
 from ..apps import load_apps
 from ..call import Call, service_options, setting_option, with_call
 from ..children import Child, environment_of
@@ -38,7 +41,7 @@ LOOK_S = 0.05
 @service_options
 @with_call
 def up(call: Call, apps: tuple[str, ...], queues: str, workers: int, detach: bool) -> None:
-    """Start everything on this machine: servers, workers, supervisor.
+    """Start everything on this machine: servers, workers, supervisor, API.
 
     Servers are embedded where no URL is set. Without --detach it runs until Ctrl-C or SIGTERM, which lets the steps at
     hand finish; once more drops them.
@@ -55,8 +58,8 @@ def up(call: Call, apps: tuple[str, ...], queues: str, workers: int, detach: boo
         if other is not None:
             _say_running(call, other)
             return
-        with open_services(call) as services:
-            run_async(lambda: _stay_up(call, services, lock, words, workers), is_daemon=True)
+        with open_services(call) as services, listen_for_api(call) as listening:
+            run_async(lambda: _stay_up(call, services, lock, words, workers, listening), is_daemon=True)
 
 
 @click.command()
@@ -94,18 +97,22 @@ def down(call: Call) -> None:
         call.out.text(f"nothing runs in {home}")
 
 
-async def _stay_up(call: Call, services: Services, lock: UpLock, words: list[str], count: int) -> None:
+async def _stay_up(
+    call: Call, services: Services, lock: UpLock, words: list[str], count: int, listening: socket.socket
+) -> None:
     found = await require_safe(services)
     async with connected_client(services):
         pass
     environment = environment_of(services.settings, redis_url=services.redis_url, database_url=services.database_url)
     supervisor = Child(["supervisor"], environment)
+    api = Child(["api", "--listen-fd", str(listening.fileno())], environment, files=[listening.fileno()])
     workers = [Child(["worker", *words], _with_port(environment, number)) for number in range(1, count + 1)]
 
     def stop() -> None:
         if not call.is_json:
             call.out.note("stopping: the steps at hand are finished; once more drops them")
         stop_workers()
+        api.stop()
         if not workers:
             supervisor.stop()
 
@@ -115,14 +122,16 @@ async def _stay_up(call: Call, services: Services, lock: UpLock, words: list[str
 
     def stop_all() -> None:
         stop_workers()
+        api.stop()
         if all(child.has_ended for child in workers):
             supervisor.stop()
 
     async with anyio.create_task_group() as group:
         await group.start(watch_signals, stop, stop_all)
-        group.start_soon(_announce, call, services, lock, found, [supervisor, *workers])
+        group.start_soon(_announce, call, services, lock, found, [supervisor, *workers, api], listening)
         async with anyio.create_task_group() as alive:
             alive.start_soon(supervisor.run)
+            alive.start_soon(api.run)
             async with anyio.create_task_group() as working:
                 for child in workers:
                     working.start_soon(child.run)
@@ -137,14 +146,25 @@ def _with_port(environment: dict[str, str], number: int) -> dict[str, str]:
     return environment if port == "0" else environment | {METRICS_PORT: str(int(port) + number)}
 
 
-async def _announce(call: Call, services: Services, lock: UpLock, found: Inspection, children: list[Child]) -> None:
+async def _announce(
+    call: Call,
+    services: Services,
+    lock: UpLock,
+    found: Inspection,
+    children: list[Child],
+    listening: socket.socket,
+) -> None:
     """Say what runs, once it does."""
     await _wait_until_ready(services, children)
+    url = url_of(listening)
+    with anyio.move_on_after(READY_S):
+        await wait_for_api(url)
     facts = {name: value for name, value in found.to_json().items() if name != "problems"}
+    facts["api"] = {"url": url}
     lock.write(facts)
     call.out.json(facts)
     if not call.is_json:
-        _show(call, services, found, children)
+        _show(call, services, found, children, url)
 
 
 async def _wait_until_ready(services: Services, children: list[Child]) -> None:
@@ -164,7 +184,7 @@ async def _wait_until_ready(services: Services, children: list[Child]) -> None:
             await redis.aclose()
 
 
-def _show(call: Call, services: Services, found: Inspection, children: list[Child]) -> None:
+def _show(call: Call, services: Services, found: Inspection, children: list[Child], url: str) -> None:
     out, settings = call.out, services.settings
     out.text(f"{out.glyph('ok')} courante is up, env {style(settings.env, bold=True)}")
     rows = [
@@ -173,6 +193,7 @@ def _show(call: Call, services: Services, found: Inspection, children: list[Chil
     ]
     for child in children:
         slots = f", {settings.concurrency} steps at once" if child.name == "worker" else ""
+        slots = f"  {url}" if child.name == "api" else slots
         rows.append((child.name, f"pid {child.pid}{slots}"))
     for name, text in rows:
         out.text(f"  {style(name.ljust(10), bold=True)} {text}")

@@ -13,7 +13,8 @@ import httpx
 from courante.api.security.gate import Gate
 from courante.api.security.protocol import Limits, make_protocol
 from courante.api.security.terms import Terms, host_names
-from courante.api.server import Server, listen
+from courante.api.server import Server
+from courante.cli.api_socket import listen
 from courante.sdk.access.face import Session
 from courante.sdk.client import Client
 from courante.sdk.stores.operator_log import KeptOperation

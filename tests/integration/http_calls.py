@@ -10,7 +10,8 @@ import httpx
 
 from courante.api.app import as_anybody, build_app
 from courante.api.backend import open_backend
-from courante.api.server import Server, listen, url_of
+from courante.api.server import Server
+from courante.cli.api_socket import listen, url_of
 from courante.sdk.settings import Settings, load_settings
 from integration.stage import Place, Stage
 

@@ -1,0 +1,189 @@
+"""What older systems call things, as it travels at their own paths."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from ...sdk.stores.status import RunStatus, StepStatus
+from .commands import Word
+from .moments import Moment
+
+_RUN_WORDS = {
+    RunStatus.COMPLETED: "SUCCESS",
+    RunStatus.FAILED: "FAILED",
+    RunStatus.TIMED_OUT: "FAILED",
+    RunStatus.CANCELLED: "CANCELLED",
+}
+_TASK_WORDS = {
+    StepStatus.SUCCEEDED: "SUCCESS",
+    StepStatus.RETRYING: "QUEUED",
+}
+
+
+class Definition(msgspec.Struct, frozen=True, kw_only=True):
+    """A workflow to register: its document as ``definition``, or the document itself."""
+
+    id: str = ""
+    name: str = ""
+    definition: dict[str, Any] | None = None
+
+
+class WorkflowMade(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
+    name: str
+    version: int
+    task_count: int
+    dependency_count: int
+    created_at: Moment
+
+
+class WorkflowCounted(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
+    name: str
+    task_count: int
+
+
+class WorkflowsCounted(msgspec.Struct, frozen=True, kw_only=True):
+    workflows: list[WorkflowCounted]
+
+
+class Task(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
+    name: str
+    type: str
+    depends_on: list[str]
+
+
+class Dependency(msgspec.Struct, frozen=True, kw_only=True):
+    task_id: str
+    depends_on_task_id: str
+
+
+class WorkflowDefined(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
+    name: str
+    version: int
+    definition: dict[str, Any]
+    tasks: list[Task]
+    dependencies: list[Dependency]
+
+
+class StartRun(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One of the three names the workflow."""
+
+    workflow_id: Word | None = None
+    workflow: Word | None = None
+    workflow_name: Word | None = msgspec.field(default=None, name="workflowName")
+    input: Any = msgspec.field(default_factory=lambda: {})
+
+    @property
+    def wanted(self) -> str:
+        return self.workflow_id or self.workflow or self.workflow_name or ""
+
+
+class TaskArtifact(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
+    content_type: str
+    size_bytes: int
+
+
+class TaskRun(msgspec.Struct, frozen=True, kw_only=True):
+    """``status``: PENDING, READY, QUEUED, RUNNING, SUCCESS, FAILED, BLOCKED, CANCELLED or SKIPPED."""
+
+    id: str
+    task_id: str
+    run_id: str
+    status: str
+    attempt: int
+    output: Any
+    error: str | None
+    artifacts: list[TaskArtifact]
+    started_at: Moment | None
+    finished_at: Moment | None
+
+
+class RunWithTasks(msgspec.Struct, frozen=True, kw_only=True):
+    """``status``: RUNNING, SUCCESS, FAILED or CANCELLED. ``stepsSummary``: how many steps have which status."""
+
+    id: str
+    workflow_id: str
+    status: str
+    output: Any
+    started_at: Moment | None
+    finished_at: Moment | None
+    task_runs: list[TaskRun]
+    steps_summary: dict[StepStatus, int] = msgspec.field(name="stepsSummary")
+
+
+class TaskLine(msgspec.Struct, frozen=True, kw_only=True):
+    timestamp: Moment
+    level: str
+    message: str
+
+
+class TaskLog(msgspec.Struct, frozen=True, kw_only=True):
+    task_run_id: str
+    logs: list[TaskLine]
+
+
+class ExecuteRun(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    input: Any = msgspec.field(default_factory=lambda: {})
+
+
+class StepShown(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    step_id: str
+    status: str
+    output: Any
+    error: str | None
+    started_at: Moment | None
+    finished_at: Moment | None
+
+
+class Executed(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """``status``: running, completed, failed or cancelled. ``actual_cost``: null where nobody knows it."""
+
+    id: str
+    workflow_id: str
+    status: str
+    input_json: Any
+    output_json: Any
+    error: str | None
+    actual_cost: float | int | None
+    started_at: Moment | None
+    finished_at: Moment | None
+    steps: list[StepShown]
+
+
+class ExecutedRun(msgspec.Struct, frozen=True, kw_only=True):
+    success: bool
+    run: Executed
+
+
+class ExecutedRuns(msgspec.Struct, frozen=True, kw_only=True):
+    success: bool
+    runs: list[Executed]
+
+
+class SlugWorkflow(msgspec.Struct, frozen=True, kw_only=True):
+    success: bool
+    workflow: WorkflowDefined
+
+
+def run_word(status: RunStatus) -> str:
+    return _RUN_WORDS.get(status, "RUNNING")
+
+
+def task_word(status: StepStatus, waiting_for: str | None) -> str:
+    if status is StepStatus.WAITING:
+        return "BLOCKED" if (waiting_for or "").startswith("approval") else "RUNNING"
+    return _TASK_WORDS.get(status, str(status))
+
+
+def executed_word(status: RunStatus) -> str:
+    return {"SUCCESS": "completed"}.get(run_word(status), run_word(status).lower())
+
+
+def executed_step_word(status: StepStatus) -> str:
+    return "completed" if status is StepStatus.SUCCEEDED else str(status).lower()
