@@ -139,9 +139,9 @@ def _responses(route: Route, schema_of: dict[Any, Json]) -> Json:
 
 def _common(route: Route) -> list[str]:
     """Codes of problems that many routes may answer with."""
-    codes = ["query_invalid", "internal_error"]
+    codes = ["query_invalid", "internal_error", "rate_limited"]
     if route.scope is not None:
-        codes += ["unauthenticated", "forbidden", "service_unavailable", "rate_limited"]
+        codes += ["unauthenticated", "forbidden", "service_unavailable"]
     if route.body is not NoBody:
         codes += ["body_not_supported", "body_too_large"]
         codes += [] if route.body is RawDocument else ["body_not_json", "body_invalid"]

@@ -83,7 +83,7 @@ class Latest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 async def register(asked: Asked[NoQuery, Definition]) -> Answer[WorkflowMade]:
     """Register a workflow; 409 where its id is taken by other content."""
     body, client = asked.body, asked.backend.client
-    document = body.definition or msgspec.json.decode(await asked.request.body(), type=dict[str, Any])
+    document = body.definition or msgspec.json.decode(await asked.request.body() or b"{}", type=dict[str, Any])
     named = {"id": body.id, "name": body.name} if body.definition is not None else {}
     content = msgspec.json.encode({**{name: text for name, text in named.items() if text}, **document})
     compiled = compile_text(content, "json")

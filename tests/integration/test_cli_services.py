@@ -16,6 +16,7 @@ import asyncpg
 import pytest
 
 from command_line import Said, clean_environ, spawn
+from courante.cli.api_socket import answers
 from courante.cli.uplock import running_ups
 from courante.sdk.embedded import Servers, status
 
@@ -79,7 +80,9 @@ def test_up_runs_everything_and_down_ends_it(at_home: Courante, tmp_path: Path) 
     assert said.json["redis"]["durability"] == "append-only file, fsync everysec; noeviction"
     (up,) = running_ups(tmp_path / "h")
     children = children_of(up.pid)
-    assert len(children) == 2
+    assert len(children) == 3
+    assert answers(said.json["api"]["url"])
+    assert at_home("doctor", "--json").json["api"] == said.json["api"]
     again = at_home("up")
     assert (again.code, again.out) == (0, f"✓ already up (pid {up.pid}); 'courante down' stops it\n")
     ran = at_home("run", str(DIAMOND), "--json")
@@ -92,7 +95,7 @@ def test_up_runs_everything_and_down_ends_it(at_home: Courante, tmp_path: Path) 
 
 
 def test_what_up_started_does_not_outlive_it(environ: dict[str, str], tmp_path: Path) -> None:
-    """A killed ``up`` takes its worker and supervisor with it; one of them that dies is started again."""
+    """A killed ``up`` takes its worker, supervisor and API with it; one of them that dies is started again."""
     process = subprocess.Popen(
         [sys.executable, "-m", "courante", "up", "--json", "--workers", "1"],
         cwd=tmp_path,
@@ -105,8 +108,9 @@ def test_what_up_started_does_not_outlive_it(environ: dict[str, str], tmp_path: 
         assert process.stdout is not None
         assert set(json.loads(process.stdout.readline())) == {"redis", "postgres", "api"}
         first = children_of(process.pid)
-        os.kill(first[0], signal.SIGKILL)
-        wait_until(lambda: len(set(children_of(process.pid)) - set(first)) == 1)
+        for pid in first:
+            os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: len(set(children_of(process.pid)) - set(first)) == 3)
         children = children_of(process.pid)
     finally:
         process.kill()
