@@ -41,5 +41,5 @@ def config(call: Call) -> None:
 
 def _text(name: str, value: object) -> str:
     if value is None:
-        return "(embedded)" if name.endswith("_url") else "(none)"
+        return "(embedded)" if name in ("redis_url", "database_url") else "(none)"
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -205,3 +205,4 @@ def test_config_is_a_table_for_people(capsys: pytest.CaptureFixture[str]) -> Non
     lines = said.out.splitlines()
     assert lines[0].split() == ["setting", "value", "source"]
     assert lines[1].split() == ["redis_url", "(embedded)", "default"]
+    assert ["otlp_url", "(none)", "default"] in [each.split() for each in lines]
