@@ -38,6 +38,7 @@ from ..sdk.settings import Settings
 from ..sdk.spending.prices import PricesError, PriceTable, load_prices
 from ..sdk.steps import Steps
 from ..sdk.tools import lacking, shown_handler
+from ..supervisor.retention import policy_of
 from ..supervisor.supervisor import Supervisor
 from .endpoint import wants_endpoint
 from .exits import CliError, ExitCode
@@ -173,6 +174,7 @@ def make_supervisor(services: Services) -> Supervisor:
         limits=limits_of(settings),
         otlp_url=read_otlp_url(settings),
         http_allow=settings.http_allow or "",
+        retention=policy_of(settings),
     )
 
 

@@ -84,6 +84,11 @@ def _explain_ours(error: BaseException) -> CliError | None:
         return CliError(ExitCode.NOT_FOUND, "run_not_found", str(error), _HINTS["run_not_found"])
     if isinstance(error, stores.UnknownWorkflow):
         return CliError(ExitCode.NOT_FOUND, "workflow_not_found", str(error), _HINTS["workflow_not_found"])
+    if isinstance(error, stores.LogArchived):
+        hint = f"courante retain restore {error.path}" if error.path else "its summary is in 'courante status'"
+        return CliError(ExitCode.NOT_FOUND, "log_archived", str(error), hint)
+    if isinstance(error, stores.NotEnded):
+        return CliError(ExitCode.INVALID, "run_not_ended", str(error), f"courante cancel {error.run_id}")
     if isinstance(error, stores.BadFilter):
         return CliError(ExitCode.USAGE, f"bad_{error.field}", str(error))
     if isinstance(error, stores.SchemaError):

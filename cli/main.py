@@ -67,6 +67,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         ),
         "retry": Entry("retry", "retry", "Start a run again from where it was before it came to a bad end."),
         "fork": Entry("fork", "fork", "Start a run that goes on from where another one was after one of its events."),
+        "forget": Entry("forget", "forget", "Empty what ended runs have said and made, for good."),
         "schedules": Entry("schedules", "schedules", "Start workflows by the clock: cron or intervals."),
     },
     "Services": {
@@ -80,6 +81,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "keys": Entry("keys", "keys", "Keys of the HTTP API: make, list and revoke them."),
         "webhooks": Entry("webhooks", "webhooks", "Tell others of ends of runs, approvals and alerts."),
         "statistics": Entry("statistics", "statistics", "Count runs, steps and retries, and how long they took."),
+        "retain": Entry("retain", "retain", "Archive, forget and delete what is older than the policy says."),
         "recover": Entry("recover", "recover", "Rebuild what Redis has lost from the log, by hand."),
         "migrate": Entry("migrate", "migrate", "Bring the database schema up to date."),
         "config": Entry("config", "config", "Show every setting, and where it comes from."),

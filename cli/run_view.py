@@ -16,7 +16,7 @@ from .child_runs_view import child_lines, parent_line
 from .output import status_text
 from .spending_view import spending_text
 from .steps_view import ENDED, progress_text, step_line
-from .texts import age_text, count_text, cut_lines, duration_text
+from .texts import age_text, count_text, cut_lines, duration_text, iso
 from .traces_view import trace_lines
 
 LABEL_MAX = 32
@@ -37,6 +37,14 @@ def head_lines(view: RunView, now: datetime) -> list[str]:
         lines.append(f"{style('spent', bold=True)}     {spending_text(view.spent)}")
     if run.tags:
         lines.append(f"{style('tags', bold=True)}      {', '.join(run.tags)}")
+    if view.forgotten is not None:
+        by = f" by {view.forgotten.by}" if view.forgotten.by else ""
+        why = f": {view.forgotten.reason}" if view.forgotten.reason else ""
+        at = iso(view.forgotten.forgotten_at)
+        lines.append(f"{style('forgotten', bold=True)} {at}{by}{why}; its values are gone")
+    if view.archived is not None:
+        where = f"moved to {view.archived.path}" if view.archived.path else "deleted"
+        lines.append(f"{style('archived', bold=True)}  its log was {where} by retention, {iso(view.archived.at)}")
     if run.is_halted:
         lines.append(style("halted: the log and the rules disagree; see 'courante replay --verify'", fg="red"))
     return lines
@@ -66,6 +74,8 @@ def outcome_lines(view: RunView) -> list[str]:
         place = f"step {run.error.node}: " if run.error.node else ""
         text = cut_lines(f"{place}{run.error.type}: {run.error.message}")
         return [f"{style('error:', fg='red', bold=True)} {text}"]
+    if run.status == "COMPLETED" and (view.forgotten is not None or view.archived is not None):
+        return []
     if run.status == "COMPLETED":
         return [json.dumps(view.output, ensure_ascii=False, indent=2)]
     return [f"{style('reason:', bold=True)} {run.drain_reason}"] if run.drain_reason else []

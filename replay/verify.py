@@ -12,7 +12,7 @@ import msgspec
 from ..sdk.stores.commands import Command, get_command
 from ..sdk.stores.connection import Connection
 from ..sdk.stores.errors import UnknownWorkflow
-from ..sdk.stores.log import read_events, stream_events, verify_chain
+from ..sdk.stores.log import count_emptied, read_events, stream_events, verify_chain
 from ..sdk.stores.payloads import resolve
 from ..sdk.stores.runs import get_run, list_steps, stream_steps
 from ..sdk.stores.spending import spending_of_attempts, spending_of_runs
@@ -27,13 +27,17 @@ from .tallies import Tally
 
 
 class Verification(msgspec.Struct, frozen=True, kw_only=True):
-    """``events``: read. ``decisions``: made again. ``unchecked``: those that could not be, as payloads are emptied."""
+    """``events``: read. ``decisions``: made again. ``unchecked``: those that could not be, as payloads are emptied.
+
+    ``emptied``: events whose payload is not stored any more.
+    """
 
     ok: bool
     run_id: str
     events: int
     decisions: int = 0
     unchecked: int = 0
+    emptied: int = 0
     first_difference: Difference | None = None
 
 
@@ -75,7 +79,7 @@ class LoggedSource:
 
 
 class _Verifier:
-    """One verification on its way. ``events``: read so far."""
+    """One verification on its way. ``events``: read so far. ``emptied``: of them."""
 
     def __init__(self, conn: Connection, env: str, run_id: str) -> None:
         self._conn = conn
@@ -84,6 +88,7 @@ class _Verifier:
         self._ended = Tally()
         self._check = LogCheck(LoggedSource(conn, env, run_id), contents, on_final=self._ended.add)
         self.events = 0
+        self.emptied = 0
 
     def result(self, difference: Difference | None) -> Verification:
         return Verification(
@@ -92,6 +97,7 @@ class _Verifier:
             events=self.events,
             decisions=self._check.decisions,
             unchecked=self._check.unchecked,
+            emptied=self.emptied,
             first_difference=difference,
         )
 
@@ -99,6 +105,7 @@ class _Verifier:
         """Raises Differs at the first difference."""
         row = await get_run(self._conn, self._run_id)
         broken = await verify_chain(self._conn, self._run_id)
+        self.emptied = await count_emptied(self._conn, self._run_id)
         end = None if broken is None else broken.seq
         async for event in stream_events(self._conn, self._run_id):
             if end is not None and event.seq >= end:

@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from .errors import PayloadUnreadable
 from .events import digest
 from .payload_terms import PAYLOAD_TERMS
 
@@ -37,6 +38,15 @@ def encode_terms(terms: BaseTerms | None) -> bytes | None:
 def decode_terms(stored: bytes | None) -> BaseTerms | None:
     """Raises PayloadUnreadable, msgspec.MsgspecError."""
     return None if stored is None else msgspec.json.decode(PAYLOAD_TERMS.decode(stored), type=BaseTerms)
+
+
+def empty_terms(stored: bytes | None) -> bytes | None:
+    """Return what is left of stored terms without the outputs that were given; nothing of what cannot be read."""
+    try:
+        terms = decode_terms(stored)
+    except PayloadUnreadable:
+        return None
+    return stored if terms is None or not terms.given else encode_terms(msgspec.structs.replace(terms, given={}))
 
 
 def restart_key(run_id: str, seq: int, terms: BaseTerms | None = None, input: bytes = b"") -> str:

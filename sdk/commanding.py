@@ -99,6 +99,12 @@ def seal_body(content: bytes) -> bytes:
     return _encode_fields(said | {"sealed": seal_text(_encode_fields(sealed).decode())})
 
 
+def empty_body(stored: bytes) -> bytes:
+    """Return what is left of a stored body when what people and programs have said is taken away."""
+    said = _fields.decode(stored)
+    return _encode_fields({name: value for name, value in said.items() if name != "sealed" and name not in SEALED})
+
+
 def open_body(stored: bytes) -> Body:
     """Return a body as it was said. Raises PayloadUnreadable."""
     body = _decoder.decode(stored)

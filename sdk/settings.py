@@ -20,6 +20,7 @@ import msgspec
 from msgspec import Meta
 
 from ..compiler.diagnostics import did_you_mean
+from ..compiler.durations import parse_duration
 from .fault_points import VARIABLE as FAULT_VARIABLE
 from .http.reach import read_reach
 from .retry_after import RETRY_AFTER_MS_MAX
@@ -50,6 +51,7 @@ PAYLOAD_KEEP_S = 7 * 86_400.0
 """A payload that nothing has referred to for so long leaves Postgres. A step has as long to name what it stored."""
 STEP_LOG_KEEP_S = 30 * 86_400.0
 """How long what steps have said can be read."""
+DAY_MS = 86_400_000
 STUCK_MS = 300_000
 """After so long without an event a run that waits for nothing is stuck, where its document says nothing else."""
 HEALTH_LAG_MS = 60_000
@@ -79,6 +81,7 @@ _ENV_ALLOWED = "1 to 64 of a-z, 0-9, - and _, the first a letter or digit"
 _HOSTS = r"^[A-Za-z0-9._:\[\]-]+(\s*,\s*[A-Za-z0-9._:\[\]-]+)*\Z"
 _NETWORKS = r"^[0-9A-Fa-f.:/]+(\s*,\s*[0-9A-Fa-f.:/]+)*\Z"
 _HOST_ALLOWED = "an address of this machine, 0.0.0.0 for all of them"
+_AGE = "a duration of at least a day: 400d, 36h"
 _TEXTS = {
     "api_hosts": "names and addresses without ports, joined by commas: courante.example, 10.0.0.5",
     "api_proxies": "addresses and networks, joined by commas: 10.0.0.5, 10.1.0.0/16",
@@ -90,6 +93,11 @@ _TEXTS = {
     "model_provider": "one of openai, anthropic, echo",
     "tools": "the path of a file",
     "metrics_port": "a whole number from 0 to 65535",
+    "retain_archive": "the path of a directory",
+    "retain_log": _AGE,
+    "retain_payloads": _AGE,
+    "retain_runs": _AGE,
+    "retain_cache": _AGE,
 }
 _KIB = 1024
 _MIB = 1024 * _KIB
@@ -135,6 +143,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     payload_bytes_max: Annotated[int, Meta(ge=_KIB, le=512 * _MIB)] = 16 * _MIB
     payload_hot_s: Annotated[float, Meta(ge=1, le=365 * 86_400)] = PAYLOAD_HOT_S
     payload_keep_s: Annotated[float, Meta(ge=86_400, le=3_650 * 86_400)] = PAYLOAD_KEEP_S
+    retain_log: str | None = None
+    retain_payloads: str | None = None
+    retain_runs: str | None = None
+    retain_cache: str | None = None
+    retain_archive: str | None = None
     step_log_keep_s: Annotated[float, Meta(ge=60, le=3_650 * 86_400)] = STEP_LOG_KEEP_S
     outbox_entries_soft: Annotated[int, Meta(ge=1)] = 50_000
     outbox_entries_hard: Annotated[int, Meta(ge=1)] = 100_000
@@ -304,7 +317,9 @@ def _decode(name: str, found: _Found, kind: object) -> object:
             read_reach(value)
         except ValueError as cause:
             raise SettingsError(name, found.source, f"expected {_TEXTS[name]}; {cause}") from cause
-    if name in ("secrets_dir", "key_ring", "prices", "tools") and value:
+    if _TEXTS.get(name) == _AGE and isinstance(value, str) and (parse_duration(value) or 0) < DAY_MS:
+        raise SettingsError(name, found.source, f"expected {_AGE}; got {value!r}")
+    if name in ("secrets_dir", "key_ring", "prices", "tools", "retain_archive") and value:
         return str(found.base / Path(str(value)).expanduser())
     return value
 

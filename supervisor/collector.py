@@ -8,7 +8,8 @@ Postgres is what there is. A payload is garbage when no event, no cached output,
 and no run that goes on refers to it, and nobody has stored or referred to it for ``keep_s``: that long a step may hold
 the name of what it has stored in its hands alone. Whoever refers to a payload anew, or takes it away from Redis, says
 so in the same row (``touch_payloads``), and deleting looks at that again: whichever comes first, the other one sees it.
-A supervisor that lacks a key cannot tell what encrypted payloads refer to, and deletes nothing.
+A supervisor that lacks a key cannot tell what encrypted payloads refer to, and deletes nothing. What was given up, as
+its run is forgotten, counts as unused since 1970 and is not kept for ``keep_s``.
 """
 
 from __future__ import annotations
@@ -30,9 +31,11 @@ from ..sdk.keys import Keys
 from ..sdk.payload_terms import PAYLOAD_TERMS
 from ..sdk.settings import PAYLOAD_HOT_S, PAYLOAD_KEEP_S
 from ..sdk.stores.connection import Connection, Pool
+from ..sdk.stores.cursors import read_cursor
 from ..sdk.stores.payloads import (
     contents_with_artifacts,
     delete_payloads,
+    given_up_payloads,
     has_sealed,
     put_payloads,
     referred_payloads,
@@ -49,6 +52,11 @@ CONTENTS_A_CALL = 16
 FIELDS_A_CALL = 500
 CANDIDATES_MAX = 10_000
 """Payloads that one sweep may delete: their digests are in memory."""
+GIVEN_UP_S = 20 * 365 * 86_400.0
+"""What was given up counts as unused since 1970; what anybody has stored or named since then does not."""
+RECORDED_S = 10.0
+"""How long the recorder is waited for before payloads that were given up are left to the next sweep."""
+LOOK_S = 0.05
 PAUSE_S = 0.005
 """Between two calls: what runs goes first."""
 LOCK_CLASS = 0x434F4C
@@ -93,7 +101,8 @@ class Collector:
             if not await conn.fetchval("SELECT pg_try_advisory_lock($1, hashtext($2))", LOCK_CLASS, self._keys.env):
                 return 0, 0
             try:
-                cooled, deleted = await self._cool_all(conn), await self._delete_unused(conn)
+                given_up, _ = await self.delete_given_up(conn)
+                cooled, deleted = await self._cool_all(conn), given_up + await self._delete_unused(conn)
             finally:
                 with anyio.CancelScope(shield=True), anyio.move_on_after(2):
                     await conn.fetchval("SELECT pg_advisory_unlock($1, hashtext($2))", LOCK_CLASS, self._keys.env)
@@ -135,9 +144,45 @@ class Collector:
         safe = [by_digest[found] for found in known | kept]
         return int(await self._redis.unlink(*safe)) if safe else 0
 
+    async def delete_given_up(self, conn: Connection) -> tuple[int, int]:
+        """Delete the payloads that were given up and that nothing refers to, here and in Redis, without waiting longer.
+
+        Return how many were deleted, and how many are left to the next time, for the log is behind the outbox: what
+        stands there may refer to them. Whoever has one in hand that is still stored reads it from Postgres meanwhile.
+        """
+        rest = await given_up_payloads(conn, self._keys.env)
+        for some in _parts(rest, KEYS_A_CALL):
+            await self._redis.unlink(*(self._keys.blob(found.hex()) for found in some))
+        if rest and not await self._is_recorded(conn):
+            return 0, len(rest)
+        deleted = 0
+        while rest and (unused := await self._unused_of(conn, rest)):  # some name others
+            deleted += await self._delete(conn, unused, GIVEN_UP_S)
+            rest -= unused
+        await self._keep(conn, rest)
+        return deleted, 0
+
+    async def _is_recorded(self, conn: Connection) -> bool:
+        """Wait until the log has everything that stands in the outboxes now; whether that came about."""
+        with anyio.move_on_after(RECORDED_S):
+            for number in range(self._partitions):
+                newest = await self._redis.xrevrange(self._keys.partition(number).outbox, count=1)
+                while newest:
+                    cursor = await read_cursor(conn, self._keys.env, number)
+                    if cursor is not None and _order(cursor.entry_id) >= _order(newest[0][0].decode()):
+                        break
+                    await anyio.sleep(LOOK_S)
+            return True
+        return False
+
     async def _delete_unused(self, conn: Connection) -> int:
         await self._delete_void(conn)
         found = await unused_payloads(conn, self._keys.env, self._keep_s, CANDIDATES_MAX)
+        unused = await self._unused_of(conn, found)
+        await self._keep(conn, found - unused)
+        return await self._delete(conn, unused, self._keep_s)
+
+    async def _unused_of(self, conn: Connection, found: set[bytes]) -> set[bytes]:
         unused = set(found)
         for some in _parts(found, KEYS_A_CALL):
             unused -= await referred_payloads(conn, self._keys.env, some)
@@ -145,11 +190,16 @@ class Collector:
             unused = await self._without_artifacts(conn, unused)
         if unused:
             unused -= await self._named_by_runs(conn, unused)
-        for some in _parts(found - unused, KEYS_A_CALL):
+        return unused
+
+    async def _keep(self, conn: Connection, used: set[bytes]) -> None:
+        for some in _parts(used, KEYS_A_CALL):
             await touch_payloads(conn, self._keys.env, some)
+
+    async def _delete(self, conn: Connection, unused: set[bytes], keep_s: float) -> int:
         deleted = 0
         for some in _parts(unused, KEYS_A_CALL):
-            deleted += await delete_payloads(conn, self._keys.env, some, self._keep_s)
+            deleted += await delete_payloads(conn, self._keys.env, some, keep_s)
         return deleted
 
     async def _delete_void(self, conn: Connection) -> None:
@@ -194,6 +244,10 @@ class Collector:
             if not cursor:
                 return named
             await anyio.sleep(PAUSE_S)
+
+
+def _order(entry_id: str) -> tuple[int, ...]:
+    return tuple(map(int, entry_id.split("-")))
 
 
 def _named(content: bytes) -> set[bytes]:

@@ -6,6 +6,7 @@ import msgspec
 
 from ..sdk.events import Facts
 from ..sdk.stores.connection import Connection
+from ..sdk.stores.forgetting import empty_errors
 from ..sdk.stores.queries import load_queries
 from .cache_rows import clear_cache_rows
 from .dead_letters import close_dead_letters
@@ -42,4 +43,5 @@ async def rebuild_projections(conn: Connection, env: str) -> int:
             count += 1
         await projection.write(conn, known)
         await close_dead_letters(conn, env)
+        await empty_errors(conn, env)
     return count

@@ -5,6 +5,7 @@ completion (counter zero -> end), timers, leases (what silent workers held), aud
 (committed starts and commands that Redis has not heard of), children (runs that are steps of others), guard (recorder:
 outbox -> log and projections; recovery: log -> Redis), registry (workers -> Postgres), watch (runs in which nothing
 happens any more), upkeep (partitions of the log for the months to come), collector (payloads that nobody needs),
+retention (what is older than its policy says),
 step logs (what steps say -> Postgres).
 """
 
@@ -58,6 +59,7 @@ from .reconciler import Reconciler
 from .recorder import TRANSIENT, Recorder, RecorderSettings
 from .recovery import Recovery
 from .registry import Registry
+from .retention import Policy, Retention
 from .schedules import Schedules
 from .step_logs import StepLogs
 from .timers import Timers
@@ -100,6 +102,7 @@ class Supervisor:
         limits: Limits = DEFAULT_LIMITS,
         otlp_url: str = "",
         http_allow: str = "",
+        retention: Policy | None = None,
     ) -> None:
         self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._redis_url = redis_url
@@ -126,6 +129,7 @@ class Supervisor:
         self._otlp_url = otlp_url
         self._http_allow = http_allow
         self._hearing: list[Callable[[Projection], None]] = []
+        self._policy = retention or Policy()
         self._stopping = anyio.Event()
 
     async def run(self) -> None:
@@ -158,6 +162,7 @@ class Supervisor:
                         group.start_soon(self._counting.run)
                     if traces is not None:
                         group.start_soon(traces.run)
+                    group.start_soon(self._retention(redis).run)
                     await self._stopping.wait()
                     group.cancel_scope.cancel()
                 await _record_the_rest(recorders)
@@ -181,6 +186,10 @@ class Supervisor:
         client = self._client
         limits = {"stuck_ms": self._stuck_ms, "outbox_hard_max": self._outbox_hard_max}
         return Watch(redis, client.pool, client.keys, client.catalog, **limits)
+
+    def _retention(self, redis: Redis) -> Retention:
+        client = self._client
+        return Retention(redis, client.pool, client.keys, self._policy, partitions=self._partitions)
 
     def _collector(self, redis: Redis) -> Collector:
         client = self._client

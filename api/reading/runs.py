@@ -16,6 +16,8 @@ from ...sdk.stores.approvals import list_approvals
 from ...sdk.stores.children import ChildRow, ParentRow, children_of, parents_of
 from ...sdk.stores.connection import Connection, iso_text
 from ...sdk.stores.errors import UnknownRun
+from ...sdk.stores.forgetting import Forgotten, read_forgotten
+from ...sdk.stores.log import Archived, find_archive
 from ...sdk.stores.payloads import event_payload
 from ...sdk.stores.runs import RunRow, get_run, list_steps
 from ...sdk.stores.spending import spending_of_attempts, spending_of_runs
@@ -24,7 +26,7 @@ from ...sdk.stores.traces import list_traces
 from ...sdk.stores.workflows import get_ir
 from ..wire.children import child_of, parent_of
 from ..wire.moments import moment
-from ..wire.runs import Alert, RunDetail, RunShown
+from ..wire.runs import Alert, ArchivedRun, ForgottenRun, RunDetail, RunShown
 from ..wire.spending import cost_of, usage_of
 from ..wire.traces import traced_nodes
 from ..wire.workflows import graph_of
@@ -37,7 +39,8 @@ class RunView:
     """``output``: None until the run is COMPLETED. ``approvals``: decisions that it waits for.
 
     ``alerts``: what only a person can change. ``parent``: the step that the run is; ``children``: the runs that are
-    steps of it. ``spent``: by calls of models, by currency.
+    steps of it. ``spent``: by calls of models, by currency. ``forgotten``: that its values were emptied.
+    ``archived``: that its log was moved.
     """
 
     run: RunRow
@@ -49,6 +52,8 @@ class RunView:
     children: Sequence[ChildRow] = ()
     ir: Ir | None = None
     spent: Sequence[Spent] = ()
+    forgotten: Forgotten | None = None
+    archived: Archived | None = None
 
     @property
     def is_final(self) -> bool:
@@ -69,6 +74,8 @@ class RunView:
             alerts=[Alert(kind=one.kind, message=one.message, since=iso_text(one.since)) for one in self.alerts],
             usage=usage_of(self.spent),
             cost=cost_of(self.spent),
+            forgotten=_forgotten(self.forgotten),
+            archived=None if self.archived is None else _archived(self.archived),
         )
 
     def detail(self) -> RunDetail:
@@ -131,4 +138,15 @@ class RunReader:
         for one in await spending_of_attempts(self._conn, self._run_id) if spent else ():
             by_step.setdefault((one.node, one.scope), []).append(one.spent)
         steps = step_views(run, self._ir, rows, traces, by_step)
-        return RunView(run, steps, output, views, alerts, parents.get(self._run_id), children, self._ir, spent)
+        forgotten = (await read_forgotten(self._conn, [self._run_id])).get(self._run_id)
+        archived = await find_archive(self._conn, self._run_id) if run.status.is_final else None
+        parent = parents.get(self._run_id)
+        return RunView(run, steps, output, views, alerts, parent, children, self._ir, spent, forgotten, archived)
+
+
+def _forgotten(found: Forgotten | None) -> ForgottenRun | None:
+    return None if found is None else ForgottenRun(at=iso_text(found.forgotten_at), by=found.by, reason=found.reason)
+
+
+def _archived(found: Archived) -> ArchivedRun:
+    return ArchivedRun(at=iso_text(found.at), path=found.path)

@@ -40,6 +40,21 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     since: Moment
 
 
+class ForgottenRun(msgspec.Struct, frozen=True, kw_only=True):
+    """That its values were emptied; who asked for it, and why."""
+
+    at: Moment
+    by: str | None
+    reason: str
+
+
+class ArchivedRun(msgspec.Struct, frozen=True, kw_only=True):
+    """That its log was moved by retention. ``path``: of the archive, null where there is none."""
+
+    at: Moment
+    path: str | None
+
+
 class RunShown(Result, frozen=True, kw_only=True):
     """A run with its steps. ``parent``: the step that it is; ``children``: runs that are steps of it."""
 
@@ -49,6 +64,8 @@ class RunShown(Result, frozen=True, kw_only=True):
     alerts: list[Alert]
     usage: Usage
     cost: Cost
+    forgotten: ForgottenRun | None = None
+    archived: ArchivedRun | None = None
 
 
 class RunDetail(RunShown, frozen=True, kw_only=True):

@@ -121,13 +121,16 @@ async def _verify(call: Call, services: Services, run_ids: Sequence[str]) -> int
             await _lineage_of(conn, env, run_id)
             found = await verify_run(conn, env, run_id)
             difference = msgspec.to_builtins(found.first_difference)
-            said = {"run_id": run_id, "ok": found.ok, "events": found.events, "first_difference": difference}
-            call.out.json(said)
+            counts = {"events": found.events, "emptied": found.emptied, "unchecked": found.unchecked}
+            call.out.json({"run_id": run_id, "ok": found.ok, **counts, "first_difference": difference})
             name = f"{run_id}: " if len(run_ids) > 1 else ""
             verdict = "the log holds together" if found.ok else "the log does not hold together"
             call.out.text(
                 f"{call.out.glyph('ok' if found.ok else 'error')} {name}{count_text(found.events, 'event')}: {verdict}"
             )
+            if found.emptied:
+                unchecked = count_text(found.unchecked, "decision")
+                call.out.text(f"  {count_text(found.emptied, 'payload')} emptied, {unchecked} unchecked")
             if not found.ok:
                 call.out.value(difference)
                 code = ExitCode.INVALID

@@ -6,12 +6,15 @@ StoreError
 │   └── SchemaTooNew        migrations were applied that this code does not know (names)
 ├── UnknownWorkflow    no such workflow or version
 ├── UnknownRun         no such run
+├── LogArchived        the events of a run were moved out of the log (run_id, at, path)
+├── NotEnded           what is only done with runs that have ended was asked for one that goes on
 └── BadFilter          a filter, limit or cursor that cannot be used (field)
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 
 class StoreError(Exception):
@@ -53,6 +56,26 @@ class UnknownRun(StoreError):
 
     def __init__(self, run_id: str) -> None:
         super().__init__(f"there is no run {run_id}")
+        self.run_id = run_id
+
+
+class LogArchived(StoreError):
+    """The events of a run were moved out of the log, some or all. path: of the archive; None where there is none."""
+
+    def __init__(self, run_id: str, at: datetime, path: str | None) -> None:
+        day = at.astimezone(UTC).date().isoformat()
+        where = f"moved to {path}" if path else "deleted"
+        super().__init__(f"the log of run {run_id} was {where} by retention on {day}")
+        self.run_id = run_id
+        self.at = at
+        self.path = path
+
+
+class NotEnded(StoreError):
+    """What is only done with runs that have ended was asked for one that goes on."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(f"run {run_id} has not ended, or another run is about to go on from it")
         self.run_id = run_id
 
 

@@ -11,6 +11,7 @@ import msgspec
 
 from ..events import GENESIS, Facts, RecordedEvent, chain_hash, decode_facts, digest
 from .connection import Connection, to_ms
+from .errors import LogArchived
 from .queries import load_queries
 
 SEQ_MAX = 2**63 - 1
@@ -39,13 +40,35 @@ class ChainRow(NamedTuple):
     hash: bytes
 
 
+class Archived(NamedTuple):
+    """Events of a run were moved out of the log. ``path``: of the archive; None where there is none."""
+
+    at: datetime
+    path: str | None
+
+
+async def find_archive(conn: Connection, run_id: str) -> Archived | None:
+    """Return where the events of a run are that were moved out of the log; None where all stand there."""
+    row = await conn.fetchrow(_sql["find_archive"], run_id)
+    return None if row is None else Archived(row["archived_at"], row["path"])
+
+
+async def check_archived(conn: Connection, run_id: str) -> None:
+    """Raises LogArchived where events of a run were moved out of the log."""
+    found = await find_archive(conn, run_id)
+    if found is not None:
+        raise LogArchived(run_id, found.at, found.path)
+
+
 async def read_events(conn: Connection, run_id: str, upto: int | None = None, *, after: int = 0) -> list[RecordedEvent]:
     """Return the events of a run in order: those after ``after``, up to and with ``upto``; empty for an unknown run.
 
     A payload reference stays a reference (``payloads.resolve``). Raises msgspec.ValidationError where facts were
-    written by newer code.
+    written by newer code, LogArchived where events of the run were moved out of the log.
     """
     rows = await conn.fetch(_sql["read_events"], run_id, after, SEQ_MAX if upto is None else upto)
+    if upto is None or not rows or rows[0]["seq"] != after + 1:
+        await check_archived(conn, run_id)
     return [_event(run_id, row) for row in rows]
 
 
@@ -84,12 +107,21 @@ async def read_halts(conn: Connection, run_ids: Sequence[str]) -> dict[str, str]
 
 
 async def read_moves(conn: Connection, run_id: str) -> list[tuple[int, Facts]]:
-    """Return (seq, facts) of the events that say which IR the run has from there on; the first is its beginning."""
-    return [(row["seq"], decode_facts(row["facts"])) for row in await conn.fetch(_sql["read_moves"], run_id)]
+    """Return (seq, facts) of the events that say which IR the run has from there on; the first is its beginning.
+
+    Raises LogArchived.
+    """
+    rows = await conn.fetch(_sql["read_moves"], run_id)
+    if not rows or rows[0]["seq"] != 1:
+        await check_archived(conn, run_id)
+    return [(row["seq"], decode_facts(row["facts"])) for row in rows]
 
 
 async def stream_events(conn: Connection, run_id: str) -> AsyncIterator[RecordedEvent]:
-    """Yield the events of a run in order, a thousand at a time, for runs that do not fit into memory."""
+    """Yield the events of a run in order, a thousand at a time, for runs that do not fit into memory.
+
+    Raises LogArchived.
+    """
     after = 0
     while True:
         events = await read_events(conn, run_id, after + PREFETCH, after=after)
@@ -101,7 +133,10 @@ async def stream_events(conn: Connection, run_id: str) -> AsyncIterator[Recorded
 
 
 async def stream_chain(conn: Connection, run_id: str, after: int = 0) -> AsyncIterator[ChainRow]:
-    """Yield the rows of a run behind event ``after`` in order, a thousand at a time; the connection is free between."""
+    """Yield the rows of a run behind event ``after`` in order, a thousand at a time; the connection is free between.
+
+    Raises LogArchived.
+    """
     while rows := await conn.fetch(_sql["read_chain_part"], run_id, after, PREFETCH):
         for row in rows:
             yield ChainRow(
@@ -114,12 +149,18 @@ async def stream_chain(conn: Connection, run_id: str, after: int = 0) -> AsyncIt
                 row["hash"],
             )
         after = rows[-1]["seq"]
+    await check_archived(conn, run_id)
 
 
 async def read_end(conn: Connection, run_id: str) -> tuple[int, bytes] | None:
     """Return (seq, hash) of the event that a run is known to end with, None where it has not ended."""
     row = await conn.fetchrow(_sql["read_end"], run_id)
     return None if row is None or row["last_seq"] is None else (row["last_seq"], row["last_hash"])
+
+
+async def count_emptied(conn: Connection, run_id: str) -> int:
+    """Return how many events of a run have lost their payload to retention or privacy."""
+    return int(await conn.fetchval(_sql["count_emptied"], run_id))
 
 
 async def verify_chain(conn: Connection, run_id: str) -> ChainBreak | None:
@@ -136,18 +177,20 @@ async def verify_chain(conn: Connection, run_id: str) -> ChainBreak | None:
 async def follow_chain(conn: Connection, run_id: str, seq: int, head: bytes) -> ChainBreak | tuple[int, bytes]:
     """As ``verify_chain``, from event ``seq`` on, whose hash is ``head``; return (seq, hash) of the last event.
 
-    In a transaction of the caller's that sees one moment.
+    In a transaction of the caller's that sees one moment. Raises LogArchived.
     """
     previous = head
     async for row in conn.cursor(_sql["read_chain"], run_id, seq, prefetch=PREFETCH):
         seq += 1
         if row["seq"] != seq:
+            await check_archived(conn, run_id)
             return ChainBreak(run_id=run_id, seq=seq, reason=f"missing: the next event is {row['seq']}")
         if reason := _fault(run_id, row, previous):
             return ChainBreak(run_id=run_id, seq=seq, reason=reason)
         previous = row["hash"]
     end = await read_end(conn, run_id)
     if end is not None and end != (seq, previous):
+        await check_archived(conn, run_id)
         return ChainBreak(run_id=run_id, seq=seq + 1, reason=f"the run is known to end with event {end[0]}")
     return seq, previous
 

@@ -44,6 +44,16 @@ async def touch_payloads(conn: Connection, env: str, digests: Iterable[bytes]) -
     return {row[0] for row in await conn.fetch(_sql["touch_payloads"], env, list(digests))}
 
 
+async def give_up_payloads(conn: Connection, env: str, digests: Iterable[bytes]) -> None:
+    """Let payloads count as unused since 1970, until somebody stores or refers to them anew."""
+    await conn.execute(_sql["give_up"], env, list(digests))
+
+
+async def given_up_payloads(conn: Connection, env: str) -> set[bytes]:
+    """Return the digests of all payloads that were given up and are still stored."""
+    return {row[0] for row in await conn.fetch(_sql["given_up"], env)}
+
+
 async def unused_payloads(conn: Connection, env: str, keep_s: float, limit: int) -> set[bytes]:
     """Return digests that nobody has stored or referred to for so long, the oldest ones."""
     return {row[0] for row in await conn.fetch(_sql["unused_payloads"], env, keep_s, limit)}

@@ -13,16 +13,20 @@ import signal
 import socket
 import time
 from asyncio import Runner
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import anyio.to_thread
 import asyncpg
 import pytest
 import structlog
 from redis.asyncio import Redis
 
+from command_line import Said, spawn
 from courante.replay import history
 from courante.sdk.calling import Connection
 from courante.sdk.connections import connect_redis
@@ -129,6 +133,22 @@ async def stage(place: Place) -> AsyncIterator[Stage]:
     """An open environment with nobody in it yet."""
     async with open_stage(place) as made:
         yield made
+
+
+@pytest.fixture
+async def ask(stage: Stage, redis_url: str, migrated_database: str, tmp_path: Path) -> Callable[..., Any]:
+    """Call a command in the stage's environment; its exit code is checked, and its object or what it said returned."""
+    place = {"REDIS_URL": redis_url, "DATABASE_URL": migrated_database, "ENV": stage.place.env}
+    environ = {f"COURANTE_{name}": value for name, value in place.items()}
+
+    async def call(*argv: str, code: int = 0, is_json: bool = True) -> Any:
+        said: Said = await anyio.to_thread.run_sync(
+            partial(spawn, *argv, *(["--json"] if is_json else []), cwd=tmp_path, environ=environ)
+        )
+        assert said.code == code, said
+        return said.json if is_json else said
+
+    return call
 
 
 @pytest.fixture(scope="session")

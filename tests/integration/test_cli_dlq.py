@@ -3,36 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
-from pathlib import Path
 from typing import Any
 
-import anyio.to_thread
 import pytest
 
-from command_line import Said, spawn
+from command_line import Said
 from integration.cases import node, waits
 from integration.stage import Stage
 from integration.test_dead_letters import Handlers, failed, step
 
 pytestmark = pytest.mark.anyio
 Ask = Callable[..., Any]
-
-
-@pytest.fixture
-async def ask(stage: Stage, redis_url: str, migrated_database: str, tmp_path: Path) -> Ask:
-    """Call a command in the stage's environment; its exit code is checked, and its object or what it said returned."""
-    place = {"REDIS_URL": redis_url, "DATABASE_URL": migrated_database, "ENV": stage.place.env}
-    environ = {f"COURANTE_{name}": value for name, value in place.items()}
-
-    async def call(*argv: str, code: int = 0, is_json: bool = True) -> Any:
-        said: Said = await anyio.to_thread.run_sync(
-            partial(spawn, *argv, *(["--json"] if is_json else []), cwd=tmp_path, environ=environ)
-        )
-        assert said.code == code, said
-        return said.json if is_json else said
-
-    return call
 
 
 async def begin(stage: Stage) -> Handlers:

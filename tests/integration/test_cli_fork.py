@@ -14,7 +14,6 @@ from courante.sdk.restarts import Restarted
 from integration.cases import node, waits
 from integration.stage import Stage, until
 from integration.test_cli_dlq import Ask
-from integration.test_cli_dlq import ask as ask  # noqa: PLC0414 - a fixture
 from integration.test_dead_letters import Handlers, failed, step
 
 pytestmark = pytest.mark.anyio

@@ -82,7 +82,7 @@ def check_status(courante: Courante, ran: dict[str, Any]) -> None:
     told = courante("status", ran["run_id"], "--json")
     assert told.code == 0
     assert {name: told.json[name] for name in ran} == ran
-    assert set(told.json) == {*ran, "steps", "parent", "children", "alerts", "usage", "cost"}
+    assert set(told.json) == {*ran, "steps", "parent", "children", "alerts", "usage", "cost", "forgotten", "archived"}
     fields = {"id", "scope", "child", "status", "reason", "attempts", "started_at", "finished_at", "waiting_for"}
     assert all(set(step) == fields for step in told.json["steps"])
     assert [step["id"] for step in told.json["steps"]] == ["order", "goods", "shipping", "total"]

@@ -25,6 +25,7 @@ TABLES = """
     step_cache_counts step_cache_floors
     step_logs attempt_spending run_spending api_keys api_sessions operator_log schema_migrations
     anchors anchor_heads webhooks webhook_deliveries
+    anchors anchor_heads forgotten_runs log_archives
 """.split()
 VIEWS = """
     events run_list run_statistics workflow_statistics tasks dependencies run_steps task_runs artifacts applied_keys

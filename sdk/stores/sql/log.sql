@@ -34,7 +34,7 @@ SELECT g.run_id, h.seq, h.hash
 -- name: read_facts_of_env
 SELECT l.partition, l.run_id, l.seq, l.at, l.facts, l.payload_digest IS NOT NULL AS has_payload, l.hash
   FROM event_log l
- WHERE l.env = $1
+ WHERE l.env = $1 AND NOT EXISTS (SELECT FROM runs r WHERE r.run_id = l.run_id AND r.archived_at IS NOT NULL)
  ORDER BY l.run_id, l.seq
 
 -- name: read_halts
@@ -59,3 +59,16 @@ SELECT run_id, seq, at, facts, payload FROM (
     FROM event_log l WHERE l.env = $1 AND l.at >= $2
    ORDER BY l.at DESC, l.run_id DESC, l.seq DESC LIMIT $3) newest
  ORDER BY at, run_id, seq
+
+-- name: count_emptied
+SELECT count(*) FROM event_log l
+ WHERE l.run_id = $1 AND l.payload_digest IS NOT NULL
+   AND NOT EXISTS (SELECT FROM event_payloads p WHERE p.run_id = l.run_id AND p.seq = l.seq AND p.at = l.at)
+
+-- name: find_archive
+SELECT r.archived_at, a.path, a.name
+  FROM runs r
+  LEFT JOIN log_archives a ON a.restored_at IS NULL AND a.ends > r.created_at
+                          AND a.starts <= coalesce(r.finished_at, r.updated_at)
+ WHERE r.run_id = $1 AND r.archived_at IS NOT NULL
+ ORDER BY a.starts LIMIT 1

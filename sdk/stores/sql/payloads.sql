@@ -55,3 +55,9 @@ SELECT digest, content FROM payloads WHERE env = $1 AND digest = ANY($2::bytea[]
 
 -- name: get_event_payload
 SELECT payload FROM event_payloads WHERE run_id = $1 AND seq = $2
+
+-- name: give_up
+UPDATE payloads SET used_at = 'epoch' WHERE env = $1 AND digest = ANY($2::bytea[])
+
+-- name: given_up
+SELECT digest FROM payloads WHERE env = $1 AND used_at = 'epoch'

@@ -78,7 +78,8 @@ UPDATE node_executions AS n SET status = 'CANCELLED', reason = g.reason, finishe
 SELECT partition FROM recorder_cursors WHERE env = $1 ORDER BY partition FOR UPDATE
 
 -- name: clear_executions
-DELETE FROM node_executions WHERE env = $1
+DELETE FROM node_executions n WHERE n.env = $1
+   AND NOT EXISTS (SELECT FROM runs r WHERE r.run_id = n.run_id AND r.archived_at IS NOT NULL)
 
 -- name: clear_runs
-DELETE FROM runs WHERE env = $1
+DELETE FROM runs WHERE env = $1 AND archived_at IS NULL

@@ -7,6 +7,7 @@ SELECT $1, g.run_id, g.at, g.source, g.number, g.node, g.scope, g.attempt, g.wor
   FROM unnest($2::text[], $3::timestamptz[], $4::bigint[], $5::integer[], $6::text[], $7::text[], $8::integer[],
               $9::text[], $10::text[], $11::text[], $12::text[])
        WITH ORDINALITY AS g (run_id, at, source, number, node, scope, attempt, worker, level, text, fields, place)
+ WHERE NOT EXISTS (SELECT FROM forgotten_runs f WHERE f.run_id = g.run_id)
  ORDER BY g.place
 ON CONFLICT ON CONSTRAINT step_logs_pkey DO NOTHING
 

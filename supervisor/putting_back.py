@@ -1,0 +1,89 @@
+"""Putting back: an archived month becomes a part of the log again, as it was. One transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import anyio
+import asyncpg
+
+from ..sdk.stores.connection import Connection, Pool, from_ms
+from ..sdk.stores.payloads import put_payloads
+from ..sdk.stores.retention import make_month, month_named, note_restore, payloads_of
+from .archive import ArchiveBroken, Event, Manifest, Payload, Run, read_lines, verify_archive
+from .chain import LOG_COLUMNS, PAYLOAD_COLUMNS
+
+ROWS_A_CALL = 500
+CONTENTS_A_CALL = 16
+
+
+async def put_back(pool: Pool, path: Path) -> Manifest:
+    """Check an archive and put all of it back. Raises ArchiveBroken, also where the log still has the month; OSError.
+
+    Runs that were deleted since are known again. Retention leaves the month alone from then on.
+    """
+    manifest = await anyio.to_thread.run_sync(verify_archive, path)
+    month = month_named(manifest.month)
+    async with pool.acquire() as conn, conn.transaction():
+        try:
+            await make_month(conn, month)
+        except asyncpg.DuplicateTableError as error:
+            raise ArchiveBroken(0, f"the log still has {month.name}, or has it again") from error
+        events: list[Event] = []
+        payloads: list[Payload] = []
+        runs: list[str] = []
+        run_ids: dict[str, None] = {}
+        for line in read_lines(path):
+            if isinstance(line, Event):
+                events.append(line)
+                run_ids[line.run_id] = None
+            elif isinstance(line, Payload):
+                payloads.append(line)
+            elif isinstance(line, Run):
+                runs.append(bytes(line.row).decode())
+            if len(events) >= ROWS_A_CALL:
+                await _put_events(conn, month.name, payloads_of(month), events)
+                events.clear()
+            if len(payloads) >= CONTENTS_A_CALL:
+                await _put_payloads(conn, payloads)
+                payloads.clear()
+        await _put_events(conn, month.name, payloads_of(month), events)
+        await _put_payloads(conn, payloads)
+        await note_restore(conn, month, list(run_ids), runs)
+    return manifest
+
+
+async def _put_events(conn: Connection, log: str, payloads: str, events: Sequence[Event]) -> None:
+    rows = [
+        (
+            event.env,
+            event.partition,
+            from_ms(event.at_ms),
+            event.run_id,
+            event.seq,
+            event.type,
+            event.node,
+            event.scope,
+            event.attempt,
+            event.worker,
+            event.facts.encode(),
+            None if event.payload_digest is None else bytes.fromhex(event.payload_digest),
+            bytes.fromhex(event.prev_hash),
+            bytes.fromhex(event.hash),
+        )
+        for event in events
+    ]
+    await conn.copy_records_to_table(log, records=rows, columns=LOG_COLUMNS)
+    values = [
+        (event.env, from_ms(event.at_ms), event.run_id, event.seq, event.payload.encode())
+        for event in events
+        if event.payload is not None
+    ]
+    await conn.copy_records_to_table(payloads, records=values, columns=PAYLOAD_COLUMNS)
+
+
+async def _put_payloads(conn: Connection, payloads: Sequence[Payload]) -> None:
+    for env in {payload.env for payload in payloads}:
+        contents = {bytes.fromhex(one.digest): one.content for one in payloads if one.env == env}
+        await put_payloads(conn, env, contents)
