@@ -10,10 +10,10 @@ Whoever is too slow is let go, and goes on with Last-Event-ID, as whoever was cu
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import anyio
 import msgspec
@@ -185,11 +185,9 @@ class Live:
     async def _hear(self, entries: dict[str, str]) -> None:
         """Take what has come to the outboxes; wait for it where nothing is on its way to the log."""
         is_idle = not any(self._waiting.values())
-        found = cast(
-            "Any", await self._redis.xread(dict(entries), count=ENTRIES_MAX, block=BLOCK_MS if is_idle else None)
-        )
-        streams: Iterable[tuple[bytes, Any]] = found.items() if isinstance(found, dict) else found or ()
-        for name, page in streams:
+        answer: Any = await self._redis.xread(dict(entries), count=ENTRIES_MAX, block=BLOCK_MS if is_idle else None)
+        pages: dict[bytes, list[tuple[bytes, Mapping[bytes, bytes]]]] = dict(answer or ())
+        for name, page in pages.items():
             place = name.decode()
             for entry_id, fields in page:
                 entries[place] = entry_id.decode()

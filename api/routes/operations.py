@@ -15,7 +15,7 @@ from ...sdk.errors import CouranteError, RunNotFound, WorkflowNotFound
 from ...sdk.schedules.schedule import Overlap
 from ...sdk.stores.approvals import list_approvals
 from ...sdk.stores.connection import iso_text
-from ...sdk.stores.dead_letters import Wanted
+from ...sdk.stores.dead_letters import DeadLetter, Wanted
 from ...sdk.stores.workers import list_workers
 from ...sdk.stores.workflows import get_ir
 from ...sdk.unavailable import AsUnavailable
@@ -23,13 +23,14 @@ from ..bodies import NoBody, NoQuery
 from ..reading.approvals import approval_view
 from ..route import Answer, Asked, Routes
 from ..wire.approvals import ApprovalPage
-from ..wire.commands import Because, restart_of
+from ..wire.commands import Because, RestartDone, restart_of
 from ..wire.moments import Moment
 from ..wire.operations import (
     DeadLetterPage,
     Drop,
     DropDone,
     DroppedStep,
+    Refusal,
     Requeue,
     Requeued,
     ScheduleAsked,
@@ -139,7 +140,9 @@ async def list_letters(asked: Asked[LetterFilters, NoBody]) -> DeadLetterPage:
 @dead_letters.post("/v1/dead-letters/requeue", scope=Scope.OPERATE)
 async def requeue(asked: Asked[NoQuery, Requeue]) -> Requeued:
     """Start runs again, each from where it was before its first dead letter. Those that cannot be are told."""
-    body, by, done, refused = asked.body, asked.by(asked.body.by), [], []
+    body, by = asked.body, asked.by(asked.body.by)
+    done: list[RestartDone] = []
+    refused: list[Refusal] = []
     for run_id in dict.fromkeys(body.runs):
         try:
             found = await asked.backend.client.requeue(run_id, by=by, again=body.again, dry_run=body.dry_run)
@@ -155,7 +158,7 @@ async def requeue(asked: Asked[NoQuery, Requeue]) -> Requeued:
 async def drop(asked: Asked[NoQuery, Drop]) -> DropDone:
     """Say that dead letters are dealt with, without starting anything."""
     body, by, client = asked.body, asked.by(asked.body.by), asked.backend.client
-    letters = []
+    letters: list[DeadLetter] = []
     for place in body.places:
         wanted = Wanted(run_id=place.run_id, node=place.step, is_open=False)
         found = (await client.dead_letters(wanted, limit=1000)).letters

@@ -33,7 +33,7 @@ from ..route import IDEMPOTENCY_KEY, Answer, Asked, Raw, Routes
 from ..streams import EVENT_STREAM, stream_all, stream_run, wants_stream
 from ..wire.artifacts import Artifact, ArtifactPage, artifact_of
 from ..wire.commands import Submit, SubmitMany, Submitted, submission_of
-from ..wire.events import EventPage, Numbers, event_of
+from ..wire.events import Event, EventPage, Numbers, event_of
 from ..wire.runs import Result, RunDetail, RunPage, Spending, result_of, run_line
 from ..wire.spending import cost_of, usage_of
 from ..wire.steps import StepPage
@@ -147,7 +147,7 @@ async def events(asked: Asked[EventRange, NoBody]) -> EventPage | Response:
     async with found_run(backend, asked.at("run_id")) as (conn, run):
         numbers = await read_numbers(conn, run)
         found = await read_events(conn, run.run_id, query.after + query.limit, after=query.after)
-        shown = []
+        shown: list[Event] = []
         for event in found:
             content = None
             if query.payloads and event.payload is not None:

@@ -76,7 +76,7 @@ class StartRun(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     workflow_id: Word | None = None
     workflow: Word | None = None
     workflow_name: Word | None = msgspec.field(default=None, name="workflowName")
-    input: Any = msgspec.field(default_factory=lambda: {})
+    input: Any = msgspec.field(default_factory=dict[str, Any])
 
     @property
     def wanted(self) -> str:
@@ -129,7 +129,7 @@ class TaskLog(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ExecuteRun(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    input: Any = msgspec.field(default_factory=lambda: {})
+    input: Any = msgspec.field(default_factory=dict[str, Any])
 
 
 class StepShown(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

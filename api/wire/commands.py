@@ -25,7 +25,7 @@ class Submit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """
 
     workflow: Annotated[str, Meta(min_length=1, max_length=512)]
-    input: Any = msgspec.field(default_factory=lambda: {})
+    input: Any = msgspec.field(default_factory=dict[str, Any])
     version: VersionNumber | None = None
     key: Annotated[str, Meta(min_length=1, max_length=512)] | None = None
     by: Word | None = None
@@ -169,7 +169,7 @@ def submission_of(asked: Submit, by: str, *, key: str | None = None, traceparent
 
 
 def done_of(found: Commanded, by: str, **more: Any) -> CommandDone:
-    place = {"step": found.step, "scope": found.scope} if isinstance(found, StepCommanded) else {}
+    place: dict[str, Any] = {"step": found.step, "scope": found.scope} if isinstance(found, StepCommanded) else {}
     return CommandDone(
         run_id=found.run_id,
         state=found.state,

@@ -124,7 +124,7 @@ class ScheduleAsked(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     workflow: Annotated[str, Meta(min_length=1, max_length=512)]
     version: VersionNumber | None = None
-    input: Any = msgspec.field(default_factory=lambda: {})
+    input: Any = msgspec.field(default_factory=dict[str, Any])
     cron: Word | None = None
     every_ms: int | None = None
     anchor: Annotated[datetime, Meta(tz=True)] | None = None
