@@ -68,8 +68,9 @@ def listen(host: str, port: int) -> socket.socket:
 
 def url_of(listening: socket.socket) -> str:
     """``http://127.0.0.1:8420``; of all addresses, that of this machine."""
-    host, port = listening.getsockname()[:2]
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - read, not listened to
+    address: str = listening.getsockname()[0]
+    port: int = listening.getsockname()[1]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address, address)  # noqa: S104 - read, not listened to
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 

@@ -78,7 +78,10 @@ def running_ups(home: Path) -> list[RunningUp]:
 
 def facts_of(home: Path, env: str) -> dict[str, object]:
     """Return what the living ``courante up`` of an environment runs; empty where there is none."""
-    return next((_read(up.path) for up in running_ups(home) if up.env == env), {})
+    for running in running_ups(home):
+        if running.env == env:
+            return _read(running.path)
+    return {}
 
 
 def stop_up(running: RunningUp) -> None:

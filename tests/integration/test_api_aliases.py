@@ -63,7 +63,8 @@ async def curl(api: httpx.AsyncClient, text: str) -> httpx.Response:
     """Make the request that a curl command line makes, at our host and without its cookie."""
     words = shlex.split(text.replace("\\\n", " "))
     assert words.pop(0) == "curl"
-    method, url, headers, content = "GET", "", {}, None
+    method, url, content = "GET", "", None
+    headers: dict[str, str] = {}
     while words:
         word = words.pop(0)
         if word == "-X":
