@@ -66,6 +66,8 @@ SECTIONS: dict[str, dict[str, Entry]] = {
             "migrate_run", "migrate_run", "Let a live run go on with another version of its workflow."
         ),
         "retry": Entry("retry", "retry", "Start a run again from where it was before it came to a bad end."),
+        "rerun": Entry("rerun", "rerun", "Execute steps of a run again, with all that follows from them."),
+        "rebuild": Entry("rebuild", "rebuild", "Execute again what a change makes out of date."),
         "fork": Entry("fork", "fork", "Start a run that goes on from where another one was after one of its events."),
         "forget": Entry("forget", "forget", "Empty what ended runs have said and made, for good."),
         "schedules": Entry("schedules", "schedules", "Start workflows by the clock: cron or intervals."),

@@ -60,6 +60,8 @@ def to_document(workflow: Workflow) -> dict[str, Json]:
     ]
     if edges:
         document["edges"] = edges
+    if workflow.changes:
+        document["changes"] = {change: list(steps) for change, steps in workflow.changes.items()}
     if workflow.metadata:
         document["metadata"] = workflow.metadata
     return document

@@ -211,8 +211,8 @@ class Terminal(msgspec.Struct, frozen=True, array_like=True):
 class Ir(msgspec.Struct, frozen=True, kw_only=True):
     """One compiled workflow version. ``frontier``: an edge number (arrival at its join), ``-1 - gate`` (a tell),
     or ``LOOP_ENDS - region``. ``retry_budget``, ``stuck_ms``, ``fails_when_stuck``, ``budget``: see
-    ``workflow.Policy``. ``caches``: by the ids of their nodes. What is not set of the last three leaves no trace in the
-    bytes.
+    ``workflow.Policy``; ``changes``: see ``Workflow``. ``caches``: by the ids of their nodes. What is not set of these
+    leaves no trace in the bytes.
     """
 
     ir_version: int = IR_VERSION
@@ -237,6 +237,7 @@ class Ir(msgspec.Struct, frozen=True, kw_only=True):
     budget: Budget | msgspec.UnsetType = msgspec.UNSET
     workflow_budget: Budget | msgspec.UnsetType = msgspec.UNSET
     caches: dict[str, Cache] | msgspec.UnsetType = msgspec.UNSET
+    changes: dict[str, tuple[str, ...]] | msgspec.UnsetType = msgspec.UNSET
 
 
 def budget_of(ir: Ir) -> Budget | None:
@@ -252,6 +253,11 @@ def workflow_budget_of(ir: Ir) -> Budget | None:
 def caches_of(ir: Ir) -> dict[str, Cache]:
     """The caches of steps by their ids."""
     return {} if ir.caches is msgspec.UNSET else ir.caches
+
+
+def changes_of(ir: Ir) -> dict[str, tuple[str, ...]]:
+    """Which steps each change of the outside world makes out of date, by its type."""
+    return {} if ir.changes is msgspec.UNSET else ir.changes
 
 
 def currency_of(ir: Ir) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 from .budgets import check_currencies, read_budget
+from .changes import check_changes, read_changes
 from .diagnostics import Path
 from .findings import Findings
 from .json_schema import read_json_schema
@@ -51,6 +52,7 @@ def read_native(value: Json, findings: Findings) -> Workflow | None:
         findings.error("no_nodes", "the document has no nodes", ("nodes",), "a workflow has at least one node")
     declared = _nodes(made, findings)
     edges = wire(declared, made.get("edges", []), findings)
+    check_changes(made.get("changes", {}), {each.node.id for each in declared}, findings)
     if findings.has_errors():
         return None
     return Workflow(
@@ -62,6 +64,7 @@ def read_native(value: Json, findings: Findings) -> Workflow | None:
         policy=made.get("policy", Policy()),
         nodes=tuple(each.node for each in declared),
         edges=edges,
+        changes=made.get("changes", {}),
         metadata=metadata,
     )
 
@@ -144,5 +147,6 @@ _READERS = {
     "defaults": read_defaults,
     "nodes": read_list,
     "edges": read_list,
+    "changes": read_changes,
     "metadata": read_object,
 }

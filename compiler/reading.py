@@ -23,6 +23,7 @@ WORKFLOW_ID_PATTERN = r"^[a-z0-9][a-z0-9_.-]{0,127}$"
 NODE_ID_PATTERN = r"^[A-Za-z_][A-Za-z0-9_.-]{0,127}$"
 QUEUE_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 FAILURE_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}$"
+CHANGE_PATTERN = NODE_ID_PATTERN
 SIGNAL_PATTERN = r"^[A-Za-z0-9_.-]{1,128}$"
 DURATION_HINT = "write 250ms, 30s, 10m, 1h, 2d, or seconds as a number"
 _KINDS: dict[type, str] = {

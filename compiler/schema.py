@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from .agent_config import EXHAUSTED, TURNS_MAX
 from .budgets import BUDGET_TOKENS_MAX, COST_MAX, CURRENCY_PATTERN
+from .changes import CHANGES_SCHEMA
 from .durations import DURATION_PATTERN
 from .http_config import BODIES, BYTES_MAX, HEADER_PATTERN, METHODS, REDIRECTS_MAX, RESPONSES
 from .limits import DURATION_MS_MAX
@@ -42,6 +43,7 @@ def workflow_json_schema() -> Schema:
         "defaults": _ref("defaults"),
         "nodes": {"type": "array", "minItems": 1, "items": _ref("node")},
         "edges": {"type": "array", "items": _ref("edge")},
+        "changes": CHANGES_SCHEMA,
         "metadata": {"type": "object"},
     }
     return {

@@ -236,7 +236,10 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Workflow(msgspec.Struct, frozen=True, kw_only=True):
-    """A whole document, normalized. ``input``: JSON Schema of the run's input. ``output``: a CEL expression."""
+    """A whole document, normalized. ``input``: JSON Schema of the run's input. ``output``: a CEL expression.
+
+    ``changes``: by the type of a change of the outside world, the steps that it makes out of date.
+    """
 
     id: str
     name: str = ""
@@ -246,4 +249,5 @@ class Workflow(msgspec.Struct, frozen=True, kw_only=True):
     policy: Policy = Policy()
     nodes: tuple[Node, ...]
     edges: tuple[Edge, ...]
+    changes: dict[str, tuple[str, ...]] = {}
     metadata: dict[str, Json] = {}

@@ -18,6 +18,7 @@ from .lineage import Lineage, read_lineage
 from .payload_terms import PAYLOAD_TERMS
 from .payloads import store_payload
 from .plan import Plan
+from .reruns import AGAIN, read_rerun
 from .restart_calls import apply_restart
 from .restarting import RestartPlan, restart_plan
 from .retried_versions import moved
@@ -89,6 +90,8 @@ async def read_restart(
     if terms is not None and terms.way == "fork":
         cut = await read_cut(conn, lineage, run_id, seq)
         return restart_plan(lineage.at(seq).plan, cut if input is None else with_input(cut, input))
+    if terms is not None and terms.way in AGAIN:
+        return await read_rerun(conn, lineage, run_id, terms, input)
     if terms is not None and (terms.way != "retry" or plan is None):
         told = f"this version of Courante knows no way {terms.way!r} to go on from a run"
         raise NotRestartable(told, reason="unknown_way", hint="a newer one has asked for it: update the supervisors")

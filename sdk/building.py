@@ -122,7 +122,11 @@ class Flow:
     """A workflow that is being built. ``fields``: of the document, like ``name``, ``input``, ``policy``."""
 
     def __init__(self, id: str, **fields: Any) -> None:
-        self._head = {"courante": 1, "id": id, **{name: _plain(value) for name, value in fields.items()}}
+        self._head: dict[str, Any] = {
+            "courante": 1,
+            "id": id,
+            **{name: _plain(value) for name, value in fields.items()},
+        }
         self._nodes: list[dict[str, Any]] = []
         self._edges: list[dict[str, Any]] = []
 
@@ -158,6 +162,11 @@ class Flow:
         """Add an edge beside those of ``after`` and ``>>``, with a condition or without."""
         condition = {} if when is None else {"when": _plain(when)}
         self._edges.append({"from": _id(source), "to": _id(target), **condition})
+
+    def change(self, type: str, *steps: BuiltNode | str) -> None:
+        """Say which steps a change of the outside world makes out of date: those that a rebuild executes again."""
+        known: list[str] = self._head.setdefault("changes", {}).setdefault(type, [])
+        known += [each for each in _ids(steps) if each not in known]
 
     @property
     def document(self) -> dict[str, Any]:

@@ -35,7 +35,8 @@ from .migrations import Migration, Migrations
 from .opening import open_partitions
 from .patience import PATIENCE_S
 from .pausing import PauseResult, Pausing
-from .restarts import Restarted, Restarts, Wish
+from .reruns import rebuild_wish, rerun_wish
+from .restarts import Restarted, Restarts
 from .results import Results, RunResult
 from .schedules.face import Schedules
 from .scripts import OUTBOX_HARD_MAX
@@ -47,6 +48,7 @@ from .submissions import Submission
 from .submitting import Durability, Submitter
 from .unavailable import AsUnavailable
 from .vitals import read_vitals
+from .wishes import Wish
 
 CLOSE_S = 5.0
 
@@ -311,6 +313,42 @@ class Client:
         outputs in the place of steps', by ``step`` or ``step[scope]``. Raises NotRestartable, InputInvalid.
         """
         return await self._restart(run_id, fork_wish(at, input, override), by, again=again, dry_run=dry_run)
+
+    async def rerun(
+        self,
+        run_id: str,
+        steps: Sequence[str],
+        *,
+        input: Any = UNSET,
+        by: str | None = None,
+        again: bool = False,
+        dry_run: bool = False,
+    ) -> Restarted:
+        """Start a run in which steps of an ended one are executed again, with all that follows from them.
+
+        Everything else is taken over. input, again: as of ``fork``. Raises RunNotFound, StepNotFound, NotRestartable,
+        InputInvalid.
+        """
+        return await self._restart(run_id, rerun_wish(steps, input), by, again=again, dry_run=dry_run)
+
+    async def rebuild(
+        self,
+        run_id: str,
+        changes: Sequence[str] = (),
+        *,
+        steps: Sequence[str] = (),
+        input: Any = UNSET,
+        is_any_version: bool = False,
+        by: str | None = None,
+        again: bool = False,
+        dry_run: bool = False,
+    ) -> Restarted:
+        """As ``rerun``, of a completed run: from the steps that these changes make out of date, and from ``steps``.
+
+        Which those are says ``changes`` of the document. is_any_version: also where the workflow has a newer version.
+        """
+        wish = rebuild_wish(changes, steps, input, is_any_version=is_any_version)
+        return await self._restart(run_id, wish, by, again=again, dry_run=dry_run)
 
     async def _restart(self, run_id: str, wish: Wish, by: str | None, *, again: bool, dry_run: bool) -> Restarted:
         if dry_run:

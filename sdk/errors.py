@@ -122,7 +122,7 @@ class AlreadyDecided(NothingWaits):
 
 class NotRestartable(CouranteError):
     """``reason``: not_failed, undone, emptied, halted, unknown_event, not_begun, not_reached, other_version, too_large,
-    unreadable or unknown_way.
+    unreadable, unknown_way, not_ended, not_completed or unknown_change.
     """
 
     code = "not_restartable"

@@ -9,8 +9,8 @@ from msgspec import UNSET
 
 from .base_terms import BaseTerms
 from .errors import InputInvalid
-from .restarts import Wish
 from .submissions import encode_input
+from .wishes import Wish
 
 
 def fork_wish(at: int, input: Any = UNSET, override: Mapping[str, Any] | None = None) -> Wish:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import msgspec
 
@@ -29,20 +28,21 @@ from .marking import Corrupt
 from .own_run import own_run
 from .payload_terms import PAYLOAD_TERMS
 from .plan import Plan
+from .reruns import AGAIN, check_version, with_seeds
 from .restarting import RestartPlan
 from .retried_versions import fitted
 from .stores.commands import Accepted, StartCommand, get_command, run_id_of_key
 from .stores.connection import Connection, Pool
 from .stores.dead_letters import close_requeued
+from .stores.log import last_events
 from .stores.runs import RunRow
 from .stores.status import RunStatus
 from .stores.workflows import keep_ir
 from .submissions import partition_of
 from .submitting import Submitter
 from .unavailable import AsUnavailable
+from .wishes import BASE, NEWEST, Trigger, Wish
 
-Trigger = Literal["requeue", "retry", "rerun", "rebuild", "fork"]
-BASE, NEWEST = "base", "newest"
 RETRIED = frozenset({RunStatus.FAILED, RunStatus.CANCELLED, RunStatus.TIMED_OUT})
 """How runs end from which a retry goes on."""
 
@@ -61,19 +61,6 @@ class Restarted(msgspec.Struct, frozen=True, kw_only=True):
     impacted: tuple[str, ...] = ()
     reused: tuple[str, ...] = ()
     given: tuple[str, ...] = ()
-
-
-class Wish(msgspec.Struct, frozen=True, kw_only=True):
-    """What somebody wants of a run. ``terms``: None for a retry or a requeue. ``input``: canonical JSON, where it takes
-    the place of the base's. ``seq``: of a fork, the event after which it goes on. ``version``: of a retry, a number,
-    BASE or NEWEST.
-    """
-
-    trigger: Trigger
-    terms: BaseTerms | None = None
-    input: bytes = b""
-    seq: int = 0
-    version: int | str = BASE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,7 +152,13 @@ class Restarts:
 
     async def _planned(self, conn: Connection, run: RunRow, lineage: Lineage, wish: Wish) -> _Base:
         terms = wish.terms
-        if terms is not None and terms.way == "fork":
+        if terms is not None and terms.way in AGAIN:
+            terms = with_seeds(lineage.last, run, terms)
+            if terms.way == "rebuild" and not wish.is_any_version:
+                latest = await self._catalog.resolve(conn, run.workflow, None)
+                check_version(run, lineage, (latest.version, latest.plan.hash))
+            seq = (await last_events(conn, [run.run_id]))[run.run_id]
+        elif terms is not None and terms.way == "fork":
             cut = await read_whole_cut(conn, lineage, run.run_id, wish.seq)
             seq = cut.seq
             terms = msgspec.structs.replace(terms, given=place_given(lineage.at(seq).plan, cut, terms.given))

@@ -119,7 +119,7 @@ def workflow_shown(chosen: WorkflowVersion, versions: Iterable[WorkflowVersion],
         versions=[Version(version=v.version, ir=v.ir_hash, created_at=iso_text(v.created_at)) for v in versions],
         nodes=[Node(id=node.id, type=node.type, name=node.name) for node in workflow.nodes],
         edges=[edge_of(edge.source, edge.target, str(edge.kind), edge.when) for edge in workflow.edges],
-        changes={},  # no document of this version declares kinds of change
+        changes={change: list(steps) for change, steps in workflow.changes.items()},
     )
 
 

@@ -128,5 +128,7 @@ def _show(call: Call, versions: list[WorkflowVersion], chosen: WorkflowVersion) 
     out.text(f"versions: {', '.join(str(v.version) for v in versions)}")
     out.text()
     out.table(["node", "type", "dependencies"], [[node.id, node.type, told[node.id]] for node in workflow.nodes])
+    for change, steps in workflow.changes.items():
+        out.text(f"change {change}: {', '.join(steps)}")
     out.text()
     out.next(f"courante run {chosen.workflow}")

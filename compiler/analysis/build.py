@@ -90,6 +90,7 @@ def compile_workflow(workflow: Workflow, *, nodes_key: str = "nodes") -> tuple[I
         budget=workflow.policy.budget or msgspec.UNSET,
         workflow_budget=workflow.policy.workflow_budget or msgspec.UNSET,
         caches={node.id: node.cache for node in workflow.nodes if node.cache is not None} or msgspec.UNSET,
+        changes=workflow.changes or msgspec.UNSET,
     )
     return ir, findings.found
 

@@ -32,7 +32,20 @@ from .translation import (
 )
 
 _ROOT_FIELDS = frozenset(
-    {"id", "name", "description", "version", "tags", "nodes", "edges", "input", "output", "policy", "defaults"}
+    {
+        "id",
+        "name",
+        "description",
+        "version",
+        "tags",
+        "nodes",
+        "edges",
+        "input",
+        "output",
+        "policy",
+        "defaults",
+        "changes",
+    }
 )
 _NODE_FIELDS = frozenset(NODE_FIELDS) - {"depends_on", "rules", "default", "mode"} | {
     "wait_for_all", "branch", "description", "timeout_ms", "config_ref",
@@ -60,7 +73,7 @@ def translate_graph(value: Fields, findings: Findings) -> Translation:
         missing_field("id", (), findings, "or a name, of which the id is made")
         name = "unnamed"
     document: Fields = {"courante": 1, "id": value["id"] if "id" in value else slug(name)}
-    names = ("name", "description", "input", "output", "policy", "defaults")
+    names = ("name", "description", "input", "output", "policy", "defaults", "changes")
     move(value, document, {name: name for name in names})
     copy_metadata(value, document, ("version", "tags"))
     graph = _Graph(value, findings)

@@ -35,7 +35,9 @@ _NUMBERS = ("temperature", "max_tokens")
 """They mostly stand in ``config``, where the native reader finds what is wrong with them."""
 _MODEL_FIELDS = frozenset({*_PARAMETERS, "retry_policy"})
 _TASK_FIELDS = frozenset({*NODE_FIELDS, *_MODEL_FIELDS, "description", "extends"})
-_ROOT_FIELDS = frozenset({"id", "name", "description", "version", "tasks", "config", "input", "output", "policy"})
+_ROOT_FIELDS = frozenset(
+    {"id", "name", "description", "version", "tasks", "config", "input", "output", "policy", "changes"}
+)
 _NOT_INHERITED = frozenset({"id", "name", "depends_on", "extends"})
 _PLACES: dict[Path, Path] = {
     **{("config", name): (name,) for name in _PARAMETERS if name not in _NUMBERS},
@@ -49,13 +51,16 @@ def translate_relay(value: Fields, findings: Findings) -> Translation:
     known = _ROOT_FIELDS | {"metadata"}
     ignore_unknown(value, (), findings, known, lenient=True)
     document: Fields = {"courante": 1, "id": value["id"] if "id" in value else slug(value.get("name"))}
-    move(value, document, {name: name for name in ("name", "description", "input", "output", "policy")})
+    move(value, document, {name: name for name in ("name", "description", "input", "output", "policy", "changes")})
     copy_metadata(value, document, ("version",))
     if "name" not in value:
         missing_field("name", (), findings)
     if not isinstance(value["tasks"], list):
         wrong_type(findings, ("tasks",), "a list", value["tasks"])
-    return Translation({**document, "nodes": _Tasks(value, findings).nodes()}, origin_by("tasks", _PLACES, {}))
+    tasks = _Tasks(value, findings)
+    if isinstance(document.get("changes"), dict):
+        document["changes"] = {name: tasks.renamed(each) for name, each in as_fields(document["changes"]).items()}
+    return Translation({**document, "nodes": tasks.nodes()}, origin_by("tasks", _PLACES, {}))
 
 
 class _Tasks:
@@ -70,6 +75,12 @@ class _Tasks:
             wrong_type(findings, ("config",), "an object", shared)
         self._shared = as_fields(shared)
         ignore_unknown(self._shared, ("config",), findings, _MODEL_FIELDS, lenient=True)
+
+    def renamed(self, ids: Json) -> Json:
+        """One id, or a list of them, as the nodes are called."""
+        if isinstance(ids, list):
+            return [self.renamed(each) for each in as_items(ids)]
+        return self._renamed.get(ids, ids) if isinstance(ids, str) else ids
 
     def nodes(self) -> list[Json]:
         return [

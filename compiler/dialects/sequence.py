@@ -28,7 +28,7 @@ from .translation import (
 )
 
 _ROOT_FIELDS = frozenset(
-    {"id", "slug", "name", "description", "version", "steps", "input", "output", "policy", "metadata"}
+    {"id", "slug", "name", "description", "version", "steps", "input", "output", "policy", "changes", "metadata"}
 )
 _CONFIG = {
     "provider": "provider", "model": "model", "promptSystem": "system", "promptUser": "prompt",
@@ -49,7 +49,7 @@ def translate_sequence(value: Fields, findings: Findings) -> Translation:
     ignore_unknown(value, (), findings, _ROOT_FIELDS)
     name = value.get("slug", value.get("id", value.get("name")))
     document: Fields = {"courante": 1, "id": slug(name)}
-    move(value, document, {name: name for name in ("name", "description", "input", "output", "policy")})
+    move(value, document, {name: name for name in ("name", "description", "input", "output", "policy", "changes")})
     copy_metadata(value, document, ("version",))
     if not isinstance(value["steps"], list):
         wrong_type(findings, ("steps",), "a list", value["steps"])

@@ -32,7 +32,19 @@ _SKILLS = ("skill", "skillId")
 _DEPENDENCIES = ("dependencies", "dependsOn", "depends_on")
 _CACHES = ("cache", "cachePolicy", "cacheScope")
 _ROOT_FIELDS = frozenset(
-    {"id", "name", "description", "version", "steps", "dependencies", "input", "output", "policy", "metadata"}
+    {
+        "id",
+        "name",
+        "description",
+        "version",
+        "steps",
+        "dependencies",
+        "input",
+        "output",
+        "policy",
+        "changes",
+        "metadata",
+    }
 )
 _STEP_FIELDS = frozenset(
     {*_IDS, *_SKILLS, *_DEPENDENCIES, *_CACHES, "name", "description", "type", "config", "inputSelector",
@@ -58,7 +70,7 @@ def translate_typed_steps(value: Fields, findings: Findings) -> Translation:
     """Rewrite a Run Engine document. Faults that only the dialect can see go to ``findings``."""
     ignore_unknown(value, (), findings, _ROOT_FIELDS)
     document: Fields = {"courante": 1, "id": value["id"] if "id" in value else slug(value.get("name"))}
-    move(value, document, {name: name for name in ("name", "description", "input", "output", "policy")})
+    move(value, document, {name: name for name in ("name", "description", "input", "output", "policy", "changes")})
     copy_metadata(value, document, ("version",))
     if not isinstance(value["steps"], list):
         wrong_type(findings, ("steps",), "a list", value["steps"])

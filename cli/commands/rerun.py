@@ -1,0 +1,47 @@
+"""``courante rerun``: a new run executes steps of another one again, with all that follows from them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+from msgspec import UNSET
+
+from ..actors import by_option
+from ..call import Call, service_options, with_call
+from ..inputs import read_input
+from ..restarts_view import again_options, tell_again
+from ..services import ask_client
+
+
+@click.command()
+@click.argument("run_id", metavar="RUN")
+@click.option("--from", "steps", multiple=True, required=True, metavar="STEP", help="A step to begin with; repeatable.")
+@again_options
+@by_option
+@service_options
+@with_call
+def rerun(
+    call: Call,
+    run_id: str,
+    steps: Sequence[str],
+    inputs: Sequence[str],
+    input_file: str | None,
+    dry_run: bool,
+    again: bool,
+    by: str | None,
+) -> None:
+    """Execute steps of a run again, with all that follows from them.
+
+    That run has ended, in any way. What does not follow from the steps is taken over, with its outputs and artifacts; a
+    new run executes the rest, and names this one as its base. A step in a loop begins the loop anew, one in a map is
+    executed again for every item. What failed is executed again too. With an input of its own the new run has that in
+    place of the whole other one; what is taken over stays as it was. Asked twice for the same it is the same run.
+    """
+    value = read_input(inputs, input_file) if inputs or input_file is not None else UNSET
+    done = ask_client(
+        call, lambda client: client.rerun(run_id, steps, input=value, by=by, again=again, dry_run=dry_run)
+    )
+    words = " ".join(f"--from {step}" for step in steps)
+    command = f"courante rerun {run_id} {words}" if value is UNSET else ""
+    tell_again(call, done, by, is_dry=dry_run, command=command)
