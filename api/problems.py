@@ -14,6 +14,7 @@ import asyncpg
 import msgspec
 import structlog
 from redis.exceptions import RedisError
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from ..compiler.diagnostics import Diagnostic
@@ -156,6 +157,8 @@ def answer_error(error: BaseException) -> Response:
     if isinstance(found, Refused):
         problem = make_problem(found.code, found.detail, hint=found.hint, faults=found.faults)
         return answer_problem(problem, found.headers)
+    if isinstance(found, ClientDisconnect):
+        return answer_problem(make_problem("body_incomplete", "the client has gone before its body was complete"))
     known = _known(found)
     if known is None:
         log.error("request_failed", exc_info=error)

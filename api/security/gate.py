@@ -14,6 +14,7 @@ from secrets import token_hex
 from typing import Any
 
 import structlog
+from structlog.contextvars import bound_contextvars
 
 from ...sdk.access.face import Access
 from ...sdk.access.operators import Operators
@@ -61,14 +62,18 @@ class Gate:
             await send({"type": "websocket.close", "code": 1008})
             return
         passage = _Passage(scope, send, self._journal)
+        with bound_contextvars(request_id=passage.request_id):
+            await self._let_through(passage, scope, receive, send)
+
+    async def _let_through(self, passage: _Passage, scope: dict[str, Any], receive: Any, send: Any) -> None:
         try:
             await self._pass(passage, scope, receive)
         except Ended:
-            log.info("stream_ended", request_id=passage.request_id)
+            log.info("stream_ended")
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         except Exception as error:
             if passage.has_started:  # uvicorn closes the connection: half an answer is seen to be one
-                log.error("answer_broken_off", request_id=passage.request_id, exc_info=error)
+                log.error("answer_broken_off", exc_info=error)
                 return
             await answer_error(error)(scope, receive, passage.send)
 

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
+from structlog.testing import capture_logs
 
-from integration.gated import caller, gate_of, make_key, problem
+from courante.api.app import build_app
+from courante.api.backend import Backend
+from courante.sdk.settings import Settings
+from integration.gated import caller, gate_of, make_key, problem, served
 from integration.stage import Stage
 
 pytestmark = pytest.mark.anyio
@@ -55,3 +62,27 @@ async def test_a_slow_body_is_given_up(stage: Stage) -> None:
     async with caller(gate, await make_key(stage)) as client:
         answer = await client.post("/", content=drops())
     assert (answer.status_code, problem(answer)["code"]) == (408, "body_too_slow")
+
+
+async def test_who_goes_in_the_middle_is_no_fault(stage: Stage) -> None:
+    """Nothing is registered of half a body, and the log has no error."""
+    app = build_app(Backend(stage.client, Settings(home=Path("/nowhere"), env=stage.place.env)))
+    ended = anyio.Event()
+
+    async def watched(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await app(scope, receive, send)
+        finally:
+            ended.set()
+
+    with capture_logs() as logs:
+        async with served(gate_of(stage.client, watched, is_open=True)) as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            head = b"POST /v1/workflows HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            writer.write(head + b"Content-Length: 1000\r\n\r\n{")
+            await writer.drain()
+            writer.close()
+            with anyio.fail_after(20):
+                await ended.wait()
+            del reader
+    assert [each for each in logs if each["log_level"] == "error"] == []
