@@ -118,12 +118,12 @@ class Bulk:
 
 
 def _retried(word: str) -> RunStatus:
+    hint = f"one of {', '.join(sorted(RETRIED))}"
     try:
         status = run_status(word)
     except BadFilter as error:
-        raise InputInvalid(str(error)) from error
+        raise InputInvalid(str(error), hint=hint) from error
     if status not in RETRIED:
-        hint = f"one of {', '.join(sorted(RETRIED))}"
         raise InputInvalid(f"status: runs that are {status} are not retried", hint=hint)
     return status
 

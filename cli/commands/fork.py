@@ -8,11 +8,12 @@ from typing import Any
 import click
 from msgspec import UNSET
 
+from ...sdk.json_values import NotJson, decode_text
 from ...sdk.restarts import Restarted
 from ..actors import by_option
 from ..call import Call, service_options, with_call
 from ..dead_letters_view import restarted_json
-from ..inputs import bad_option, read_input, read_json
+from ..inputs import bad_option, read_input
 from ..services import ask_client
 from ..texts import count_text, list_text
 
@@ -98,5 +99,10 @@ def _read_overrides(texts: Sequence[str]) -> dict[str, Any]:
             raise bad_option("--override", f"{text!r}: expected STEP=JSON", hint)
         if name in given:
             raise bad_option("--override", f"{name!r} is given twice", "leave out one of the two")
-        given[name] = read_json(value, f"--override {name}")
+        try:
+            given[name] = decode_text(value)
+        except NotJson as error:
+            problem = f"{error.place}: {error.problem}" if error.place else "it is no JSON"
+            hint = f"for example --override '{name}={{\"eur\": 3}}'; a text has quotes of its own: '{name}=\"fine\"'"
+            raise bad_option("--override", f"{text!r:.200}: {problem}", hint) from error
     return given

@@ -49,5 +49,6 @@ def retry(
     done = ask_client(call, lambda client: client.retry(run_id, version=other, by=by, again=again, dry_run=dry_run))
     out.json(restarted_json(done, is_dry=dry_run) | ({} if dry_run else {"by": by}))
     out.text(f"{out.glyph('ok' if done.is_new else 'idle')} {restarted_line(done, is_dry=dry_run)}")
-    out.next(f"courante retry {run_id}" if dry_run and done.is_new else f"courante status {done.run_id} --watch")
+    same = "" if version == "base" else f" --version {version}"
+    out.next(f"courante retry {run_id}{same}" if dry_run and done.is_new else f"courante status {done.run_id} --watch")
     return 0

@@ -103,4 +103,4 @@ async def test_outputs_are_given_at_the_command_line(stage: Stage, ask: Ask) -> 
     error = (await ask("fork", base, "--at", last, "--override", "bb=2", code=3))["error"]
     assert (error["code"], error["hint"]) == ("step_not_found", "did you mean 'b'?")
     for wrong in ("b", "=2", "b={", "b=text"):
-        assert (await ask("fork", base, "--at", last, "--override", wrong, code=64))["error"]["code"].startswith("bad_")
+        assert (await ask("fork", base, "--at", last, "--override", wrong, code=64))["error"]["code"] == "bad_override"
