@@ -113,14 +113,8 @@ def _usage(message: str, hint: str) -> CliError:
 
 
 def _shown(one: StepCacheStats) -> dict[str, object]:
-    return {
-        "workflow": one.workflow,
-        "step": one.step,
-        "entries": one.entries,
-        "bytes": one.bytes,
-        "hits": one.hits,
-        "misses": one.misses,
-    } | _rate(one.hits, one.misses)
+    counts = {"entries": one.entries, "bytes": one.bytes, "hits": one.hits, "misses": one.misses}
+    return {"workflow": one.workflow, "step": one.step, **counts, **_rate(one.hits, one.misses)}
 
 
 def _rate(hits: int, misses: int) -> dict[str, float | None]:

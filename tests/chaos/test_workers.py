@@ -48,6 +48,25 @@ async def test_a_worker_dies_in_its_handler(site: Site) -> None:
     await site.check()
 
 
+async def test_a_worker_is_killed_that_makes_what_others_wait_for(site: Site) -> None:
+    """The lock of an output is free after its time: one other attempt makes it, and the rest takes that."""
+    await site.register(document("cached", step("a", cache="global", input="input.n")))
+    site.lease_ms = SHORT_LEASE_MS
+    site.supervisor()
+    first = site.worker(fault="after_handler:1:kill9")
+    run_ids = await site.order([order("cached", 0, f"cached-{number}") for number in range(6)])
+    assert await first.wait() == KILLED
+    for _ in range(2):
+        site.worker()
+    await site.until_ended()
+    assert count_executions(site.journal) == 2
+    rows = await site.query("SELECT status, reason FROM node_executions WHERE run_id = ANY($1)", run_ids)
+    assert sorted((row["status"], row["reason"] or "") for row in rows) == [
+        *[("SKIPPED", "cache_hit")] * 5,
+        ("SUCCEEDED", ""),
+    ]
+
+
 async def test_the_answer_is_lost_and_the_same_worker_asks_again(site: Site) -> None:
     """F05: the script repeats what it said the first time; nothing is done twice."""
     site.supervisor()

@@ -35,19 +35,19 @@ async def run_all(stage: Stage, *workflows: str) -> None:
         await is_quiet(stage)
 
 
-@pytest.mark.parametrize(
-    ("terms", "again"),
-    [
-        ({"workflow": "v"}, {"v"}),
-        ({"step": "s"}, {"v", "w"}),
-        ({"workflow": "w", "step": "s"}, {"w"}),
-        ({"workflow": "w", "step": "t"}, set()),
-        ({"workflow": "*"}, set()),
-        ({"is_all": True}, {"v", "w"}),
-        ({"older_than_ms": 3_600_000}, set()),
-    ],
-)
-async def test_what_is_void_is_made_again(stage: Stage, terms: dict[str, Any], again: set[str]) -> None:
+VOID: list[tuple[dict[str, Any], str]] = [
+    ({"workflow": "v"}, "v"),
+    ({"step": "s"}, "vw"),
+    ({"workflow": "w", "step": "s"}, "w"),
+    ({"workflow": "w", "step": "t"}, ""),
+    ({"workflow": "*"}, ""),
+    ({"is_all": True}, "vw"),
+    ({"older_than_ms": 3_600_000}, ""),
+]
+
+
+@pytest.mark.parametrize(("terms", "again"), VOID)
+async def test_what_is_void_is_made_again(stage: Stage, terms: dict[str, Any], again: str) -> None:
     """Only what was meant; a dry run says how many, and changes nothing."""
     calls: Counter[str] = Counter()
     stage.worker(
@@ -62,7 +62,7 @@ async def test_what_is_void_is_made_again(stage: Stage, terms: dict[str, Any], a
     assert await keys_of(stage) == before
     done = await stage.client.step_cache.invalidate(**terms)
     assert (done.postgres, done.redis, done.is_dry) == (len(again), len(again), False)
-    assert {key.split(":")[1] for key in await keys_of(stage)} == {"v", "w"} - again
+    assert {key.split(":")[1] for key in await keys_of(stage)} == {"v", "w"} - set(again)
     await run_all(stage, *workflows)
     assert calls == {name: 2 if name in again else 1 for name in ("v", "w")}
     await run_all(stage, *workflows)
@@ -144,6 +144,7 @@ async def test_floors_of_outputs_do_not_grow(stage: Stage, monkeypatch: pytest.M
     """Beyond so many of single outputs the floor of their step is told; what is a day old is told no more."""
     monkeypatch.setattr("courante.sdk.stores.step_cache.KEY_FLOORS_MAX", 2)
     day = 24 * 3_600_000
+    floors = Floors({})
     async with stage.client.pool.acquire() as conn, conn.transaction():
         for number in range(4):
             terms = CacheTerms(below_ms=1_000 + number, workflow="w", step="s", key=f"w:s:{number}")
