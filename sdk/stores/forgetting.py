@@ -101,6 +101,7 @@ async def empty_run(conn: Connection, env: str, run_id: str, *, by: str | None, 
     emptied = _count(await conn.execute(_sql["empty_events"], run_id))
     await conn.execute(_sql["empty_cache"], run_id, env)
     await conn.execute(_sql["empty_step_logs"], run_id, env)
+    await conn.execute(_sql["empty_deliveries"], run_id, env)
     await conn.execute(_sql["empty_drops"], run_id)
     for row in await conn.fetch(_sql["bodies"], run_id):
         body = b"null" if row["type"] == START else empty_body(row["body"])

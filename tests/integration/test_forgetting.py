@@ -110,6 +110,9 @@ async def test_nothing_of_it_can_be_read_any_more(stage: Stage, monkeypatch: pyt
         assert set(await places_of(stage, house.text)) >= {"commands", "event_payloads", "payloads", "step_logs"}
     addresses = [one.artifact.digest for one in await stage.client.artifacts.of_run(run_id)]
     assert len(addresses) == 2
+    async with stage.client.pool.acquire() as conn:
+        tell = "INSERT INTO webhook_deliveries (env, webhook, event_id, body) VALUES ($1, 'w', $2, $3)"
+        await conn.execute(tell, stage.place.env, f"{run_id}:9", house.text)
     done = await forget(stage, run_id, by="ann", reason="asked for")
     assert len(done.run_ids) == 2
     assert done.payloads >= 3

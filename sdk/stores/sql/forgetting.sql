@@ -56,6 +56,9 @@ DELETE FROM step_cache WHERE env = $2 AND run_id = $1
 -- name: empty_step_logs
 DELETE FROM step_logs WHERE env = $2 AND run_id = $1
 
+-- name: empty_deliveries
+DELETE FROM webhook_deliveries WHERE env = $2 AND starts_with(event_id, $1 || ':')
+
 -- name: empty_drops
 UPDATE dead_letter_drops SET reason = '' WHERE run_id = $1 AND reason <> ''
 
