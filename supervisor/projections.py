@@ -180,7 +180,7 @@ class Projection:
         return bool(self.ended or self._gone or self._released)
 
     async def write(self, conn: Connection, known: OpenExecutions | None) -> None:
-        """Bring everything to Postgres, in the caller's transaction. At most fifteen statements.
+        """Bring everything to Postgres, in the caller's transaction. At most sixteen statements.
 
         known: what has a row already; None where that cannot be said, which is slower and always right. Raises
         asyncpg.UniqueViolationError where a run that begins here has a row, or an execution that ``known`` misses.

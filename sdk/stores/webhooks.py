@@ -104,8 +104,11 @@ async def remove_webhook(conn: Connection, env: str, name: str) -> None:
 
 
 async def tell_of_runs(conn: Connection, env: str, news: Sequence[RunNews]) -> None:
-    """Write what is to be sent, in the caller's transaction. The runs have their rows."""
-    if news:
+    """Write what is to be sent, in the caller's transaction. The runs have their rows.
+
+    Where there is no webhook it costs one look for one, however much there is to say.
+    """
+    if news and await conn.fetchval(_sql["has_webhooks"], env):
         await conn.execute(_sql["tell_of_runs"], env, *map(list, zip(*news, strict=True)))
 
 

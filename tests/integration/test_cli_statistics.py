@@ -4,34 +4,17 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import anyio.to_thread
 import pytest
 
 from command_line import Said, spawn
-from courante.sdk.step_context import StepError
 from integration.cases import node
+from integration.flaky import Flaky
 from integration.journal import step
 from integration.stage import Stage
 
 pytestmark = pytest.mark.anyio
-
-
-class Steps:
-    """``flaky`` works from the third try on, ``bad`` never does."""
-
-    def __init__(self) -> None:
-        self.tries = 0
-
-    async def flaky(self, value: Any) -> Any:
-        self.tries += 1
-        if self.tries <= 2:
-            raise StepError("AGAIN", "not yet")
-        return value
-
-    async def bad(self, value: Any) -> Any:
-        raise StepError("NEVER", f"it does not work with {value}")
 
 
 async def call(stage: Stage, folder: Path, *argv: str) -> Said:
@@ -42,8 +25,7 @@ async def call(stage: Stage, folder: Path, *argv: str) -> Said:
 
 
 async def test_runs_steps_and_retries_are_counted(stage: Stage, tmp_path: Path) -> None:
-    steps = Steps()
-    worker = stage.worker({"flaky": steps.flaky, "bad": steps.bad})
+    worker = stage.worker(Flaky().steps())
     stage.supervisor()
     said = await call(stage, tmp_path, "statistics")
     assert (said.code, said.out) == (0, "no runs\n")

@@ -9,12 +9,12 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from courante.runner.meter import Meter
 from courante.sdk.metrics.exposition import Exposition, Sources
-from courante.sdk.step_context import StepError
 from courante.supervisor import counting as counting_module
 from courante.supervisor import gauges as gauges_module
 from courante.supervisor.meter import Meter as LogMeter
 from courante.supervisor.projections import Projection
 from integration.cases import node, waits
+from integration.flaky import Flaky
 from integration.journal import step
 from integration.stage import Stage, until
 
@@ -42,26 +42,9 @@ def _read_often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gauges_module, "COUNT_S", 0.1)
 
 
-class Steps:
-    """A step that fails twice, and one that always does."""
-
-    def __init__(self) -> None:
-        self.tries = 0
-
-    async def flaky(self, value: Any) -> Any:
-        self.tries += 1
-        if self.tries <= 2:
-            raise StepError("AGAIN", "not yet")
-        return value
-
-    async def bad(self, value: Any) -> Any:
-        raise StepError("NEVER", f"it does not work with {value}")
-
-
 async def test_steps_are_counted_by_their_outcome(stage: Stage) -> None:
     """Worker and log agree: two retries, a success, a failure that is a dead letter."""
-    steps = Steps()
-    worker = stage.worker({"flaky": steps.flaky, "bad": steps.bad}, meter=Meter())
+    worker = stage.worker(Flaky().steps(), meter=Meter())
     supervisor = stage.supervisor(counts=True)
     retry = {"max_attempts": 3, "base": "1ms"}
     await stage.register(step("a", "flaky", retry=retry), step("c", "flaky", "a"), id="good")
@@ -146,7 +129,7 @@ async def test_runs_of_before_are_counted_under_their_workflow(stage: Stage) -> 
 
 async def test_there_are_never_more_names_than_agreed(stage: Stage) -> None:
     """Of a third step nothing but its sum is told."""
-    worker = stage.worker({"bad": Steps().bad}, meter=Meter(most=2))
+    worker = stage.worker(meter=Meter(most=2))
     stage.supervisor()
     nodes = [node(name, type="noop") for name in ("a", "b", "c", "d")]
     await stage.run(await stage.register(*nodes), 1)

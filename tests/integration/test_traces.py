@@ -9,11 +9,11 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
-from courante.sdk.step_context import StepError
 from courante.sdk.submissions import Submission
 from courante.sdk.trace_context import read_traceparent, run_span_of, trace_id_of
 from courante.supervisor import traces as traces_module
 from integration.cases import waits
+from integration.flaky import SAID, Flaky
 from integration.http_site import Answer, Asked, asks, open_site
 from integration.journal import step
 from integration.stage import Stage, until
@@ -46,23 +46,12 @@ def words(span: Span) -> dict[str, Any]:
     return {one.key: getattr(one.value, str(one.value.WhichOneof("value"))) for one in span.attributes}
 
 
-class Steps:
-    def __init__(self) -> None:
-        self.tries = 0
-
-    async def flaky(self, value: Any) -> Any:
-        self.tries += 1
-        if self.tries == 1:
-            raise StepError("AGAIN", "a text that nobody else shall read")
-        return value
-
-
 async def test_a_run_is_a_trace_and_attempts_are_spans(stage: Stage) -> None:
     """With the submitter as a link; what an http node calls is told the span of its attempt."""
     collector = Collector()
     async with open_site(collector.give) as site, open_site(lambda _: Answer.json("1")) as shop:
         stage.supervisor(otlp_url=f"{site.url}/v1/traces")
-        stage.worker({"flaky": Steps().flaky}, http_allow="127.0.0.1", traces=True)
+        stage.worker(Flaky(1).steps(), http_allow="127.0.0.1", traces=True)
         nodes = [
             step("f", "flaky", retry={"max_attempts": 2, "base": "1ms"}),
             asks(url=f"{shop.url}/pay") | {"depends_on": ["f"]},
@@ -90,7 +79,7 @@ async def test_a_run_is_a_trace_and_attempts_are_spans(stage: Stage) -> None:
     ]
     assert (words(failed)["courante.attempt"], words(mended)["courante.attempt"]) == (1, 2)
     assert (failed.status.code, words(failed)["error.type"]) == (Status.STATUS_CODE_ERROR, "AGAIN")
-    assert "nobody else" not in str(spans)
+    assert SAID not in str(spans)
     for span in spans[1:]:
         assert root.start_time_unix_nano <= span.end_time_unix_nano <= root.end_time_unix_nano
     assert "run.completed" in [event.name for event in root.events]

@@ -15,7 +15,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from command_line import Said, spawn
-from courante.sdk.step_context import StepError
 from courante.sdk.stores.alerts import Alert, AlertKind, replace_alerts
 from courante.sdk.stores.webhooks import add_webhook, list_dead, take_due
 from courante.sdk.webhook_signing import sign, verify
@@ -23,6 +22,7 @@ from courante.supervisor import webhooks as webhooks_module
 from courante.supervisor.projection_rebuild import rebuild_projections
 from courante.supervisor.webhooks import Webhooks
 from integration.cases import node
+from integration.flaky import SAID, Flaky
 from integration.http_site import Answer, Asked, open_site
 from integration.journal import step
 from integration.stage import Stage, until
@@ -51,10 +51,6 @@ class Receiver:
         return self.told
 
 
-async def bad(value: Any) -> Any:
-    raise StepError("NEVER", f"it does not work with {value}")
-
-
 async def hook(stage: Stage, url: str, *kinds: str, name: str = "h", workflow: str | None = None) -> None:
     async with stage.client.pool.acquire() as conn:
         assert await add_webhook(conn, stage.place.env, name, url, kinds, SECRET, workflow=workflow, by="ada")
@@ -66,7 +62,7 @@ async def test_ends_failures_and_approvals_are_told(stage: Stage) -> None:
     await stage.register(node("a"), id="good")
     await stage.register(step("a", "bad", max_retries=0), id="bad")
     await stage.register(node("ok", type="approval"), id="asks")
-    stage.worker({"bad": bad})
+    stage.worker(Flaky().steps())
     supervisor = stage.supervisor(http_allow="127.0.0.1")
     await stage.run("good", 0)
     async with open_site(receiver.give) as site:
@@ -83,7 +79,7 @@ async def test_ends_failures_and_approvals_are_told(stage: Stage) -> None:
         assert {name: end[name] for name in ("type", "workflow", "status", "step", "error", "version")} == {
             "type": "run.failed", "workflow": "bad", "status": "FAILED", "step": "a", "error": "NEVER", "version": 1,
         }  # fmt: skip
-        assert "does not work" not in str(told)
+        assert SAID not in str(told)
         (wait,) = by_run[asks]
         assert (wait["type"], wait["step"]) == ("approval.needed", "ok")
         async with stage.client.pool.acquire() as conn:

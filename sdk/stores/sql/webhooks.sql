@@ -10,6 +10,9 @@ SELECT w.name, w.url, w.kinds, w.workflow, w.by, w.created_at,
   FROM webhooks w WHERE w.env = $1 AND ($2::text IS NULL OR w.name = $2)
  ORDER BY w.name
 
+-- name: has_webhooks
+SELECT EXISTS (SELECT FROM webhooks WHERE env = $1)
+
 -- name: remove_webhook
 WITH gone AS (DELETE FROM webhooks WHERE env = $1 AND name = $2 RETURNING env, name)
 DELETE FROM webhook_deliveries d USING gone WHERE d.env = gone.env AND d.webhook = gone.name AND d.state <> 'sent'
