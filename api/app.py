@@ -11,6 +11,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import BaseRoute
 from starlette.routing import Route as Way
 
 from ..sdk.access.scopes import anonymous
@@ -19,6 +20,7 @@ from .openapi import make_document
 from .problems import answer_problem, make_problem
 from .route import Raw, Route
 from .routes import ROUTES
+from .site import site_ways
 
 OPENAPI_PATH = "/v1/openapi.json"
 Scope = dict[str, Any]
@@ -33,10 +35,11 @@ def build_app(backend: Backend, routes: Sequence[Route] = ROUTES) -> Starlette:
     by_path: dict[str, dict[str, Route]] = {}
     for route in routes:
         by_path.setdefault(route.path, {})[route.method] = route
-    ways = [
+    ways: list[BaseRoute] = [
         Way(path, _endpoint(backend, methods), methods=list(methods), include_in_schema=False)
         for path, methods in by_path.items()
     ]
+    ways += site_ways()
     ways.append(Way(OPENAPI_PATH, _constant(content)))
     app = Starlette(routes=ways, exception_handlers={HTTPException: _answer_stray})
     app.router.redirect_slashes = False

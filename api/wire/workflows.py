@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import msgspec
 
@@ -58,7 +59,11 @@ class Edge(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WorkflowShown(msgspec.Struct, frozen=True, kw_only=True):
-    """One version of a workflow. ``changes``: by kind of change, the steps that it reaches."""
+    """One version of a workflow. ``changes``: by kind of change, the steps that it reaches.
+
+    ``source``: its document as it was handed in, or normalized, where code built it. ``input_schema``: JSON Schema of a
+    run's input, null where it takes any.
+    """
 
     id: str
     name: str
@@ -68,6 +73,8 @@ class WorkflowShown(msgspec.Struct, frozen=True, kw_only=True):
     nodes: list[Node]
     edges: list[Edge]
     changes: dict[str, list[str]]
+    source: str
+    input_schema: dict[str, Any] | None
 
 
 class Warned(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,6 +127,8 @@ def workflow_shown(chosen: WorkflowVersion, versions: Iterable[WorkflowVersion],
         nodes=[Node(id=node.id, type=node.type, name=node.name) for node in workflow.nodes],
         edges=[edge_of(edge.source, edge.target, str(edge.kind), edge.when) for edge in workflow.edges],
         changes={change: list(steps) for change, steps in workflow.changes.items()},
+        source=chosen.source or msgspec.json.format(chosen.document, indent=2).decode(),
+        input_schema=workflow.input,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from courante.sdk.calling import Word
 from courante.sdk.scripts import QUEUE_GROUP, finish_runs, release_timers
 from integration.stage import Stage, until
 
@@ -17,8 +18,13 @@ async def park(stage: Stage, runs: int) -> list[str]:
     workflow = await stage.register(WAIT)
     ids = [await stage.client.submit(workflow, number) for number in range(runs)]
     timers = stage.client.keys.partition(0).timers
-    members = await until(lambda: stage.redis.zrange(timers, 0, -1), lambda found: len(found) == runs)
-    await stage.redis.zadd(timers, dict.fromkeys(members, 1))
+
+    async def members() -> list[bytes]:
+        found: list[bytes] = await stage.redis.zrange(timers, 0, -1)
+        return found
+
+    due: dict[bytes, float] = dict.fromkeys(await until(members, lambda found: len(found) == runs), 1)
+    await stage.redis.zadd(timers, due)
     return ids
 
 
@@ -51,6 +57,6 @@ async def test_a_run_that_has_ended_is_told_so_and_left_alone(stage: Stage) -> N
     run_id = (await stage.run(await stage.register({"id": "a", "type": "noop"}), 1)).run_id
     partition = stage.client.keys.partition(0)
     before = await stage.redis.hgetall(partition.run(run_id))
-    words = [QUEUE_GROUP, run_id, "", b"2", "COMPLETED", 1, b"\x00"]
+    words: list[Word] = [QUEUE_GROUP, run_id, "", b"2", "COMPLETED", 1, b"\x00"]
     assert await finish_runs(stage.redis, partition, words) == "E"
     assert await stage.redis.hgetall(partition.run(run_id)) == before
