@@ -87,3 +87,59 @@ async def test_a_run_can_be_watched(stage: Stage, ask: Ask) -> None:
     assert len(shown["steps"]) == 5
     (listed,) = (await ask("runs"))["runs"]
     assert (listed["run_id"], listed["status"]) == (run_id, "COMPLETED")
+
+
+async def test_the_same_input_is_made_once(stage: Stage) -> None:
+    """Story 3: a step that is cached is skipped as a hit the second time, and gives the same output."""
+    await begin(stage)
+    document = read_sample("campaign_build") | {"name": "campaign.cached"}
+    document["steps"] = [document["steps"][0] | {"cachePolicy": {"enabled": True, "scope": "global"}}]
+    workflow, ir = compile_document(document)
+    await stage.client.register(workflow, ir)
+    first = await stage.run(ir.workflow, EXPECTED.input)
+
+    async def kept() -> int:
+        async with stage.client.pool.acquire() as conn:
+            return int(await conn.fetchval("SELECT count(*) FROM step_cache WHERE env = $1", stage.place.env))
+
+    await until(kept, lambda count: count == 1)
+    second = await stage.run(ir.workflow, EXPECTED.input)
+    assert first.output == second.output
+    facts = [event.facts for event in await stage.events(second.run_id) if event.facts.type == "step.succeeded"]
+    assert [(one.node, one.reason, one.data["from"]) for one in facts] == [("brief", "cache_hit", first.run_id)]
+    other = await stage.run(ir.workflow, {"product": "chair"})
+    assert other.output != first.output
+
+
+async def test_a_failure_is_tried_again_told_and_mended(stage: Stage, ask: Ask) -> None:
+    """Story 4: a step is tried with its backoff, then the run has FAILED; what was done stays, and a retry goes on."""
+    calls: list[str] = []
+
+    def brief(given: dict[str, Any]) -> dict[str, Any]:
+        calls.append("brief")
+        return {"product": given["product"], "price": 14}
+
+    def price_tag(price: int) -> str:
+        calls.append("price-tag")
+        if len(calls) < 4:
+            raise ConnectionError("the printer is away")
+        return f"{price} EUR"
+
+    stage.worker({"campaign.brief": brief, "campaign.price_tag": price_tag})
+    stage.supervisor()
+    document = read_sample("campaign_build") | {"name": "campaign.failing"}
+    by_id = {step["id"]: step for step in document["steps"]}
+    tag = by_id["price-tag"] | {"retryPolicy": {"maxAttempts": 2, "backoffMs": 10}}
+    workflow, ir = compile_document(document | {"steps": [by_id["brief"], tag]})
+    await stage.client.register(workflow, ir)
+    failed = await stage.run(ir.workflow, EXPECTED.input)
+    assert (failed.status, calls) == ("FAILED", ["brief", "price-tag", "price-tag"])
+    shown = {step["id"]: step for step in (await ask("status", failed.run_id))["steps"]}
+    assert (shown["brief"]["status"], shown["price-tag"]["status"]) == ("SUCCEEDED", "FAILED")
+    assert shown["price-tag"]["attempts"] == 2
+    assert (await stage.types(failed.run_id)).count("step.retried") == 1
+    again = await ask("retry", failed.run_id)
+    assert again["reused"] == ["brief"]
+    done = await stage.result(again["run_id"])
+    assert (done.status, done.output) == ("COMPLETED", {"price-tag": "14 EUR"})
+    assert calls == ["brief", "price-tag", "price-tag", "price-tag"]
