@@ -33,7 +33,7 @@ DOCUMENT: dict[str, Any] = {
         {"id": "all", "type": "aggregate", "depends_on": "i"},
     ],
 }
-OUTPUTS = {"a": 1, "b": 2, "c": 3, "d": 4, "e": {"x": []}, "i": "one"}
+OUTPUTS: dict[str, Any] = {"a": 1, "b": 2, "c": 3, "d": 4, "e": {"x": []}, "i": "one"}
 
 
 @given(st.sets(st.sampled_from(sorted(OUTPUTS))))
