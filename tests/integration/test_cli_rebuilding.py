@@ -6,7 +6,6 @@ import pytest
 
 from integration.stage import Stage
 from integration.test_cli_dlq import Ask
-from integration.test_cli_dlq import ask as ask  # noqa: PLC0414 - a fixture
 from integration.test_rebuilding import Builders, built
 
 pytestmark = pytest.mark.anyio
