@@ -23,7 +23,8 @@ async def park(stage: Stage, runs: int) -> list[str]:
         found: list[bytes] = await stage.redis.zrange(timers, 0, -1)
         return found
 
-    due: dict[bytes, float] = dict.fromkeys(await until(members, lambda found: len(found) == runs), 1)
+    found = await until(members, lambda found: len(found) == runs)
+    due: dict[bytes, float] = dict.fromkeys(found, 1.0)
     await stage.redis.zadd(timers, due)
     return ids
 
@@ -41,7 +42,7 @@ async def test_a_timer_of_an_older_fence_goes_and_does_nothing(stage: Stage) -> 
     partition = stage.client.keys.partition(0)
     (member,) = await stage.redis.zrange(partition.timers, 0, -1)
     name, _, fence = member.decode().rpartition("|")
-    await stage.redis.zadd(partition.timers, {member: 2**52, f"{name}|{int(fence) - 1}": 1})
+    await stage.redis.zadd(partition.timers, {member: 2**52, f"{name}|{int(fence) - 1}".encode(): 1})
     before = await stage.redis.hgetall(partition.run(run_id))
     assert (await release_timers(stage.redis, partition, 10))[0] == 0
     assert await stage.redis.zrange(partition.timers, 0, -1) == [member]
