@@ -6,14 +6,12 @@ Sequential workflows: ``/api/workflows/...``, where running one waits for its en
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Sequence
 from typing import Annotated, Any
 
 import anyio
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta
 
 from ...compiler.document import to_document
 from ...compiler.workflow import EdgeKind
@@ -32,6 +30,7 @@ from ..problems import Refused
 from ..reading.documents import compile_text
 from ..reading.runs import RunView
 from ..reading.steps import StepView
+from ..reading.task_ids import read_task_id, task_id
 from ..route import IDEMPOTENCY_KEY, Answer, Asked, Routes
 from ..wire.aliases import (
     Definition,
@@ -49,6 +48,7 @@ from ..wire.aliases import (
     TaskLine,
     TaskLog,
     TaskRun,
+    UpdateAsked,
     WorkflowCounted,
     WorkflowDefined,
     WorkflowMade,
@@ -59,7 +59,7 @@ from ..wire.aliases import (
     task_word,
 )
 from ..wire.artifacts import ArtifactPage
-from ..wire.commands import Because, CommandDone
+from ..wire.commands import Because, CommandDone, Restart, RestartDone
 from ..wire.logs import SaidReader
 from ..wire.moments import moment
 from ..wire.spending import cost_of
@@ -70,6 +70,9 @@ from .workflows import read_version
 
 routes = Routes("aliases")
 WAIT_S = 30.0
+EXECUTED = tuple(dict.fromkeys((*runs.REFUSALS, *commands.AGAIN)))
+LATEST_MAX = 100
+"""Runs among which one is looked for that has ended."""
 OUTPUTS_MAX = 500
 """Steps of a run whose outputs are read for one answer."""
 Outputs = dict[tuple[str, str], Any]
@@ -164,6 +167,14 @@ async def cancel(asked: Asked[NoQuery, Because]) -> Answer[CommandDone]:
     return await commands.cancel(asked)
 
 
+@routes.post("/runs/{run_id}/update", scope=Scope.OPERATE, statuses=(201, 200), errors=commands.AGAIN)
+async def update(asked: Asked[NoQuery, UpdateAsked]) -> Answer[RestartDone]:
+    """Execute again what a change request makes out of date."""
+    client, wanted = asked.backend.client, asked.body.change_request
+    done = await client.rebuild(asked.at("run_id"), [wanted.type], by=asked.by())
+    return commands.restarted(done, Restart())
+
+
 @routes.get("/task-runs/{id}", scope=Scope.READ, errors=("run_not_found", "step_not_found"))
 async def show_task(asked: Asked[NoQuery, NoBody]) -> TaskRun:
     """Show one task of a run."""
@@ -200,12 +211,18 @@ async def task_log(asked: Asked[NoQuery, NoBody]) -> TaskLog:
     return TaskLog(task_run_id=asked.at("id"), logs=lines)
 
 
-@routes.post("/api/workflows/{slug}/run", scope=Scope.SUBMIT, statuses=(200, 202), errors=runs.REFUSALS, takes_key=True)
+@routes.post("/api/workflows/{slug}/run", scope=Scope.SUBMIT, statuses=(200, 202), errors=EXECUTED, takes_key=True)
 async def execute(asked: Asked[NoQuery, ExecuteRun]) -> Answer[ExecutedRun]:
     """Run a workflow and wait for its end; 202 where it takes longer than half a minute."""
-    client, key = asked.backend.client, asked.request.headers.get(IDEMPOTENCY_KEY)
-    submission = Submission(workflow=asked.at("slug"), input=asked.body.input, key=key, by=asked.by())
-    run_id = await client.start(submission)
+    client, body, slug = asked.backend.client, asked.body, asked.at("slug")
+    if body.from_step_id is None:
+        key = asked.request.headers.get(IDEMPOTENCY_KEY)
+        input: Any = {} if body.input is UNSET else body.input
+        run_id = await client.start(Submission(workflow=slug, input=input, key=key, by=asked.by()))
+    else:
+        base = await last_ended(asked.backend, slug)
+        steps = [body.from_step_id]
+        run_id = (await client.rerun(base, steps, input=body.input, by=asked.by(), again=True)).run_id
     with anyio.move_on_after(WAIT_S):
         await client.wait(run_id, is_recorded=True)
     view = await read_run(asked.backend, run_id)
@@ -214,6 +231,17 @@ async def execute(asked: Asked[NoQuery, ExecuteRun]) -> Answer[ExecutedRun]:
         ExecutedRun(success=not view.is_final or view.run.status == "COMPLETED", run=shown),
         200 if view.is_final else 202,
     )
+
+
+async def last_ended(backend: Backend, slug: str) -> str:
+    """Return the workflow's newest run that has ended. Raises UnknownWorkflow, RunNotFound."""
+    async with backend.client.pool.acquire() as conn:
+        await store.get(conn, backend.env, slug)
+        page = await list_runs(conn, backend.env, workflow=slug, limit=LATEST_MAX)
+    for run in page.runs:
+        if run.finished_at is not None:
+            return run.run_id
+    raise RunNotFound(f"no run of {slug!r} has ended: there is nothing to go on from")
 
 
 @routes.get("/api/workflows/{slug}", scope=Scope.READ, errors=("workflow_not_found",))
@@ -286,7 +314,7 @@ async def tasks_of(backend: Backend, view: RunView, wanted: Sequence[StepView]) 
     made = await find_artifacts(backend, run_id) if any(outputs.values()) else []
     return [
         TaskRun(
-            id=task_id(run_id, step),
+            id=task_id(run_id, step.id, step.scope),
             task_id=step.id,
             run_id=run_id,
             status=task_word(step.status, step.waiting_for),
@@ -351,20 +379,9 @@ async def executed(backend: Backend, view: RunView) -> Executed:
     )
 
 
-def task_id(run_id: str, step: StepView) -> str:
-    """Return what a task of a run is called at these paths: safe in URLs."""
-    place = msgspec.json.encode([run_id, step.id, step.scope])
-    return f"tr_{base64.urlsafe_b64encode(place).decode().rstrip('=')}"
-
-
 async def find_task(backend: Backend, id: str) -> tuple[RunView, StepView]:
     """Raises UnknownRun, RunNotFound, for what is no task too."""
-    try:
-        text = id.removeprefix("tr_")
-        content = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-        run_id, node, scope = msgspec.json.decode(content, type=tuple[str, str, str])
-    except (ValueError, binascii.Error, msgspec.MsgspecError) as cause:
-        raise RunNotFound(f"there is no task run {id[:100]!r}") from cause
+    run_id, node, scope = read_task_id(id)
     view = await read_run(backend, run_id)
     for step in view.steps:
         if (step.id, step.scope) == (node, scope):

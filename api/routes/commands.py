@@ -17,6 +17,8 @@ from ..wire.commands import (
     Fail,
     Force,
     Fork,
+    Rebuild,
+    Rerun,
     Restart,
     RestartDone,
     Signal,
@@ -29,6 +31,7 @@ APPLIED = (200, 202)
 OF_RUN = ("run_not_found", "input_invalid")
 OF_STEP = (*OF_RUN, "step_not_found")
 DECIDED = (*OF_STEP, "step_unclear", "nothing_waits", "already_decided")
+AGAIN = (*OF_STEP, "workflow_not_found", "not_restartable", "payload_unreadable")
 RESTARTED = (*OF_RUN, "workflow_not_found", "not_restartable", "payload_unreadable")
 
 
@@ -140,6 +143,38 @@ async def fork(asked: Asked[NoQuery, Fork]) -> Answer[RestartDone]:
         asked.at("run_id"),
         body.at,
         input=body.input,
+        by=asked.by(body.by),
+        again=body.again,
+        dry_run=body.dry_run,
+    )
+    return restarted(done, body)
+
+
+@routes.post("/v1/runs/{run_id}/rerun", scope=Scope.OPERATE, statuses=(201, 200), errors=AGAIN)
+async def rerun(asked: Asked[NoQuery, Rerun]) -> Answer[RestartDone]:
+    """Execute steps of an ended run again, with all that follows from them, in a new run that takes over the rest."""
+    body = asked.body
+    done = await asked.backend.client.rerun(
+        asked.at("run_id"),
+        body.steps,
+        input=body.input,
+        by=asked.by(body.by),
+        again=body.again,
+        dry_run=body.dry_run,
+    )
+    return restarted(done, body)
+
+
+@routes.post("/v1/runs/{run_id}/rebuild", scope=Scope.OPERATE, statuses=(201, 200), errors=AGAIN)
+async def rebuild(asked: Asked[NoQuery, Rebuild]) -> Answer[RestartDone]:
+    """Execute again what changes make out of date of a completed run, in a new run that takes over the rest."""
+    body = asked.body
+    done = await asked.backend.client.rebuild(
+        asked.at("run_id"),
+        body.changes,
+        steps=body.steps,
+        input=body.input,
+        is_any_version=body.version == "base",
         by=asked.by(body.by),
         again=body.again,
         dry_run=body.dry_run,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import UNSET, Meta
 
 from ...sdk.stores.status import RunStatus, StepStatus
 from .commands import Word
@@ -129,7 +130,22 @@ class TaskLog(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ExecuteRun(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    input: Any = msgspec.field(default_factory=dict[str, Any])
+    """``from_step_id``: goes on from there in the workflow's last run that has ended, whose earlier steps are not
+    executed again. ``input``: left out there, the one that it had.
+    """
+
+    input: Any = UNSET
+    from_step_id: str | None = msgspec.field(default=None, name="fromStepId")
+
+
+class Update(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A change request. ``type``: one that the workflow names steps for."""
+
+    type: Annotated[str, Meta(min_length=1, max_length=512)]
+
+
+class UpdateAsked(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    change_request: Update = msgspec.field(name="changeRequest")
 
 
 class StepShown(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

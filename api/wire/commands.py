@@ -123,6 +123,26 @@ class Fork(Restart, frozen=True, kw_only=True, forbid_unknown_fields=True):
     input: Any = UNSET
 
 
+class Rerun(Restart, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``steps``: that are executed again, with all that follows. ``input``: in place of the run's own."""
+
+    steps: Annotated[list[Word], Meta(min_length=1, max_length=1_000)]
+    input: Any = UNSET
+
+
+class Rebuild(Restart, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``changes``: kinds of change that the workflow names steps for. ``steps``: others that are out of date.
+
+    ``input``: in place of the run's own. ``version``: newest, only where the run has that of its workflow; base,
+    whatever it has.
+    """
+
+    changes: Annotated[list[Word], Meta(max_length=1_000)] = msgspec.field(default_factory=list[str])
+    steps: Annotated[list[Word], Meta(max_length=1_000)] = msgspec.field(default_factory=list[str])
+    input: Any = UNSET
+    version: Literal["newest", "base"] = "newest"
+
+
 class CommandDone(msgspec.Struct, frozen=True, kw_only=True):
     """What became of a command. ``state``: applied; no_effect: there was nothing to act on; accepted: kept, and applied
     as soon as that can be. ``reason``: why it is not plainly applied.

@@ -162,3 +162,60 @@ async def test_a_run_is_cancelled_in_both_ways(api: httpx.AsyncClient) -> None:
         assert (await api.request(method, f"/runs/{id}{ending}")).status_code in (200, 202)
         await until(partial(api.get, f"/runs/{id}"), lambda one: one.json()["status"] == "CANCELLED")
     assert (await api.get("/task-runs/tr_none")).status_code == 404
+
+
+CHANGES = {
+    "courante": 1,
+    "id": "site",
+    "changes": {"TEXT": ["text"]},
+    "nodes": [
+        {"id": "plan", "type": "noop"},
+        {"id": "text", "type": "transform", "depends_on": ["plan"], "config": {"expression": "input"}},
+        {"id": "page", "type": "noop", "depends_on": ["text"]},
+    ],
+}
+
+
+async def ended(api: httpx.AsyncClient, run_id: str) -> dict[str, Any]:
+    async def read() -> dict[str, Any]:
+        found: dict[str, Any] = (await api.get(f"/v1/runs/{run_id}", params={"wait": 30})).json()
+        return found
+
+    return await until(read, lambda run: run["finished_at"] is not None)
+
+
+async def test_what_a_change_makes_out_of_date(api: httpx.AsyncClient) -> None:
+    """By a change request of old, and by the API's own rebuild and rerun: only what follows is executed again."""
+    assert (await api.post("/v1/workflows", json=CHANGES)).status_code == 201
+    first = await ended(
+        api, (await api.post("/v1/runs", json={"workflow": "site", "input": {"n": 1}})).json()["run_id"]
+    )
+    path = f"/v1/runs/{first['run_id']}"
+    plan = (await api.post(f"{path}/rebuild", json={"changes": ["TEXT"], "dry_run": True})).json()
+    assert (plan["impacted"], plan["reused"], "run_id" in plan) == (["text", "page"], ["plan"], False)
+    old = await api.post(f"/runs/{first['run_id']}/update", json={"changeRequest": {"type": "TEXT"}})
+    assert old.status_code == 201
+    run = await ended(api, old.json()["run_id"])
+    assert {step["id"]: step["status"] for step in run["steps"]} == {
+        "plan": "SKIPPED",
+        "text": "SUCCEEDED",
+        "page": "SUCCEEDED",
+    }
+    assert (run["base_run_id"], run["output"]) == (first["run_id"], first["output"])
+    assert (await api.post(f"{path}/rebuild", json={"changes": ["TEXT"]})).status_code == 200, "the same run"
+    wrong = await api.post(f"{path}/rebuild", json={"changes": ["TXT"]})
+    assert (wrong.status_code >= 400, "TEXT" in wrong.text) == (True, True)
+    again = await api.post(f"{path}/rerun", json={"steps": ["page"], "input": {"n": 2}})
+    run = await ended(api, again.json()["run_id"])
+    assert [step["id"] for step in run["steps"] if step["status"] == "SKIPPED"] == ["plan", "text"]
+
+
+async def test_a_sequential_workflow_goes_on_from_a_step(api: httpx.AsyncClient) -> None:
+    """The steps before it are not executed again."""
+    assert (await api.post("/workflows", json=FEEDS)).status_code == 201
+    path = "/api/workflows/feed-discovery/run"
+    early = await api.post(path, json={"fromStepId": "step2"})
+    assert early.status_code == 404
+    assert (await api.post(path, json={"input": {"interests": "tea"}})).status_code == 200
+    answer = (await api.post(path, json={"fromStepId": "step2"})).json()
+    assert [step["status"] for step in answer["run"]["steps"]] == ["skipped", "completed"]
