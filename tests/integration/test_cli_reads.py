@@ -164,7 +164,7 @@ def check_what_if(courante: Courante, run_id: str) -> None:
 def check_replay(courante: Courante, run_id: str) -> None:
     verified = courante("replay", run_id, "--verify", "--json")
     assert (verified.code, verified.json["ok"], verified.json["first_difference"]) == (0, True, None)
-    assert set(verified.json) == {"run_id", "ok", "events", "first_difference"}
+    assert set(verified.json) == {"run_id", "ok", "events", "emptied", "unchecked", "first_difference"}
     twice = courante("replay", run_id, run_id, "--verify")
     assert twice.out == f"✓ {run_id}: {verified.json['events']} events: the log holds together\n" * 2
     assert courante("replay", run_id, "--verify").out == f"✓ {verified.json['events']} events: the log holds together\n"

@@ -49,3 +49,17 @@ async def test_a_run_is_made_again_from_its_steps(stage: Stage, ask: Ask) -> Non
     assert (error["code"], error["hint"]) == ("step_not_found", "did you mean 'publish'?")
     assert (await ask("rerun", "run_nobody", "--from", "a", code=3))["error"]["code"] == "run_not_found"
     await ask("rerun", base, code=64)
+
+
+async def test_many_runs_are_made_again(stage: Stage, ask: Ask) -> None:
+    """By filters in place of a run; asked twice they are the same runs."""
+    builders = Builders()
+    await built(stage, builders)
+    await built(stage, builders)
+    said = await ask("rerun", "--workflow", "w", "--from", "mail", "--dry-run")
+    assert said == {"dry_run": True, "runs": 2, "started": 2, "known": 0, "refused": 0}
+    assert (await ask("rerun", "--workflow", "w", "--status", "COMPLETED", "--from", "mail"))["started"] == 2
+    lines = (await ask("rerun", "--workflow", "w", "--from", "mail", "--limit", "1", "--dry-run", is_json=False)).out
+    assert "1 run" in lines
+    error = (await ask("rerun", "--from", "mail", code=64))["error"]
+    assert error["message"] == "which run is not said"
