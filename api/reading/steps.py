@@ -9,6 +9,7 @@ from datetime import datetime
 from msgspec import UNSET
 
 from ...compiler.ir import Ir
+from ...sdk.cached import CACHE_HIT
 from ...sdk.deferral import DeferToken
 from ...sdk.events import ErrorInfo
 from ...sdk.scopes import child_text, parse_scope_key, scope_text, token_key
@@ -71,6 +72,7 @@ class StepView:
             finished_at=moment(self.finished_at),
             waiting_for=self.waiting_for,
             error=UNSET if self.error is None else self.error,
+            cache_hit=True if self.reason == CACHE_HIT else UNSET,
             trace=UNSET if self.trace is None else self.trace,
             provider=UNSET if last is None else last.provider,
             model=UNSET if last is None else last.model,

@@ -16,8 +16,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     """The last attempt of a node in one scope. ``scope``: as people read it, empty outside of loops and maps.
 
     ``child``: the item of a map that it is in. ``attempts``: tries so far. ``waiting_for``: what, and until when where
-    that is known. ``error``: of the last try, where there is one. ``trace``: of a tool. ``provider`` and what follows:
-    of a step that has called models.
+    that is known. ``error``: of the last try, where there is one. ``cache_hit``: true where its output was kept from
+    another execution. ``trace``: of a tool. ``provider`` and what follows: of a step that has called models.
     """
 
     id: str
@@ -30,6 +30,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     finished_at: Moment | None
     waiting_for: str | None
     error: ErrorInfo | UnsetType = UNSET
+    cache_hit: bool | UnsetType = UNSET
     trace: Trace | UnsetType = UNSET
     provider: str | UnsetType = UNSET
     model: str | UnsetType = UNSET

@@ -51,7 +51,7 @@ def rerun(
         return tell_each(
             call,
             lambda client: client.bulk.each(
-                wanted, lambda id: client.rerun(id, steps, input=value, by=by, again=again, dry_run=dry_run)
+                wanted, lambda each: client.rerun(each, steps, input=value, by=by, again=again, dry_run=dry_run)
             ),
             is_dry=dry_run,
         )

@@ -89,7 +89,7 @@ async def test_a_run_can_be_watched(stage: Stage, ask: Ask) -> None:
     assert (listed["run_id"], listed["status"]) == (run_id, "COMPLETED")
 
 
-async def test_the_same_input_is_made_once(stage: Stage) -> None:
+async def test_the_same_input_is_made_once(stage: Stage, ask: Ask) -> None:
     """Story 3: a step that is cached is skipped as a hit the second time, and gives the same output."""
     await begin(stage)
     document = read_sample("campaign_build") | {"name": "campaign.cached"}
@@ -107,6 +107,9 @@ async def test_the_same_input_is_made_once(stage: Stage) -> None:
     assert first.output == second.output
     facts = [event.facts for event in await stage.events(second.run_id) if event.facts.type == "step.succeeded"]
     assert [(one.node, one.reason, one.data["from"]) for one in facts] == [("brief", "cache_hit", first.run_id)]
+    shown = {step["id"]: step for step in (await ask("status", second.run_id))["steps"]}
+    assert (shown["brief"]["status"], shown["brief"]["cache_hit"]) == ("SKIPPED", True)
+    assert all("cache_hit" not in step for name, step in shown.items() if name != "brief")
     other = await stage.run(ir.workflow, {"product": "chair"})
     assert other.output != first.output
 
