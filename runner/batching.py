@@ -33,25 +33,39 @@ class Batcher(Generic[T]):
             await self.flush()
 
     async def flush(self) -> None:
-        """Serve what is there."""
+        """Serve what is there. What was being served when this is cancelled is served again by the next flush."""
         self._there = anyio.Event()
         while self._waiting:
-            some, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
+            some = self._waiting[: self._most]
             await self._serve(some)
+            del self._waiting[: len(some)]
 
 
 class Answer(Generic[T]):
-    """What one task waits for and another one gives, once."""
+    """What one task waits for and another one gives, once.
 
-    __slots__ = ("_there", "_value")
+    ``drop``: takes what nobody waits for any more, because who did was cancelled.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_drop", "_is_dropped", "_there", "_value")
+
+    def __init__(self, drop: Callable[[T], object] = lambda _: None) -> None:
         self._there = anyio.Event()
+        self._drop = drop
+        self._is_dropped = False
 
     def give(self, value: T) -> None:
         self._value = value
         self._there.set()
+        if self._is_dropped:
+            self._drop(value)
 
     async def wait(self) -> T:
-        await self._there.wait()
+        try:
+            await self._there.wait()
+        except anyio.get_cancelled_exc_class():
+            self._is_dropped = True
+            if self._there.is_set():
+                self._drop(self._value)
+            raise
         return self._value

@@ -95,12 +95,14 @@ class Lookups:
         lock = Lock(key, f"{work.run_id}|{work.key}", work.fence)
         cache = work.plan.caches[work.number]
         while True:
+            gone: bytes | None = None
             if kept is not None:
                 content = await self._cache.load(kept.output) if self._looks_inside(work, kept) else kept.output
                 if content is not None:
                     self._waited.pop((work.run_id, work.key), None)
                     return self._hit(key, kept, content)
-            flight, kept = await self._cache.take(lock, cache, work.now_ms)
+                gone = kept.output
+            flight, kept = await self._cache.take(lock, cache, work.now_ms, gone)
             if flight is not None:
                 self._waited.pop((work.run_id, work.key), None)
                 self._log.debug("cache_miss", key=key, run_id=work.run_id, node=work.node.id)

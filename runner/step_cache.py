@@ -55,6 +55,7 @@ class _Ask(NamedTuple):
     lock: Lock
     cache: Cache
     made_ms: int
+    gone: bytes | None
     taken: Callable[[Taken], None]
 
 
@@ -128,12 +129,16 @@ class StepCache:
         self.look(key, now_ms, answer.give)
         return await answer.wait()
 
-    async def take(self, lock: Lock, cache: Cache, made_ms: int) -> Taken:
-        """Take the lock of an output, or what is kept of it by now; neither where another attempt has the lock."""
+    async def take(self, lock: Lock, cache: Cache, made_ms: int, gone: bytes | None = None) -> Taken:
+        """Take the lock of an output, or what is kept of it by now; neither where another attempt has the lock.
+
+        gone: an output that could not be read; where that is what is kept, nothing is. Who is cancelled meanwhile
+        holds nothing.
+        """
         if lock.key in self._flights:
             return Taken(None, None)
-        answer = Answer[Taken]()
-        self._asks.put(_Ask(lock, cache, made_ms, answer.give))
+        answer = Answer[Taken](_give_up)
+        self._asks.put(_Ask(lock, cache, made_ms, gone, answer.give))
         return await answer.wait()
 
     async def wait(self, key: str, seconds: float) -> None:
@@ -230,7 +235,12 @@ class StepCache:
 
     async def _serve_asks(self, asks: list[_Ask]) -> None:
         answers = await retry(lambda: self._calls.take([ask.lock for ask in asks], self._lock_ms))
-        kept = await self._there([found for _, found in answers])
+        kept = await self._there(
+            [
+                found if found is not None and found.output != ask.gone else None
+                for ask, (_, found) in zip(asks, answers, strict=True)
+            ]
+        )
         for ask, (is_held, _), found in zip(asks, answers, kept, strict=True):
             flight = Flight(ask.lock, ask.cache, ask.made_ms, self._ends.put) if is_held else None
             if flight is not None:
@@ -262,8 +272,23 @@ class StepCache:
                     self.log.warning("redis_unreachable", error=str(error))
                     break
                 for flight, is_held in zip(some, held, strict=True):
-                    if not is_held:
+                    if not is_held and not flight.is_ended:
                         self.log.warning("cache_lock_lost", key=flight.lock.key)
+                await self._free_ended(some)
+
+    async def _free_ended(self, renewed: list[Flight]) -> None:
+        """Give up again what was given up while it was renewed: the renewal may have come to Redis last."""
+        ended = [flight for flight in renewed if flight.is_ended]
+        for flight in ended:
+            await flight.landed.wait()
+        again = [Ending(flight.lock, None) for flight in ended if flight.lock.key not in self._flights]
+        if again:
+            await retry(lambda: self._calls.end(again))
+
+
+def _give_up(taken: Taken) -> None:
+    if taken.flight is not None:
+        taken.flight.end(is_applied=False)
 
 
 def _is_bare(output: bytes) -> bool:

@@ -223,6 +223,28 @@ async def test_large_outputs_and_artifacts_are_read_as_ever(stage: Stage) -> Non
     assert len(calls) == 2
 
 
+async def test_a_damaged_output_that_decides_where_it_goes_on_is_made_again(stage: Stage) -> None:
+    """Its name is there, and nobody can read it: the step does not look for it for ever."""
+    calls: list[int] = []
+
+    def made() -> dict[str, str]:
+        calls.append(1)
+        return {"text": LARGE}
+
+    stage.worker({"made": made})
+    stage.supervisor()
+    rules = [{"when": "output.text.size() > 9", "next": "yes"}]
+    after = {"id": "yes", "type": "noop", "depends_on": "s", "input": "1"}
+    workflow = await stage.register({**step("s", "made"), "rules": rules}, after)
+    for number in (1, 2, 3):
+        assert (await stage.run(workflow)).output == {"yes": 1}
+        assert len(calls) == min(number, 2)
+        await is_quiet(stage)
+        if number == 1:
+            (blob,) = [key async for key in stage.redis.scan_iter(match=f"{stage.client.keys.prefix}blob:*")]
+            await stage.redis.set(blob, b"damaged")
+
+
 async def test_failures_and_what_was_dropped_are_not_kept(stage: Stage) -> None:
     """A failed attempt keeps nothing, the next one looks again, and the output of a withdrawn step is nobody's."""
     calls: list[str] = []
