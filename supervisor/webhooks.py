@@ -14,6 +14,7 @@ import anyio
 import structlog
 
 from ..sdk.errors import PayloadUnreadable
+from ..sdk.payload_terms import PAYLOAD_TERMS
 from ..sdk.stores.connection import Pool
 from ..sdk.stores.webhooks import Delivery, drop_sent, mark_failed, mark_sent, take_due
 from ..sdk.unavailable import SERVER_ERRORS
@@ -56,7 +57,7 @@ class Webhooks:
                         self._dropped_at = anyio.current_time()
                     while await self.send():
                         pass
-                except (*SERVER_ERRORS, PayloadUnreadable) as error:
+                except SERVER_ERRORS as error:
                     log.warning("webhooks_failed", error=str(error) or repr(error))
                 await anyio.sleep(LOOK_S)
         finally:
@@ -75,6 +76,12 @@ class Webhooks:
 
     async def _deliver(self, delivery: Delivery) -> None:
         error, is_hopeless = await self._post(delivery)
+        try:
+            await self._note(delivery, error, is_hopeless=is_hopeless)
+        except SERVER_ERRORS as trouble:
+            log.warning("webhooks_failed", event_id=delivery.event_id, error=str(trouble) or repr(trouble))
+
+    async def _note(self, delivery: Delivery, error: str, *, is_hopeless: bool) -> None:
         async with self._pool.acquire() as conn:
             if not error:
                 await mark_sent(conn, self._env, delivery)
@@ -95,12 +102,16 @@ class Webhooks:
         if self._connections is None:
             self._connections = Connections(read_reach(self._http_allow))
         body, now_s = delivery.body.encode(), int(time.time())
+        try:
+            secret = PAYLOAD_TERMS.decode(delivery.secret)
+        except PayloadUnreadable as unreadable:
+            return f"the key of its signatures cannot be read: {unreadable}", False
         headers = {
             "user-agent": USER_AGENT,
             "content-type": "application/json",
             ID_HEADER: delivery.event_id,
             TIMESTAMP_HEADER: str(now_s),
-            SIGNATURE_HEADER: sign(delivery.secret, delivery.event_id, now_s, body),
+            SIGNATURE_HEADER: sign(secret, delivery.event_id, now_s, body),
         }
         timeout = httpx.Timeout(min(SEND_S, READ_S)).as_dict()
         try:

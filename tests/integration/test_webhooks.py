@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from command_line import Said, spawn
 from courante.sdk.stores.alerts import Alert, AlertKind, replace_alerts
-from courante.sdk.stores.webhooks import add_webhook, list_dead, take_due
+from courante.sdk.stores.webhooks import add_webhook, list_dead, read_delivery, take_due, tell_a_test
 from courante.sdk.webhook_signing import sign, verify
 from courante.supervisor import webhooks as webhooks_module
 from courante.supervisor.projection_rebuild import rebuild_projections
@@ -29,6 +29,7 @@ from integration.stage import Stage, until
 
 pytestmark = pytest.mark.anyio
 SECRET = b"whsec_test"
+SEALED = b"#siv:old:" + b"A" * 22 + b"=="
 
 
 class Receiver:
@@ -149,6 +150,58 @@ async def test_an_inner_address_is_never_asked(stage: Stage) -> None:
         (found,) = await until(dead, bool)
         assert "a loopback address" in found.error
         assert site.asked == []
+
+
+async def test_one_that_cannot_be_told_holds_up_no_other(stage: Stage) -> None:
+    """Neither one whose key cannot be read, nor what is left of many that were removed; the loop goes on after trouble."""
+    receiver = Receiver()
+    env, pool = stage.place.env, stage.client.pool
+    async with open_site(receiver.give) as site, pool.acquire() as conn:
+        await hook(stage, site.url, "alert", name="sealed")
+        await hook(stage, site.url, "alert", name="well")
+        await conn.execute("UPDATE webhooks SET secret = $2 WHERE env = $1 AND name = 'sealed'", env, SEALED)
+        for number in range(webhooks_module.BATCH):
+            await tell_a_test(conn, env, "removed", f"test:{number}", "{}")
+        for name in ("sealed", "well"):
+            await tell_a_test(conn, env, name, "test:now", '{"id": "test:now"}')
+        sender = Webhooks(pool, env, "127.0.0.1")
+        while await sender.send():
+            pass
+        assert await read_delivery(conn, env, "well", "test:now") == ("sent", 1, None)
+        found = await read_delivery(conn, env, "sealed", "test:now")
+        assert found is not None
+        assert (found[0], found[1]) == ("due", 1)
+        assert "cannot be read" in str(found[2])
+
+
+async def test_the_loop_outlives_a_database_that_fails_in_the_middle(stage: Stage) -> None:
+    """What was sent and could not be noted is sent again."""
+    receiver = Receiver()
+    env, pool = stage.place.env, stage.client.pool
+    check = f"CHECK (env <> '{env}' OR state <> 'sent') NOT VALID"
+    async with pool.acquire() as conn:
+        await conn.execute(f"ALTER TABLE webhook_deliveries ADD CONSTRAINT nothing_is_sent {check}")
+    try:
+        async with open_site(receiver.give) as site, anyio.create_task_group() as group:
+            await hook(stage, site.url, "alert")
+            group.start_soon(Webhooks(pool, env, "127.0.0.1").run)
+            async with pool.acquire() as conn:
+                await tell_a_test(conn, env, "h", "test:now", '{"id": "test:now"}')
+            await until(receiver.all, bool)
+            async with pool.acquire() as conn:
+                await conn.execute("ALTER TABLE webhook_deliveries DROP CONSTRAINT nothing_is_sent")
+                await conn.execute("UPDATE webhook_deliveries SET due_at = now() WHERE env = $1", env)
+
+            async def sent() -> bool:
+                async with pool.acquire() as conn:
+                    found = await read_delivery(conn, env, "h", "test:now")
+                    return found is not None and found[0] == "sent"
+
+            await until(sent, bool)
+            group.cancel_scope.cancel()
+    finally:
+        async with pool.acquire() as conn:
+            await conn.execute("ALTER TABLE webhook_deliveries DROP CONSTRAINT IF EXISTS nothing_is_sent")
 
 
 async def test_an_alert_is_told_once_each_time_it_is_raised(stage: Stage) -> None:

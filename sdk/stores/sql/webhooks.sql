@@ -51,12 +51,12 @@ INSERT INTO webhook_deliveries (env, webhook, event_id, body) VALUES ($1, $2, $3
 -- name: take_due
 UPDATE webhook_deliveries d
    SET attempts = d.attempts + 1, due_at = clock_timestamp() + $3::bigint * interval '1 millisecond'
-  FROM (SELECT env, webhook, event_id FROM webhook_deliveries
-         WHERE env = $1 AND state = 'due' AND due_at <= clock_timestamp()
-         ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED) AS t
-  JOIN webhooks w ON w.env = t.env AND w.name = t.webhook
+  FROM (SELECT o.env, o.webhook, o.event_id, w.url, w.secret
+          FROM webhook_deliveries o JOIN webhooks w ON w.env = o.env AND w.name = o.webhook
+         WHERE o.env = $1 AND o.state = 'due' AND o.due_at <= clock_timestamp()
+         ORDER BY o.due_at LIMIT $2 FOR UPDATE OF o SKIP LOCKED) AS t
  WHERE d.env = t.env AND d.webhook = t.webhook AND d.event_id = t.event_id
-RETURNING d.webhook, d.event_id, d.body, d.attempts, w.url, w.secret
+RETURNING d.webhook, d.event_id, d.body, d.attempts, t.url, t.secret
 
 -- name: mark_sent
 UPDATE webhook_deliveries SET state = 'sent', sent_at = clock_timestamp(), error = NULL
