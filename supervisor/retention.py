@@ -27,6 +27,7 @@ from ..sdk.keys import Keys
 from ..sdk.payload_terms import PAYLOAD_TERMS
 from ..sdk.settings import Settings
 from ..sdk.stores.connection import Connection, Pool, to_ms
+from ..sdk.stores.errors import NotEnded, UnknownRun
 from ..sdk.stores.forgetting import runs_to_forget
 from ..sdk.stores.payloads import get_payloads, read_reference
 from ..sdk.stores.retention import (
@@ -219,7 +220,11 @@ class Retention:
                 run_ids = await runs_to_forget(conn, self._env, before, limit=RUNS_A_TURN)
             if not run_ids:
                 break
-            done = await self._forgetting.forget(run_ids, by=None, reason="retain_payloads")
+            try:
+                done = await self._forgetting.forget(run_ids, by=None, reason="retain_payloads")
+            except (NotEnded, UnknownRun) as error:
+                log.warning("run_not_forgotten", error=str(error))
+                break
             forgotten += len(done.run_ids)
         return forgotten
 

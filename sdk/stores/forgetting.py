@@ -59,7 +59,10 @@ async def relatives_of(conn: Connection, run_ids: Sequence[str]) -> list[Relativ
 async def runs_to_forget(
     conn: Connection, env: str, before: datetime, *, workflow: str | None = None, tag: str | None = None, limit: int
 ) -> list[str]:
-    """Return runs that ended before a time and were not forgotten yet, the oldest first."""
+    """Return runs that ended before a time and were not forgotten yet, the oldest first.
+
+    Left out are those that another run is about to go on from.
+    """
     rows = await conn.fetch(_sql["runs_to_forget"], env, before, workflow, tag, limit)
     return [row[0] for row in rows]
 

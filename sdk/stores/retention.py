@@ -125,7 +125,7 @@ async def note_restore(conn: Connection, month: Month, run_ids: Sequence[str], r
 
 
 async def count_old_runs(conn: Connection, env: str, before: datetime) -> int:
-    """Return how many runs ended before a time whose events are not all in the log any more."""
+    """Return how many runs ended before a time of whose events none is in the log any more."""
     return int(await conn.fetchval(_sql["count_old_runs"], env, before))
 
 
@@ -141,7 +141,7 @@ async def delete_old_runs(conn: Connection, env: str, before: datetime, limit: i
 
 
 async def count_runs_to_forget(conn: Connection, env: str, before: datetime) -> int:
-    """Return how many runs ended before a time and were not forgotten."""
+    """Return how many runs ``runs_to_forget`` would name."""
     return int(await conn.fetchval(_sql["count_runs_to_forget"], env, before))
 
 

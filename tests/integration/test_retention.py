@@ -19,7 +19,7 @@ from courante.sdk.stores.errors import LogArchived
 from courante.sdk.stores.forgetting import read_forgotten
 from courante.sdk.stores.log import read_events, stream_events, verify_chain
 from courante.sdk.stores.migrate import migrate
-from courante.sdk.stores.retention import list_months
+from courante.sdk.stores.retention import list_months, make_month, month_named
 from courante.sdk.stores.runs import get_run
 from courante.supervisor import retention as module
 from courante.supervisor.archive import ArchiveBroken, manifest_path, read_lines, verify_archive
@@ -227,6 +227,47 @@ async def test_runs_whose_log_is_gone_are_deleted_in_their_time(stage: Stage) ->
         await conn.execute("DELETE FROM reconciler_marks")
         assert await starts_to_apply(conn, stage.place.env, 0) == []
         assert [month for month in await list_months(conn) if month.ends < datetime.now(UTC)] == []
+
+
+async def test_a_run_that_began_in_an_earlier_month_is_deleted_after_its_last_one(stage: Stage) -> None:
+    """Deleted before, its last month would hold events of nobody, and stay for ever."""
+    run_id = await begin(stage)
+    first = datetime(2001, 1, 1, tzinfo=UTC)
+    async with stage.client.pool.acquire() as conn, conn.transaction():
+        await make_month(conn, month_named("event_log_200101"))
+        await conn.execute("SET LOCAL session_replication_role = replica")
+        for table in ("event_log", "event_payloads"):
+            await conn.execute(f"UPDATE {table} SET at = $2 WHERE run_id = $1 AND seq <= 2", run_id, first)
+    soon = datetime.now(UTC) + timedelta(days=1)
+    terms = Policy(log=MONTH, runs=timedelta(0))
+    async with stage.client.pool.acquire() as conn:
+        await conn.execute("UPDATE runs SET finished_at = $2 WHERE run_id = $1", run_id, soon - 2 * MONTH)
+    done = await Retention(stage.redis, stage.client.pool, stage.client.keys, terms, now=soon).carry_out()
+    assert (gone(done), done.runs) == (["event_log_200101"], 0)
+    done = await retention(stage, runs=MONTH).carry_out()
+    assert (len(gone(done)), done.runs, kept(done)) == (1, 1, [])
+
+
+async def test_a_run_that_another_is_about_to_go_on_from_is_forgotten_later(stage: Stage) -> None:
+    """Retention does the rest, and goes on with its next turn."""
+    run_id = await begin(stage)
+    other = (await stage.run("w", {"name": "bob"})).run_id
+    stage.supervisors[0].stop()
+    await stage.ends[0].wait()
+    async with stage.client.pool.acquire() as conn:
+        about_to = (
+            "INSERT INTO commands (env, partition, run_id, number, type, body, body_digest, workflow, version, ir_hash, "
+            "input_digest, trigger, base_run_id, base_seq) SELECT env, partition, 'run_wanted', 1, type, body, "
+            "body_digest, workflow, version, ir_hash, input_digest, trigger, run_id, 1 FROM commands WHERE run_id = $1 "
+            "AND number = 1"
+        )
+        await conn.execute(about_to, run_id)
+        terms = {"log": None, "payloads": MONTH}
+        assert (await retention(stage, **terms).plan()).payloads == 1
+        assert (await retention(stage, **terms).carry_out()).payloads == 1
+        assert list(await read_forgotten(conn, [run_id, other])) == [other]
+        await conn.execute("DELETE FROM commands WHERE run_id = 'run_wanted'")
+    assert (await retention(stage, **terms).carry_out()).payloads == 1
 
 
 async def test_payloads_and_cached_outputs_go_by_their_age(stage: Stage) -> None:

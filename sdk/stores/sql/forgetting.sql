@@ -30,6 +30,8 @@ SELECT r.run_id FROM runs r
  WHERE r.env = $1 AND r.finished_at IS NOT NULL AND r.finished_at < $2
    AND ($3::text IS NULL OR r.workflow = $3) AND ($4::text IS NULL OR r.tags @> ARRAY[$4])
    AND NOT EXISTS (SELECT FROM forgotten_runs f WHERE f.run_id = r.run_id)
+   AND NOT EXISTS (SELECT FROM commands c WHERE c.base_run_id = r.run_id AND c.number = 1 AND c.base_seq IS NOT NULL
+                      AND NOT EXISTS (SELECT FROM runs s WHERE s.run_id = c.run_id))
  ORDER BY r.finished_at, r.run_id LIMIT $5
 
 -- name: payloads_of_run

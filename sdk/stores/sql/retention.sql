@@ -53,16 +53,22 @@ INSERT INTO runs SELECT * FROM jsonb_populate_record(NULL::runs, $1::jsonb)
 ON CONFLICT ON CONSTRAINT runs_pkey DO NOTHING
 
 -- name: old_runs
-SELECT run_id FROM runs WHERE env = $1 AND archived_at IS NOT NULL AND finished_at < $2
+SELECT run_id FROM runs
+ WHERE env = $1 AND archived_at IS NOT NULL AND finished_at < $2
+   AND NOT EXISTS (SELECT FROM event_log l WHERE l.run_id = runs.run_id)
  ORDER BY finished_at LIMIT $3
 
 -- name: count_old_runs
-SELECT count(*) FROM runs WHERE env = $1 AND archived_at IS NOT NULL AND finished_at < $2
+SELECT count(*) FROM runs
+ WHERE env = $1 AND archived_at IS NOT NULL AND finished_at < $2
+   AND NOT EXISTS (SELECT FROM event_log l WHERE l.run_id = runs.run_id)
 
 -- name: count_runs_to_forget
 SELECT count(*) FROM runs r
- WHERE r.env = $1 AND r.finished_at < $2 AND r.archived_at IS NULL
+ WHERE r.env = $1 AND r.finished_at < $2
    AND NOT EXISTS (SELECT FROM forgotten_runs f WHERE f.run_id = r.run_id)
+   AND NOT EXISTS (SELECT FROM commands c WHERE c.base_run_id = r.run_id AND c.number = 1 AND c.base_seq IS NOT NULL
+                      AND NOT EXISTS (SELECT FROM runs s WHERE s.run_id = c.run_id))
 
 -- name: delete_commands
 DELETE FROM commands WHERE run_id = ANY($1::text[])
