@@ -7,6 +7,7 @@ traceback, and the caller learns nothing but that.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC
 from http import HTTPStatus
 from typing import cast
 
@@ -44,6 +45,7 @@ STATUSES: Mapping[str, HTTPStatus] = {
     "idempotency_conflict": HTTPStatus.CONFLICT,
     "input_invalid": HTTPStatus.UNPROCESSABLE_ENTITY,
     "internal_error": HTTPStatus.INTERNAL_SERVER_ERROR,
+    "log_archived": HTTPStatus.GONE,
     "method_not_allowed": HTTPStatus.METHOD_NOT_ALLOWED,
     "not_found": HTTPStatus.NOT_FOUND,
     "not_migratable": HTTPStatus.CONFLICT,
@@ -52,6 +54,7 @@ STATUSES: Mapping[str, HTTPStatus] = {
     "origin_refused": HTTPStatus.FORBIDDEN,
     "payload_unreadable": HTTPStatus.CONFLICT,
     "query_invalid": HTTPStatus.BAD_REQUEST,
+    "run_not_ended": HTTPStatus.CONFLICT,
     "run_not_found": HTTPStatus.NOT_FOUND,
     "schedule_exists": HTTPStatus.CONFLICT,
     "schedule_invalid": HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -200,6 +203,11 @@ def _known(error: BaseException) -> Problem | None:
         return make_problem("run_not_found", str(error))
     if isinstance(error, stores.UnknownWorkflow):
         return make_problem("workflow_not_found", str(error))
+    if isinstance(error, stores.LogArchived):
+        day = error.at.astimezone(UTC).date().isoformat()
+        return make_problem("log_archived", f"the log of run {error.run_id} was moved away by retention on {day}")
+    if isinstance(error, stores.NotEnded):
+        return make_problem("run_not_ended", str(error))
     if isinstance(error, stores.BadFilter):
         return make_problem("query_invalid", str(error), faults=[Fault(message=str(error), path=error.field)])
     if isinstance(error, asyncpg.DataError):

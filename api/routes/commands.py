@@ -31,8 +31,8 @@ APPLIED = (200, 202)
 OF_RUN = ("run_not_found", "input_invalid")
 OF_STEP = (*OF_RUN, "step_not_found")
 DECIDED = (*OF_STEP, "step_unclear", "nothing_waits", "already_decided")
-AGAIN = (*OF_STEP, "workflow_not_found", "not_restartable", "payload_unreadable")
-RESTARTED = (*OF_RUN, "workflow_not_found", "not_restartable", "payload_unreadable")
+AGAIN = (*OF_STEP, "workflow_not_found", "not_restartable", "log_archived", "payload_unreadable")
+RESTARTED = (*OF_RUN, "workflow_not_found", "not_restartable", "log_archived", "payload_unreadable")
 
 
 @routes.post("/v1/runs/{run_id}/cancel", scope=Scope.OPERATE, statuses=APPLIED, errors=OF_RUN)

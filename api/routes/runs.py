@@ -134,7 +134,7 @@ async def steps(asked: Asked[StepFilters, NoBody]) -> StepPage:
     return StepPage(run_id=view.run.run_id, steps=found)
 
 
-@routes.get("/v1/runs/{run_id}/events", scope=Scope.READ, errors=("run_not_found",), has_stream=True)
+@routes.get("/v1/runs/{run_id}/events", scope=Scope.READ, errors=("run_not_found", "log_archived"), has_stream=True)
 async def events(asked: Asked[EventRange, NoBody]) -> EventPage | Response:
     """Show the log of a run, a page at a time; or as it grows.
 

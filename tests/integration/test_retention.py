@@ -26,6 +26,7 @@ from courante.supervisor.archive import ArchiveBroken, manifest_path, read_lines
 from courante.supervisor.projection_rebuild import rebuild_projections
 from courante.supervisor.putting_back import put_back
 from courante.supervisor.retention import Policy, Retained, Retention
+from integration.http_calls import open_api
 from integration.stage import Stage, until
 
 pytestmark = pytest.mark.anyio
@@ -127,6 +128,21 @@ async def test_a_month_is_archived_taken_out_and_put_back(stage: Stage, tmp_path
     again = await retention(stage, archive=tmp_path).carry_out()
     assert gone(again) == []
     assert "it was put back by hand" in kept(again)
+
+
+async def test_callers_of_the_api_are_told_that_a_log_was_moved_away(stage: Stage, tmp_path: Path) -> None:
+    """Not that the server is at fault; nor where on its disk the log is."""
+    run_id = await begin(stage)
+    assert len(gone(await retention(stage, archive=tmp_path).carry_out())) == 1
+    async with open_api(stage) as api:
+        assert (await api.get(f"/v1/runs/{run_id}")).status_code == 200
+        for answer in (
+            await api.get(f"/v1/runs/{run_id}/events"),
+            await api.post(f"/v1/runs/{run_id}/fork", json={"at": 1}),
+            await api.post(f"/v1/runs/{run_id}/rerun", json={"steps": ["a"]}),
+        ):
+            assert (answer.status_code, answer.json()["code"]) == (410, "log_archived"), answer.text
+            assert str(tmp_path) not in answer.text
 
 
 async def test_what_somebody_needs_stays(stage: Stage) -> None:
