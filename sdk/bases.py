@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 
 from .base_terms import BaseTerms
 from .cuts import Cut, Cutter, Ending, with_input
-from .errors import NotRestartable
+from .errors import NotRestartable, WorkflowNotFound
 from .given import read_given
 from .keys import Keys, PartitionKeys
 from .lineage import Lineage, read_lineage
@@ -25,6 +25,7 @@ from .retried_versions import moved
 from .starting import StartWindow, apply_starts
 from .stores.commands import StartCommand
 from .stores.connection import Connection, Pool
+from .stores.errors import LogArchived
 from .stores.log import stream_events
 from .stores.payloads import Reference, get_payloads, read_reference
 
@@ -122,17 +123,14 @@ async def apply_all_starts(
     for command, plan in starts:
         if command.base_seq is None or command.base_run_id is None:
             continue
+        own_input = await _own_input(redis, keys, command)
         async with pool.acquire() as conn:
-            lineage = await read_lineage(conn, keys.env, command.base_run_id, [plan])
-            restart = await read_restart(
-                conn,
-                lineage,
-                command.base_run_id,
-                command.base_seq,
-                command.base_terms,
-                await _own_input(redis, keys, command),
-                plan,
-            )
+            try:
+                lineage = await read_lineage(conn, keys.env, command.base_run_id, [plan])
+                base = (command.base_run_id, command.base_seq, command.base_terms)
+                restart = await read_restart(conn, lineage, *base, own_input, plan)
+            except (LogArchived, WorkflowNotFound) as error:
+                raise NotRestartable(str(error), reason="archived") from error
             await bring_payloads(redis, conn, keys, _references(restart))
         count += await apply_restart(
             redis, keys, partition, command, restart, outbox_hard_max=outbox_hard_max, window=window

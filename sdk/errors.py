@@ -121,8 +121,8 @@ class AlreadyDecided(NothingWaits):
 
 
 class NotRestartable(CouranteError):
-    """``reason``: not_failed, undone, emptied, halted, unknown_event, not_begun, not_reached, other_version, too_large,
-    unreadable, unknown_way, not_ended, not_completed or unknown_change.
+    """``reason``: not_failed, undone, emptied, archived, halted, unknown_event, not_begun, not_reached, other_version,
+    too_large, unreadable, unknown_way, not_ended, not_completed or unknown_change.
     """
 
     code = "not_restartable"

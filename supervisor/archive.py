@@ -187,6 +187,14 @@ def read_lines(path: Path) -> Iterator[Line]:
         raise ArchiveBroken(number, f"it cannot be read: {error}") from error
 
 
+def first_event(path: Path) -> Event:
+    """Return the first event of an archive that has one. Raises ArchiveBroken, OSError."""
+    for line in read_lines(path):
+        if isinstance(line, Event):
+            return line
+    raise ArchiveBroken(0, "it has no events, and its manifest counts some")
+
+
 def verify_archive(path: Path) -> Manifest:
     """Check a file against its manifest, and everything in it; return the manifest.
 

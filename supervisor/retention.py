@@ -2,8 +2,8 @@
 
 Months of the log go as a whole, once every run with events in them has ended for long enough, and no living run needs
 one of them. With an archive the month is written, put in place and read back before it is taken out; taking it out is
-one transaction, which looks again whether it may. Whoever is killed in between goes on: a file without a manifest is
-written anew, one that is complete is checked and used. Several supervisors may do it; one at a time does.
+one transaction, which looks again whether it may. Whoever is killed in between goes on: what it has left is written
+anew, for something may have been forgotten since. Several supervisors may do it; one at a time does.
 """
 
 from __future__ import annotations
@@ -34,9 +34,11 @@ from ..sdk.stores.retention import (
     Look,
     Month,
     count_cache,
+    count_events,
     count_old_runs,
     count_runs_to_forget,
     delete_old_runs,
+    has_event,
     list_months,
     lock_month,
     look_at_month,
@@ -55,6 +57,7 @@ from .archive import (
     Payload,
     Run,
     Writer,
+    first_event,
     iso_of,
     read_manifest,
     verify_archive,
@@ -229,27 +232,33 @@ class Retention:
         return forgotten
 
     async def _archive(self, conn: Connection, month: Month) -> Manifest:
-        """Write a month and read it back, or check what stands there already."""
+        """Write a month and read it back. Raises ArchiveBroken, also where an archive of others stands there."""
         assert self._policy.archive is not None
         folder = self._policy.archive
         folder.mkdir(parents=True, exist_ok=True)
         head = Head(version=VERSION, month=month.name, starts=iso_of(month.starts), ends=iso_of(month.ends))
         path = folder / f"{month.name}.jsonl.gz"
-        known = read_manifest(path) if path.exists() else None
-        before = self._before(self._policy.log)
-        assert before is not None
-        events = (await look_at_month(conn, self._env, month, before)).events
-        if known is None or known.events != events:
-            writer = Writer(folder, head)
-            try:
-                await self._write(conn, month, writer)
-                reach("before_archive_finished")
-                writer.finish()
-            except BaseException:
-                writer.abandon()
-                raise
+        if await self._is_of_others(conn, month, path):
+            raise ArchiveBroken(0, f"at {path} stands an archive of another database: give this one another directory")
+        writer = Writer(folder, head)
+        try:
+            await self._write(conn, month, writer)
+            reach("before_archive_finished")
+            await anyio.to_thread.run_sync(writer.finish)
+        except BaseException:
+            writer.abandon()
+            raise
         reach("before_archive_verified")
         return await anyio.to_thread.run_sync(verify_archive, path)
+
+    async def _is_of_others(self, conn: Connection, month: Month, path: Path) -> bool:
+        """Whether there is a complete archive with events that the month does not have."""
+        known = read_manifest(path) if await anyio.Path(path).exists() else None
+        if known is None or not known.events:
+            return False
+        first = await anyio.to_thread.run_sync(first_event, path)
+        place = (first.run_id, first.seq, bytes.fromhex(first.hash))
+        return not await has_event(conn, month, *place) or known.events > await count_events(conn, month)
 
     async def _write(self, conn: Connection, month: Month, writer: Writer) -> None:
         async with conn.transaction(isolation="repeatable_read", readonly=True):

@@ -67,6 +67,15 @@ async def look_at_month(conn: Connection, env: str, month: Month, before: dateti
     return Look(**dict(row))
 
 
+async def count_events(conn: Connection, month: Month) -> int:
+    return int(await conn.fetchval(_on(month, "count_events")))
+
+
+async def has_event(conn: Connection, month: Month, run_id: str, seq: int, own_hash: bytes) -> bool:
+    """Return whether a month holds exactly this event."""
+    return bool(await conn.fetchval(_on(month, "has_event"), run_id, seq, own_hash))
+
+
 async def month_runs(conn: Connection, month: Month) -> AsyncGenerator[str]:
     """Yield the rows of ``runs`` with events in a month, as JSON. In a transaction of the caller."""
     async for row in conn.cursor(_on(month, "month_runs"), prefetch=PREFETCH):

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+import msgspec
 import pytest
 
 from courante import Context
 from courante.replay import verify_run
 from courante.sdk.errors import CouranteError
-from courante.sdk.events import RecordedEvent
+from courante.sdk.events import GENESIS, RecordedEvent, chain_hash
 from courante.sdk.stores.commands import starts_to_apply
 from courante.sdk.stores.errors import LogArchived
 from courante.sdk.stores.forgetting import read_forgotten
@@ -22,9 +23,21 @@ from courante.sdk.stores.migrate import migrate
 from courante.sdk.stores.retention import list_months, make_month, month_named
 from courante.sdk.stores.runs import get_run
 from courante.supervisor import retention as module
-from courante.supervisor.archive import ArchiveBroken, manifest_path, read_lines, verify_archive
+from courante.supervisor.archive import (
+    ArchiveBroken,
+    Event,
+    Head,
+    Payload,
+    Writer,
+    iso_of,
+    manifest_path,
+    read_lines,
+    verify_archive,
+)
+from courante.supervisor.forgetting import Forgetting
 from courante.supervisor.projection_rebuild import rebuild_projections
 from courante.supervisor.putting_back import put_back
+from courante.supervisor.reconciler import Reconciler
 from courante.supervisor.retention import Policy, Retained, Retention
 from integration.http_calls import open_api
 from integration.stage import Stage, until
@@ -33,6 +46,13 @@ pytestmark = pytest.mark.anyio
 LATER = timedelta(days=400)
 MONTH = timedelta(days=30)
 SIZE = 20_000
+GOES_ON = (
+    "INSERT INTO commands (env, partition, run_id, number, type, body, body_digest, workflow, version, ir_hash, "
+    "input_digest, trigger, base_run_id, base_seq) SELECT env, partition, 'run_wanted', 1, type, body, "
+    "body_digest, workflow, version, ir_hash, input_digest, trigger, run_id, 1 FROM commands WHERE run_id = $1 "
+    "AND number = 1"
+)
+"""A start of run_wanted, which goes on from $1 and was not applied yet."""
 
 
 @pytest.fixture
@@ -145,6 +165,23 @@ async def test_callers_of_the_api_are_told_that_a_log_was_moved_away(stage: Stag
             assert str(tmp_path) not in answer.text
 
 
+async def test_a_start_whose_base_was_moved_away_stops_no_other(stage: Stage) -> None:
+    """It may have been asked for in the moment in which the month went."""
+    run_id = await begin(stage)
+    stage.supervisors[0].stop()
+    await stage.ends[0].wait()
+    assert len(gone(await retention(stage).carry_out())) == 1
+    async with stage.client.pool.acquire() as conn:
+        await conn.execute(GOES_ON, run_id)
+    other = await stage.client.submit("w", {"name": "bob"})
+    await stage.redis.delete(stage.client.keys.partition(0).run(other))
+    client = stage.client
+    reconciler = Reconciler(stage.redis, client.pool, client.keys, 0, client.catalog, 1_000)
+    await reconciler.apply(older_than_ms=0)
+    assert await stage.redis.exists(client.keys.partition(0).run(other))
+    assert not await stage.redis.exists(client.keys.partition(0).run("run_wanted"))
+
+
 async def test_what_somebody_needs_stays(stage: Stage) -> None:
     """A run that goes on, one that a living run goes on from, one that ended too late, one of another environment."""
     run_id = await begin(stage)
@@ -203,6 +240,63 @@ async def test_whoever_ends_in_between_loses_nothing(
     assert verify_archive(path).events == len(before)
     assert files(tmp_path, "*.partial") == []
     await put_back(stage.client.pool, path)
+    assert await log_of(stage, run_id) == before
+
+
+async def test_what_was_forgotten_since_is_in_no_archive(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A file that was left by somebody who ended before the month went is written anew."""
+
+    class Ended(Exception):
+        pass
+
+    def end(reached: str) -> None:
+        if reached == "before_month_taken_out":
+            raise Ended
+
+    run_id = await begin(stage)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "reach", end)
+        with pytest.raises(Ended):
+            await retention(stage, archive=tmp_path).carry_out()
+    await Forgetting(stage.redis, stage.client.pool, stage.client.keys).forget([run_id])
+    (name,) = gone(await retention(stage, archive=tmp_path).carry_out())
+    lines = list(read_lines(tmp_path / f"{name}.jsonl.gz"))
+    assert [line for line in lines if isinstance(line, Payload)] == []
+    assert [line for line in lines if isinstance(line, Event) and line.payload is not None] == []
+
+
+async def test_the_archive_of_another_database_is_never_written_over(stage: Stage, tmp_path: Path) -> None:
+    """Two that were given one directory: the second one keeps its month, and says why."""
+    run_id = await begin(stage)
+    before = await log_of(stage, run_id)
+    (month,) = (one for one in (await retention(stage).plan()).months if one.events)
+    writer = Writer(tmp_path, Head(version=1, month=month.name, starts=iso_of(month.starts), ends=iso_of(month.ends)))
+    for one in before:  # as many events
+        own = chain_hash(GENESIS, f"run_{one.seq}", 1, one.at_ms, b"{}", None).hex()
+        place = {"env": "e", "partition": 0, "node": "", "scope": "", "attempt": 0, "worker": ""}
+        chain = {"payload": None, "payload_digest": None, "prev_hash": GENESIS.hex(), "hash": own}
+        writer.add(
+            msgspec.convert(
+                {
+                    "run_id": f"run_{one.seq}",
+                    "seq": 1,
+                    "at_ms": one.at_ms,
+                    "type": "x",
+                    "facts": "{}",
+                    "kind": "event",
+                    **place,
+                    **chain,
+                },
+                Event,
+            )
+        )
+    writer.finish()
+    content = writer.path.read_bytes()
+    done = await retention(stage, archive=tmp_path).carry_out()
+    assert "another" in done.failed[month.name]
+    assert writer.path.read_bytes() == content
     assert await log_of(stage, run_id) == before
 
 
@@ -271,13 +365,7 @@ async def test_a_run_that_another_is_about_to_go_on_from_is_forgotten_later(stag
     stage.supervisors[0].stop()
     await stage.ends[0].wait()
     async with stage.client.pool.acquire() as conn:
-        about_to = (
-            "INSERT INTO commands (env, partition, run_id, number, type, body, body_digest, workflow, version, ir_hash, "
-            "input_digest, trigger, base_run_id, base_seq) SELECT env, partition, 'run_wanted', 1, type, body, "
-            "body_digest, workflow, version, ir_hash, input_digest, trigger, run_id, 1 FROM commands WHERE run_id = $1 "
-            "AND number = 1"
-        )
-        await conn.execute(about_to, run_id)
+        await conn.execute(GOES_ON, run_id)
         terms = {"log": None, "payloads": MONTH}
         assert (await retention(stage, **terms).plan()).payloads == 1
         assert (await retention(stage, **terms).carry_out()).payloads == 1

@@ -153,7 +153,7 @@ async def test_an_inner_address_is_never_asked(stage: Stage) -> None:
 
 
 async def test_one_that_cannot_be_told_holds_up_no_other(stage: Stage) -> None:
-    """Neither one whose key cannot be read, nor what is left of many that were removed; the loop goes on after trouble."""
+    """Neither one whose key cannot be read, nor what is left of many that were removed."""
     receiver = Receiver()
     env, pool = stage.place.env, stage.client.pool
     async with open_site(receiver.give) as site, pool.acquire() as conn:

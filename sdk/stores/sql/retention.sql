@@ -17,6 +17,12 @@ SELECT coalesce(sum(f.events), 0)::bigint AS events, count(*) AS runs,
        (SELECT a.restored_at FROM log_archives a WHERE a.name = $3) AS restored_at
   FROM found f LEFT JOIN runs r ON r.run_id = f.run_id
 
+-- name: count_events
+SELECT count(*) FROM event_log /*month*/
+
+-- name: has_event
+SELECT EXISTS (SELECT FROM event_log /*month*/ WHERE run_id = $1 AND seq = $2 AND hash = $3)
+
 -- name: month_runs
 SELECT to_jsonb(r)::text AS content FROM runs r
  WHERE r.run_id IN (SELECT run_id FROM event_log /*month*/) ORDER BY r.run_id
