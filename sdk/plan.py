@@ -97,7 +97,8 @@ class Plan:
         self.closes = "1" if any(node.compensate >= 0 for node in ir.nodes) else "0"
         self.node_ids = [node.id for node in ir.nodes]
         self.numbers = {node.id: number for number, node in enumerate(ir.nodes)}
-        self.caches = {self.numbers[name]: cache for name, cache in caches_of(ir).items()}
+        kept = {self.numbers[name]: cache for name, cache in caches_of(ir).items()}
+        self.caches = {number: cache for number, cache in kept.items() if not _is_done_or_undone(ir.nodes[number])}
         self.maps = MapPlans(ir)
         self.item_reads = [
             tuple(at for at, read in enumerate(node.reads) if read.kind is ReadKind.ITEM) for node in ir.nodes
@@ -309,6 +310,11 @@ class Plan:
         arity = 2 if node.is_gate else len(node.ins)
         key = token_key(join, scope)
         return ("a", key, str(slot), status, policy, str(node.join_need), str(arity), self.ready(join, scope))
+
+
+def _is_done_or_undone(node: Node) -> bool:
+    """Whether each run has to do it itself: what can be undone, and what undoes."""
+    return node.compensate >= 0 or node.compensates >= 0
 
 
 def _stream(node: Node) -> str:
