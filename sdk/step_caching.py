@@ -121,7 +121,10 @@ class StepCaching:
         return found
 
     async def _pages(self, terms: CacheTerms) -> AsyncGenerator[list[bytes]]:
-        wanted = self._place.keys.cached(terms.key or f"{_any(terms.workflow)}:{_any(terms.step)}:*")
+        if terms.key:
+            yield [self._place.keys.cached(terms.key).encode()]
+            return
+        wanted = self._place.keys.cached(f"{_any(terms.workflow)}:{_any(terms.step)}:*")
         cursor = 0
         while True:
             cursor, names = await self._place.redis.scan(cursor, match=wanted, count=KEYS_A_CALL)

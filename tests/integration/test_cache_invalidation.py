@@ -98,6 +98,18 @@ async def test_one_output_of_several(stage: Stage) -> None:
     assert calls == [1, 2, 1]
 
 
+async def test_a_key_is_no_pattern(stage: Stage) -> None:
+    """What only looks like the keys of others makes none of these void."""
+    stage.worker({"make": lambda value: value})
+    stage.supervisor()
+    await run_all(stage, await stage.register(node("s")))
+    before = await keys_of(stage)
+    for key in ("w:s:*", "w:*:" + before[0][-32:], "w:s:" + before[0][-32:-1] + "?"):
+        done = await stage.client.step_cache.invalidate(key=key)
+        assert (done.postgres, done.redis) == (0, 0), key
+    assert await keys_of(stage) == before
+
+
 async def test_what_was_under_way_is_void_too(stage: Stage) -> None:
     """An attempt that began before an invalidation and ends after it was made before."""
     calls: list[int] = []
