@@ -18,6 +18,7 @@ import structlog
 
 from ..sdk.events import RecordedEvent
 from ..sdk.stores.connection import Pool
+from ..sdk.stores.errors import LogArchived
 from ..sdk.stores.log import read_events
 from ..sdk.unavailable import SERVER_ERRORS
 from .projections import Projection
@@ -94,7 +95,7 @@ class Traces:
             for run_id in batch:
                 try:
                     events = await read_events(conn, run_id, RUN_EVENTS_MAX + 1)
-                except msgspec.ValidationError:  # written by newer code
+                except (msgspec.ValidationError, LogArchived):  # the first: written by newer code
                     continue
                 spans += self._spans(events)
         if spans:

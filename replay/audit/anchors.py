@@ -24,7 +24,8 @@ from ...sdk.stores.anchors import (
     moved_runs,
 )
 from ...sdk.stores.connection import Connection, iso_text
-from ...sdk.stores.log import ChainBreak, follow_chain, verify_chain
+from ...sdk.stores.errors import LogArchived
+from ...sdk.stores.log import ChainBreak, check_archived, follow_chain, verify_chain
 from .anchor_lines import FIRST, FORMAT, VERSION, AnchorBook, AnchorLine, line_hash, read_anchor, write_anchor
 from .lines import ProofLine
 from .merkle import RootBuilder, Tree, head_leaf
@@ -150,8 +151,8 @@ async def check_anchors(
                 bad.append(found)
             else:
                 heads += 1
-                if with_chains and (broken := await verify_chain(conn, found.run_id)) is not None:
-                    bad.append(Bad(run_id=found.run_id, seq=broken.seq, what="chain", found=broken.reason))
+                if with_chains and (broken := await _broken(conn, found)) is not None:
+                    bad.append(broken)
     problems = [
         Bad(run_id=None, seq=None, what=one.what, expected=one.expected, found=_told(one.number, one.found))
         for one in book.problems
@@ -168,12 +169,29 @@ async def _against_log(conn: Connection, line: AnchorLine) -> AsyncIterator[Leaf
         root.add(head_leaf(line.env, leaf.run_id, leaf.seq, leaf.hash))
         yield leaf
         if leaf.found != leaf.hash:
-            told = "no such event" if leaf.found is None else f"an event with the hash {leaf.found.hex()}"
+            told = await _missing(conn, leaf) if leaf.found is None else f"an event with the hash {leaf.found.hex()}"
             expected = f"the hash {leaf.hash.hex()} of anchor {line.number}"
             yield Bad(run_id=leaf.run_id, seq=leaf.seq, what="anchor", expected=expected, found=told)
     if (root.size, root.root().hex()) != (line.heads, line.root):
         expected, found = f"{line.heads} heads under {line.root}", f"{root.size} heads under {root.root().hex()}"
         yield Bad(run_id=None, seq=None, what="root", expected=expected, found=_told(line.number, found))
+
+
+async def _missing(conn: Connection, leaf: Leaf) -> str:
+    try:
+        await check_archived(conn, leaf.run_id)
+    except LogArchived as error:
+        return f"no such event: {error}"
+    return "no such event"
+
+
+async def _broken(conn: Connection, leaf: Leaf) -> Bad | None:
+    """What is wrong with the chain of an anchored run; where its head is gone too, that is told already."""
+    try:
+        broken = await verify_chain(conn, leaf.run_id)
+    except LogArchived as error:
+        return None if leaf.found is None else Bad(run_id=leaf.run_id, seq=1, what="chain", found=str(error))
+    return None if broken is None else Bad(run_id=leaf.run_id, seq=broken.seq, what="chain", found=broken.reason)
 
 
 def _told(number: int | None, found: str) -> str:

@@ -11,7 +11,7 @@ SELECT r.run_id, a.seq AS anchored_seq, a.hash AS anchored_hash
                       ORDER BY x.seq DESC LIMIT 1) a ON true
   LEFT JOIN LATERAL (SELECT l.seq, l.hash FROM event_log l WHERE r.last_seq IS NULL AND l.run_id = r.run_id
                       ORDER BY l.seq DESC LIMIT 1) h ON true
- WHERE r.env = $1 AND r.run_id > $2
+ WHERE r.env = $1 AND r.run_id > $2 AND r.archived_at IS NULL
    AND (coalesce(r.last_seq, h.seq), coalesce(r.last_hash, h.hash)) IS DISTINCT FROM (a.seq, a.hash)
  ORDER BY r.run_id
  LIMIT $3
