@@ -65,7 +65,7 @@ async def test_a_decision(stage: Stage, courante: Courante) -> None:
     await waiting(stage, run_id, "review", "pack")
     found = (await courante("approvals", "--workflow", "w"))["approvals"]
     assert {each["step"] for each in found} == {"review", "pack"}
-    fields = {"run_id", "workflow", "step", "scope", "since", "expires_at", "escalated_at", "escalated_to"}
+    fields = {"run_id", "workflow", "step", "scope", "since", "expires_at", "escalated_at", "escalated_to", "form"}
     assert set(found[0]) == fields
     unclear = (await courante("approve", run_id, code=64))["error"]
     assert unclear["message"] == "2 steps wait for a decision: pack, review"
