@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
 from redis.asyncio import Redis
 
 from .base_terms import BaseTerms
+from .corrupt import Corrupt
 from .cuts import Cut, Cutter, Ending, with_input
-from .errors import NotRestartable, WorkflowNotFound
+from .errors import NotRestartable, PayloadUnreadable, WorkflowNotFound
 from .given import read_given
 from .keys import Keys, PartitionKeys
 from .lineage import Lineage, read_lineage
@@ -131,6 +133,9 @@ async def apply_all_starts(
                 restart = await read_restart(conn, lineage, *base, own_input, plan)
             except (LogArchived, WorkflowNotFound) as error:
                 raise NotRestartable(str(error), reason="archived") from error
+            except (Corrupt, PayloadUnreadable, msgspec.MsgspecError) as error:
+                told = f"the log of {command.base_run_id} cannot be followed: {error}"
+                raise NotRestartable(told, reason="unreadable") from error
             await bring_payloads(redis, conn, keys, _references(restart))
         count += await apply_restart(
             redis, keys, partition, command, restart, outbox_hard_max=outbox_hard_max, window=window

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import anyio
 import msgspec
 
-from .errors import CouranteError, InputInvalid
+from .errors import CouranteError, InputInvalid, NotRestartable
 from .restarts import RETRIED, Restarted
-from .stores.errors import BadFilter
+from .stores.errors import BadFilter, LogArchived
 from .stores.runs import RunRow, list_runs
 from .stores.status import RunStatus, run_status
 from .unavailable import AsUnavailable
@@ -136,6 +136,8 @@ async def _acted(run_ids: list[str], act: Act) -> list[Outcome]:
             told[run_id] = await act(run_id)
         except CouranteError as error:
             told[run_id] = error
+        except LogArchived as error:
+            told[run_id] = NotRestartable(str(error), reason="archived", hint="put it back: courante retain restore")
 
     async with anyio.create_task_group() as group:
         for run_id in run_ids:
