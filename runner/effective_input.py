@@ -89,7 +89,8 @@ def _read(work: Work) -> list[object]:
     assert work.code is not None
     roots = _roots(work.code)
     context = work.context()
-    return [seen, {root: context[root] for root in ("run", "loop", "index") if root in roots and _has(work, root)}]
+    named = ("run", "loop", "index", "inputs")
+    return [seen, {root: context[root] for root in named if root in roots and _has(work, root)}]
 
 
 def _has(work: Work, root: str) -> bool:
