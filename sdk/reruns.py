@@ -46,7 +46,7 @@ def rebuild_wish(
     """Return the wish of a rebuild. steps: executed again besides those of the changes. Raises InputInvalid."""
     if not changes and not steps:
         raise InputInvalid("changes: name at least one, or steps")
-    terms = msgspec.structs.replace(_terms("rebuild", steps, input), change=",".join(dict.fromkeys(changes)))
+    terms = msgspec.structs.replace(_terms("rebuild", steps, input), change=",".join(sorted(set(changes))))
     return Wish(trigger="rebuild", terms=terms, input=_encoded(input), is_any_version=is_any_version)
 
 
@@ -59,7 +59,9 @@ def _encoded(input: Any) -> bytes:
 
 
 def with_seeds(plan: Plan, run: RunRow, terms: BaseTerms) -> BaseTerms:
-    """Return the terms with all steps that are executed again. Raises NotRestartable, StepNotFound."""
+    """Return the terms with all steps that are executed again, in the order of the document, so that the same is the
+    same in whatever order it is said. Raises NotRestartable, StepNotFound.
+    """
     if run.finished_at is None:
         told = f"{run.run_id} is {run.status}: it has not ended"
         raise NotRestartable(told, reason="not_ended", hint=f"courante status {run.run_id} --watch")
@@ -71,7 +73,7 @@ def with_seeds(plan: Plan, run: RunRow, terms: BaseTerms) -> BaseTerms:
         if step not in plan.numbers or plan.ir.nodes[plan.numbers[step]].is_gate:
             find_step(plan, step, "")  # which says what is meant
             raise StepNotFound(f"{plan.ir.workflow!r} has no step {step!r}")
-    return msgspec.structs.replace(terms, steps=tuple(dict.fromkeys(steps)))
+    return msgspec.structs.replace(terms, steps=tuple(sorted(set(steps), key=plan.numbers.__getitem__)))
 
 
 def _changes(terms: BaseTerms) -> list[str]:

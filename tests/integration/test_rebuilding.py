@@ -147,6 +147,9 @@ async def test_what_was_rebuilt_is_rebuilt_again(stage: Stage) -> None:
     both = await rebuilt(stage, run_id, "post", "looks")
     assert builders.done == {name: ITEMS.get(name, 1) for name in AGAIN["post"] | AGAIN["looks"]}
     assert both.base_run_id == run_id
+    assert (await stage.client.rebuild(run_id, ["looks", "post"])).run_id == both.run_id
+    from_both = [await stage.client.rerun(run_id, steps, dry_run=True) for steps in (["copy", "images"], ["images", "copy"])]
+    assert from_both[0].run_id == from_both[1].run_id
 
 
 async def test_a_rebuilt_run_survives_an_emptied_redis(stage: Stage) -> None:
