@@ -148,7 +148,9 @@ async def test_what_was_rebuilt_is_rebuilt_again(stage: Stage) -> None:
     assert builders.done == {name: ITEMS.get(name, 1) for name in AGAIN["post"] | AGAIN["looks"]}
     assert both.base_run_id == run_id
     assert (await stage.client.rebuild(run_id, ["looks", "post"])).run_id == both.run_id
-    from_both = [await stage.client.rerun(run_id, steps, dry_run=True) for steps in (["copy", "images"], ["images", "copy"])]
+    from_both = [
+        await stage.client.rerun(run_id, steps, dry_run=True) for steps in (["copy", "images"], ["images", "copy"])
+    ]
     assert from_both[0].run_id == from_both[1].run_id
 
 
