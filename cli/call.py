@@ -29,6 +29,7 @@ class Call:
     def __init__(self) -> None:
         self.is_json = False
         self.flags: dict[str, object] = {}
+        self.options: dict[str, str] = {}
         self._output: Output | None = None
         self._settings: tuple[Settings, dict[str, str]] | None = None
 
@@ -49,7 +50,7 @@ class Call:
             from ..sdk.redaction import REDACTOR
             from ..sdk.settings import load_settings
 
-            self._settings = load_settings(self.flags)
+            self._settings = load_settings(self.flags, options=self.options)
             for url in (self._settings[0].redis_url, self._settings[0].database_url):
                 REDACTOR.register_url(url or "")
         return self._settings
@@ -103,7 +104,8 @@ def setting_option(name: str, field: str, *, metavar: str, help: str) -> Callabl
 
     def remember(context: click.Context, _parameter: click.Parameter, value: str | None) -> None:
         if value is not None:
-            _call(context).flags[field] = value
+            call = _call(context)
+            call.flags[field], call.options[field] = value, name
 
     return click.option(name, expose_value=False, callback=remember, metavar=metavar, help=help)
 

@@ -154,7 +154,7 @@ def run_cli(argv: Sequence[str]) -> int:
     except (click.exceptions.Abort, KeyboardInterrupt):
         return _interrupted(Output(is_json=call.is_json))
     except click.ClickException as error:
-        return _usage(error, Output(is_json=call.is_json or "--json" in argv))
+        return _usage(error, Output(is_json=call.is_json or "--json" in argv), argv)
     except Exception as error:  # noqa: BLE001 - the last line: whatever it is, it is told
         return _failed(error, Output(is_json=call.is_json))
 
@@ -167,17 +167,32 @@ def _interrupted(out: Output) -> int:
     return ExitCode.INTERRUPTED
 
 
-def _usage(error: click.ClickException, out: Output) -> int:
+def _usage(error: click.ClickException, out: Output, argv: Sequence[str]) -> int:
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         click.echo(error.format_message(), err=out.is_json)
         if out.is_json:
             out.error("usage", "no command was given", "see 'courante --help'")
         return ExitCode.USAGE
-    hint = "see 'courante --help'"
+    hint = f"see '{' '.join(['courante', *_commands(argv)])} --help'"
     if isinstance(error, click.UsageError) and error.ctx is not None:
         hint = f"{error.ctx.get_usage().replace('Usage: ', 'usage: ')}; see '{error.ctx.command_path} --help'"
-    out.error("usage", error.format_message(), hint)
+    out.error("usage", " ".join(error.format_message().split()), hint)
     return ExitCode.USAGE
+
+
+def _commands(argv: Sequence[str]) -> list[str]:
+    """The command that was named, and one inside it: click does not always say."""
+    group: click.Group = cli
+    context, names = click.Context(cli), list[str]()
+    for word in argv:
+        found = group.get_command(context, word)
+        if found is None:
+            break
+        names.append(word)
+        if not isinstance(found, click.Group):
+            break
+        group = found
+    return names
 
 
 def _failed(error: Exception, out: Output) -> int:

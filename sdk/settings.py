@@ -224,11 +224,16 @@ FIELDS: tuple[str, ...] = Settings.__struct_fields__
 
 
 def load_settings(
-    flags: Mapping[str, object], *, environ: Mapping[str, str] | None = None, cwd: Path | None = None
+    flags: Mapping[str, object],
+    *,
+    options: Mapping[str, str] | None = None,
+    environ: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
 ) -> tuple[Settings, dict[str, str]]:
     """Find every field's value, and where it came from: ``--lease-ms``, ``COURANTE_LEASE_MS``, a file or ``default``.
 
-    flags: by field name; None means not given. environ and cwd: those of the process. Raises SettingsError.
+    flags: by field name; None means not given. options: by field name, how a flag is written where that is not
+    ``--`` and the field. environ and cwd: those of the process. Raises SettingsError.
     """
     variables = os.environ if environ is None else environ
     here = Path.cwd() if cwd is None else cwd
@@ -244,7 +249,8 @@ def load_settings(
         if name not in FIELDS:
             raise SettingsError(name, "flags", "no such setting", hint=did_you_mean(name, FIELDS))
         if value is not None:
-            found[name] = _Found(value=value, source=f"--{name.replace('_', '-')}", base=here)
+            option = (options or {}).get(name, f"--{name.replace('_', '-')}")
+            found[name] = _Found(value=value, source=option, base=here)
     types = get_type_hints(Settings, include_extras=True)
     values: dict[str, Any] = {name: _decode(name, one, types[name]) for name, one in found.items()}
     settings = Settings(**values)

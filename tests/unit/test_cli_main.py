@@ -24,7 +24,10 @@ from courante.sdk.errors import IdempotencyConflict, InputInvalid, RunNotFound, 
 from courante.sdk.settings import SettingsError
 from courante.sdk.stores.errors import BadFilter, SchemaTooNew, UnknownRun, UnknownWorkflow
 
-HEAVY = ("asyncpg", "redis", "structlog", "msgspec", "anyio", "yaml", "rich")
+HEAVY = (
+    *("asyncpg", "redis", "structlog", "msgspec", "anyio", "yaml", "rich"),
+    *("starlette", "uvicorn", "cryptography", "httpx", "prometheus_client", "opentelemetry"),
+)
 
 
 def commands() -> Iterator[tuple[str, click.Command]]:
@@ -84,6 +87,8 @@ def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
         (["runs", "--limt", "3"], "No such option '--limt'"),
         (["bench", "nothing"], "there is no benchmark 'nothing'"),
         (["replay", "run_1", "--at", "0"], "0 is not in the range"),
+        (["keys", "create", "ci"], "Missing option '--scope'. Choose from: read, submit, operate, approve, admin"),
+        (["api", "--port", "99999"], "api_port from --port: expected a whole number"),
         (["config", "--env", "Not Good"], "env from --env: expected 1 to 64"),
     ],
 )
@@ -98,6 +103,23 @@ def test_wrong_usage_exits_with_64(capsys: pytest.CaptureFixture[str], argv: lis
     assert words in told.json["error"]["message"]
     assert set(told.json["error"]) == {"code", "message", "hint"}
     assert len(told.out.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("argv", "command"),
+    [
+        (["replay", "run_1", "--at"], "courante replay"),
+        (["replay", "run_1", "--diff", "2"], "courante replay"),
+        (["audit", "verify", "--key"], "courante audit verify"),
+        (["--env"], "courante"),
+    ],
+)
+def test_an_option_without_its_value_names_the_command(
+    capsys: pytest.CaptureFixture[str], argv: list[str], command: str
+) -> None:
+    """click does not say in which command the parser gave up; the hint does."""
+    said = call(capsys, *argv)
+    assert (said.code, said.err.splitlines()[-1]) == (64, f"hint: see '{command} --help'")
 
 
 def test_no_command_shows_the_help_and_exits_with_64(capsys: pytest.CaptureFixture[str]) -> None:
