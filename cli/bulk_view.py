@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import click
 
 from ..sdk.bulk import Outcome, Selection
 from ..sdk.client import Client
 from ..sdk.errors import CouranteError
+from ..sdk.restarts import Restarted
 from .call import Call
 from .dead_letters_view import refusal_json, restarted_json, restarted_line
 from .exits import CliError, ExitCode
@@ -21,6 +22,12 @@ from .texts import count_text
 F = TypeVar("F", bound=Callable[..., Any])
 STRIDE = 100
 """Runs between two words of progress."""
+
+
+class Line(Protocol):
+    """Says in a line what became of a run; dry: what would."""
+
+    def __call__(self, done: Restarted, /, *, is_dry: bool) -> str: ...
 
 
 def selection_options(function: F) -> F:
@@ -52,8 +59,17 @@ def read_selection(run_id: str | None, said: dict[str, Any]) -> Selection | None
     return None if run_id is not None else wanted
 
 
-def tell_each(call: Call, ask: Callable[[Client], AsyncGenerator[Outcome]], *, is_dry: bool) -> int:
-    """Tell a run a line, and at last what became of all. Exits with 1 where one was refused."""
+def tell_each(
+    call: Call,
+    ask: Callable[[Client], AsyncGenerator[Outcome]],
+    *,
+    is_dry: bool,
+    line: Line = restarted_line,
+) -> int:
+    """Tell a run a line, and at last what became of all. Exits with 1 where one was refused.
+
+    line: what became of one that was not refused.
+    """
     out, counts = call.out, {"started": 0, "known": 0, "refused": 0}
 
     def tell(outcome: Outcome) -> None:
@@ -65,7 +81,7 @@ def tell_each(call: Call, ask: Callable[[Client], AsyncGenerator[Outcome]], *, i
         else:
             counts["started" if told.is_new else "known"] += 1
             out.json(restarted_json(told, is_dry=is_dry))
-            out.text(f"{out.glyph('ok' if told.is_new else 'idle')} {restarted_line(told, is_dry=is_dry)}")
+            out.text(f"{out.glyph('ok' if told.is_new else 'idle')} {line(told, is_dry=is_dry)}")
 
     async def go(client: Client) -> None:
         async with aclosing(ask(client)) as outcomes:

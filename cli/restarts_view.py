@@ -38,14 +38,14 @@ def tell_again(call: Call, done: Restarted, by: str | None, *, is_dry: bool, com
     """Say what is executed again. command: what a dry run would have been without that; empty where nobody can tell."""
     out = call.out
     out.json(restarted_json(done, is_dry=is_dry) | ({} if is_dry else {"by": by}))
-    out.text(f"{out.glyph('ok' if done.is_new else 'idle')} {_line(done, is_dry=is_dry)}")
+    out.text(f"{out.glyph('ok' if done.is_new else 'idle')} {made_again_line(done, is_dry=is_dry)}")
     if not (is_dry and done.is_new):
         out.next(f"courante status {done.run_id} --watch")
     elif command:
         out.next(command)
 
 
-def _line(done: Restarted, *, is_dry: bool) -> str:
+def made_again_line(done: Restarted, *, is_dry: bool) -> str:
     executed, kept = list_text(done.impacted), count_text(len(done.reused), "step")
     if not done.is_new:
         told = "" if is_dry else "; --again starts another run"

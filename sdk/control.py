@@ -224,6 +224,11 @@ class DecidedBefore(Exception):
         self.decided = decided
 
 
+def _some(names: Sequence[str], limit: int = 8) -> str:
+    rest = len(names) - limit
+    return ", ".join(names[:limit]) + (f" and {rest} more" if rest > 0 else "")
+
+
 def find_step(plan: Plan, step: str, scope: str) -> tuple[int, str]:
     """Return the number of a node and the scope key. scope: as people read it, or as the log has it.
 
@@ -232,7 +237,8 @@ def find_step(plan: Plan, step: str, scope: str) -> tuple[int, str]:
     workflow = plan.ir.workflow
     if step not in plan.node_ids or plan.ir.nodes[plan.node_ids.index(step)].is_gate:
         names = [node.id for node in plan.ir.nodes if not node.is_gate]
-        raise StepNotFound(f"{workflow!r} has no step {step!r:.200}", hint=did_you_mean(step, names))
+        hint = did_you_mean(step, names) or f"it has {_some(names)}"
+        raise StepNotFound(f"{workflow!r} has no step {step!r:.200}", hint=hint)
     number = plan.node_ids.index(step)
     try:
         return number, scope_key(read_scope(plan.ir, number, scope))

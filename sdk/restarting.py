@@ -129,7 +129,8 @@ def _check(plan: Plan, cut: Cut) -> None:
     gone = {at[0] for at in cut.emptied if at in cut.settled and plan.is_read[at[0]]}
     if gone and (gone := gone & needed(plan, cut.marking)):
         names = ", ".join(sorted({plan.node_ids[number] for number in gone}))
-        raise NotRestartable(f"outputs that other steps read are not stored any more: {names}", reason="emptied")
+        told = f"outputs that other steps read are not stored any more: {names}"
+        raise NotRestartable(told, reason="emptied", hint="'courante rerun' from these steps makes them anew")
 
 
 def _begin(plan: Plan, cut: Cut, renewed: Collection[At]) -> Marking:

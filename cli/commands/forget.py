@@ -123,10 +123,11 @@ class _Asked:
         raise CliError(ExitCode.CANCELLED, "not_confirmed", "nothing was changed", "--yes does it without asking")
 
     def _show(self, done: Emptied, known: dict[str, Forgotten], relatives: list[Relative]) -> None:
-        out, verb = self._call.out, "would be" if self._is_dry else "were"
+        out = self._call.out
         if not done.run_ids:
             out.text(f"{out.glyph('idle')} no runs to forget")
             return
+        verb = "would be" if self._is_dry else "was" if len(done.run_ids) == 1 else "were"
         events = f"{count_text(done.events, 'event')} with a payload"
         counts = f"{count_text(len(done.run_ids), 'run')} {verb} emptied: {events}"
         deleted = "" if self._is_dry else f", {count_text(done.payloads, 'stored payload')} deleted"

@@ -12,7 +12,7 @@ from ..actors import by_option
 from ..bulk_view import read_selection, selection_options, tell_each
 from ..call import Call, service_options, with_call
 from ..inputs import read_input
-from ..restarts_view import again_options, tell_again
+from ..restarts_view import again_options, made_again_line, tell_again
 from ..services import ask_client
 
 
@@ -54,6 +54,7 @@ def rerun(
                 wanted, lambda each: client.rerun(each, steps, input=value, by=by, again=again, dry_run=dry_run)
             ),
             is_dry=dry_run,
+            line=made_again_line,
         )
     assert run_id is not None
     done = ask_client(

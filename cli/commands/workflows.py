@@ -46,7 +46,7 @@ async def _register(call: Call, services: Services, document: Document, workflow
         show_diagnostic(document.name, warning, out.note)
     word = "registered as" if registered.is_new else "has not changed: it is"
     out.text(f"{out.glyph('ok')} {registered.workflow} {word} version {registered.version}")
-    counts = (count_text(len(workflow.nodes), "node"), f"{len(workflow.edges):,} dependencies")
+    counts = (count_text(len(workflow.nodes), "node"), count_text(len(workflow.edges), "dependency", "dependencies"))
     out.text(f"  {', '.join(counts)}, {count_text(document.phases, 'execution phase')}")
     out.next(f"courante run {registered.workflow}")
 

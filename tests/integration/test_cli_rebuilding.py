@@ -47,6 +47,9 @@ async def test_a_run_is_made_again_from_its_steps(stage: Stage, ask: Ask) -> Non
     assert f"{base} would be made again: publish; 11 steps taken over" in dry
     error = (await ask("rerun", base, "--from", "publsh", code=3))["error"]
     assert (error["code"], error["hint"]) == ("step_not_found", "did you mean 'publish'?")
+    error = (await ask("rerun", base, "--from", "zzz", code=3))["error"]
+    assert error["hint"].startswith("it has brief, ")
+    assert error["hint"].endswith(" and 4 more")
     assert (await ask("rerun", "run_nobody", "--from", "a", code=3))["error"]["code"] == "run_not_found"
     await ask("rerun", base, code=64)
 
@@ -61,5 +64,6 @@ async def test_many_runs_are_made_again(stage: Stage, ask: Ask) -> None:
     assert (await ask("rerun", "--workflow", "w", "--status", "COMPLETED", "--from", "mail"))["started"] == 2
     lines = (await ask("rerun", "--workflow", "w", "--from", "mail", "--limit", "1", "--dry-run", is_json=False)).out
     assert "1 run" in lines
+    assert "would be made again: mail, publish" in lines
     error = (await ask("rerun", "--from", "mail", code=64))["error"]
     assert error["message"] == "which run is not said"
