@@ -25,7 +25,7 @@ def api(call: Call, listen_fd: int | None, stop_on_eof: bool) -> None:
     """Serve the HTTP API until it is told to stop.
 
     Several may run side by side. SIGTERM or Ctrl-C ends it when the requests at hand are answered; once more drops
-    them. GET /v1/openapi.json describes all there is.
+    them. GET /v1/openapi.json describes all there is; in a browser the address is a page.
     """
     call.log()
     listening = open_socket(call) if listen_fd is None else socket.socket(fileno=listen_fd)
@@ -50,7 +50,8 @@ async def _serve(call: Call, services: Services, listening: socket.socket, *, ha
         gate = guard(build_app(backend), client, settings, is_open=is_open, is_loopback=is_local)
         server = Server(gate, on_stop=backend.hub.stop, **server_options(settings))
         call.out.json({"api": {"url": url}})
-        call.out.text(f"{call.out.glyph('ok')} the API listens at {style(url, bold=True)}, env {settings.env}")
+        told = f"the API and its page listen at {style(url, bold=True)}, env {settings.env}"
+        call.out.text(f"{call.out.glyph('ok')} {told}")
         if is_open:
             call.out.text(f"{call.out.glyph('warning')} no key is needed: whoever is on this machine may do everything")
         else:

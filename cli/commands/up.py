@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Mapping
+from typing import Any
 
 import anyio
 import click
@@ -193,7 +195,7 @@ def _show(call: Call, services: Services, found: Inspection, children: list[Chil
     ]
     for child in children:
         slots = f", {settings.concurrency} steps at once" if child.name == "worker" else ""
-        slots = f"  {url}" if child.name == "api" else slots
+        slots = f"  {url}, with the page" if child.name == "api" else slots
         rows.append((child.name, f"pid {child.pid}{slots}"))
     for name, text in rows:
         out.text(f"  {style(name.ljust(10), bold=True)} {text}")
@@ -204,6 +206,13 @@ def _say_running(call: Call, facts: dict[str, object]) -> None:
     """``up`` runs already: that is what was wanted."""
     call.out.json({name: facts.get(name) for name in ("redis", "postgres", "api")})
     call.out.text(f"{call.out.glyph('ok')} already up (pid {facts.get('pid')}); 'courante down' stops it")
+    _say_page(call, facts)
+
+
+def _say_page(call: Call, facts: Mapping[str, Any]) -> None:
+    api: dict[str, str] | None = facts.get("api")
+    if api:
+        call.out.text(f"  {style('page', bold=True)} {api['url']}")
 
 
 def _detach(call: Call, words: list[str]) -> None:
@@ -217,4 +226,5 @@ def _detach(call: Call, words: list[str]) -> None:
     call.out.json(facts)
     running = next((up for up in running_ups(settings.home) if up.env == settings.env), None)
     call.out.text(f"{call.out.glyph('ok')} courante is up, env {settings.env}, pid {running.pid if running else '?'}")
+    _say_page(call, facts)
     call.out.next("courante run FILE, courante doctor, courante down")

@@ -84,7 +84,8 @@ def test_up_runs_everything_and_down_ends_it(at_home: Courante, tmp_path: Path) 
     assert answers(said.json["api"]["url"])
     assert at_home("doctor", "--json").json["api"] == said.json["api"]
     again = at_home("up")
-    assert (again.code, again.out) == (0, f"✓ already up (pid {up.pid}); 'courante down' stops it\n")
+    lines = [f"✓ already up (pid {up.pid}); 'courante down' stops it", f"  page {said.json['api']['url']}"]
+    assert (again.code, again.out.splitlines()) == (0, lines)
     ran = at_home("run", str(DIAMOND), "--json")
     assert (ran.code, ran.json.get("status")) == (0, "COMPLETED"), ran.out + ran.err
     down = at_home("down", "--json")
