@@ -16,7 +16,7 @@ from msgspec import UNSET, Meta
 from ...compiler.document import to_document
 from ...compiler.workflow import EdgeKind
 from ...sdk.access import Scope
-from ...sdk.errors import DocumentInvalid, NothingWaits, RunNotFound
+from ...sdk.errors import DocumentInvalid, InputInvalid, NothingWaits, RunNotFound
 from ...sdk.step_log_reading import StepLogReader
 from ...sdk.stores import workflows as store
 from ...sdk.stores.connection import Connection, iso_text
@@ -215,10 +215,12 @@ async def task_log(asked: Asked[NoQuery, NoBody]) -> TaskLog:
 async def execute(asked: Asked[NoQuery, ExecuteRun]) -> Answer[ExecutedRun]:
     """Run a workflow and wait for its end; 202 where it takes longer than half a minute."""
     client, body, slug = asked.backend.client, asked.body, asked.at("slug")
+    key = asked.request.headers.get(IDEMPOTENCY_KEY)
     if body.from_step_id is None:
-        key = asked.request.headers.get(IDEMPOTENCY_KEY)
         input: Any = {} if body.input is UNSET else body.input
         run_id = await client.start(Submission(workflow=slug, input=input, key=key, by=asked.by()))
+    elif key is not None:  # the second time another run would be the last
+        raise InputInvalid("fromStepId: with it there is no key", hint="ask for it of one run: /v1/runs/{run_id}/rerun")
     else:
         base = await last_ended(asked.backend, slug)
         steps = [body.from_step_id]

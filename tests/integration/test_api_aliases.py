@@ -217,5 +217,7 @@ async def test_a_sequential_workflow_goes_on_from_a_step(api: httpx.AsyncClient)
     early = await api.post(path, json={"fromStepId": "step2"})
     assert early.status_code == 404
     assert (await api.post(path, json={"input": {"interests": "tea"}})).status_code == 200
+    keyed = await api.post(path, json={"fromStepId": "step2"}, headers={"Idempotency-Key": "k"})
+    assert (keyed.status_code, keyed.json()["code"]) == (422, "input_invalid"), "it is not done twice in silence"
     answer = (await api.post(path, json={"fromStepId": "step2"})).json()
     assert [step["status"] for step in answer["run"]["steps"]] == ["skipped", "completed"]
