@@ -153,7 +153,7 @@ async def _own_input(redis: Redis, keys: Keys, command: StartCommand) -> bytes |
 
 
 async def bring_payloads(redis: Redis, conn: Connection, keys: Keys, wanted: Sequence[Reference]) -> int:
-    """Write the payloads that are referred to and that Redis does not have; return how many.
+    """Write the payloads that are referred to and that Redis does not have; return how many. All count as used now.
 
     Raises NotRestartable where one is not stored any more.
     """
@@ -163,7 +163,7 @@ async def bring_payloads(redis: Redis, conn: Connection, keys: Keys, wanted: Seq
         names = [keys.blob(found.digest.hex()) for found in some]
         pipe = redis.pipeline(transaction=False)
         for name in names:
-            pipe.exists(name)  # pyright: ignore[reportUnusedCoroutine]
+            pipe.touch(name)  # pyright: ignore[reportUnusedCoroutine]
         missing = [found for found, is_there in zip(some, await pipe.execute(), strict=True) if not is_there]
         contents = await get_payloads(conn, keys.env, [found.digest for found in missing])
         for found in missing:

@@ -8,9 +8,12 @@ import pytest
 from redis.exceptions import RedisError
 
 from courante.sdk import submitting
+from courante.sdk.bases import bring_payloads
 from courante.sdk.bulk import Selection
 from courante.sdk.errors import NotRestartable
+from courante.sdk.payloads import store_payload
 from courante.sdk.restarts import Restarted
+from courante.sdk.stores.payloads import read_reference
 from integration.stage import Stage
 
 pytestmark = pytest.mark.anyio
@@ -75,3 +78,18 @@ async def test_a_start_whose_base_is_gone_holds_up_no_other(
     stage.supervisor()
     assert (await stage.result(other)).status == "FAILED"
     assert (await stage.client.result(lost)).status == "PENDING"
+
+
+async def test_what_a_run_takes_over_stays_hot(stage: Stage) -> None:
+    """A payload that was about to leave Redis is used again from now on."""
+    content = b'"%s"' % (b"x" * 20_000)
+    reference = await store_payload(stage.redis, stage.client.keys, content)
+    name = stage.client.keys.blob(reference[1:33].decode())
+    stored = await stage.redis.dump(name)
+    assert stored is not None
+    await stage.redis.restore(name, 0, stored, replace=True, idletime=3_000)
+    wanted = read_reference(reference)
+    assert wanted is not None
+    async with stage.client.pool.acquire() as conn:
+        assert await bring_payloads(stage.redis, conn, stage.client.keys, [wanted]) == 0
+    assert (await stage.redis.object("idletime", name)) < 3_000
