@@ -158,8 +158,9 @@ class Live:
                         self._has_begun.set()
                     await self._hear(entries)
                     await self._tell()
-                except SERVER_ERRORS as error:
-                    log.warning("live_interrupted", error=str(error) or type(error).__name__)
+                except Exception as error:  # noqa: BLE001 - what cannot be told ends no server
+                    is_ours = not isinstance(error, SERVER_ERRORS)
+                    log.warning("live_interrupted", error=str(error) or repr(error), exc_info=is_ours)
                     self._let_go()  # they go on from what they have heard last
                     entries = {}
                     await anyio.sleep(FAULT_S)

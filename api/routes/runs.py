@@ -40,6 +40,8 @@ from ..wire.steps import StepPage
 
 routes = Routes("runs")
 WAIT_S_MAX = 60
+PAYLOADS_BYTES_MAX = 16 * 1024 * 1024
+"""Payloads of one page of events; one event goes in any case."""
 REFUSALS = ("workflow_not_found", "input_invalid", "idempotency_conflict")
 Filter = Annotated[str, Meta(max_length=512)]
 Limit = Annotated[int, Meta(ge=1, le=1000)]
@@ -70,7 +72,9 @@ class StepFilters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class EventRange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``after``: the events behind this one. ``payloads``: with the inputs and outputs that they carry."""
+    """``after``: the events behind this one. ``payloads``: with the inputs and outputs that they carry; where these are
+    large the page has fewer events than ``limit``.
+    """
 
     after: Annotated[int, Meta(ge=0, le=2**53)] = 0
     limit: Limit = 500
@@ -148,12 +152,17 @@ async def events(asked: Asked[EventRange, NoBody]) -> EventPage | Response:
         numbers = await read_numbers(conn, run)
         found = await read_events(conn, run.run_id, query.after + query.limit, after=query.after)
         shown: list[Event] = []
+        size_bytes = 0
         for event in found:
+            if size_bytes >= PAYLOADS_BYTES_MAX:
+                break
             content = None
             if query.payloads and event.payload is not None:
                 content = await resolve(conn, backend.env, event.payload)
+                size_bytes += len(content or b"")
             shown.append(event_of(event, numbers, None if content is None else msgspec.json.decode(content)))
-    following = found[-1].seq if len(found) == query.limit else None
+    is_cut = len(found) == query.limit or len(shown) < len(found)
+    following = shown[-1].seq if is_cut else None
     return EventPage(run_id=run.run_id, events=shown, next=following)
 
 

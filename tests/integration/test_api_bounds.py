@@ -1,0 +1,49 @@
+"""What one caller asks of the API costs no other: pages are bounded, and the reader of all streams outlives trouble."""
+
+from __future__ import annotations
+
+import anyio
+import pytest
+
+from courante.api.routes import runs as module
+from integration.http_calls import open_api, open_server
+from integration.stage import Stage
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_page_of_payloads_ends_early(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where they are large it has fewer events than were asked for, and says where the next page begins."""
+    stage.worker()
+    stage.supervisor()
+    await stage.register({"id": "a", "type": "noop"})
+    run_id = (await stage.run("w", {"text": "x" * 100})).run_id
+    async with open_api(stage) as api:
+        whole = (await api.get(f"/v1/runs/{run_id}/events", params={"payloads": True})).json()["events"]
+        assert len([event for event in whole if "payload" in event["data"]]) > 1
+        monkeypatch.setattr(module, "PAYLOADS_BYTES_MAX", 50)
+        found, after, pages = [], 0, 0
+        while after is not None:
+            answer = await api.get(f"/v1/runs/{run_id}/events", params={"payloads": True, "after": after})
+            found += answer.json()["events"]
+            after, pages = answer.json()["next"], pages + 1
+        assert (found, pages > 1) == (whole, True)
+
+
+async def test_a_run_that_cannot_be_shown_ends_no_server(stage: Stage) -> None:
+    """Who listens is let go, and comes again; everybody else is served."""
+    stage.worker()
+    stage.supervisor()
+    await stage.register({"id": "a", "type": "noop"})
+    await stage.run("w")
+    async with open_server(stage) as api:
+        with anyio.fail_after(30):
+            async with api.stream("GET", "/v1/events", headers={"Accept": "text/event-stream"}) as answer:
+                assert answer.status_code == 200
+                async with stage.client.pool.acquire() as conn, conn.transaction():
+                    await conn.execute("SET LOCAL session_replication_role = replica")
+                    await conn.execute("UPDATE irs SET content = '{}' WHERE env = $1", stage.place.env)
+                await stage.client.submit("w")
+                async for _ in answer.aiter_bytes():
+                    pass
+        assert len((await api.get("/v1/runs")).json()["runs"]) == 2
