@@ -158,7 +158,7 @@ class Live:
                         self._has_begun.set()
                     await self._hear(entries)
                     await self._tell()
-                except Exception as error:  # noqa: BLE001 - what cannot be told ends no server
+                except Exception as error:  # what cannot be told ends no server
                     is_ours = not isinstance(error, SERVER_ERRORS)
                     log.warning("live_interrupted", error=str(error) or repr(error), exc_info=is_ours)
                     self._let_go()  # they go on from what they have heard last
