@@ -203,4 +203,4 @@ class Routes:
         return keep
 
 
-__all__ = ["Answer", "Asked", "NoBody", "NoQuery", "Raw", "Route", "Routes"]
+__all__ = ["Answer", "Asked", "NoBody", "NoQuery", "Raw", "Route", "Routes", "check_scope"]

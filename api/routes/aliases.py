@@ -6,6 +6,7 @@ Sequential workflows: ``/api/workflows/...``, where running one waits for its en
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -31,7 +32,7 @@ from ..reading.documents import compile_text
 from ..reading.runs import RunView
 from ..reading.steps import StepView
 from ..reading.task_ids import read_task_id, task_id
-from ..route import IDEMPOTENCY_KEY, Answer, Asked, Routes
+from ..route import IDEMPOTENCY_KEY, Answer, Asked, Routes, check_scope
 from ..wire.aliases import (
     Definition,
     Dependency,
@@ -73,6 +74,8 @@ WAIT_S = 30.0
 EXECUTED = tuple(dict.fromkeys((*runs.REFUSALS, *commands.AGAIN)))
 LATEST_MAX = 100
 """Runs among which one is looked for that has ended."""
+LINES_MAX = 10_000
+"""Lines of a task in one answer, the last ones."""
 OUTPUTS_MAX = 500
 """Steps of a run whose outputs are read for one answer."""
 Outputs = dict[tuple[str, str], Any]
@@ -195,25 +198,29 @@ async def approve_task(asked: Asked[NoQuery, NoBody]) -> TaskRun:
 
 @routes.get("/task-runs/{id}/logs", scope=Scope.READ, errors=("run_not_found", "step_not_found"))
 async def task_log(asked: Asked[NoQuery, NoBody]) -> TaskLog:
-    """Show what a task has said."""
+    """Show what a task has said, the last 10,000 lines."""
     view, step = await find_task(asked.backend, asked.at("id"))
     client = asked.backend.client
     async with found_run(asked.backend, view.run.run_id) as (conn, run):
         words = SaidReader(await read_numbers(conn, run))
         place = client.keys.partition(run.partition)
         reader = StepLogReader(conn, client.redis, place, run.env, run.run_id, step.id)
-        lines = [
-            TaskLine(timestamp=said.at, level=str(said.level), message=str(said.text))
-            async for line in reader.past()
-            for said in words.said(line)
-            if said.type == "line" and said.scope == step.scope
-        ]
-    return TaskLog(task_run_id=asked.at("id"), logs=lines)
+        lines: deque[TaskLine] = deque(maxlen=LINES_MAX)
+        async for line in reader.past():
+            lines.extend(
+                TaskLine(timestamp=said.at, level=str(said.level), message=str(said.text))
+                for said in words.said(line)
+                if said.type == "line" and said.scope == step.scope
+            )
+    return TaskLog(task_run_id=asked.at("id"), logs=list(lines))
 
 
 @routes.post("/api/workflows/{slug}/run", scope=Scope.SUBMIT, statuses=(200, 202), errors=EXECUTED, takes_key=True)
 async def execute(asked: Asked[NoQuery, ExecuteRun]) -> Answer[ExecutedRun]:
-    """Run a workflow and wait for its end; 202 where it takes longer than half a minute."""
+    """Run a workflow and wait for its end; 202 where it takes longer than half a minute.
+
+    To go on from a step of its last run needs the scope operate as well.
+    """
     client, body, slug = asked.backend.client, asked.body, asked.at("slug")
     key = asked.request.headers.get(IDEMPOTENCY_KEY)
     if body.from_step_id is None:
@@ -222,6 +229,7 @@ async def execute(asked: Asked[NoQuery, ExecuteRun]) -> Answer[ExecutedRun]:
     elif key is not None:  # the second time another run would be the last
         raise InputInvalid("fromStepId: with it there is no key", hint="ask for it of one run: /v1/runs/{run_id}/rerun")
     else:
+        check_scope(asked.principal, Scope.OPERATE)
         base = await last_ended(asked.backend, slug)
         steps = [body.from_step_id]
         run_id = (await client.rerun(base, steps, input=body.input, by=asked.by(), again=True)).run_id

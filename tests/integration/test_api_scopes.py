@@ -70,3 +70,14 @@ async def test_odd_paths_reach_no_file_and_break_nothing(stage: Stage) -> None:
         for path in ("/../../etc/passwd", "/v1/../../etc/passwd", "/web/../../../etc/passwd", "/web/%2e%2e/app.py"):
             answer = await client.get(path)
             assert answer.status_code in (400, 404), (path, answer.text)
+
+
+async def test_who_may_only_start_runs_goes_on_from_none(stage: Stage) -> None:
+    """At the path of sequential workflows either is done, by what the body says; each needs its own scope."""
+    path, body = "/api/workflows/x/run", {"fromStepId": "a"}
+    async with asking(stage.client, Scope.SUBMIT) as submitter:
+        refused = await submitter.post(path, json=body)
+        assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
+        assert (await submitter.post(path, json={})).json()["code"] == "workflow_not_found"
+    async with asking(stage.client, Scope.SUBMIT, Scope.OPERATE) as operator:
+        assert (await operator.post(path, json=body)).json()["code"] == "workflow_not_found"
