@@ -163,7 +163,7 @@ async def bring_payloads(redis: Redis, conn: Connection, keys: Keys, wanted: Seq
         names = [keys.blob(found.digest.hex()) for found in some]
         pipe = redis.pipeline(transaction=False)
         for name in names:
-            pipe.touch(name)  # pyright: ignore[reportUnusedCoroutine]
+            pipe.execute_command("TOUCH", name)  # pyright: ignore[reportUnusedCoroutine]
         missing = [found for found, is_there in zip(some, await pipe.execute(), strict=True) if not is_there]
         contents = await get_payloads(conn, keys.env, [found.digest for found in missing])
         for found in missing:

@@ -85,11 +85,10 @@ async def test_what_a_run_takes_over_stays_hot(stage: Stage) -> None:
     content = b'"%s"' % (b"x" * 20_000)
     reference = await store_payload(stage.redis, stage.client.keys, content)
     name = stage.client.keys.blob(reference[1:33].decode())
-    stored = await stage.redis.dump(name)
-    assert stored is not None
-    await stage.redis.restore(name, 0, stored, replace=True, idletime=3_000)
+    stored = await stage.redis.execute_command("DUMP", name)
+    await stage.redis.execute_command("RESTORE", name, 0, stored, "REPLACE", "IDLETIME", 3_000)
     wanted = read_reference(reference)
     assert wanted is not None
     async with stage.client.pool.acquire() as conn:
         assert await bring_payloads(stage.redis, conn, stage.client.keys, [wanted]) == 0
-    assert (await stage.redis.object("idletime", name)) < 3_000
+    assert (await stage.redis.execute_command("OBJECT IDLETIME", name)) < 3_000

@@ -100,7 +100,7 @@ async def test_one_output_of_several(stage: Stage) -> None:
 
 async def test_a_key_is_no_pattern(stage: Stage) -> None:
     """What only looks like the keys of others makes none of these void."""
-    stage.worker({"make": lambda value: value})
+    stage.worker({"make": lambda: 1})
     stage.supervisor()
     await run_all(stage, await stage.register(node("s")))
     before = await keys_of(stage)
