@@ -20,16 +20,14 @@ import structlog
 from redis.asyncio import Redis
 
 from ..compiler.durations import parse_duration
-from ..sdk.artifacts import digests_in
 from ..sdk.errors import PayloadUnreadable
 from ..sdk.fault_points import reach
 from ..sdk.keys import Keys
-from ..sdk.payload_terms import PAYLOAD_TERMS
 from ..sdk.settings import Settings
 from ..sdk.stores.connection import Connection, Pool, to_ms
 from ..sdk.stores.errors import NotEnded, UnknownRun
 from ..sdk.stores.forgetting import runs_to_forget
-from ..sdk.stores.payloads import get_payloads, read_reference
+from ..sdk.stores.payloads import get_payloads
 from ..sdk.stores.retention import (
     Look,
     Month,
@@ -62,6 +60,7 @@ from .archive import (
     read_manifest,
     verify_archive,
 )
+from .archived_names import decoded, named_by
 from .forgetting import Forgetting
 
 EVERY_S = 3_600.0
@@ -267,7 +266,7 @@ class Retention:
             wanted: set[tuple[str, bytes]] = set()
             async for row in month_events(conn, month):
                 payload: bytes | None = row["payload"]
-                wanted |= {(row["env"], found) for found in _named_by(payload)}
+                wanted |= {(row["env"], found) for found in named_by(payload)}
                 writer.add(_event(row))
             await self._write_payloads(conn, writer, wanted)
 
@@ -282,7 +281,7 @@ class Retention:
                 digests = [found for owner, found in some if owner == env]
                 for address, content in (await get_payloads(conn, env, digests)).items():
                     writer.add(Payload(env=env, digest=address.hex(), content=content))
-                    wanted |= {(env, found) for found in _named_by(_decoded(content))} - done
+                    wanted |= {(env, found) for found in named_by(decoded(content))} - done
 
     async def _take_out(self, conn: Connection, month: Month, manifest: Manifest | None) -> PlannedMonth:
         """Look again under the lock, and take the month out if it may go and is all in its archive."""
@@ -355,23 +354,6 @@ def _event(row: asyncpg.Record) -> Event:
         prev_hash=row["prev_hash"].hex(),
         hash=row["hash"].hex(),
     )
-
-
-def _named_by(payload: bytes | None) -> set[bytes]:
-    if payload is None:
-        return set()
-    reference = read_reference(payload)
-    return digests_in(payload) if reference is None else {reference.digest}
-
-
-def _decoded(content: bytes) -> bytes | None:
-    """What is stored, in clear; None where its key was destroyed. Raises PayloadUnreadable without any key ring."""
-    if PAYLOAD_TERMS.codec is None:
-        return PAYLOAD_TERMS.decode(content)
-    try:
-        return PAYLOAD_TERMS.decode(content)
-    except PayloadUnreadable:
-        return None
 
 
 def policy_of(settings: Settings, archive: str | None = None) -> Policy:

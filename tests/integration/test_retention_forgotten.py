@@ -1,0 +1,68 @@
+"""An archive that is put back brings nothing back of runs that were forgotten since."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+from courante import Context
+from courante.replay import verify_run
+from courante.sdk.stores.migrate import migrate
+from courante.supervisor.collector import Collector
+from courante.supervisor.forgetting import Forgetting
+from courante.supervisor.putting_back import put_back
+from courante.supervisor.retention import Policy, Retention
+from integration.stage import Stage
+from integration.standing_text import places_of
+
+pytestmark = pytest.mark.anyio
+LATER = timedelta(days=400)
+
+
+@pytest.fixture
+def migrated_database(database: str) -> str:
+    """A database of its own: months are of all environments."""
+
+    async def prepare() -> None:
+        connection = await asyncpg.connect(database)
+        await migrate(connection)
+        await connection.close()
+
+    asyncio.run(prepare())
+    return database
+
+
+async def big(given: Any, context: Context) -> Any:
+    word = given["name"]
+    return {"file": await context.artifact(f"picture of {word}".encode(), "image/png"), "text": word * 5_000}
+
+
+async def test_what_was_forgotten_does_not_come_back(stage: Stage, tmp_path: Path) -> None:
+    """Its events do, and hold together; other runs of the month come back whole."""
+    stage.supervisor()
+    stage.worker({"big": big}, database_url=stage.place.database_url)
+    await stage.register({"id": "a", "type": "function", "config": {"handler": "big"}})
+    gone = (await stage.run("w", {"name": "marker-ann"})).run_id
+    stays = (await stage.run("w", {"name": "marker-bob"})).run_id
+    output = (await stage.client.result(stays)).output
+    pool, keys = stage.client.pool, stage.client.keys
+    policy = Policy(log=timedelta(days=30), archive=tmp_path)
+    done = await Retention(stage.redis, pool, keys, policy, now=datetime.now(UTC) + LATER).carry_out()
+    await Forgetting(stage.redis, pool, keys).forget([gone])
+    (path,) = [tmp_path / one.file for one in done.archives if one.events]
+    await put_back(pool, path)
+    async with pool.acquire() as conn:
+        await Collector(stage.redis, pool, keys).delete_given_up(conn)
+        places = await places_of(stage, "marker-ann")
+        assert [place for place in places if not place.endswith(":outbox")] == []  # it is let go in its time
+        assert (await verify_run(conn, stage.place.env, gone)).first_difference is None
+        assert (await verify_run(conn, stage.place.env, stays)).first_difference is None
+    assert json.dumps((await stage.client.result(stays)).output) == json.dumps(output)
+    (artifact,) = await stage.client.artifacts.of_run(stays)
+    assert await stage.client.artifacts.read(artifact.artifact.digest) == b"picture of marker-bob"
