@@ -77,9 +77,10 @@ def _explain_ours(error: BaseException) -> CliError | None:
     if isinstance(error, errors.CouranteError):
         exit_code = _EXITS.get(error.code, ExitCode.INVALID)
         problems = error.problems[1:] if isinstance(error, errors.InputInvalid) else ()
-        return CliError(
-            exit_code, error.code, "\n".join((error.message, *problems)), error.hint or _HINTS.get(error.code, "")
-        )
+        hint = error.hint or _HINTS.get(error.code, "")
+        if hint == _INPUT_HINT and not error.message.removeprefix("the ").startswith("input"):
+            hint = ""  # it is about a name, a text or a time
+        return CliError(exit_code, error.code, "\n".join((error.message, *problems)), hint)
     if isinstance(error, stores.UnknownRun):
         return CliError(ExitCode.NOT_FOUND, "run_not_found", str(error), _HINTS["run_not_found"])
     if isinstance(error, stores.UnknownWorkflow):
@@ -114,6 +115,7 @@ _EXITS = {
     "bench_unknown": ExitCode.USAGE,
     "key_unusable": ExitCode.USAGE,
 }
+_INPUT_HINT = "the workflow's 'input:' says what it takes; give it with --input NAME=VALUE or --input-file FILE"
 _HINTS = {
     "api_key_not_found": "'courante keys list --all' shows those of this environment",
     "schedule_exists": "give another id, or --replace this one",
@@ -121,7 +123,7 @@ _HINTS = {
     "nothing_waits": "'courante approvals' lists the steps that wait for a decision",
     "run_not_found": "'courante runs' lists the runs of this environment",
     "workflow_not_found": "'courante workflows list' shows what is registered; 'courante init FILE' registers a file",
-    "input_invalid": "the workflow's 'input:' says what it takes; give it with --input NAME=VALUE or --input-file FILE",
+    "input_invalid": _INPUT_HINT,
     "service_unavailable": "'courante doctor' looks at Redis and Postgres",
 }
 

@@ -111,7 +111,8 @@ def _read_file(name: str) -> Any:
         return load_source(content, format="json" if name.endswith(".json") else None, bytes_max=INPUT_BYTES_MAX).value
     except SourceError as error:
         first = error.diagnostics[0]
-        place = f"{name}:{first.line}:{first.column}" if first.line else name
+        told = "standard input" if name == "-" else name
+        place = f"{told}:{first.line}:{first.column}" if first.line else told
         raise CliError(ExitCode.INVALID, "bad_input", f"{place}: {first.message}", first.hint) from error
 
 

@@ -49,7 +49,7 @@ def verify(call: Call, file: Path) -> None:
     """
     from ...supervisor.archive import verify_archive
 
-    manifest = _checked(lambda: verify_archive(file))
+    manifest = _checked(lambda: verify_archive(file), file)
     call.out.json({"ok": True, **msgspec.to_builtins(manifest)})
     runs, events = count_text(manifest.runs, "run"), count_text(manifest.events, "event")
     call.out.text(f"{call.out.glyph('ok')} {manifest.month}: {events} of {runs}, the archive holds together")
@@ -75,20 +75,20 @@ def restore(call: Call, file: Path) -> None:
             return await put_back(client.pool, file)
 
     with open_services(call) as services:
-        manifest = _checked(lambda: run_async(go))
+        manifest = _checked(lambda: run_async(go), file)
     call.out.json({"restored": True, **msgspec.to_builtins(manifest)})
     runs, events = count_text(manifest.runs, "run"), count_text(manifest.events, "event")
     call.out.text(f"{call.out.glyph('ok')} {manifest.month} is back: {events} of {runs}")
 
 
-def _checked(ask: Any) -> Any:
+def _checked(ask: Any, file: Path | None = None) -> Any:
     """Raises CliError for a file that cannot be read, or does not hold together."""
     from ...supervisor.archive import ArchiveBroken
 
     try:
         return ask()
     except ArchiveBroken as error:
-        raise CliError(ExitCode.INVALID, "archive_broken", str(error)) from error
+        raise CliError(ExitCode.INVALID, "archive_broken", f"{file}: {error}" if file else str(error)) from error
     except FileNotFoundError as error:
         raise CliError(ExitCode.NOT_FOUND, "file_not_found", f"there is no file {error.filename}") from error
     except OSError as error:

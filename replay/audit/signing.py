@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 ALGORITHM = "ed25519"
 KEY_FILE_BYTES_MAX = 65_536
+_MAKE_HINT = "'courante audit keygen' makes one"
+_GIVE_HINT = "give the FILE.pub that 'courante audit keygen' has made"
 
 
 class KeyUnusable(CouranteError):
@@ -44,13 +46,11 @@ class Signer:
         try:
             key = load_pem_private_key(content, password=None)
         except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-            raise KeyUnusable(
-                f"{path} holds no private key: {error}", hint="'courante audit keygen' makes one"
-            ) from error
+            is_public = b"PUBLIC KEY" in content
+            hint = "FILE signs, FILE.pub only checks" if is_public else _MAKE_HINT
+            raise KeyUnusable(f"{path} holds no private key that can be read", hint=hint) from error
         if not isinstance(key, Ed25519PrivateKey):
-            raise KeyUnusable(
-                f"{path} holds a private key, but none of Ed25519", hint="'courante audit keygen' makes one"
-            )
+            raise KeyUnusable(f"{path} holds a private key, but none of Ed25519", hint=_MAKE_HINT)
         return cls(key)
 
     def sign(self, content: bytes) -> str:
@@ -88,9 +88,9 @@ def read_public(path: Path) -> str:
     try:
         key = load_pem_public_key(content)
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise KeyUnusable(f"{path} holds no public key: {error}") from error
+        raise KeyUnusable(f"{path} holds no public key", hint=_GIVE_HINT) from error
     if not isinstance(key, Ed25519PublicKey):
-        raise KeyUnusable(f"{path} holds a public key, but none of Ed25519")
+        raise KeyUnusable(f"{path} holds a public key, but none of Ed25519", hint=_GIVE_HINT)
     return _raw(key)
 
 

@@ -103,6 +103,8 @@ async def test_anchors_are_made_kept_and_checked(stage: Stage, courante: Courant
         2,
         [],
     )
+    swapped = await courante("audit", "anchor", "--sign", "k.pem.pub", "--json")
+    assert (swapped.code, swapped.json["error"]["hint"]) == (64, "FILE signs, FILE.pub only checks")
     plain = await courante("audit", "anchor")
     assert (plain.code, plain.out.count("\n"), '"heads":0' in plain.out) == (0, 1, True)
     assert (tmp_path / "kept.jsonl").read_text() == f"{made.json['line']}\n"

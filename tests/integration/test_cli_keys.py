@@ -56,5 +56,7 @@ def test_mistakes_are_told(keys: Keys) -> None:
     assert keys("create", "ci", "--scope", "read").code == 0
     again = keys("create", "ci", "--scope", "read", "--json")
     assert (again.code, again.json["error"]["code"]) == (1, "api_key_exists")
+    unnamed = keys("create", "", "--scope", "read", "--json").json["error"]
+    assert (unnamed["code"], unnamed["hint"]) == ("input_invalid", "")
     past = keys("create", "y", "--scope", "read", "--expires", "2020-01-01", "--json")
     assert (past.code, past.json["error"]["code"]) == (1, "input_invalid")

@@ -111,7 +111,9 @@ async def test_a_run_whose_log_was_moved_says_where_it_is(stage: Stage, ask: Ask
 async def test_what_is_wrong_is_told(stage: Stage, ask: Ask, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no archive")
     assert (await ask("retain", "verify", "none.jsonl.gz", code=3))["error"]["code"] == "file_not_found"
-    assert (await ask("retain", "verify", "notes.txt", code=1))["error"]["code"] == "archive_broken"
+    error = (await ask("retain", "verify", "notes.txt", code=1))["error"]
+    told = "notes.txt: it has no manifest: it was not written to its end"
+    assert (error["code"], error["message"]) == ("archive_broken", told)
     assert (await ask("retain", "restore", "notes.txt", code=1))["error"]["code"] == "archive_broken"
     assert (await ask("retain", "--archive", "notes.txt", "--dry-run"))["months"] == []
     policy(tmp_path, log="soon")

@@ -99,6 +99,9 @@ def test_a_dash_reads_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     """``--input-file -``."""
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b'{"a": 1}')))
     assert read_input([], "-") == {"a": 1}
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"{a: [")))
+    with pytest.raises(CliError, match=r"^standard input:1:"):
+        read_input([], "-")
 
 
 @pytest.mark.parametrize(

@@ -169,6 +169,7 @@ def test_all_problems_of_an_input_are_told() -> None:
     """An input that is wrong in several places is told with every place, a line each."""
     known = explain(InputInvalid("the input does not fit: input.a: no", ["input.a: no", "input.b: no"]))
     assert known is not None
+    assert known.hint.startswith("the workflow's 'input:' says what it takes")
     assert known.message.splitlines() == ["the input does not fit: input.a: no", "input.b: no"]
 
 
