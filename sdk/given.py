@@ -14,7 +14,7 @@ from typing import TypeAlias
 from ..compiler.ir import Ir, RegionKind
 from .control import find_step
 from .cuts import Cut
-from .errors import NotRestartable
+from .errors import InputInvalid, NotRestartable
 from .fold import Folder
 from .impact import downstream
 from .lineage import Lineage
@@ -47,7 +47,10 @@ def place_given(plan: Plan, cut: Cut, given: Mapping[str, bytes]) -> dict[str, b
             at = number, parse_scope_key(key)
         else:
             at = _last(plan, cut, step)
-        placed[_key(plan, at)] = value
+        key = _key(plan, at)
+        if key in placed:
+            raise InputInvalid(f"override: {given_text(plan, key)} is given twice", hint="leave out one of the two")
+        placed[key] = value
     return placed
 
 
