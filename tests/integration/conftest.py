@@ -116,6 +116,13 @@ def migrated_database(embedded_servers: Servers) -> Iterator[str]:
         connection.query(f"DROP DATABASE {name} WITH (FORCE)")
 
 
+@pytest.fixture
+def own_migrated_database(database: str) -> str:
+    """The URL of a migrated database that only this test has; where environments are not kept apart."""
+    asyncio.run(_migrate(database))
+    return database
+
+
 async def _migrate(url: str) -> None:
     connection = await asyncpg.connect(url)
     await migrate(connection)

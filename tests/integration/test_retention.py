@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import msgspec
 import pytest
 
@@ -19,7 +17,6 @@ from courante.sdk.stores.commands import starts_to_apply
 from courante.sdk.stores.errors import LogArchived
 from courante.sdk.stores.forgetting import read_forgotten
 from courante.sdk.stores.log import read_events, stream_events, verify_chain
-from courante.sdk.stores.migrate import migrate
 from courante.sdk.stores.retention import list_months, make_month, month_named
 from courante.sdk.stores.runs import get_run
 from courante.supervisor import retention as module
@@ -56,16 +53,9 @@ GOES_ON = (
 
 
 @pytest.fixture
-def migrated_database(database: str) -> str:
+def migrated_database(own_migrated_database: str) -> str:
     """A database of its own: months are of all environments."""
-
-    async def prepare() -> None:
-        connection = await asyncpg.connect(database)
-        await migrate(connection)
-        await connection.close()
-
-    asyncio.run(prepare())
-    return database
+    return own_migrated_database
 
 
 async def big(given: Any, context: Context) -> Any:

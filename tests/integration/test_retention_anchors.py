@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import UTC, datetime, timedelta
 
-import asyncpg
 import pytest
 
 from courante.replay.audit.anchors import check_anchors, make_anchor
-from courante.sdk.stores.migrate import migrate
 from courante.supervisor.retention import Policy, Retention
 from integration.cases import node
 from integration.stage import Stage
@@ -19,16 +16,9 @@ LATER = timedelta(days=400)
 
 
 @pytest.fixture
-def migrated_database(database: str) -> str:
+def migrated_database(own_migrated_database: str) -> str:
     """A database of its own: months are of all environments."""
-
-    async def prepare() -> None:
-        connection = await asyncpg.connect(database)
-        await migrate(connection)
-        await connection.close()
-
-    asyncio.run(prepare())
-    return database
+    return own_migrated_database
 
 
 @pytest.mark.parametrize("was_anchored", [False, True])

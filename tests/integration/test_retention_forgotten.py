@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import pytest
 
 from courante import Context
 from courante.replay import verify_run
-from courante.sdk.stores.migrate import migrate
 from courante.supervisor.collector import Collector
 from courante.supervisor.forgetting import Forgetting
 from courante.supervisor.putting_back import put_back
@@ -26,16 +23,9 @@ LATER = timedelta(days=400)
 
 
 @pytest.fixture
-def migrated_database(database: str) -> str:
+def migrated_database(own_migrated_database: str) -> str:
     """A database of its own: months are of all environments."""
-
-    async def prepare() -> None:
-        connection = await asyncpg.connect(database)
-        await migrate(connection)
-        await connection.close()
-
-    asyncio.run(prepare())
-    return database
+    return own_migrated_database
 
 
 async def big(given: Any, context: Context) -> Any:
