@@ -18,10 +18,11 @@ from .daemons import serve, stop_on_eof
 @setting_option("--host", "api_host", metavar="ADDRESS", help="Address to listen to; left out: this machine only.")
 @setting_option("--port", "api_port", metavar="N", help="Port to listen to; 0 for any that is free.")
 @click.option("--listen-fd", type=int, hidden=True, help="A socket of a parent that listens already.")
+@click.option("--embedded", is_flag=True, hidden=True, help="The servers whose URLs are given are the embedded ones.")
 @stop_on_eof
 @service_options
 @with_call
-def api(call: Call, listen_fd: int | None, stop_on_eof: bool) -> None:
+def api(call: Call, listen_fd: int | None, embedded: bool, stop_on_eof: bool) -> None:
     """Serve the HTTP API until it is told to stop.
 
     Several may run side by side. SIGTERM or Ctrl-C ends it when the requests at hand are answered; once more drops
@@ -30,10 +31,15 @@ def api(call: Call, listen_fd: int | None, stop_on_eof: bool) -> None:
     call.log()
     listening = open_socket(call) if listen_fd is None else socket.socket(fileno=listen_fd)
     with listening, open_services(call) as services:
-        run_async(lambda: _serve(call, services, listening, has_parent=stop_on_eof), is_daemon=True)
+        is_embedded = embedded or (services.is_own_redis and services.is_own_database)
+        run_async(
+            lambda: _serve(call, services, listening, is_embedded=is_embedded, has_parent=stop_on_eof), is_daemon=True
+        )
 
 
-async def _serve(call: Call, services: Services, listening: socket.socket, *, has_parent: bool) -> None:
+async def _serve(
+    call: Call, services: Services, listening: socket.socket, *, is_embedded: bool, has_parent: bool
+) -> None:
     from ...api.app import build_app
     from ...api.backend import open_backend
     from ...api.security.opening import is_open_to_all
@@ -41,7 +47,6 @@ async def _serve(call: Call, services: Services, listening: socket.socket, *, ha
     from ...api.server import Server, is_loopback
 
     settings, url, is_local = services.settings, url_of(listening), is_loopback(listening)
-    is_embedded = services.is_own_redis and services.is_own_database
     await require_safe(services)
     async with connected_client(services) as client, open_backend(client, settings, services.redis_url) as backend:
         is_open = await is_open_to_all(

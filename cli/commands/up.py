@@ -107,7 +107,8 @@ async def _stay_up(
         pass
     environment = environment_of(services.settings, redis_url=services.redis_url, database_url=services.database_url)
     supervisor = Child(["supervisor"], environment)
-    api = Child(["api", "--listen-fd", str(listening.fileno())], environment, files=[listening.fileno()])
+    own = ["--embedded"] if services.is_own_redis and services.is_own_database else []
+    api = Child(["api", "--listen-fd", str(listening.fileno()), *own], environment, files=[listening.fileno()])
     workers = [Child(["worker", *words], _with_port(environment, number)) for number in range(1, count + 1)]
 
     def stop() -> None:

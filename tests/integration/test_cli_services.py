@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import asyncpg
+import httpx
 import pytest
 
 from command_line import Said, clean_environ, spawn
@@ -73,7 +74,11 @@ def children_of(pid: int) -> list[int]:
 
 
 def test_up_runs_everything_and_down_ends_it(at_home: Courante, tmp_path: Path) -> None:
-    """``up --detach`` returns when all is ready; a second one finds it; ``down`` leaves no process."""
+    """``up --detach`` returns when all is ready; a second one finds it; ``down`` leaves no process.
+
+    The embedded servers are those of this machine: its API asks for no key, although there is one.
+    """
+    assert at_home("keys", "create", "ci", "--scope", "read").code == 0
     said = at_home("up", "--detach", "--json")
     assert said.code == 0, said.err
     assert set(said.json) == {"redis", "postgres", "api"}
@@ -82,6 +87,7 @@ def test_up_runs_everything_and_down_ends_it(at_home: Courante, tmp_path: Path) 
     children = children_of(up.pid)
     assert len(children) == 3
     assert answers(said.json["api"]["url"])
+    assert httpx.get(f"{said.json['api']['url']}/v1/runs").status_code == 200
     assert at_home("doctor", "--json").json["api"] == said.json["api"]
     again = at_home("up")
     lines = [f"✓ already up (pid {up.pid}); 'courante down' stops it", f"  page {said.json['api']['url']}"]
