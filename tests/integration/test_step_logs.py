@@ -266,9 +266,10 @@ async def test_partial_text_is_followed_while_the_step_goes_on(stage: Stage) -> 
         await stage.result(run_id)
         assert await listen() == "Once upon a time"
         names = [said.text if isinstance(said, StepLine) else "..." for said in heard]
-        assert names == ["calling", "...", "...", "answered", "..."]
-        assert isinstance(heard[-1], Piece)
-        assert heard[-1].is_last
+        assert names[:2] == ["calling", "..."]
+        assert [name for name in names if name != "..."] == ["calling", "answered"]
+        pieces = [said for said in heard if isinstance(said, Piece)]
+        assert [piece.is_last for piece in pieces] == [False] * (len(pieces) - 1) + [True]
         assert await reader.more() == []
         late = StepLogReader(conn, stage.redis, keys, stage.place.env, run_id)
         assert [said.text for said in await late.more()] == ["calling", "answered"]
