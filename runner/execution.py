@@ -224,7 +224,7 @@ class Executor:
         """Take what was looked up, or run the node."""
         try:
             outcome = found if found is not None else self._run(work)
-        except Exception as error:  # noqa: BLE001 - as in ``_start``
+        except Exception as error:  # noqa: BLE001 - whatever a node does, its worker lives on
             outcome = self._failure(work, error)
         if outcome is not None:
             self._finish_or_store(work, outcome)

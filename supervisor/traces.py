@@ -73,7 +73,7 @@ class Traces:
                 if self._ended:
                     pause = min(BACKOFF_S_MAX, 2 * pause)
         finally:
-            self._exporter.shutdown()  # type: ignore[no-untyped-call]
+            self._exporter.shutdown()  # type: ignore[no-untyped-call]  # the library has no types there
 
     async def export(self) -> bool:
         """Export some runs; False where the collector did not take them, which are tried again."""

@@ -80,7 +80,7 @@ async def test_what_is_refused(
     api: httpx.AsyncClient, method: str, path: str, more: dict[str, object], status: int, code: str
 ) -> None:
     """A refusal is a problem with a stable code and says what is wrong."""
-    answer = await api.request(method, path, **more)  # type: ignore[arg-type]
+    answer = await api.request(method, path, **more)  # type: ignore[arg-type]  # each case brings arguments of its own
     assert answer.headers["content-type"] == "application/problem+json"
     problem = answer.json()
     assert (answer.status_code, problem["code"], problem["type"]) == (status, code, f"urn:courante:problem:{code}")
