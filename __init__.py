@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from .compiler.diagnostics import Diagnostic
     from .compiler.normalize import normalize
     from .compiler.workflow import Workflow
-    from .sdk.around import StepCall
-    from .sdk.building import workflow
-    from .sdk.client import Client, RunResult
-    from .sdk.context import Context
-    from .sdk.deferral import Deferred
+    from .sdk.authoring.around import StepCall
+    from .sdk.authoring.building import workflow
+    from .sdk.authoring.context import Context
+    from .sdk.authoring.deferral import Deferred
+    from .sdk.authoring.steps import lifespan, middleware, step, tool
+    from .sdk.client.client import Client, RunResult
     from .sdk.schedules.schedule import CatchUp, Overlap, Schedule
-    from .sdk.steps import lifespan, middleware, step, tool
     from .sdk.user_errors import FatalError, HttpError, RetryableError
 
 __version__ = "0.1.0"
@@ -51,25 +51,25 @@ __all__ = [
 
 _PLACES = {
     "CatchUp": ".sdk.schedules.schedule",
-    "Client": ".sdk.client",
-    "Context": ".sdk.context",
-    "Deferred": ".sdk.deferral",
+    "Client": ".sdk.client.client",
+    "Context": ".sdk.authoring.context",
+    "Deferred": ".sdk.authoring.deferral",
     "Diagnostic": ".compiler.diagnostics",
     "FatalError": ".sdk.user_errors",
     "HttpError": ".sdk.user_errors",
     "Overlap": ".sdk.schedules.schedule",
     "RetryableError": ".sdk.user_errors",
-    "RunResult": ".sdk.client",
+    "RunResult": ".sdk.client.client",
     "Schedule": ".sdk.schedules.schedule",
-    "StepCall": ".sdk.around",
+    "StepCall": ".sdk.authoring.around",
     "Workflow": ".compiler.workflow",
     "compile_workflow": ".compiler.analysis.build",
-    "lifespan": ".sdk.steps",
-    "middleware": ".sdk.steps",
+    "lifespan": ".sdk.authoring.steps",
+    "middleware": ".sdk.authoring.steps",
     "normalize": ".compiler.normalize",
-    "step": ".sdk.steps",
-    "tool": ".sdk.steps",
-    "workflow": ".sdk.building",
+    "step": ".sdk.authoring.steps",
+    "tool": ".sdk.authoring.steps",
+    "workflow": ".sdk.authoring.building",
 }
 
 

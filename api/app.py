@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import unquote
 
 import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute
 from starlette.routing import Route as Way
 
 from ..sdk.access.scopes import anonymous
 from .backend import Backend
+from .bundles import Bundle
 from .openapi import make_document
 from .problems import answer_problem, make_problem
 from .route import Raw, Route
@@ -37,13 +40,27 @@ def build_app(backend: Backend, routes: Sequence[Route] = ROUTES) -> Starlette:
         by_path.setdefault(route.path, {})[route.method] = route
     ways: list[BaseRoute] = [
         Way(path, _endpoint(backend, methods), methods=list(methods), include_in_schema=False)
-        for path, methods in by_path.items()
+        for path, methods in sorted(by_path.items(), key=_literal_first)
     ]
     ways += site_ways()
     ways.append(Way(OPENAPI_PATH, _constant(content)))
-    app = Starlette(routes=ways, exception_handlers={HTTPException: _answer_stray})
+    app = Starlette(
+        routes=ways, exception_handlers={HTTPException: _answer_stray}, middleware=[Middleware(_by_segments)]
+    )
     app.router.redirect_slashes = False
     return app
+
+
+def _by_segments(app: Asgi) -> Asgi:
+    """Tell the parts of a path apart before they are decoded: a name may hold a slash. ``Asked.at`` undoes the rest."""
+
+    async def wrapped(scope: Scope, receive: Any, send: Any) -> None:
+        if "%" in (raw := scope.get("raw_path", b"").decode("latin-1")):
+            parts = [unquote(part).replace("%", "%25").replace("/", "%2F") for part in raw.split("/")]
+            scope = {**scope, "path": "/".join(parts)}
+        await app(scope, receive, send)
+
+    return wrapped
 
 
 def as_anybody(app: Asgi, env: str) -> Asgi:
@@ -57,10 +74,19 @@ def as_anybody(app: Asgi, env: str) -> Asgi:
     return wrapped
 
 
+def _literal_first(way: tuple[str, object]) -> list[bool]:
+    """A name goes before a place that takes any: it has methods of its own."""
+    return ["{" in part for part in way[0].split("/")]
+
+
 def _endpoint(backend: Backend, methods: dict[str, Route]) -> Callable[[Request], Awaitable[Response]]:
     async def answer(request: Request) -> Response:
-        method = "GET" if request.method == "HEAD" else request.method
-        return await methods[method].serve(request, backend)
+        if request.method != "HEAD":
+            return await methods[request.method].serve(request, backend)
+        found = await methods["GET"].serve(request, backend)
+        if isinstance(found, StreamingResponse | Bundle):  # it is long or has no end, and nothing of it is sent
+            return Response(status_code=found.status_code, headers=found.headers)
+        return found
 
     return answer
 

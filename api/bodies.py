@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, TypeVar, get_origin, get_type_hints
 
 import msgspec
@@ -31,6 +32,14 @@ class RawDocument(msgspec.Struct, frozen=True):
 
     content: bytes
     is_json: bool
+
+
+def check_plain(content: bytes, encoding: str) -> None:
+    """Raises Refused for a body that is packed: nothing is unpacked here, for it could become any size."""
+    if content and encoding.strip().lower() not in ("", "identity"):
+        raise Refused(
+            "body_not_supported", f"no body of encoding {encoding!r:.100} is read here", hint="send it as it is"
+        )
 
 
 def decode_body(content: bytes, content_type: str, wanted: type[S]) -> S:
@@ -67,7 +76,7 @@ def decode_query(given: QueryParams, wanted: type[Q]) -> Q:
 
     Raises Refused.
     """
-    lists = list_fields(wanted)
+    lists = _lists(wanted)
     values: dict[str, Any] = {}
     for name, value in given.multi_items():
         if name in lists:
@@ -76,16 +85,44 @@ def decode_query(given: QueryParams, wanted: type[Q]) -> Q:
             raise _bad_query(name, f"the query parameter {name!r:.80} stands there twice")
         else:
             values[name] = value
-    known = {field.encode_name for field in msgspec.structs.fields(wanted)}
+    known = {field.encode_name for field in _fields(wanted)}
     for name in values:
         if name not in known:
             hint = did_you_mean(name, known) or (f"known are: {', '.join(sorted(known))}" if known else "none is known")
             raise _bad_query(name, f"there is no query parameter {name!r:.80} here", hint)
     try:
-        return msgspec.convert(values, wanted, strict=False)
+        found = msgspec.convert(values, wanted, strict=False)
+        nulls = {name: value for name, value in values.items() if str(value).lower() == "null"}
+        return msgspec.structs.replace(found, **_words(nulls, wanted)) if nulls else found
     except msgspec.ValidationError as error:
         message, path = _told(error)
-        raise _bad_query(path, f"the query parameter {path}: {message}") from error
+        told = f"the query parameter {path}: {message}" if path else f"the query: {message}"
+        raise _bad_query(path, told) from error
+
+
+def _words(values: Mapping[str, str], wanted: type[msgspec.Struct]) -> dict[str, Any]:
+    """Parameters that say 'null' mean this word: what is not wanted is left out. Raises Refused."""
+    kinds: Mapping[str, Any] = get_type_hints(wanted, include_extras=True)
+    found: dict[str, Any] = {}
+    for field in _fields(wanted):
+        name = field.encode_name
+        if name in values:
+            try:
+                found[field.name] = msgspec.convert(values[name], kinds[field.name])
+            except msgspec.ValidationError as error:
+                raise _bad_query(name, f"the query parameter {name}: {error}") from error
+    return found
+
+
+@cache
+def _fields(wanted: type[msgspec.Struct]) -> tuple[msgspec.structs.FieldInfo, ...]:
+    """To look at the types of a struct takes longer than to decode one."""
+    return msgspec.structs.fields(wanted)
+
+
+@cache
+def _lists(wanted: type[msgspec.Struct]) -> frozenset[str]:
+    return frozenset(list_fields(wanted))
 
 
 def list_fields(wanted: type[Any]) -> set[str]:

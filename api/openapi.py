@@ -11,6 +11,7 @@ import msgspec
 from .bodies import JSON_TYPE, YAML_TYPES, NoBody, NoQuery, RawDocument, is_optional, list_fields
 from .problems import MEDIA_TYPE, Problem, status_of
 from .route import IDEMPOTENCY_KEY, JSON, Route
+from .security.forgery import SAFE_METHODS
 
 VERSION = "3.1.0"
 REF = "#/components/schemas/{name}"
@@ -112,7 +113,7 @@ def _present(kind: Json) -> Json:
 
 def _document_body() -> Json:
     anything = {"type": "object", "description": "A workflow document, in any of the dialects."}
-    content = {JSON_TYPE: {"schema": anything}, YAML_TYPES[0]: {"schema": {"type": "string"}}}
+    content: Json = {JSON_TYPE: {"schema": anything}, YAML_TYPES[0]: {"schema": {}}}
     return {"content": content, "required": True}
 
 
@@ -126,9 +127,11 @@ def _responses(route: Route, schema_of: dict[Any, Json]) -> Json:
     }
     if route.has_stream:
         said["204"] = {"description": "No more is to come"}
+    if route.query is not NoQuery:  # the connection says this, before any route sees the request
+        said["431"] = {"description": HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE.phrase}
     by_status: dict[int, list[str]] = {}
     for code in sorted({*route.errors, *_common(route)}):
-        by_status.setdefault(int(status_of(code)), []).append(code)
+        by_status.setdefault(int(status_of(code, route.invalid)), []).append(code)
     for status, codes in sorted(by_status.items()):
         said[str(status)] = {
             "description": f"{HTTPStatus(status).phrase}: {', '.join(codes)}",
@@ -139,11 +142,13 @@ def _responses(route: Route, schema_of: dict[Any, Json]) -> Json:
 
 def _common(route: Route) -> list[str]:
     """Codes of problems that many routes may answer with."""
-    codes = ["query_invalid", "internal_error", "rate_limited"]
+    codes = ["query_invalid", "internal_error", "rate_limited", "host_invalid", "host_not_served", "origin_refused"]
     if route.scope is not None:
         codes += ["unauthenticated", "forbidden", "service_unavailable"]
+    if route.method not in SAFE_METHODS:
+        codes.append("csrf_refused")
     if route.body is not NoBody:
-        codes += ["body_not_supported", "body_too_large"]
+        codes += ["body_not_supported", "body_too_large", "body_too_deep", "body_too_slow"]
         codes += [] if route.body is RawDocument else ["body_not_json", "body_invalid"]
     if route.places or route.query is not NoQuery or route.body is not NoBody:
         codes.append("bad_value")

@@ -7,7 +7,6 @@ traceback, and the caller learns nothing but that.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC
 from http import HTTPStatus
 from typing import cast
 
@@ -20,15 +19,23 @@ from starlette.responses import Response
 
 from ..compiler.diagnostics import Diagnostic
 from ..sdk import errors
+from ..sdk.server_errors import POSTGRES_ERRORS
 from ..sdk.stores import errors as stores
-from ..sdk.unavailable import POSTGRES_ERRORS
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 1
+CLI = "courante "
+"""In a hint that names a command."""
+INVALID = HTTPStatus.UNPROCESSABLE_ENTITY
 log = structlog.get_logger()
 
 STATUSES: Mapping[str, HTTPStatus] = {
     "already_decided": HTTPStatus.CONFLICT,
+    "approver_not_separate": HTTPStatus.FORBIDDEN,
+    "anchor_outdated": HTTPStatus.CONFLICT,
+    "api_key_exists": HTTPStatus.CONFLICT,
+    "api_key_not_found": HTTPStatus.NOT_FOUND,
+    "artifact_gone": HTTPStatus.GONE,
     "artifact_not_found": HTTPStatus.NOT_FOUND,
     "bad_value": HTTPStatus.UNPROCESSABLE_ENTITY,
     "body_invalid": HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -38,6 +45,7 @@ STATUSES: Mapping[str, HTTPStatus] = {
     "body_not_json": HTTPStatus.BAD_REQUEST,
     "body_not_supported": HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     "document_invalid": HTTPStatus.UNPROCESSABLE_ENTITY,
+    "event_not_found": HTTPStatus.NOT_FOUND,
     "forbidden": HTTPStatus.FORBIDDEN,
     "csrf_refused": HTTPStatus.FORBIDDEN,
     "host_invalid": HTTPStatus.BAD_REQUEST,
@@ -45,6 +53,9 @@ STATUSES: Mapping[str, HTTPStatus] = {
     "idempotency_conflict": HTTPStatus.CONFLICT,
     "input_invalid": HTTPStatus.UNPROCESSABLE_ENTITY,
     "internal_error": HTTPStatus.INTERNAL_SERVER_ERROR,
+    "ir_not_found": HTTPStatus.NOT_FOUND,
+    "key_unusable": HTTPStatus.UNPROCESSABLE_ENTITY,
+    "log_corrupt": HTTPStatus.CONFLICT,
     "log_archived": HTTPStatus.GONE,
     "method_not_allowed": HTTPStatus.METHOD_NOT_ALLOWED,
     "not_found": HTTPStatus.NOT_FOUND,
@@ -65,18 +76,25 @@ STATUSES: Mapping[str, HTTPStatus] = {
     "rate_limited": HTTPStatus.TOO_MANY_REQUESTS,
     "unauthenticated": HTTPStatus.UNAUTHORIZED,
     "version_not_found": HTTPStatus.NOT_FOUND,
+    "webhook_exists": HTTPStatus.CONFLICT,
+    "webhook_invalid": HTTPStatus.UNPROCESSABLE_ENTITY,
+    "webhook_not_found": HTTPStatus.NOT_FOUND,
     "workflow_exists": HTTPStatus.CONFLICT,
     "workflow_not_found": HTTPStatus.NOT_FOUND,
 }
 """By the code of a problem; what is not here and is known is 400."""
 _HINTS = {
     "run_not_found": "GET /v1/runs lists the runs of this environment",
+    "run_not_ended": "POST /v1/runs/{run_id}/cancel ends it",
     "schedule_not_found": "GET /v1/schedules lists those of this environment",
     "workflow_not_found": "GET /v1/workflows lists what is registered; POST /v1/workflows registers a document",
+    "api_key_not_found": "GET /v1/keys lists those of this environment",
+    "api_key_exists": "give another name, or revoke that one: DELETE /v1/keys/{id}",
+    "webhook_not_found": "GET /v1/webhooks lists those of this environment",
     "nothing_waits": "GET /v1/approvals lists the steps that wait for a decision",
     "service_unavailable": "ask again; with the same Idempotency-Key where it must not be done twice",
 }
-"""The hints of the engine name commands of its command line; these say the same for callers of the API."""
+"""Where the engine gives no hint, or one that names a command of its command line."""
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -94,7 +112,8 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
     """A refusal. ``code``: stable. ``detail``: what is wrong; ``hint``: what to do, may be empty.
 
-    ``errors``: every single fault, where there are several or where each has a place.
+    ``cli_hint``: the same, where it names commands of the command line. ``errors``: every single fault, where there are
+    several or where each has a place.
     """
 
     type: str
@@ -103,6 +122,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     detail: str
     code: str
     hint: str = ""
+    cli_hint: str = ""
     errors: tuple[Fault, ...] = ()
 
 
@@ -134,13 +154,16 @@ def make_problem(code: str, detail: str, *, hint: str = "", faults: Sequence[Fau
         status=int(status),
         detail=detail,
         code=code,
-        hint=_HINTS.get(code, hint),
+        hint=_HINTS.get(code, hint) if not hint or CLI in hint else hint,
+        cli_hint=hint if CLI in hint else "",
         errors=tuple(faults),
     )
 
 
-def status_of(code: str) -> HTTPStatus:
-    return STATUSES.get(code, HTTPStatus.BAD_REQUEST)
+def status_of(code: str, invalid: HTTPStatus = INVALID) -> HTTPStatus:
+    """Return the status of a problem. invalid: of what is well formed and yet cannot be, where that is not 422."""
+    status = STATUSES.get(code, HTTPStatus.BAD_REQUEST)
+    return invalid if status is INVALID else status
 
 
 def answer_problem(problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
@@ -154,19 +177,25 @@ def answer_problem(problem: Problem, headers: Mapping[str, str] | None = None) -
     )
 
 
-def answer_error(error: BaseException) -> Response:
-    """Return the answer to a request that failed with this error."""
+def answer_error(error: BaseException, invalid: HTTPStatus = INVALID) -> Response:
+    """Return the answer to a request that failed with this error. invalid: see ``status_of``."""
+    problem, found = _problem_of(error), _leaf(error)
+    if problem.status == INVALID:
+        problem = msgspec.structs.replace(problem, status=int(invalid), title=invalid.phrase)
+    return answer_problem(problem, found.headers if isinstance(found, Refused) else None)
+
+
+def _problem_of(error: BaseException) -> Problem:
     found = _leaf(error)
     if isinstance(found, Refused):
-        problem = make_problem(found.code, found.detail, hint=found.hint, faults=found.faults)
-        return answer_problem(problem, found.headers)
+        return make_problem(found.code, found.detail, hint=found.hint, faults=found.faults)
     if isinstance(found, ClientDisconnect):
-        return answer_problem(make_problem("body_incomplete", "the client has gone before its body was complete"))
+        return make_problem("body_incomplete", "the client has gone before its body was complete")
     known = _known(found)
     if known is None:
         log.error("request_failed", exc_info=error)
         known = make_problem("internal_error", "this is a fault of the server; its log says more")
-    return answer_problem(known)
+    return known
 
 
 def faults_of(diagnostics: Sequence[Diagnostic]) -> list[Fault]:
@@ -204,10 +233,9 @@ def _known(error: BaseException) -> Problem | None:
     if isinstance(error, stores.UnknownWorkflow):
         return make_problem("workflow_not_found", str(error))
     if isinstance(error, stores.LogArchived):
-        day = error.at.astimezone(UTC).date().isoformat()
-        return make_problem("log_archived", f"the log of run {error.run_id} was moved away by retention on {day}")
+        return make_problem("log_archived", error.told)
     if isinstance(error, stores.NotEnded):
-        return make_problem("run_not_ended", str(error))
+        return make_problem("run_not_ended", str(error), hint=f"courante cancel {error.run_id}")
     if isinstance(error, stores.BadFilter):
         return make_problem("query_invalid", str(error), faults=[Fault(message=str(error), path=error.field)])
     if isinstance(error, asyncpg.DataError):

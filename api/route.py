@@ -10,17 +10,21 @@ import inspect
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from http import HTTPStatus
 from types import UnionType
 from typing import Any, Generic, TypeVar, cast, get_args, get_origin, get_type_hints
+from urllib.parse import unquote
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
 from ..sdk.access import Principal, Scope
+from .aside import aside_if_large
 from .backend import Backend
-from .bodies import NoBody, NoQuery, decode_body, decode_query
-from .problems import Refused, answer_error
+from .bodies import NoBody, NoQuery, check_plain, decode_body, decode_query
+from .problems import INVALID, Refused, answer_error
 
 Q = TypeVar("Q")
 B = TypeVar("B")
@@ -43,8 +47,19 @@ class Asked(Generic[Q, B]):
 
     def at(self, name: str) -> str:
         """Return a part of the path."""
-        found: str = self.request.path_params[name]
-        return found
+        return unquote(self.request.path_params[name])
+
+    @property
+    def key(self) -> str | None:
+        """The header Idempotency-Key. Raises Refused for more than one: which was meant is not known."""
+        given = self.request.headers.getlist(IDEMPOTENCY_KEY)
+        if len(given) > 1:
+            raise Refused("bad_value", f"there are {len(given)} headers {IDEMPOTENCY_KEY}", hint="send one")
+        return given[0] if given else None
+
+    async def prepared(self, make: Callable[[], T]) -> T:
+        """Return what is made of the body: aside where that is large."""
+        return await aside_if_large(len(await self.request.body()), make)
 
     def by(self, said: str | None = None) -> str:
         """Return who is to be named as the author of what is asked. said: whom the request itself names."""
@@ -78,7 +93,7 @@ class Route:
 
     ``errors``: codes of the problems that it may answer with, but for those that any route may. ``media_type``: of its
     answers. ``takes_key``: the header Idempotency-Key is read. ``has_stream``: it also gives
-    server-sent events, where those are asked for.
+    server-sent events, where those are asked for. ``invalid``: see ``problems.status_of``.
     """
 
     method: str
@@ -94,6 +109,7 @@ class Route:
     media_type: str
     takes_key: bool
     has_stream: bool
+    invalid: HTTPStatus
 
     @property
     def name(self) -> str:
@@ -116,15 +132,19 @@ class Route:
         try:
             principal: Principal | None = getattr(request.state, "principal", None)
             request.state.needed = self.scope
+            request.state.route = self.path
             if self.scope is not None:
                 check_scope(principal, self.scope)
             query = decode_query(request.query_params, self.query)
             body: Any = NoBody()
             if self.body is not NoBody:
-                body = decode_body(await request.body(), request.headers.get("content-type", ""), self.body)
+                content, kind = await request.body(), request.headers.get("content-type", "")
+                check_plain(content, request.headers.get("content-encoding", ""))
+                body = await aside_if_large(len(content), partial(decode_body, content, kind, self.body))
+            request.state.is_dry = getattr(body, "dry_run", False)
             found: Any = await self.handler(Asked(request, backend, principal, query, body))
         except Exception as error:  # noqa: BLE001 - the last line: whatever it is, it is told
-            return answer_error(error)
+            return answer_error(error, self.invalid)
         if isinstance(found, Response):
             return found
         given = cast("Answer[Any]", found) if isinstance(found, Answer) else Answer(found, self.statuses[0])
@@ -149,8 +169,9 @@ def check_scope(principal: Principal | None, scope: Scope) -> None:
 class Routes:
     """The routes of one noun, declared one by one."""
 
-    def __init__(self, noun: str) -> None:
+    def __init__(self, noun: str, *, invalid: HTTPStatus = INVALID) -> None:
         self.noun = noun
+        self.invalid = invalid
         self.all: list[Route] = []
 
     def get(self, path: str, **options: Any) -> Callable[[H], H]:
@@ -196,6 +217,7 @@ class Routes:
                     media_type=media_type,
                     takes_key=takes_key,
                     has_stream=has_stream,
+                    invalid=self.invalid,
                 )
             )
             return handler

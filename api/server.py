@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from ipaddress import ip_address
 from typing import Any
 
 import uvicorn
@@ -25,6 +24,7 @@ class Server(uvicorn.Server):
             app,
             lifespan="off",
             log_config=None,
+            log_level="error",  # below that uvicorn has a line for whatever a stranger sends
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=GRACE_S,
@@ -45,10 +45,9 @@ class Server(uvicorn.Server):
         self.should_exit = True
         self._on_stop()
 
+    def unready(self) -> list[str]:
+        """Why it should be asked nothing now."""
+        return ["it stops"] if self.should_exit else []
+
     def kill(self) -> None:
         self.should_exit = self.force_exit = True
-
-
-def is_loopback(listening: socket.socket) -> bool:
-    """Return whether only this machine can reach it."""
-    return ip_address(listening.getsockname()[0]).is_loopback

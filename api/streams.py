@@ -1,29 +1,43 @@
-"""Streams: server-sent events of one run or of all, from where a listener was, as they come to the log.
+"""Streams: server-sent events of one run or of all, or its logs, from where a listener was, as they come.
 
 https://html.spec.whatwg.org/multipage/server-sent-events.html
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterable, Sized
+from contextlib import aclosing
+from datetime import timedelta
+from typing import TypeVar
 
 import anyio
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
-from ..sdk.fold_ends import FINAL
+from ..sdk.fold.fold_ends import FINAL
+from ..sdk.moments import to_ms
 from ..sdk.stores.log import read_events
-from .live import Live, Told, moment_of
+from ..sdk.stores.runs import RunRow
+from .frames import ALIVE, HELLO, frame
+from .listener import Listener
+from .live import Batch, Live, moment_of
+from .live_logs import LiveLogs, ToldLog
 from .problems import Refused
+from .wire.events import Numbers
 
 EVENT_STREAM = "text/event-stream"
 LAST_EVENT_ID = "last-event-id"
 PAGE = 500
-RETRY_MS = 1_000
 ALIVE_S = 15.0
-"""After so long without an event a comment is sent, so that whoever stands between does not cut the line."""
-_ALIVE = b": alive\n\n"
+"""After so long without an event a comment is sent."""
+OVERLAP = timedelta(seconds=5)
+"""What is told as it comes begins so long before all that went before is told."""
+END_ID = "end"
+"""Of the last event of a log: it has no line."""
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+T = TypeVar("T", bound=Sized)
 
 
 def wants_stream(request: Request) -> bool:
@@ -36,14 +50,11 @@ def stream_run(live: Live, request: Request, run_id: str, after: int, *, last_se
     last_seq: its last event, None where it has not ended. 204 where nothing more is to come: a browser asks no more
     then. Raises Refused.
     """
-    said = request.headers.get(LAST_EVENT_ID, "")
-    if said:
-        if not said.isdecimal() or len(said) > 15:
-            raise Refused("query_invalid", f"Last-Event-ID {said!r:.40} is the number of no event")
-        after = int(said)
+    said = _last_number(request, "event")
+    after = after if said is None else said
     if last_seq is not None and after >= last_seq:
         return Response(status_code=204, headers=_HEADERS)
-    return StreamingResponse(_run(live, run_id, after), media_type=EVENT_STREAM, headers=_HEADERS)
+    return _streaming(_run(live, run_id, after))
 
 
 def stream_all(live: Live, request: Request) -> Response:
@@ -51,76 +62,137 @@ def stream_all(live: Live, request: Request) -> Response:
     said = request.headers.get(LAST_EVENT_ID, "")
     if said and moment_of(said) is None:
         raise Refused("query_invalid", f"Last-Event-ID {said!r:.40} is that of no event")
-    return StreamingResponse(_all(live, said), media_type=EVENT_STREAM, headers=_HEADERS)
+    return _streaming(_all(live, said))
+
+
+def stream_logs(
+    live: LiveLogs, request: Request, run: RunRow, numbers: Numbers, wanted: Callable[[str, int], bool]
+) -> Response:
+    """Tell what the steps of a run say, from the beginning or from Last-Event-ID, and texts of models, until its end.
+
+    wanted: by node and attempt. 204 to who was told the end. Raises Refused.
+    """
+    if request.headers.get(LAST_EVENT_ID, "") == END_ID:
+        return Response(status_code=204, headers=_HEADERS)
+    return _streaming(_logs(live, run, numbers, wanted, _last_number(request, "line") or 0))
+
+
+def _last_number(request: Request, noun: str) -> int | None:
+    said = request.headers.get(LAST_EVENT_ID, "")
+    if said and (not said.isdecimal() or len(said) > 15):
+        raise Refused("query_invalid", f"Last-Event-ID {said!r:.40} is the number of no {noun}")
+    return int(said) if said else None
+
+
+def _streaming(content: AsyncGenerator[bytes]) -> Response:
+    return _Stream(content)
+
+
+class _Stream(StreamingResponse):
+    """Whoever goes away in the middle leaves nothing behind: what is told is closed with the answer."""
+
+    def __init__(self, content: AsyncGenerator[bytes]) -> None:
+        super().__init__(content, media_type=EVENT_STREAM, headers=_HEADERS)
+        self._told = content
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with aclosing(self._told):
+            await super().__call__(scope, receive, send)
 
 
 async def _run(live: Live, run_id: str, after: int) -> AsyncGenerator[bytes]:
-    yield _hello()
+    yield HELLO
     async with live.listening(run_id) as listener:
-        async for told in _log(live, run_id, after):
-            after = told.event.seq
-            yield _run_event(told)
-            if told.event.type in FINAL:
+        async for batch in _log(live, run_id, after):
+            after = batch[-1].event.seq
+            yield batch.run_frames
+            if batch[-1].event.type in FINAL:
                 return
-        while not listener.is_gone:
-            found: list[Told] = []
-            with anyio.move_on_after(ALIVE_S):
-                found = await listener.next()
-            if not found and not listener.is_gone:
-                yield _ALIVE
-            for told in found:
-                if told.event.seq > after:
-                    after = told.event.seq
-                    yield _run_event(told)
-                if told.event.type in FINAL:
+        async for found in _heard(listener):
+            if not found:
+                yield ALIVE
+            for batch in found:
+                fresh = batch if batch[0].event.seq > after else Batch(one for one in batch if one.event.seq > after)
+                if fresh:
+                    after = fresh[-1].event.seq
+                    yield fresh.run_frames
+                if batch[-1].event.type in FINAL:
                     return
 
 
-async def _log(live: Live, run_id: str, after: int) -> AsyncGenerator[Told]:
+async def _log(live: Live, run_id: str, after: int) -> AsyncGenerator[Batch]:
     """What is in the log, a page at a time."""
     while True:
         async with live.pool.acquire() as conn:
             page = await read_events(conn, run_id, after + PAGE, after=after)
-        for told in await live.made(page):
-            yield told
+        if page:
+            yield await live.made(page)
         if len(page) < PAGE:
             return
         after = page[-1].seq
 
 
 async def _all(live: Live, said: str) -> AsyncGenerator[bytes]:
-    yield _hello()
+    """Who goes on is told what the log has since; then the last of it once more, while he listens already.
+
+    That is for events that came to the log late, and told is only what was not.
+    """
+    yield HELLO
+    since, seen = moment_of(said), set[tuple[str, int]]()
+    if since is not None:
+        until = await live.now()
+        overlap = until - OVERLAP
+        async for batch in live.between(since, until):
+            seen.update(told.place for told in batch if told.since_ms >= to_ms(overlap))
+            yield Batch(told for told in batch if told.id_of_all != said).all_frames
+        since = max(since, overlap)
     async with live.listening() as listener:
-        seen: set[tuple[str, int]] = set()
-        since = moment_of(said) if said else None
         if since is not None:
-            for told in await live.tell_since(since):
-                seen.add((told.event.run_id, told.event.seq))
-                if _id_of_all(told) != said:
-                    yield _event(told, _id_of_all)
-        while not listener.is_gone:
-            found: list[Told] = []
-            with anyio.move_on_after(ALIVE_S):
-                found = await listener.next()
-            if not found and not listener.is_gone:
-                yield _ALIVE
-            for told in found:
-                if (told.event.run_id, told.event.seq) not in seen:
-                    yield _event(told, _id_of_all)
+            async for batch in live.between(since, await live.now() + OVERLAP):
+                fresh = Batch(told for told in batch if told.place not in seen and told.id_of_all != said)
+                seen.update(told.place for told in fresh)
+                yield fresh.all_frames
+        async for found in _heard(listener):
+            if not found:
+                yield ALIVE
+            for batch in found:
+                yield (Batch(told for told in batch if told.place not in seen) if seen else batch).all_frames
 
 
-def _hello() -> bytes:
-    return b"retry: %d\n\n" % RETRY_MS
+async def _logs(
+    live: LiveLogs, run: RunRow, numbers: Numbers, wanted: Callable[[str, int], bool], after: int
+) -> AsyncGenerator[bytes]:
+    yield HELLO
+    async with live.listening(run, numbers) as listener:
+        pieces, entry = await live.under_way(run)
+        async for page in live.past(run, numbers, after, pieces):
+            after = max([after, *(told.line for told in page)])
+            yield _log_frames(page, wanted)
+        async for found in _heard(listener):
+            fresh = (told for batch in found for told in batch if told.line > after or told.entry > entry)
+            yield _log_frames(fresh, wanted) if found else ALIVE
+        if not listener.is_gone:
+            yield frame(msgspec.json.encode({"run_id": run.run_id}), id=END_ID, name="end")
 
 
-def _run_event(told: Told) -> bytes:
-    return _event(told, lambda one: str(one.event.seq))
+async def _heard(listener: Listener[T]) -> AsyncGenerator[list[T]]:
+    """What is told, until nothing more is to come or the listener is let go; after a silence nothing."""
+    while not listener.is_gone:
+        found: list[T] = []
+        with anyio.move_on_after(ALIVE_S):
+            found = await listener.next()
+        if found or not (listener.is_gone or listener.is_over):
+            yield found
+        elif listener.is_over:
+            return
 
 
-def _id_of_all(told: Told) -> str:
-    """Its time comes first: after a break everything from then on is told once more."""
-    return f"{told.at_ms}-{told.event.run_id}-{told.event.seq}"
+def _log_frames(some: Iterable[ToldLog], wanted: Callable[[str, int], bool]) -> bytes:
+    return b"".join(_log_frame(told) for told in some if wanted(told.node, told.attempt))
 
 
-def _event(told: Told, id_of: Callable[[Told], str]) -> bytes:
-    return b"id: %b\ndata: %b\n\n" % (id_of(told).encode(), told.content)
+def _log_frame(told: ToldLog) -> bytes:
+    """What has no number of its own has no id: who was cut off goes on behind the last line that was told."""
+    if told.type == "partial":
+        return frame(told.content, name="text")
+    return frame(told.content, id=str(told.line) if told.type == "line" else "", name="log")

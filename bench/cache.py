@@ -11,11 +11,12 @@ from statistics import median
 from ..sdk.settings import Settings
 from .documents import cached_chain, chain
 from .limit import measure_limit
-from .load import STEPS, Load, cpu_of, run_load
+from .load import STEPS, Load, rated, run_load
 from .measured import Measured, figure
 from .plan import BenchPlan
 from .stage import Progress, open_crew, open_stage
 
+QUESTION = "How many steps a second does one worker make whose outputs it only has to take?"
 RUNS = 5_000
 
 
@@ -40,17 +41,5 @@ async def measure(settings: Settings, plan: BenchPlan, say: Progress) -> Measure
                 f"cache {number + 1}/{plan.repetitions}: {hits[-1].rate:,.0f} steps/s, throughput {beside.rate:,.0f}; "
                 f"CPU us a step: {hits[-1].cpu_us_per_step()}"
             )
-        return Measured(
-            question="How many steps a second does one worker make whose outputs it only has to take?",
-            unit="steps/s",
-            samples=[load.rate for load in hits],
-            machine=stage.machine,
-            ratios=[load.rate / limit for load, limit in zip(hits, limits, strict=True)],
-            more={
-                "runs": runs,
-                "limit": figure(median(limits)),
-                "throughput": figure(median(plain_rates)),
-                "of_throughput": figure(median(shares)),
-                "cpu_us_per_step": cpu_of(hits),
-            },
-        )
+        more = {"throughput": figure(median(plain_rates)), "of_throughput": figure(median(shares))}
+        return rated(QUESTION, hits, limits, stage.machine, more)

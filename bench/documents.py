@@ -43,6 +43,16 @@ def mapped() -> dict[str, Json]:
     }
 
 
+def waiting(length: int, ms: int) -> dict[str, Json]:
+    """``length`` waits, one after the other: events that come evenly, and cost no worker anything."""
+    nodes: list[Json] = [{"id": "n0", "type": "wait", "config": {"for": f"{ms}ms"}}]
+    nodes += [
+        {"id": f"n{i}", "type": "wait", "config": {"for": f"{ms}ms"}, "depends_on": f"n{i - 1}"}
+        for i in range(1, length)
+    ]
+    return {"courante": 1, "id": f"bench-waiting-{length}-{ms}", "nodes": nodes}
+
+
 def parked() -> dict[str, Json]:
     """A step, and then a wait that no benchmark sees the end of."""
     return {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from os import getpid
 from statistics import median
@@ -12,8 +12,9 @@ from typing import Any
 import anyio
 import msgspec
 
-from ..sdk.client import Submission
-from .measured import figure
+from ..sdk.client.client import Submission
+from .machine import Machine
+from .measured import Measured, figure
 from .stage import Stage
 
 STEPS = 3
@@ -47,6 +48,25 @@ def cpu_of(loads: list[Load]) -> dict[str, float]:
     """Per role the median of all loads."""
     roles = sorted({role for load in loads for role in load.cpu_s})
     return {role: figure(median(load.cpu_s.get(role, 0.0) / load.steps * 1e6 for load in loads)) for role in roles}
+
+
+def rated(
+    question: str, loads: list[Load], limits: list[float], machine: Machine, more: Mapping[str, object]
+) -> Measured:
+    """Return the rates of loads, with the limits that were measured next to them. more: figures of this benchmark."""
+    return Measured(
+        question=question,
+        unit="steps/s",
+        samples=[load.rate for load in loads],
+        machine=machine,
+        ratios=[load.rate / limit for load, limit in zip(loads, limits, strict=True)],
+        more={
+            "runs": loads[0].runs,
+            "limit": figure(median(limits)),
+            **more,
+            "cpu_us_per_step": cpu_of(loads),
+        },
+    )
 
 
 class Ended:

@@ -53,6 +53,17 @@ def cpu_s(pids: Iterable[int]) -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
+def waited_s(pids: Iterable[int]) -> float:
+    """Return the seconds that the main threads of processes have waited for a core; 0 where /proc does not tell."""
+    return sum(int(fields[1]) for pid in pids if len(fields := _words(PROC / str(pid) / "schedstat")) > 1) / 1e9
+
+
+def stolen_s() -> float:
+    """Return the seconds that a host has kept the cores of this virtual machine; 0 where /proc does not tell."""
+    fields = _words(PROC / "stat")  # the first line: cpu, user, nice, system, idle, iowait, irq, softirq, steal
+    return int(fields[8]) / os.sysconf("SC_CLK_TCK") if len(fields) > 8 else 0.0
+
+
 def descendants(pid: int) -> list[int]:
     """Return the living processes below one, found through /proc; empty where there is none."""
     parents: dict[int, int] = {}
@@ -66,6 +77,13 @@ def descendants(pid: int) -> list[int]:
         layer = {child for child, parent in parents.items() if parent in layer}
         found += sorted(layer)
     return found
+
+
+def _words(path: Path) -> list[str]:
+    try:
+        return path.read_text().split()
+    except OSError:
+        return []
 
 
 def _stat(pid: int) -> list[str]:

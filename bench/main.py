@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from ..sdk.errors import CouranteError
 from ..sdk.settings import Settings
-from . import cache, chain, fanout, growth, limit, makespan, maps, memory, recovery, replay, throughput
+from . import api, cache, chain, fanout, growth, limit, makespan, maps, memory, recovery, replay, throughput
 from .measured import Measured
 from .plan import BenchPlan
 from .stage import Progress
@@ -30,6 +30,7 @@ MEASURES: dict[str, Measure] = {
     "memory": memory.measure,
     "recovery": recovery.measure,
     "replay": replay.measure,
+    "api": api.measure,
 }
 NAMES = tuple(MEASURES)
 

@@ -1,36 +1,32 @@
 """How many items a second go through one map and its aggregate, with everything in the log?
 
 No-op items, a tenth of them first and then all, in one run each; one worker process, one supervisor process. Until the
-run's final event is committed in Postgres. Meanwhile the size of the run in Redis is looked at, and of the server and
-the worker. Next to each repetition ``throughput``'s load is measured on the same servers.
+run's final event is committed in Postgres. Meanwhile it is looked at what Redis holds, apart for the run, for what the
+log has not yet or was only just given, and for what is stored apart (the list of all items is), and what the worker
+holds. Next to each repetition ``throughput``'s load is measured on the same servers.
 
-How long scripts take is measured once more at the end, by the server's own clock, while the server goes first: else the
-pauses that others make it take, with more processes than cores, count as the script's. That needs the right to do so.
+How long scripts take is measured in maps of their own at the end, while the server goes first: else the pauses that
+others make it take, with more processes than cores, count as the script's. That needs the right to do so.
 """
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Generator
-from contextlib import contextmanager
-from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import anyio
 import msgspec
-from redis.asyncio import Redis
 
-from ..sdk.scripts import load_script
 from ..sdk.settings import Settings
 from .documents import chain, mapped
 from .limit import measure_limit
 from .load import STEPS, run_load
+from .looking import until
 from .measured import Measured, figure
+from .memory import bytes_of, bytes_of_keys, is_let_go, used_bytes
 from .plan import BenchPlan
+from .script_calls import CallWatch, ScriptCalls, goes_first, told_calls
 from .stage import Progress, Stage, open_crew, open_stage
 
 ITEMS = 100_000
@@ -38,24 +34,25 @@ REPETITIONS_MAX = 3
 LOAD_RUNS = 2_000
 MAP_S = 600.0
 LOOK_S = 0.1
-SLOW_US = 1_000
-"""Calls that take longer are in the server's slow log, whose longest ones are told."""
-SLOW_MAX = 20_000
-ALLOWED_US = 5_000
+SIZES = ("run_bytes", "outbox_bytes", "payload_bytes", "redis_bytes", "left_bytes", "worker_bytes")
 
 
 class MapLoad(msgspec.Struct, frozen=True, kw_only=True):
-    """One map that is done. ``run_bytes``: the most that the run's hash took in Redis; ``redis_bytes``: the most that
-    the server had more than before; ``worker_bytes``: the most that the worker's process had since it began.
-    ``calls_us``: by script, of its calls that took longer than ``SLOW_US``.
+    """One map that is done. The most at a time: ``run_bytes``: that the run's hash took in Redis; ``outbox_bytes``: the
+    outbox; ``payload_bytes``: payloads that are stored apart; ``redis_bytes``: that the server had more than before.
+    ``left_bytes``: that it has more when the outbox is empty again. ``worker_bytes``: the most that the worker's
+    process had since it began.
     """
 
     items: int
     seconds: float
     run_bytes: int
+    outbox_bytes: int
+    payload_bytes: int
     redis_bytes: int
+    left_bytes: int
     worker_bytes: int
-    calls_us: dict[str, list[int]]
+    calls: ScriptCalls
 
     @property
     def rate(self) -> float:
@@ -80,9 +77,8 @@ async def measure(settings: Settings, plan: BenchPlan, say: Progress) -> Measure
                 f"map {number + 1}: {small:,} items {few.rate:,.0f}/s, {items:,} items {many.rate:,.0f}/s, throughput "
                 f"{rates[-1]:,.0f} steps/s; run at most {many.run_bytes:,} bytes"
             )
-        with _goes_first(stage.pids.get("redis", [])) as is_first:
-            timed = await run_map(stage, workflow, items)
-        calls = [took for some in timed.calls_us.values() for took in some]
+        with goes_first(stage.pids.get("redis", [])) as is_first:
+            timed = [await run_map(stage, workflow, items, times_calls=True) for _ in loads]
         return Measured(
             question="How many items a second go through one map and its aggregate, with everything in the log?",
             unit="items/s",
@@ -95,11 +91,8 @@ async def measure(settings: Settings, plan: BenchPlan, say: Progress) -> Measure
                 "throughput": figure(median(rates)),
                 "of_throughput": figure(median(many.rate / rate for (_, many), rate in zip(loads, rates, strict=True))),
                 "small": {"items": small, "rate": figure(median(few.rate for few, _ in loads))},
-                "run_bytes": _most(loads, "run_bytes"),
-                "redis_bytes": _most(loads, "redis_bytes"),
-                "worker_bytes": _most(loads, "worker_bytes"),
-                "longest_script_ms": {name: figure(max(some) / 1000) for name, some in sorted(timed.calls_us.items())},
-                "over_5_ms": sum(took > ALLOWED_US for took in calls),
+                **{name: _most(loads, name) for name in SIZES},
+                **told_calls([load.calls for load in timed]),
                 "is_first": is_first,
             },
         )
@@ -110,32 +103,14 @@ def _most(loads: list[tuple[MapLoad, MapLoad]], field: str) -> dict[str, int]:
     return {str(one[0].items): max(getattr(load, field) for load in one) for one in zip(*loads, strict=True)}
 
 
-@contextmanager
-def _goes_first(pids: list[int]) -> Generator[bool]:
-    """While the context lasts, processes go before all others that the system shares its cores among. Returns whether
-    that is so: not on every system, and not for every user.
-    """
-    try:
-        for pid in pids:
-            os.sched_setscheduler(pid, os.SCHED_FIFO, os.sched_param(1))
-    except (AttributeError, PermissionError):
-        yield False
-        return
-    try:
-        yield bool(pids)
-    finally:
-        for pid in pids:
-            os.sched_setscheduler(pid, os.SCHED_OTHER, os.sched_param(0))
-
-
-async def run_map(stage: Stage, workflow: str, items: int) -> MapLoad:
-    """Run a map over so many items to its end in the log."""
+async def run_map(stage: Stage, workflow: str, items: int, *, times_calls: bool = False) -> MapLoad:
+    """Run a map over so many items to its end in the log. times_calls: the server's slow log is memory of its own."""
     redis = stage.redis
-    await redis.config_set("slowlog-log-slower-than", SLOW_US)
-    await redis.config_set("slowlog-max-len", SLOW_MAX)
-    await redis.execute_command("SLOWLOG RESET")
-    watch, status, output, seconds = _Watch(redis), "", None, 0.0
-    before = await _used_bytes(redis)
+    calls = CallWatch(redis, stage.pids.get("redis", []))
+    await calls.begin(is_timed=times_calls)
+    await until(lambda: is_let_go(stage), look_s=LOOK_S)
+    before = await used_bytes(redis)
+    watch, status, output, seconds = _Watch(stage), "", None, 0.0
     with anyio.fail_after(MAP_S):
         began = time.perf_counter()
         run_id = await stage.client.submit(workflow, list(range(items)))
@@ -147,29 +122,36 @@ async def run_map(stage: Stage, workflow: str, items: int) -> MapLoad:
         seconds = time.perf_counter() - began
     if status != "COMPLETED" or output != items:
         raise AssertionError(f"the map came to {status}, {output!r}")
+    await until(lambda: is_let_go(stage), look_s=LOOK_S)
     return MapLoad(
         items=items,
         seconds=seconds,
-        run_bytes=watch.most,
-        redis_bytes=max(0, watch.most_used - before),
+        run_bytes=watch.run,
+        outbox_bytes=watch.outbox,
+        payload_bytes=watch.payloads,
+        redis_bytes=max(0, watch.used - before),
+        left_bytes=max(0, await used_bytes(redis) - before),
         worker_bytes=_resident_bytes(stage.pids.get("worker", [])),
-        calls_us=await _calls_us(redis),
+        calls=await calls.end(),
     )
 
 
 class _Watch:
-    """Looks until ``done`` how much a key takes (``most``, every element counted), and the server (``most_used``)."""
+    """Looks until ``done`` what Redis holds, every element counted, and remembers the most of each."""
 
-    def __init__(self, redis: Redis) -> None:
-        self._redis = redis
+    def __init__(self, stage: Stage) -> None:
+        self._redis = stage.redis
+        self._outbox = stage.partition.outbox
+        self._payloads = stage.client.keys.blob("*")
         self.done = anyio.Event()
-        self.most = 0
-        self.most_used = 0
+        self.run = self.outbox = self.payloads = self.used = 0
 
     async def look(self, key: str) -> None:
         while not self.done.is_set():
-            self.most = max(self.most, await self._redis.memory_usage(key, samples=0) or 0)
-            self.most_used = max(self.most_used, await _used_bytes(self._redis))
+            self.run = max(self.run, await bytes_of(self._redis, [key.encode()]))
+            self.outbox = max(self.outbox, await bytes_of(self._redis, [self._outbox.encode()]))
+            self.payloads = max(self.payloads, await bytes_of_keys(self._redis, self._payloads))
+            self.used = max(self.used, await used_bytes(self._redis))
             with anyio.move_on_after(LOOK_S):
                 await self.done.wait()
 
@@ -182,27 +164,3 @@ def _resident_bytes(pids: list[int]) -> int:
         lines = status.read_text().splitlines() if status.exists() else []
         most += sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
     return most
-
-
-async def _used_bytes(redis: Redis) -> int:
-    return int((await redis.info("memory"))["used_memory"])
-
-
-@cache
-def _script_names() -> dict[str, str]:
-    """By what they are called as."""
-    found = [path.name.removesuffix(".lua") for path in (files("courante") / "lua").iterdir() if path.is_file()]
-    return {load_script(name).library.name: name for name in found if not name.endswith(".md")}
-
-
-async def _calls_us(redis: Redis) -> dict[str, list[int]]:
-    """Return how long the calls took that are in the slow log, by script."""
-    found: list[dict[str, Any]] = await redis.execute_command("SLOWLOG GET", SLOW_MAX)
-    names = _script_names()
-    calls: dict[str, list[int]] = {}
-    for one in found:
-        words: list[str] = one["command"].decode(errors="replace").split(" ", 2)
-        if words[0].upper() == "FCALL":
-            name = names.get(words[1], words[1])
-            calls.setdefault(name, []).append(int(one["duration"]))
-    return calls

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import anyio
 from redis.asyncio import Redis
 
-from ..sdk.client import Submission
+from ..sdk.client.client import Submission
 from ..sdk.settings import Settings
 from .documents import parked
 from .looking import until
@@ -42,10 +42,10 @@ async def measure(settings: Settings, plan: BenchPlan, say: Progress) -> Measure
         async with open_stage(settings) as stage:
             async with open_crew(stage):
                 workflow = await stage.register(parked())
-                before = await _used(stage.redis)
+                before = await used_bytes(stage.redis)
                 await _park(stage, workflow, runs)
-                used.append((await _used(stage.redis) - before) / runs)
-                samples.append(await _bytes_of_keys(stage.redis, f"{stage.partition.base}*") / runs)
+                used.append((await used_bytes(stage.redis) - before) / runs)
+                samples.append(await bytes_of_keys(stage.redis, f"{stage.partition.base}*") / runs)
             machines.append(stage.machine)
         say(f"memory {number + 1}/{repetitions}: {samples[-1]:,.0f} bytes a run, the server {used[-1]:,.0f}")
     return Measured(
@@ -66,24 +66,31 @@ async def _park(stage: Stage, workflow: str, runs: int) -> None:
 
 async def _is_parked(stage: Stage, runs: int) -> bool:
     is_parked = await stage.redis.zcard(stage.partition.timers) >= runs
-    return is_parked and await stage.redis.xlen(stage.partition.outbox) <= ENTRIES_LEFT_MAX
+    return is_parked and await is_let_go(stage)
 
 
-async def _used(redis: Redis) -> int:
+async def is_let_go(stage: Stage) -> bool:
+    """Whether the recorder has let go of everything."""
+    return bool(await stage.redis.xlen(stage.partition.outbox) <= ENTRIES_LEFT_MAX)
+
+
+async def used_bytes(redis: Redis) -> int:
+    """Return what the whole server has, allocator and all."""
     return int((await redis.info("memory"))["used_memory"])
 
 
-async def _bytes_of_keys(redis: Redis, pattern: str) -> int:
+async def bytes_of_keys(redis: Redis, pattern: str) -> int:
     """Return what MEMORY USAGE says of all keys of a pattern, every element of theirs counted."""
     total, cursor = 0, 0
     while True:
         cursor, found = await redis.scan(cursor, match=pattern, count=KEYS_AT_ONCE)
-        total += await _bytes_of(redis, found)
+        total += await bytes_of(redis, found)
         if not cursor:
             return total
 
 
-async def _bytes_of(redis: Redis, keys: Sequence[bytes]) -> int:
+async def bytes_of(redis: Redis, keys: Sequence[bytes]) -> int:
+    """Return what MEMORY USAGE says of some keys, nothing of those that are not there."""
     pipe = redis.pipeline(transaction=False)
     for key in keys:
         pipe.memory_usage(key.decode(), samples=0)  # pyright: ignore[reportUnusedCoroutine]

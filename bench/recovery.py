@@ -20,9 +20,9 @@ import anyio
 import msgspec
 
 from ..cli.children import Child
-from ..sdk.client import Submission
-from ..sdk.presence import live_workers
-from ..sdk.scripts import QUEUE_GROUP
+from ..sdk.client.client import Submission
+from ..sdk.floor.presence import live_workers
+from ..sdk.floor.scripts import QUEUE_GROUP
 from ..sdk.settings import LogLevel, Settings
 from ..sdk.stores.cursors import open_cursor
 from .documents import halfway, held

@@ -19,11 +19,12 @@ from msgspec.structs import replace
 
 from ..compiler.ir import Ir, IrHash, encode_ir, ir_hash
 from ..sdk.events import Facts, encode_blob, encode_facts
+from ..sdk.moments import from_ms
 from ..sdk.settings import Settings
-from ..sdk.stores.connection import Connection, from_ms
+from ..sdk.stores.connection import Connection
 from ..sdk.stores.copy_format import copy_rows
-from ..supervisor.chain import LOG_COLUMNS, PAYLOAD_COLUMNS, Chains
-from ..supervisor.entries import Entry, Transition
+from ..supervisor.recording.chain import LOG_COLUMNS, PAYLOAD_COLUMNS, Chains
+from ..supervisor.recording.entries import Entry, Transition
 from .documents import compiled, looping
 from .machine import Machine
 from .measured import Measured, figure

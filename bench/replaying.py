@@ -18,7 +18,7 @@ import msgspec
 from ..replay.history import History
 from ..replay.steps import StepKey, StepState
 from ..replay.verify import verify_run
-from ..sdk.lineage import read_lineage
+from ..sdk.history.lineage import read_lineage
 from ..sdk.stores.log import stream_events
 from .machine import PROC
 

@@ -22,12 +22,12 @@ from redis.asyncio import Redis
 from ..cli.children import Child, environment_of
 from ..cli.services import Services, connected_client
 from ..compiler.workflow import Json
-from ..sdk.client import Client
+from ..sdk.client.client import Client
 from ..sdk.connections import connect_redis
-from ..sdk.durability import inspect_postgres, inspect_redis
 from ..sdk.embedded import Servers, hold, shut_down
+from ..sdk.floor.presence import has_supervisor, live_workers
+from ..sdk.health.durability import inspect_postgres, inspect_redis
 from ..sdk.keys import PartitionKeys
-from ..sdk.presence import has_supervisor, live_workers
 from ..sdk.settings import LogLevel, Settings
 from .documents import compiled
 from .looking import until

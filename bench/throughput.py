@@ -11,11 +11,12 @@ from statistics import median
 from ..sdk.settings import Settings
 from .documents import chain
 from .limit import measure_limit
-from .load import STEPS, Load, cpu_of, run_load
+from .load import STEPS, Load, rated, run_load
 from .measured import Measured, figure
 from .plan import BenchPlan
 from .stage import Progress, open_crew, open_stage
 
+QUESTION = "How many steps a second does one worker process make, with everything in the log?"
 RUNS = 5_000
 
 
@@ -34,16 +35,5 @@ async def measure(settings: Settings, plan: BenchPlan, say: Progress) -> Measure
                 f"throughput {number + 1}/{plan.repetitions}: {load.rate:,.0f} steps/s, limit {limits[-1]:,.0f}; "
                 f"CPU us a step: {load.cpu_us_per_step()}"
             )
-        return Measured(
-            question="How many steps a second does one worker process make, with everything in the log?",
-            unit="steps/s",
-            samples=[load.rate for load in loads],
-            machine=stage.machine,
-            ratios=[load.rate / limit for load, limit in zip(loads, limits, strict=True)],
-            more={
-                "runs": runs,
-                "limit": figure(median(limits)),
-                "submit_s": figure(median(load.submit_s for load in loads)),
-                "cpu_us_per_step": cpu_of(loads),
-            },
-        )
+        submit_s = figure(median(load.submit_s for load in loads))
+        return rated(QUESTION, loads, limits, stage.machine, {"submit_s": submit_s})

@@ -8,6 +8,7 @@ import urllib.request
 from collections.abc import Generator
 from contextlib import contextmanager
 from functools import partial
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, cast
 
 import anyio
@@ -72,6 +73,11 @@ def url_of(listening: socket.socket) -> str:
     port: int = listening.getsockname()[1]
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address, address)  # noqa: S104 - read, not listened to
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def is_loopback(listening: socket.socket) -> bool:
+    """Return whether only this machine can reach it."""
+    return ip_address(listening.getsockname()[0]).is_loopback
 
 
 def running_api(call: Call) -> str | None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
-from ..sdk.steps import REGISTRY, Steps
+from ..sdk.authoring.steps import REGISTRY, Steps
 from .exits import CliError, ExitCode
 
 

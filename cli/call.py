@@ -20,8 +20,6 @@ P = ParamSpec("P")
 R = TypeVar("R")
 F = TypeVar("F", bound=Callable[..., Any])
 
-SERVICE_FLAGS = ("env", "home", "redis_url", "database_url", "log_level")
-
 
 class Call:
     """``flags``: settings given as options, by field. ``default_level``: of logs where nobody set one."""
@@ -47,7 +45,7 @@ class Call:
     def settings_and_sources(self) -> tuple[Settings, dict[str, str]]:
         """Raises SettingsError."""
         if self._settings is None:
-            from ..sdk.redaction import REDACTOR
+            from ..sdk.secrets.redaction import REDACTOR
             from ..sdk.settings import load_settings
 
             self._settings = load_settings(self.flags, options=self.options)
@@ -91,6 +89,7 @@ def service_options(function: F) -> F:
         setting_option("--env", "env", metavar="NAME", help="Environment; runs of different ones never meet."),
         setting_option("--redis-url", "redis_url", metavar="URL", help="Redis; left out: the embedded one."),
         setting_option("--database-url", "database_url", metavar="URL", help="Postgres; left out: the embedded one."),
+        setting_option("--api-url", "api_url", metavar="URL", help="An API to go through, in place of the two."),
         setting_option("--home", "home", metavar="DIR", help="Where the embedded servers live."),
         setting_option("--log-level", "log_level", metavar="LEVEL", help="debug, info, warning or error."),
     ]

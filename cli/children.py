@@ -61,6 +61,10 @@ class Child:
     def has_ended(self) -> bool:
         return self._process is None or self._process.returncode is not None
 
+    @property
+    def is_stopping(self) -> bool:
+        return self._stopping.is_set()
+
     async def run(self) -> None:
         """Keep the daemon alive until ``stop``; a child that dies again and again is started ever more slowly."""
         backoff_s = BACKOFF_S

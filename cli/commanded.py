@@ -12,7 +12,7 @@ from .exits import CliError, ExitCode
 from .inputs import read_json
 
 if TYPE_CHECKING:
-    from ..sdk.control import Commanded
+    from ..sdk.client.control import Commanded
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -37,10 +37,16 @@ def scope_option(function: F) -> F:
     return click.option("--scope", default="", metavar="SCOPE", help=help)(function)
 
 
-def tell(call: Call, commanded: Commanded, done: str, more: Mapping[str, object], *, next: str = "status") -> None:
-    """Tell one command. done: a sentence for people, true where it is applied. next: the command after this one."""
+def tell(
+    call: Call, commanded: Commanded, done: str, more: Mapping[str, object] | None = None, *, next: str = "status"
+) -> None:
+    """Tell one command. done: a sentence for people, true where it is applied. more: what the JSON has besides.
+
+    next: the command after this one.
+    """
     out = call.out
-    out.json({"run_id": commanded.run_id, **more, "state": commanded.state, "reason": commanded.reason})
+    given = {"by": commanded.by, "state": commanded.state, "reason": commanded.reason}
+    out.json({"run_id": commanded.run_id, **(more or {}), **given})
     if commanded.state == "applied":
         out.text(f"{out.glyph('ok')} {done}")
     elif commanded.state == "accepted":

@@ -21,11 +21,13 @@ from ..compiler.tool_names import HANDLER_PREFIX
 from ..runner.meter import Meter
 from ..runner.models.terms import ModelTerms
 from ..runner.terms import Terms
+from ..runner.tools.shelf import TwoTools, check_names
 from ..runner.worker import Worker
+from ..sdk.authoring.declared_tools import DeclaredTools, ToolsFileError, load_tools
+from ..sdk.authoring.steps import Steps
+from ..sdk.authoring.tools import lacking, shown_handler
 from ..sdk.connections import connect_redis
-from ..sdk.declared_tools import DeclaredTools, ToolsFileError, load_tools
-from ..sdk.health import limits_of
-from ..sdk.presence import (
+from ..sdk.floor.presence import (
     can_serve,
     find_workers,
     forget_supervisor,
@@ -34,11 +36,10 @@ from ..sdk.presence import (
     live_workers,
     queues_of,
 )
+from ..sdk.health.health import limits_of
 from ..sdk.settings import Settings
 from ..sdk.spending.prices import PricesError, PriceTable, load_prices
-from ..sdk.steps import Steps
-from ..sdk.tools import lacking, shown_handler
-from ..supervisor.retention import policy_of
+from ..supervisor.retention.policy import policy_of
 from ..supervisor.supervisor import Supervisor
 from .endpoint import wants_endpoint
 from .exits import CliError, ExitCode
@@ -174,6 +175,7 @@ def make_supervisor(services: Services) -> Supervisor:
         limits=limits_of(settings),
         otlp_url=read_otlp_url(settings),
         http_allow=settings.http_allow or "",
+        http_proxy=settings.http_proxy or "",
         retention=policy_of(settings),
     )
 
@@ -202,6 +204,7 @@ def make_worker(services: Services, steps: Steps, queues: list[str]) -> Worker:
             stop_grace_ms=settings.stop_grace_ms,
         ),
         http_allow=settings.http_allow or "",
+        http_proxy=settings.http_proxy or "",
         secrets_dir=Path(settings.secrets_dir) if settings.secrets_dir else None,
         prices=read_prices(settings),
         models=ModelTerms(
@@ -210,7 +213,7 @@ def make_worker(services: Services, steps: Steps, queues: list[str]) -> Worker:
             request_timeout_ms=settings.request_timeout_ms,
             provider=settings.model_provider or "",
         ),
-        declared=read_tools(settings),
+        declared=read_tools(settings, steps),
         meter=Meter() if wants_endpoint(settings) else None,
         traces=settings.otlp_url is not None,
     )
@@ -238,21 +241,26 @@ def read_prices(settings: Settings) -> PriceTable:
         ) from cause
 
 
-def read_tools(settings: Settings) -> DeclaredTools:
-    """Return the tools that the operator declares. Raises CliError for a file that cannot be used."""
+def read_tools(settings: Settings, steps: Steps) -> DeclaredTools:
+    """Return the tools that the operator declares. steps: where those in Python are.
+
+    Raises CliError for a file that cannot be used, also beside those.
+    """
     try:
-        return load_tools(Path(settings.tools) if settings.tools else None)
-    except ToolsFileError as cause:
+        declared = load_tools(Path(settings.tools) if settings.tools else None)
+        check_names(steps, declared)
+    except (ToolsFileError, TwoTools) as cause:
         raise CliError(
             ExitCode.SERVICE, "tools_unusable", f"tools cannot be used: {cause}", "see docs/reference/tools.md"
         ) from cause
+    return declared
 
 
 async def check_handlers(services: Services, irs: Sequence[Ir], steps: Steps) -> None:
     """Raise CliError, naming the handlers that neither ``--app`` nor a live worker provides."""
     wanted = handlers_of(*irs)
     settings = services.settings
-    missing = lacking(wanted, [*steps.handlers(), *read_tools(settings).handlers()])
+    missing = lacking(wanted, [*steps.handlers(), *read_tools(settings, steps).handlers()])
     if not missing:
         return
     for worker in await find_workers(services.redis_url, settings.env, settings.partitions):

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 from click import style
 
 from ..api.reading.documents import Compiled, compile_source, compile_text
+from ..api.wire.documents import Finding
 from ..compiler.diagnostics import Diagnostic, Severity
 from ..compiler.ir import Ir
 from ..compiler.limits import TEXT_BYTES_MAX
@@ -104,12 +107,12 @@ def read_bytes(name: str, what: str, bytes_max: int = TEXT_BYTES_MAX) -> bytes:
         raise CliError(ExitCode.NOT_FOUND, "file_not_readable", message) from cause
 
 
-def place_of(name: str, diagnostic: Diagnostic) -> str:
+def place_of(name: str, diagnostic: Diagnostic | Finding) -> str:
     """``file:line:column``, as editors and terminals make links of."""
     return f"{name}:{diagnostic.line}:{diagnostic.column}" if diagnostic.line else name
 
 
-def show_diagnostic(name: str, diagnostic: Diagnostic, write: object) -> None:
+def show_diagnostic(name: str, diagnostic: Diagnostic | Finding, write: object) -> None:
     """Write one finding in one or two lines."""
     assert callable(write)
     colour = "red" if diagnostic.severity is Severity.ERROR else "yellow"
@@ -119,21 +122,47 @@ def show_diagnostic(name: str, diagnostic: Diagnostic, write: object) -> None:
         write(f"    {style('hint:', fg='cyan')} {diagnostic.hint}")
 
 
-def dependencies(workflow: Workflow) -> dict[str, str]:
+class _Node(Protocol):
+    @property
+    def id(self) -> str: ...
+    @property
+    def compensate(self) -> str | None: ...
+
+
+class _Edge(Protocol):
+    @property
+    def source(self) -> str: ...
+    @property
+    def target(self) -> str: ...
+    @property
+    def kind(self) -> str: ...
+
+
+class Graph(Protocol):
+    """A workflow, of a document or as it travels."""
+
+    @property
+    def nodes(self) -> Sequence[_Node]: ...
+    @property
+    def edges(self) -> Sequence[_Edge]: ...
+
+
+def dependencies(workflow: Graph) -> dict[str, str]:
     """Per node, in order: ``(no dependencies)``, ``(depends on: a, b)`` and how else it is reached."""
     before: dict[str, list[str]] = {node.id: [] for node in workflow.nodes}
     after_error: dict[str, list[str]] = {node.id: [] for node in workflow.nodes}
     exhausted: dict[str, list[str]] = {node.id: [] for node in workflow.nodes}
     compensates = {node.compensate: node.id for node in workflow.nodes if node.compensate is not None}
     during: dict[str, list[str]] = {node.id: [] for node in workflow.nodes}
-    kinds = {
+    kinds: dict[str, dict[str, list[str]]] = {
         EdgeKind.NORMAL: before,
         EdgeKind.ERROR: after_error,
         EdgeKind.EXHAUSTED: exhausted,
         EdgeKind.MILESTONE: during,
     }
     for edge in workflow.edges:
-        kinds[edge.kind][edge.target].append(edge.source)
+        if edge.kind in kinds:
+            kinds[edge.kind][edge.target].append(edge.source)
     texts: dict[str, str] = {}
     for node in workflow.nodes:
         parts = [f"depends on: {', '.join(before[node.id])}"] if before[node.id] else []

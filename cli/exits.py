@@ -5,6 +5,7 @@ Source: docs/reference/cli.md. Modules that know their own errors are imported o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import IntEnum
 from typing import cast
 
@@ -52,7 +53,15 @@ def explain(error: BaseException) -> CliError | None:
         return error
     if isinstance(error, ReaderGone):
         return CliError(ExitCode.OK, "reader_gone", "the reader of the output has left")
-    return _explain_ours(error) or _explain_services(error)
+    return _explain_rights(error) or _explain_ours(error) or _explain_services(error)
+
+
+def refused(code: str, message: str, hint: str = "", problems: Sequence[str] = ()) -> CliError:
+    """Return a refusal of the engine. problems: all that is wrong, the first of which the message tells."""
+    hint = hint or _HINTS.get(code, "")
+    if hint == _INPUT_HINT and not message.removeprefix("the ").startswith("input"):
+        hint = ""  # it is about a name, a text or a time
+    return CliError(_EXITS.get(code, ExitCode.INVALID), code, "\n".join((message, *problems[1:])), hint)
 
 
 def _explain_group(group: BaseExceptionGroup[BaseException]) -> CliError | None:
@@ -75,23 +84,20 @@ def _explain_ours(error: BaseException) -> CliError | None:
     if isinstance(error, EmbeddedError):
         return CliError(ExitCode.SERVICE, error.code, error.message, error.hint)
     if isinstance(error, errors.CouranteError):
-        exit_code = _EXITS.get(error.code, ExitCode.INVALID)
-        problems = error.problems[1:] if isinstance(error, errors.InputInvalid) else ()
-        hint = error.hint or _HINTS.get(error.code, "")
-        if hint == _INPUT_HINT and not error.message.removeprefix("the ").startswith("input"):
-            hint = ""  # it is about a name, a text or a time
-        return CliError(exit_code, error.code, "\n".join((error.message, *problems)), hint)
+        problems = error.problems if isinstance(error, errors.InputInvalid) else ()
+        return refused(error.code, error.message, error.hint, problems)
     if isinstance(error, stores.UnknownRun):
-        return CliError(ExitCode.NOT_FOUND, "run_not_found", str(error), _HINTS["run_not_found"])
+        return refused("run_not_found", str(error))
     if isinstance(error, stores.UnknownWorkflow):
-        return CliError(ExitCode.NOT_FOUND, "workflow_not_found", str(error), _HINTS["workflow_not_found"])
+        return refused("workflow_not_found", str(error))
     if isinstance(error, stores.LogArchived):
-        hint = f"courante retain restore {error.path}" if error.path else "its summary is in 'courante status'"
-        return CliError(ExitCode.NOT_FOUND, "log_archived", str(error), hint)
+        return refused("log_archived", str(error), f"courante retain restore {error.path}" if error.path else "")
     if isinstance(error, stores.NotEnded):
         return CliError(ExitCode.INVALID, "run_not_ended", str(error), f"courante cancel {error.run_id}")
     if isinstance(error, stores.BadFilter):
         return CliError(ExitCode.USAGE, f"bad_{error.field}", str(error))
+    if isinstance(error, stores.RoleUnusable):
+        return CliError(ExitCode.USAGE, "role_unusable", str(error), error.hint)
     if isinstance(error, stores.SchemaError):
         return CliError(
             ExitCode.SERVICE,
@@ -105,10 +111,17 @@ def _explain_ours(error: BaseException) -> CliError | None:
 _EXITS = {
     "workflow_not_found": ExitCode.NOT_FOUND,
     "run_not_found": ExitCode.NOT_FOUND,
+    "artifact_gone": ExitCode.NOT_FOUND,
     "artifact_not_found": ExitCode.NOT_FOUND,
     "schedule_not_found": ExitCode.NOT_FOUND,
     "api_key_not_found": ExitCode.NOT_FOUND,
     "api_keys_missing": ExitCode.SERVICE,
+    "event_not_found": ExitCode.NOT_FOUND,
+    "ir_not_found": ExitCode.NOT_FOUND,
+    "webhook_invalid": ExitCode.USAGE,
+    "webhook_not_found": ExitCode.NOT_FOUND,
+    "log_archived": ExitCode.NOT_FOUND,
+    "rate_limited": ExitCode.SERVICE,
     "step_not_found": ExitCode.NOT_FOUND,
     "step_unclear": ExitCode.USAGE,
     "service_unavailable": ExitCode.SERVICE,
@@ -120,12 +133,27 @@ _HINTS = {
     "api_key_not_found": "'courante keys list --all' shows those of this environment",
     "schedule_exists": "give another id, or --replace this one",
     "schedule_not_found": "'courante schedules list' shows those of this environment",
+    "log_archived": "its summary is in 'courante status'",
     "nothing_waits": "'courante approvals' lists the steps that wait for a decision",
     "run_not_found": "'courante runs' lists the runs of this environment",
+    "webhook_exists": "'courante webhooks remove NAME' takes it away",
+    "webhook_not_found": "'courante webhooks list' shows those of this environment",
     "workflow_not_found": "'courante workflows list' shows what is registered; 'courante init FILE' registers a file",
     "input_invalid": _INPUT_HINT,
+    "role_lacks_right": "the owner migrates; 'courante migrate --append-role ROLE' lets another role do the rest",
     "service_unavailable": "'courante doctor' looks at Redis and Postgres",
 }
+
+
+def _explain_rights(error: BaseException) -> CliError | None:
+    """What Postgres does not let its role do, also where the client takes that for a server that is away."""
+    import asyncpg
+
+    for each in (error, error.__cause__):
+        if isinstance(each, asyncpg.InsufficientPrivilegeError):
+            message = f"the role of COURANTE_DATABASE_URL lacks a right: {cut_lines(str(each))}"
+            return CliError(ExitCode.SERVICE, "role_lacks_right", message, _HINTS["role_lacks_right"])
+    return None
 
 
 def _explain_services(error: BaseException) -> CliError | None:

@@ -6,7 +6,7 @@ import runpy
 import sys
 from pathlib import Path
 
-from ..sdk.building import Flow
+from ..sdk.authoring.building import Flow
 from .exits import CliError, ExitCode
 
 SUFFIX = ".py"

@@ -13,10 +13,10 @@ from redis.exceptions import RedisError
 
 from ..compiler.diagnostics import Severity
 from ..sdk.connections import connect_redis
-from ..sdk.durability import Problem, RedisReport, inspect_postgres, inspect_redis
-from ..sdk.settings import mask_password
+from ..sdk.health.durability import Problem, RedisReport, inspect_postgres, inspect_redis
 from ..sdk.stores.errors import SchemaError
 from ..sdk.stores.migrate import pending
+from ..sdk.urls import mask_password
 from .exits import CliError, ExitCode
 from .services import CONNECT_S, Services, unreachable
 

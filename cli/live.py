@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Self
 
 from click import style, unstyle
 
-from ..api.reading.runs import RunView
-from ..api.reading.steps import NOT_REACHED, StepView
+from ..api.reading.steps import NOT_REACHED
+from ..api.wire.runs import RunShown
+from ..api.wire.steps import Step
 from .output import Output
-from .run_view import head_lines, step_lines, utc_now
-from .steps_view import ENDED, progress_text, step_line
+from .views.run import head_lines, step_lines, utc_now
+from .views.steps import ENDED, progress_text, step_line
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -48,36 +49,36 @@ class Progress:
         if self._live is not None:
             self._live.stop()
 
-    def show(self, view: RunView) -> None:
+    def show(self, run: RunShown) -> None:
         if self._live is not None:
-            self._redraw(self._live, view)
+            self._redraw(self._live, run)
         elif not self._out.is_json:
-            self._tell(view)
+            self._tell(run)
 
-    def _redraw(self, live: Live, view: RunView) -> None:
+    def _redraw(self, live: Live, run: RunShown) -> None:
         from rich.text import Text
 
         self._frame += 1
         columns, rows = shutil.get_terminal_size((80, 24))
         now = utc_now()
-        lines = head_lines(view, now) if self._has_head else [f"{view.run.run_id}  {progress_text(view.steps)}"]
-        lines += step_lines(view, now, width=columns - 1, rows_max=max(3, rows - ROWS_KEPT), frame=self._frame)
+        lines = head_lines(run, now) if self._has_head else [f"{run.run_id}  {progress_text(run.steps)}"]
+        lines += step_lines(run, now, width=columns - 1, rows_max=max(3, rows - ROWS_KEPT), frame=self._frame)
         text = "\n".join(lines)
         drawn = Text.from_ansi(text if self._out.is_error_colour else unstyle(text))
         drawn.no_wrap = True
         drawn.overflow = "ellipsis"
         live.update(drawn, refresh=True)
 
-    def _tell(self, view: RunView) -> None:
+    def _tell(self, run: RunShown) -> None:
         """One line for every change since the last look."""
-        if self._status != str(view.run.status):
-            self._status = str(view.run.status)
-            self._out.note(style(f"{view.run.run_id} {self._status}", dim=True))
-        for step in view.steps:
+        if self._status != str(run.status):
+            self._status = str(run.status)
+            self._out.note(style(f"{run.run_id} {self._status}", dim=True))
+        for step in run.steps:
             if self._is_news(step):
                 self._out.note(step_line(step, utc_now(), width=100, label_width=LABEL_WIDTH))
 
-    def _is_news(self, step: StepView) -> bool:
+    def _is_news(self, step: Step) -> bool:
         said = f"{step.status} {step.attempts}"
         is_old = self._told.get((step.id, step.scope)) == said
         self._told[step.id, step.scope] = said

@@ -8,7 +8,7 @@ from typing import Any
 
 import structlog
 
-from ..sdk.log_lines import JSON, LINE
+from ..sdk.logs.log_lines import JSON, LINE
 from .output import is_terminal, wants_colour
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}

@@ -200,7 +200,7 @@ def _failed(error: Exception, out: Output) -> int:
 
     known = explain(error)
     if known is None:
-        from ..sdk.redaction import REDACTOR
+        from ..sdk.secrets.redaction import REDACTOR
 
         sys.stderr.write(REDACTOR.redact("".join(traceback.format_exception(error))))
         message = REDACTOR.redact(f"{type(error).__name__}: {error}")

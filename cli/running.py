@@ -11,26 +11,26 @@ import anyio
 import msgspec
 from click import style
 
-from ..api.reading.runs import RunReader, RunView
-from ..api.wire.runs import result_of
+from ..api.reading.runs import RunReader
+from ..api.wire.runs import Result, RunShown, result_of
 from ..compiler.ir import Ir, decode_ir
 from ..compiler.subflows import subflows_of
-from ..sdk.client import Client
-from ..sdk.presence import can_serve, find_workers
-from ..sdk.results import RunResult
-from ..sdk.steps import Steps
+from ..sdk.authoring.steps import Steps
+from ..sdk.client.client import Client
+from ..sdk.client.results import RunResult
+from ..sdk.floor.presence import can_serve, find_workers
 from ..sdk.stores import workflows
 from ..sdk.stores.errors import UnknownRun, UnknownWorkflow
+from ..sdk.stores.status import RunStatus
 from .call import Call
 from .crew import Crew, check_handlers
 from .documents import Document
 from .exits import STATUS_EXITS, CliError, ExitCode
 from .live import Progress
 from .output import status_text
-from .run_view import outcome_lines, step_lines, utc_now
 from .services import Services, connected_client
 from .signals import watch_signals
-from .texts import duration_text
+from .views.run import following_command, outcome_lines, step_lines, took_text, utc_now
 
 LOOK_S = 0.15
 ROWS_MAX = 40
@@ -46,6 +46,7 @@ class Request:
     version: int | None
     key: str | None
     tags: tuple[str, ...]
+    by: str | None
     start_at: datetime | None
     expires_at: datetime | None
     has_apps: bool
@@ -59,11 +60,7 @@ async def submit_only(call: Call, services: Services, request: Request) -> int:
         result = await client.result(run_id)
         settings = services.settings
         workers = await find_workers(services.redis_url, settings.env, settings.partitions)
-    call.out.json(msgspec.to_builtins(result_of(result)))
-    call.out.text(run_id)
-    if not can_serve(workers, *irs):
-        call.out.note(f"{call.out.glyph('warning')} no live worker can run it: start one with 'courante up'")
-    call.out.next(f"courante status {run_id} --watch")
+    show_accepted(call, result_of(result), can_run=can_serve(workers, *irs))
     return ExitCode.OK
 
 
@@ -75,12 +72,9 @@ async def run_and_wait(call: Call, services: Services, request: Request, steps: 
         crew = Crew(services, irs, steps, wants_worker=request.has_apps)
         run_id, result = await _wait_with(call, client, request, crew)
         if result is None:
-            raise _interrupted(run_id, is_own=crew.has_own_worker)
-        view = await _read(client, run_id)
-    call.out.json(msgspec.to_builtins(result_of(result)))
-    if not call.is_json:
-        _show(call, view)
-    return STATUS_EXITS[result.status]
+            raise interrupted(run_id, is_own=crew.has_own_worker)
+        run = await _read(client, run_id)
+    return show_end(call, result_of(result), run)
 
 
 async def _wait_with(call: Call, client: Client, request: Request, crew: Crew) -> tuple[str, RunResult | None]:
@@ -142,6 +136,7 @@ async def _submit(client: Client, request: Request) -> str:
         version=version,
         key=request.key,
         tags=request.tags,
+        by=request.by,
         start_at=request.start_at,
         expires_at=request.expires_at,
     )
@@ -167,12 +162,13 @@ async def _show_progress(client: Client, run_id: str, progress: Progress) -> Non
         await anyio.sleep(LOOK_S)
 
 
-async def _read(client: Client, run_id: str) -> RunView:
+async def _read(client: Client, run_id: str) -> RunShown:
     async with client.pool.acquire() as conn:
-        return await RunReader(conn, client.keys.env, run_id).read()
+        return await RunReader(conn, client.keys.env, run_id).shown()
 
 
-def _interrupted(run_id: str, *, is_own: bool) -> CliError:
+def interrupted(run_id: str, *, is_own: bool) -> CliError:
+    """is_own: nobody else works on it."""
     if is_own:
         hint = f"it goes on when a worker runs ('courante up'); look at it with 'courante status {run_id}'"
         return CliError(ExitCode.INTERRUPTED, "interrupted", f"stopped; {run_id} is kept where it is", hint)
@@ -180,18 +176,31 @@ def _interrupted(run_id: str, *, is_own: bool) -> CliError:
     return CliError(ExitCode.INTERRUPTED, "interrupted", message, f"follow it with 'courante status {run_id} --watch'")
 
 
-def _show(call: Call, view: RunView) -> None:
-    out, run, now = call.out, view.run, utc_now()
+def show_accepted(call: Call, result: Result, *, can_run: bool = True) -> None:
+    """Tell that a run was submitted. can_run: a live worker is there for it, as far as that is known."""
+    call.out.json(msgspec.to_builtins(result))
+    call.out.text(result.run_id)
+    if not can_run:
+        call.out.note(f"{call.out.glyph('warning')} no live worker can run it: start one with 'courante up'")
+    call.out.next(f"courante status {result.run_id} --watch")
+
+
+def show_end(call: Call, result: Result, run: RunShown) -> int:
+    """Tell how a run has ended; return the exit code."""
+    out, now = call.out, utc_now()
+    out.json(msgspec.to_builtins(result))
     if out.is_terminal:
-        for line in step_lines(view, now, width=out.width - 1, rows_max=ROWS_MAX):
+        for line in step_lines(run, now, width=out.width - 1, rows_max=ROWS_MAX):
             out.text(line)
         out.text()
     took = ""
     if run.started_at is not None and run.finished_at is not None:
-        took = f" in {duration_text((run.finished_at - run.started_at).total_seconds())}"
-    sign = "ok" if run.status == "COMPLETED" else "error"
+        took = f" in {took_text(run.started_at, run.finished_at, now)}"
+    sign = "ok" if run.status is RunStatus.COMPLETED else "error"
     out.text(f"{out.glyph(sign)} {run.run_id} {status_text(str(run.status))}{style(took, dim=True)}")
-    for line in outcome_lines(view):
+    for line in outcome_lines(run):
         out.text(line)
-    if run.status != "COMPLETED":
-        out.next(f"courante events {run.run_id}")
+    following = following_command(run)
+    if following:
+        out.next(following)
+    return STATUS_EXITS[str(run.status)]

@@ -6,32 +6,32 @@ it is fresh; one that is behind is left alone until ``courante migrate`` or ``co
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import anyio
 
 from ..sdk.embedded import Servers, hold, status
-from ..sdk.payload_terms import PAYLOAD_TERMS
-from ..sdk.settings import Settings, mask_password
+from ..sdk.sealing.payload_terms import PAYLOAD_TERMS
+from ..sdk.settings import Settings
+from ..sdk.urls import mask_password
 from .call import Call
+from .event_loop import run_async
 from .exits import CliError, ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable
 
-    from ..sdk.client import Client
+    from ..sdk.client.client import Client
     from ..sdk.stores.connection import Connection
+    from .remote.client import ApiClient
+
+    AnyClient: TypeAlias = Client | ApiClient
 
 T = TypeVar("T")
-
-DAEMON_GC = (50_000, 20, 20)
-"""Thresholds of the garbage collector. A batch of the recorder makes tens of thousands of objects and keeps them all:
-with Python's own 700 it took a sixth of the recorder's time."""
 
 CONNECT_S = 10.0
 
@@ -54,7 +54,7 @@ class Services:
         return self.settings.redis_url is None
 
     def client(self) -> Client:
-        from ..sdk.client import Client
+        from ..sdk.client.client import Client
 
         return Client(
             redis_url=self.redis_url,
@@ -66,14 +66,20 @@ class Services:
 
 
 @contextmanager
-def open_services(call: Call) -> Generator[Services]:
-    """Hold the servers for as long as the context lasts. Raises EmbeddedError."""
+def open_services(call: Call, *, needs_postgres: bool = True) -> Generator[Services]:
+    """Hold the servers for as long as the context lasts. Raises EmbeddedError; CliError where there is only an API.
+
+    needs_postgres: else, with a Redis elsewhere and nothing embedded that runs, there is none, and its URL is empty: a
+    Postgres that is made here knows nothing of that Redis.
+    """
     settings = call.settings
+    refuse_api(call)
     set_payload_terms(settings)
-    if settings.redis_url is not None and settings.database_url is not None:
-        yield Services(settings, settings.redis_url, settings.database_url, None)
+    is_embedded = status(settings.home) is not None
+    if settings.redis_url is not None and (settings.database_url is not None or not (needs_postgres or is_embedded)):
+        yield Services(settings, settings.redis_url, settings.database_url or "", None)
         return
-    if status(settings.home) is None:
+    if not is_embedded:
         call.out.step(f"starting the embedded servers in {settings.home}")
     with hold(settings.home, linger_s=settings.keeper_linger_s, prefer_system=settings.prefer_system_servers) as held:
         servers = held.servers
@@ -82,13 +88,22 @@ def open_services(call: Call) -> Generator[Services]:
         )
 
 
+def refuse_api(call: Call) -> None:
+    """Of a command that no API can do. Raises CliError."""
+    settings, sources = call.settings_and_sources
+    if settings.api_url is not None:
+        message = "this needs Redis and Postgres themselves, and the settings name an API to go through"
+        hint = f"leave out {sources['api_url']}: with it commands go through {settings.api_url}"
+        raise CliError(ExitCode.USAGE, "not_over_api", message, hint)
+
+
 def set_payload_terms(settings: Settings) -> None:
     """How this process keeps payloads. Raises CliError for a key ring that cannot be used."""
     PAYLOAD_TERMS.inline_bytes_max = settings.inline_bytes_max
     if settings.key_ring is None:
         return
     try:
-        from ..sdk.key_ring import KeyRing
+        from ..sdk.sealing.key_ring import KeyRing
 
         PAYLOAD_TERMS.codec = KeyRing.read(Path(settings.key_ring))
     except ImportError as cause:
@@ -100,24 +115,17 @@ def set_payload_terms(settings: Settings) -> None:
         raise CliError(ExitCode.SERVICE, "key_ring_unusable", f"the key ring cannot be used: {cause}") from cause
 
 
-def run_async(function: Callable[[], Coroutine[Any, Any, T]], *, is_daemon: bool = False) -> T:
-    """Run a coroutine function to its end. is_daemon: on uvloop, where it exists, with rare garbage collections."""
-    options: dict[str, Any] = {}
-    if is_daemon:
-        gc.freeze()
-        gc.set_threshold(*DAEMON_GC)
-        try:
-            import uvloop
-        except ImportError:  # Windows
-            pass
-        else:
-            options["loop_factory"] = uvloop.new_event_loop
-    return anyio.run(function, backend_options=options)
+def ask_client(call: Call, ask: Callable[[AnyClient], Awaitable[T]]) -> T:
+    """Ask the client of the environment, with everything in place; or, where the settings name one, an API.
 
-
-def ask_client(call: Call, ask: Callable[[Client], Awaitable[T]]) -> T:
-    """Ask the client of the environment, with everything in place. Logs are of warnings and worse."""
+    Logs are of warnings and worse.
+    """
     call.log(default_level="warning")
+    if call.settings.api_url is not None:
+        from .remote.asking import ask_api
+        from .remote.client import ApiClient
+
+        return ask_api(call, lambda connection: ask(ApiClient(connection)))
 
     async def go() -> T:
         async with connected_client(services) as client:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from datetime import datetime
 
-from ..sdk.stores.connection import iso_text
+from ..sdk.moments import iso_text
 
 LINES_MAX = 12
 
@@ -71,6 +71,11 @@ def printable(text: str) -> str:
 def json_text(value: object) -> str:
     """A string as it is, any other JSON value as JSON on one line."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def json_lines(value: object) -> str:
+    """A string as it is, any other JSON value indented."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=2, default=str)
 
 
 def cut(text: str, width: int) -> str:

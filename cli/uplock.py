@@ -85,8 +85,11 @@ def facts_of(home: Path, env: str) -> dict[str, object]:
 
 
 def stop_up(running: RunningUp) -> None:
-    """End it in order; what does not end in time drops what it has at hand. Raises CliError ``stop_timed_out``."""
-    for seconds in (STOP_S, KILL_S):
+    """End it in order; what does not end in time drops what it has at hand, and what does not do that either is killed.
+
+    Raises CliError ``stop_timed_out``.
+    """
+    for seconds in (STOP_S, KILL_S, KILL_S):
         with suppress(ProcessLookupError):
             os.kill(running.pid, signal.SIGTERM)
         deadline = time.monotonic() + seconds

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import cast
 
+import msgspec
+
 from .diagnostics import Path
 from .durations import format_duration
 from .findings import Findings
 from .json_schema import read_json_schema
-from .reading import missing_field, read_duration, read_fields, read_text, wrong_type
+from .reading import missing_field, read_boolean, read_duration, read_fields, read_text, wrong_type
 from .workflow import Approval, Json
 
 
@@ -38,7 +40,13 @@ def read_approval(value: dict[str, Json], path: Path, findings: Findings) -> App
     elif escalate_ms is not None and expires_ms is not None and escalate_ms >= expires_ms:
         message = f"the approval expires ({expires_ms} ms) before it escalates ({escalate_ms} ms)"
         findings.error("conflicting_fields", message, (*path, "escalate_after"), "let it escalate earlier")
-    return Approval(form=fields.get("form"), expires_ms=expires_ms, escalate_to=escalate_to, escalate_ms=escalate_ms)
+    return Approval(
+        form=fields.get("form"),
+        expires_ms=expires_ms,
+        escalate_to=escalate_to,
+        escalate_ms=escalate_ms,
+        separate_approver=fields.get("separate_approver", False) or msgspec.UNSET,
+    )
 
 
 def write_approval(approval: Approval) -> dict[str, Json]:
@@ -51,6 +59,8 @@ def write_approval(approval: Approval) -> dict[str, Json]:
     if approval.escalate_ms is not None:
         written["escalate_to"] = approval.escalate_to
         written["escalate_after"] = format_duration(approval.escalate_ms)
+    if approval.is_separate:
+        written["separate_approver"] = True
     return written
 
 
@@ -65,4 +75,10 @@ def _person(value: Json, path: Path, findings: Findings) -> str:
     return text
 
 
-_READERS = {"form": read_json_schema, "expires": _time, "escalate_to": _person, "escalate_after": _time}
+_READERS = {
+    "form": read_json_schema,
+    "expires": _time,
+    "escalate_to": _person,
+    "escalate_after": _time,
+    "separate_approver": read_boolean,
+}

@@ -15,19 +15,22 @@ from .findings import Findings
 from .reading import read_object
 from .workflow import Json
 
+LINEAR = jsonschema_rs.RegexOptions()
+"""Patterns cost time that grows with the text, whatever they are: what is held against them comes from anybody."""
+_HINTS = {
+    "outside of the document": "put the other schema under $defs and refer to it as '#/$defs/name'",
+    'is not a "regex"': "patterns look neither ahead nor behind, and refer to no group: that may take time without end",
+}
+
 
 def read_json_schema(value: Json, path: Path, findings: Findings) -> dict[str, Json]:
     """The schema. What makes it no JSON Schema is reported at its place."""
     schema = read_object(value, path, findings)
     try:
-        jsonschema_rs.validator_for(schema, retriever=_refuse)
+        jsonschema_rs.validator_for(schema, retriever=_refuse, pattern_options=LINEAR)
     except jsonschema_rs.ValidationError as error:
         message = error.message.splitlines()[0][:200]
-        hint = (
-            "put the other schema under $defs and refer to it as '#/$defs/name'"
-            if "outside of the document" in message
-            else ""
-        )
+        hint = next((hint for part, hint in _HINTS.items() if part in message), "")
         findings.error("bad_schema", f"no JSON Schema: {message}", (*path, *error.instance_path), hint)
     return schema
 

@@ -148,7 +148,7 @@ def _waits(
         return gate, read_signal(config, place, findings), left
     if made.get("requires_approval") is not None:
         message = "a node of type approval is one already"
-        hint = "say form, expires and escalate_to in its config"
+        hint = "say form, expires and the others in its config"
         findings.error("conflicting_fields", message, (*path, "requires_approval"), hint)
     return read_approval(config, place, findings), None, left
 

@@ -169,6 +169,7 @@ def _approval() -> Schema:
         "expires": _ref("duration"),
         "escalate_to": {"type": "string", "pattern": r"\S"},
         "escalate_after": _ref("duration", "Left out: half of expires."),
+        "separate_approver": {"type": "boolean", "description": "Who has started the run may not decide."},
     }
     needs: Schema = {"escalate_after": ["escalate_to"]}
     return {**_closed(fields), "dependentRequired": needs}

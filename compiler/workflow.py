@@ -88,12 +88,18 @@ class Approval(msgspec.Struct, frozen=True, kw_only=True):
 
     ``form``: JSON Schema of the data that comes with the decision. ``expires_ms``: after that the node fails; None:
     never. ``escalate_to`` is told after ``escalate_ms``, which is None where nobody is; less than ``expires_ms``.
+    ``separate_approver``: true where who has started the run may not decide; else it leaves no trace in the bytes.
     """
 
     form: dict[str, Json] | None = None
     expires_ms: int | None = None
     escalate_to: str = ""
     escalate_ms: int | None = None
+    separate_approver: bool | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def is_separate(self) -> bool:
+        return self.separate_approver is True
 
 
 class Signal(msgspec.Struct, frozen=True, kw_only=True):

@@ -25,7 +25,8 @@
 -- @include flush
 -- @include requeue
 -- @include groups
-local WHOLE_MAX, TOKENS_MAX = 2000, 50
+-- The fields of a run are counted where they are WHOLE_MAX at most; COUNTED of them take as long as looking at one.
+local WHOLE_MAX, TOKENS_MAX, COUNTED = 2000, 50, 20
 if not EPOCH then return { 'CLOSED', 0, '0', 0, 0 } end
 if redis.call('XLEN', OUTBOX) > tonumber(ARGV[1]) then return { 'BACKPRESSURE', 0, '0', 0, 0 } end
 check_type(DONE, 'stream')
@@ -187,19 +188,37 @@ local function audit_ends(run)
   return true
 end
 
+local function values_of(run, fields)
+  local values = {}
+  for first = 1, #fields, PART do
+    local last = math.min(first + PART - 1, #fields)
+    local found = redis.call('HMGET', run.key, unpack(fields, first, last))
+    for k = 1, #found do values[first + k - 1] = found[k] end
+  end
+  return values
+end
+
 -- The tokens of a run, where it is small enough to be counted in one call: their fields, or nil where a counter is wrong.
 local function count_tokens(run)
-  local tokens, unfinished = {}, 0
+  local tokens, maps, unfinished = {}, {}, 0
   for _, field in ipairs(redis.call('HKEYS', run.key)) do
     local kind = string.sub(field, 1, 1)
-    if kind == 't' then tokens[#tokens + 1] = field end
-    if kind == 'j' or kind == 'n' and redis.call('HGET', run.key, field) ~= 'x' then unfinished = unfinished + 1 end
+    if kind == 't' then
+      tokens[#tokens + 1] = field
+    elseif kind == 'n' then
+      maps[#maps + 1] = field
+    elseif kind == 'j' then
+      unfinished = unfinished + 1
+    end
+  end
+  for _, value in ipairs(values_of(run, maps)) do
+    if value ~= 'x' then unfinished = unfinished + 1 end
   end
   if #tokens ~= run.n or unfinished ~= run.unfinished then return nil end
   if run.limit then
     local busy = 0
-    for k = 1, #tokens do
-      if is_inside(redis.call('HGET', run.key, tokens[k])) then busy = busy + 1 end
+    for _, record in ipairs(values_of(run, tokens)) do
+      if is_inside(record) then busy = busy + 1 end
     end
     if busy ~= run.busy then return nil end
   end
@@ -210,10 +229,12 @@ end
 -- the order of their names, else as HSCAN says; nil where a counter is wrong.
 local function look(run)
   local after = string.match(cursor, '^t.*') or cursor == '0' and ''
-  if not after or redis.call('HLEN', run.key) > WHOLE_MAX then
+  local size = after and redis.call('HLEN', run.key)
+  if not size or size > WHOLE_MAX then
     local page = redis.call('HSCAN', run.key, after and '0' or cursor, 'MATCH', 't*', 'COUNT', TOKENS_MAX)
     return page[2], page[1]
   end
+  left = left - math.floor(size / COUNTED)
   local tokens, found = count_tokens(run), {}
   if not tokens then return nil, '0' end
   if #tokens > TOKENS_MAX then table.sort(tokens) end

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import msgspec
 
-from ..sdk.aggregates import aggregate_items, aggregate_predecessors
 from ..sdk.events import Facts, RecordedEvent
-from ..sdk.gathering import Gatherer
-from ..sdk.item_values import cut_items
-from ..sdk.map_plans import write_ends
-from ..sdk.marking import FORCED, TokenKind
-from ..sdk.scopes import parse_token_key, token_key
-from ..sdk.step_context import StepContext, StepError
+from ..sdk.marking.map_plans import write_ends
+from ..sdk.marking.marking import FORCED, TokenKind
+from ..sdk.marking.scopes import parse_token_key, token_key
+from ..sdk.outcomes.aggregates import aggregate_items, aggregate_predecessors
+from ..sdk.outcomes.gathering import Gatherer
+from ..sdk.outcomes.item_values import cut_items
+from ..sdk.outcomes.node_code import Codes
+from ..sdk.outcomes.step_context import StepContext, StepError
 from .contents import Contents
-from .decisions import Codes, Disagreement
+from .decisions import Disagreement
 from .gate_checks import shown
 from .history import Emptied, History, Place
 
@@ -28,7 +29,7 @@ class Aggregates:
         self._history = history
         self._codes = codes
         self._contents = contents
-        self._gatherer = Gatherer(self._read, contents.load)
+        self._gatherer = Gatherer(self._read, contents.load_each, _nothing)
 
     def place(self, facts: Facts) -> Place | None:
         """Return where an event says what an aggregate came to, before it is applied; None where it says no such."""
@@ -80,7 +81,7 @@ class Aggregates:
         )
 
     async def _read(self, run_id: str, fields: list[str]) -> list[bytes | None]:
-        """Return fields as the run has them in Redis. Raises Emptied."""
+        """Return fields as the run has them in Redis."""
         del run_id
         return [self._value(field) for field in fields]
 
@@ -94,9 +95,12 @@ class Aggregates:
             return None if ends is None else write_ends(ends).encode()
         if kind == "E":
             return marking.item_errors.get(at)
-        if at not in marking.results:
-            raise Emptied(field)
-        return marking.results[at]
+        return marking.results.get(at)
+
+
+async def _nothing(step: StepContext) -> dict[int, bytes]:
+    """What the marking has not was emptied."""
+    raise Emptied(token_key(step.number, step.scope))
 
 
 def _text(found: bytes | str) -> str:

@@ -14,18 +14,19 @@ import msgspec
 
 from ..compiler.fitting import fit
 from ..compiler.ir import IrHash, decode_ir, encode_ir, ir_hash
-from ..sdk.commanding import facts_of, value_of
 from ..sdk.corrupt import Corrupt
 from ..sdk.errors import PayloadUnreadable
 from ..sdk.events import RecordedEvent, encode_facts
-from ..sdk.item_values import cut_items
-from ..sdk.migrated import MIGRATED, ir_told
-from ..sdk.plan import Plan
-from ..sdk.run_output import OutputError, run_output
+from ..sdk.floor.commanding import facts_of, value_of
+from ..sdk.fold.migrated import MIGRATED, ir_told
+from ..sdk.marking.plan import Plan
+from ..sdk.outcomes.item_values import cut_items
+from ..sdk.outcomes.node_code import Codes
+from ..sdk.outcomes.run_output import OutputError, run_output
 from ..sdk.stores.commands import Command
 from .aggregates import Aggregates
 from .contents import Contents
-from .decisions import Codes, check_claim, claim_of
+from .decisions import check_claim, claim_of
 from .history import Emptied, History
 from .steps import StepKey, StepState
 

@@ -12,14 +12,13 @@ from typing import NamedTuple
 
 from ..compiler.ir import Node, ReadKind
 from ..sdk.events import Facts, RecordedEvent
-from ..sdk.map_openings import open_map
-from ..sdk.marking import FORCED, OPEN, TokenKind
-from ..sdk.node_code import NodeCode, compile_node
-from ..sdk.plan import Plan
-from ..sdk.routing import iteration, loop_word, route
-from ..sdk.rules import taken
-from ..sdk.scopes import Scope, token_key
-from ..sdk.step_context import StepContext, StepError, decode_json
+from ..sdk.marking.marking import FORCED, OPEN, TokenKind
+from ..sdk.marking.rules import taken
+from ..sdk.marking.scopes import Scope, token_key
+from ..sdk.outcomes.map_openings import open_map
+from ..sdk.outcomes.node_code import Codes, NodeCode
+from ..sdk.outcomes.routing import iteration, loop_word, route
+from ..sdk.outcomes.step_context import StepContext, StepError, decode_json
 from .gate_checks import DECIDED, UNDECIDED, WAITING_RECORD, check_decided, check_gate, gate_extra, shown
 from .history import Emptied, History, Place
 
@@ -48,20 +47,6 @@ class Claim:
     facts: Facts
     moments: list[list[bytes | None]]
     output: bytes | None
-
-
-class Codes:
-    """The compiled expressions of one IR, node by node as they are needed."""
-
-    def __init__(self, plan: Plan) -> None:
-        self.plan = plan
-        self._codes: dict[int, NodeCode] = {}
-
-    def of(self, number: int) -> NodeCode:
-        code = self._codes.get(number)
-        if code is None:
-            code = self._codes[number] = compile_node(self.plan.ir, self.plan.ir.nodes[number])
-        return code
 
 
 def claim_of(history: History, codes: Codes, event: RecordedEvent) -> Claim | None:

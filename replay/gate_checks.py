@@ -1,18 +1,18 @@
 """Gates, passed again: whether a step waited, went on or ended as what had come by then says.
 
-The worker's own gates (``sdk.gates``) are asked; a decision that nobody made, a signal that never came or a step that
-ran without either does not fit. No handler is called.
+The worker's own gates (``sdk.outcomes.gates``) are asked; a decision that nobody made, a signal that never came or a
+step that ran without either does not fit. No handler is called.
 """
 
 from __future__ import annotations
 
 from ..compiler.ir import Node
 from ..sdk.events import Facts
-from ..sdk.gates import APPROVAL, before_node
-from ..sdk.marking import APPROVED, Place
-from ..sdk.outcomes import AsksMutex, AsksPace, AsksSlot, Outcome, Skipped, Succeeded, Waits
-from ..sdk.sealing import open_sayings
-from ..sdk.step_context import StepContext, StepError
+from ..sdk.marking.marking import APPROVED, Place
+from ..sdk.outcomes.gates import APPROVAL, before_node
+from ..sdk.outcomes.outcomes import AsksMutex, AsksPace, AsksSlot, Outcome, Skipped, Succeeded, Waits
+from ..sdk.outcomes.step_context import StepContext, StepError
+from ..sdk.sealing.sealing import open_sayings
 
 DECIDED = frozenset({"approval.granted", "approval.rejected"})
 UNDECIDED = frozenset({"EXPRESSION_ERROR", "PAYLOAD_MISSING", "POISONED", "LEASE_LOST"})

@@ -11,11 +11,11 @@ from itertools import islice
 from typing import NamedTuple
 
 from ..sdk.events import Facts, RecordedEvent
-from ..sdk.fold import Folder
-from ..sdk.marking import Marking, Token
-from ..sdk.plan import Plan, context_field
-from ..sdk.purse import purse_of
-from ..sdk.scopes import Scope, parse_token_key
+from ..sdk.fold.fold import Folder
+from ..sdk.marking.marking import Marking, Token
+from ..sdk.marking.plan import Plan, context_field
+from ..sdk.marking.purse import purse_of
+from ..sdk.marking.scopes import Scope, parse_token_key
 from .steps import StepKey, StepState, StepStates
 from .sweeping import Reach
 

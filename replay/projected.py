@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from ..sdk.fold_ends import FINAL
-from ..sdk.marking import RunPhase
+from ..sdk.fold.fold_ends import FINAL
+from ..sdk.marking.marking import RunPhase
 from ..sdk.spending.spent import Spent
 from ..sdk.stores.runs import RunRow, StepRow
 from ..sdk.stores.spending import AttemptSpent

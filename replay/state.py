@@ -12,9 +12,10 @@ import msgspec
 
 from ..compiler.ir import Ir
 from ..sdk.events import RecordedEvent
-from ..sdk.fold import Folder
-from ..sdk.marking import WOKEN, Marking, Place, RunPhase, Token, TokenKind
-from ..sdk.scopes import NODE_NAMES, SWEEP_NODE, Scope, parse_scope_key, scope_text
+from ..sdk.fold.emptied import EMPTIED
+from ..sdk.fold.fold import Folder
+from ..sdk.marking.marking import WOKEN, Marking, Place, RunPhase, Token, TokenKind
+from ..sdk.marking.scopes import NODE_NAMES, SWEEP_NODE, Scope, parse_scope_key, scope_text
 from .steps import StepStates
 
 KIND = {
@@ -187,7 +188,9 @@ def _values(ir: Ir, values: dict[At, bytes]) -> list[dict[str, Any]]:
 
 
 def _value(content: bytes) -> Any:
-    """The JSON value; a payload that is stored apart stays a reference."""
+    """The JSON value; a payload that is stored apart stays a reference, and what was emptied is told as that."""
+    if content is EMPTIED:
+        return {"emptied": True}
     return {"reference": content.decode()} if content.startswith(b"@") else msgspec.json.decode(content)
 
 

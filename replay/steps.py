@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from ..sdk.cached import CACHE_HIT
+from ..sdk.caching.cached import CACHE_HIT
 from ..sdk.events import Facts, RecordedEvent
 from ..sdk.spending.spent import SPENT, Spent, kept_spent
 

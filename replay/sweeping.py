@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..compiler.ir import Ir, RegionKind
-from ..sdk.marking import Marking
-from ..sdk.scopes import Scope
+from ..sdk.marking.marking import Marking
+from ..sdk.marking.scopes import Scope
 
 At = tuple[int, Scope]
 

@@ -1,35 +1,34 @@
 """What if: how a run would have been routed by another version of its workflow. Nothing is executed.
 
-The run is enacted again by the rules of the other version (``sdk.reenacting``), every step that the log knows answers
-with what it gave then, and every decision is made again. Where a step would run of which the log knows nothing, it
-ends: what lies behind is open.
+The run is enacted again by the rules of the other version (``sdk.reenactment.reenacting``), every step that the log
+knows answers with what it gave then, and every decision is made again. Where a step would run of which the log knows
+nothing, it ends: what lies behind is open.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import TypeAlias
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any, TypeAlias
 
 import msgspec
 
-from ..compiler.ir import Read, ReadKind
-from ..sdk.impact import downstream
-from ..sdk.marking import Token, TokenKind
-from ..sdk.oracle import Oracle
-from ..sdk.plan import Plan
-from ..sdk.redeciding import Unloaded
-from ..sdk.reenacting import Enacted, reenact
-from ..sdk.rules import taken
-from ..sdk.scopes import Scope, scope_text
-from .decisions import Codes
-from .history import Emptied
-from .refitting import Refitting
+from ..compiler.ir import Ir, Node, Read, ReadKind
+from ..sdk.marking.marking import Token, TokenKind
+from ..sdk.marking.plan import Plan
+from ..sdk.marking.rules import taken
+from ..sdk.marking.scopes import Scope, scope_text
+from ..sdk.outcomes.node_code import Codes
+from ..sdk.reenactment.enacting import Gone, Resolve, enact_with
+from ..sdk.reenactment.impact import downstream
+from ..sdk.reenactment.kept_contents import KeptContents
+from ..sdk.reenactment.likeness import kind_of
+from ..sdk.reenactment.oracle import Oracle
+from ..sdk.reenactment.reenacting import Enacted, Enacting
+from ..sdk.reenactment.refitting import Refitting
 
 At: TypeAlias = tuple[int, Scope]
-Resolve: TypeAlias = Callable[[bytes], Awaitable[bytes | None]]
 EXECUTED = frozenset({"SUCCEEDED", "FAILED"})
-LOADS_MAX = 1_000
-"""Times that payloads are brought for one run."""
 
 
 class Place(msgspec.Struct, frozen=True, order=True):
@@ -48,6 +47,33 @@ class Rerouted(msgspec.Struct, frozen=True, kw_only=True):
     after: str
 
 
+class OtherList(msgspec.Struct, frozen=True, kw_only=True):
+    """A map that would run over another list. ``before``, ``after``: how many items.
+
+    ``new``: how many of those now it did not have, so that nothing is known of them; ``gone``: how many of those then
+    it would not have. Neither: they are the same, in another order.
+    """
+
+    step: str
+    scope: str
+    before: int
+    after: int
+    new: int
+    gone: int
+
+
+class OtherWait(msgspec.Struct, frozen=True, kw_only=True):
+    """An approval or a wait that the run came to and that is defined otherwise. ``what``: ``approval.expires_ms``,
+    ``approval.form``, ``signal.names``, ``more.signal`` and others, as the compiled workflow has them. ``before``,
+    ``after``: None where it has none. What was decided then stands.
+    """
+
+    step: str
+    what: str
+    before: Any
+    after: Any
+
+
 class WhatIf(msgspec.Struct, frozen=True, kw_only=True):
     """``verdict``: same, differs or unknown. ``executed``: steps that would run and of which nothing is known.
 
@@ -60,6 +86,8 @@ class WhatIf(msgspec.Struct, frozen=True, kw_only=True):
     version: int
     verdict: str
     decisions: list[Rerouted] = []
+    lists: list[OtherList] = []
+    waits: list[OtherWait] = []
     executed: list[Place] = []
     not_reached: list[Place] = []
     open: list[Place] = []
@@ -67,50 +95,45 @@ class WhatIf(msgspec.Struct, frozen=True, kw_only=True):
     error: str = ""
 
 
-async def what_if(
-    before: Plan, after: Plan, oracle: Oracle, resolve: Resolve, *, version: int = 0, has_input: bool = True
-) -> WhatIf:
+async def what_if(before: Plan, after: Plan, oracle: Oracle, bring: Resolve, *, version: int = 0) -> WhatIf:
     """Enact a run again by another plan, and by its own; the difference is the answer. Deterministic.
 
-    before: the run's own; oracle: what its log says (``sdk.oracle.Memory``). resolve: brings payloads that are stored
-    apart, None where one is gone. version: the run's. has_input: false where the input of the run is not stored any
-    more. Raises PayloadUnreadable.
+    before: the run's own; oracle: what its log says (``sdk.reenactment.oracle.Memory``). bring: payloads that are
+    stored apart. version: the run's. Raises PayloadUnreadable.
     """
     old, new = Codes(before), Codes(after)
     fitting = Refitting(old, new)
-    contents: dict[bytes, bytes] = {}
+    contents = KeptContents()
     try:
-        then = _Way(old, oracle, await _enact(before, oracle, resolve, contents), has_input=has_input)
-        known = fitting.oracle(oracle)
-        now = _Way(new, known, await _enact(after, known, resolve, contents), has_input=has_input)
-    except Emptied as gone:
-        return WhatIf(run_id=oracle.run_id, version=version, verdict="unknown", error=f"not stored any more: {gone}")
+        base = Enacting(before, oracle, is_rerouting=True, contents=contents)
+        then = _Way(old, oracle, await enact_with(base, bring))
+        had = {
+            (fitting.numbers[at[0]], at[1]): n for at, n in base.decisions.firsts.items() if at[0] in fitting.numbers
+        }
+        regathered = frozenset(_regathered(before.ir, after.ir, fitting.numbers))
+        known = _as_if_well(fitting.oracle(oracle), regathered)
+        enacting = Enacting(after, known, stop=regathered, is_rerouting=True, contents=contents, had=had)
+        now = _Way(new, known, await enact_with(enacting, bring), regathered)
+    except Gone as gone:
+        return WhatIf(run_id=oracle.run_id, version=version, verdict="unknown", error=str(gone))
     return _compare(then, now, fitting.numbers, version)
 
 
-async def _enact(plan: Plan, oracle: Oracle, resolve: Resolve, contents: dict[bytes, bytes]) -> Enacted:
-    """Raises Emptied."""
-    for _ in range(LOADS_MAX):
-        try:
-            return reenact(plan, oracle, reroute=True, contents=contents)
-        except Unloaded as needed:
-            for reference in needed.references:
-                content = await resolve(reference)
-                if content is None:
-                    raise Emptied(reference.decode()) from needed
-                contents[reference] = content
-    raise Emptied(f"more than {LOADS_MAX} payloads")
-
-
 class _Way:
-    """The way of a run by one version. ``runs``: steps that have been executed; ``floor``: that would be, now."""
+    """The way of a run by one version. ``runs``: steps that have been executed; ``floor``: that would be, now.
 
-    def __init__(self, codes: Codes, oracle: Oracle, enacted: Enacted, *, has_input: bool) -> None:
+    ``regathered``: aggregates that would make something else of the same results.
+    """
+
+    def __init__(
+        self, codes: Codes, oracle: Oracle, enacted: Enacted, regathered: Collection[int] = frozenset()
+    ) -> None:
+        self.regathered = regathered
         self.codes, self.ir = codes, codes.plan.ir
         self.oracle = oracle
+        self.recall = enacted.recall
         self.settled = enacted.cut.settled
         self._emptied = {number for number, _ in oracle.emptied}
-        self._has_input = has_input
         self.runs = {at for at, known in self.settled.items() if known.status in EXECUTED and known.attempt > 0}
         self.floor = {at for at, token in enacted.cut.marking.tokens.items() if self._is_step(at, token)}
         self.unchecked = {at for at in (*self.settled, *self.floor) if self._is_unchecked(at)}
@@ -127,7 +150,7 @@ class _Way:
 
     def _needs_emptied(self, read: Read) -> bool:
         if read.kind is ReadKind.INPUT:
-            return not self._has_input
+            return not self.oracle.has_input
         return read.kind in (ReadKind.OUTPUT, ReadKind.STEP_INPUT) and read.node in self._emptied
 
     def told(self, at: At, *, is_routed: bool) -> str | None:
@@ -139,13 +162,53 @@ class _Way:
             return "skipped" if known.attempt else None
         return _way(self.codes, at[0], known.edges) if is_routed else "executed"
 
+    def gathers_otherwise(self, at: At) -> bool:
+        """Whether a step gathers what was made of a list that is another one now, or is another aggregate now."""
+        node = self.ir.nodes[at[0]]
+        if at[0] in self.regathered:
+            return True
+        return node.is_aggregate and (self.ir.regions[node.map_region].node, at[1]) in self.recall.relisted
+
+    def other_lists(self) -> list[OtherList]:
+        return [
+            OtherList(
+                step=self.ir.nodes[at[0]].id,
+                scope=scope_text(self.ir, *at),
+                before=one.before,
+                after=len(one.items),
+                new=sum(index is None for index in one.items),
+                gone=one.before - sum(index is not None for index in one.items),
+            )
+            for at, one in sorted(self.recall.relisted.items())
+        ]
+
     def places(self, places: Iterable[At]) -> list[Place]:
         nodes = self.ir.nodes
         return [Place(nodes[at[0]].id, scope_text(self.ir, *at)) for at in sorted(places) if not nodes[at[0]].is_gate]
 
 
+def _regathered(before: Ir, after: Ir, numbers: Mapping[int, int]) -> Iterator[int]:
+    """Aggregates of the other version that have another policy, or shape what they gather in another way."""
+    for old, new in numbers.items():
+        if after.nodes[new].is_aggregate and kind_of(before, old) != kind_of(after, new):
+            yield new
+
+
+def _as_if_well(oracle: Oracle, numbers: Collection[int]) -> Oracle:
+    """Failures of these steps are none: an item that has failed is not to be executed for one of them."""
+    answers = {
+        at: answer._replace(settled=answer.settled._replace(status="SUCCEEDED")) if at[0] in numbers else answer
+        for at, answer in oracle.answers.items()
+    }
+    return replace(oracle, answers=answers)
+
+
 def _compare(then: _Way, now: _Way, numbers: Mapping[int, int], version: int) -> WhatIf:
-    moved = {(numbers[at[0]], at[1]): at for at in (*then.settled, *then.floor) if at[0] in numbers}
+    moved: dict[At, At] = {}
+    for old in (*then.settled, *then.floor):
+        at = now.recall.now((numbers[old[0]], old[1])) if old[0] in numbers else None
+        if at is not None:
+            moved[at] = old
     unchecked = now.unchecked | {at for at, old in moved.items() if old in then.unchecked}
     decisions = [
         Rerouted(step=now.ir.nodes[at[0]].id, scope=scope_text(now.ir, *at), before=before, after=after)
@@ -155,17 +218,20 @@ def _compare(then: _Way, now: _Way, numbers: Mapping[int, int], version: int) ->
         if before is not None and after is not None and before != after
     ]
     ran, runs = then.runs | then.floor, now.runs | now.floor
-    executed = {at for at in now.floor if at not in moved or moved[at] not in ran}
+    executed = {at for at in now.floor if at not in moved or moved[at] not in ran or now.gathers_otherwise(at)}
     hidden = downstream(now.ir, {at[0] for at in executed | unchecked})
     missing = {at: old for at, old in moved.items() if old in ran and at not in runs}
     is_open = {old for at, old in missing.items() if at[0] in hidden}
-    gone = {old for old in missing.values() if old not in is_open} | {at for at in ran if at[0] not in numbers}
-    differs = bool(decisions or executed or gone)
+    gone = {old for old in missing.values() if old not in is_open} | (ran - set(moved.values()))
+    lists, waits = now.other_lists(), list(_other_waits(then, now, numbers))
+    differs = bool(decisions or executed or gone or lists or waits)
     return WhatIf(
         run_id=then.oracle.run_id,
         version=version,
         verdict="differs" if differs else "unknown" if unchecked or is_open else "same",
         decisions=decisions,
+        lists=lists,
+        waits=waits,
         executed=now.places(executed),
         not_reached=then.places(gone),
         open=then.places(is_open),
@@ -173,10 +239,36 @@ def _compare(then: _Way, now: _Way, numbers: Mapping[int, int], version: int) ->
     )
 
 
+def _other_waits(then: _Way, now: _Way, numbers: Mapping[int, int]) -> Iterator[OtherWait]:
+    """What the run came to of approvals and waits, and is defined otherwise."""
+    met = sorted({at[0] for at in then.runs | then.floor if at[0] in numbers})
+    for old, new in ((then.ir.nodes[number], now.ir.nodes[numbers[number]]) for number in met):
+        if old.type != new.type:
+            continue
+        before, after = _waits_of(old), _waits_of(new)
+        for what in sorted(before.keys() | after.keys()):
+            if before.get(what) != after.get(what):
+                yield OtherWait(step=new.id, what=what, before=before.get(what), after=after.get(what))
+
+
+def _waits_of(node: Node) -> dict[str, Any]:
+    """All that says for whom and how long a step waits."""
+    more = node.config.get("more") if node.is_map else None
+    parts = {"approval": node.approval, "signal": node.signal, "more": more}
+    return {
+        f"{name}.{field}": value
+        for name, part in parts.items()
+        if part is not None
+        for field, value in msgspec.to_builtins(part).items()
+    }
+
+
 def _told(then: _Way, now: _Way, old: At, at: At) -> tuple[str | None, str | None]:
     """What became of a step by each of the two. One that ran then, and is not over now, fails by its expressions."""
     is_routed = then.codes.of(old[0]).routes or now.codes.of(at[0]).routes
     before, after = then.told(old, is_routed=is_routed), now.told(at, is_routed=is_routed)
+    if now.gathers_otherwise(at):
+        return before, None
     return before, "fails" if at in now.floor and old in then.runs else after
 
 

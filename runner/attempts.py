@@ -1,125 +1,34 @@
 """Attempts: the steps that a worker has under way, and what ends them before they end by themselves.
 
-Async handlers are cancelled. Plain ones in threads cannot be: they are abandoned, and what they return is void.
+Async handlers are cancelled. Plain ones in threads cannot be: they are abandoned, and what they return is void. So are
+async ones that do not end though they are cancelled.
 All times are of this process' monotonic clock: only durations are measured with it.
 """
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator
-from enum import Enum
 from typing import TYPE_CHECKING
 
 import structlog
 
-from ..sdk.cancellation import Cancellation, CancelReason
+from ..sdk.authoring.cancellation import CancelReason
 from ..sdk.errors import PayloadUnreadable
-from ..sdk.payload_terms import PAYLOAD_TERMS
-from ..sdk.step_context import StepError
+from ..sdk.outcomes.step_context import StepError
+from ..sdk.sealing.payload_terms import PAYLOAD_TERMS
+from .held_attempts import Ending, HeldAttempt
 from .leases import Lease
 
 if TYPE_CHECKING:
-    from anyio import CancelScope
-
-    from ..compiler.ir import Node
     from ..sdk.keys import PartitionKeys
     from .work import Work
 
 STARTED_AFTER_S = 0.1
 """An attempt that runs longer says so with an event of its own."""
-
-
+UNWIND_S = 4.0
+"""How long an attempt that is cancelled may take to end: less than a worker that stops waits for the last of them."""
 log = structlog.get_logger()
-
-
-class Ending(Enum):
-    """Why an attempt was ended from outside, and what its handler is told."""
-
-    LOST = CancelReason.LEASE_LOST
-    """Its token is another worker's, or gone: nothing of it counts."""
-    DRAINED = CancelReason.CANCELLED
-    """Its run drains."""
-    OVERDUE = CancelReason.TIMED_OUT
-    SILENT = "silent"
-    """It has not shown a sign of life for too long."""
-    GIVEN_BACK = CancelReason.STOPPING
-    """This worker stops."""
-
-
-def too_long(ending: Ending, node: Node) -> StepError | None:
-    """Return the error of an attempt that has taken too long, None for the other endings."""
-    if ending is Ending.OVERDUE:
-        return StepError("TIMEOUT", f"the attempt took longer than {node.timeout_ms} ms")
-    if ending is Ending.SILENT:
-        return StepError("HEARTBEAT_TIMEOUT", f"silent for {node.heartbeat_timeout_ms} ms")
-    return None
-
-
-class HeldAttempt:
-    """One attempt under way: ``Context.held_by``. ``report`` is called from any thread, all else on the loop.
-
-    ``started_at``, ``ends_at`` (never: infinite), ``beaten_at``: its last heartbeat; ``told_at``: when its handler was
-    asked to end. ``details``: of its last heartbeat, as they are stored, where they were not sent yet.
-    ``last_report``: those of the attempt before, as JSON. ``has_report``: the run may have details of this attempt.
-    """
-
-    __slots__ = (
-        "beaten_at",
-        "cancel_scope",
-        "cancellation",
-        "details",
-        "ending",
-        "ends_at",
-        "has_report",
-        "is_announced",
-        "last_report",
-        "send",
-        "started_at",
-        "told_at",
-    )
-
-    def __init__(self, send: Callable[[], None], last_report: bytes | None) -> None:
-        self.cancellation = Cancellation()
-        self.last_report = last_report
-        self.has_report = last_report is not None
-        self.details = b""
-        self.send = send
-        self.started_at = self.beaten_at = time.monotonic()
-        self.ends_at = self.told_at = math.inf
-        self.is_announced = False
-        self.ending: Ending | None = None
-        self.cancel_scope: CancelScope | None = None
-
-    @property
-    def is_given_back(self) -> bool:
-        """Whether another worker goes on with the attempt, if it does not end well now."""
-        is_stopping = self.ending is None and self.cancellation.told is CancelReason.STOPPING
-        return is_stopping or self.ending is Ending.GIVEN_BACK
-
-    def report(self, details: bytes) -> None:
-        """Take a heartbeat. Its details travel with the next renewal, within about a second; null is none."""
-        self.beaten_at = time.monotonic()
-        if details != b"null":
-            self.has_report = True
-            self.details = PAYLOAD_TERMS.encode(details)
-            self.send()
-
-    def end(self, ending: Ending) -> None:
-        """Cancel it. The first reason counts, but that a lost one is lost."""
-        if self.ending is None or ending is Ending.LOST:
-            self.ending = ending
-        reason = CancelReason.TIMED_OUT if ending is Ending.SILENT else CancelReason(ending.value)
-        self.cancellation.set(reason)
-        if self.cancel_scope is not None:
-            self.cancel_scope.cancel()
-
-    def tell(self, reason: CancelReason) -> None:
-        """Ask its handler to end by itself."""
-        if self.cancellation.told is None:
-            self.told_at = time.monotonic()
-            self.cancellation.set(reason)
 
 
 class Attempts:
@@ -129,7 +38,7 @@ class Attempts:
         self._partition = partition
         self._cancel_grace_s = cancel_grace_s
         self._send = send
-        self._running: dict[tuple[str, str], Work] = {}
+        self._running: dict[tuple[str, str, str], Work] = {}
         self._is_stopping = self._gives_back = False
 
     def begin(self, work: Work) -> HeldAttempt:
@@ -145,7 +54,7 @@ class Attempts:
         work.partition = self._partition
         if work.node.timeout_ms is not None:
             held.ends_at = (work.received_at or held.started_at) + work.node.timeout_ms / 1000
-        self._running[work.run_id, work.key] = work
+        self._running[work.run_id, work.key, work.fence] = work
         if self._gives_back:
             held.end(Ending.GIVEN_BACK)
         elif self._is_stopping:
@@ -153,12 +62,11 @@ class Attempts:
         return held
 
     def finish(self, work: Work) -> None:
-        self._running.pop((work.run_id, work.key), None)
+        self._running.pop((work.run_id, work.key, work.fence), None)
 
     def find(self, run_id: str, key: str, fence: str) -> Work | None:
         """Return the work at a token, if it is this token and not a later one of its place."""
-        work = self._running.get((run_id, key))
-        return work if work is not None and work.fence == fence else None
+        return self._running.get((run_id, key, fence))
 
     def lease_of(self, token: list[bytes]) -> Lease:
         """Return the lease of a token as it was delivered. From any thread."""
@@ -211,6 +119,15 @@ class Attempts:
             if not held.is_announced and held.started_at < now - STARTED_AFTER_S:
                 held.is_announced = True
                 yield work
+
+    def left_behind(self) -> Iterator[tuple[Work, HeldAttempt]]:
+        """Give up those that should have ended by now, and return them."""
+        until = time.monotonic() - UNWIND_S
+        for work, held in self._held():
+            if held.ended_at < until:
+                held.leave()
+                self.finish(work)
+                yield work, held
 
     def _held(self) -> list[tuple[Work, HeldAttempt]]:
         return [(work, work.held) for work in self._running.values() if work.held is not None]

@@ -2,42 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Mapping
 
-import anyio
 import structlog
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
-from ..sdk.gathering import Gatherer
-from ..sdk.item_values import encode_results
+from ..compiler.maps import ITEMS_MAX
+from ..sdk.floor.cold_payloads import PostgresPayloads
+from ..sdk.floor.payloads import PayloadMissing, is_reference, load_payload, load_payloads, store_payload
+from ..sdk.floor.scripts import look_at_runs
 from ..sdk.keys import Keys, PartitionKeys
-from ..sdk.map_plans import read_record
-from ..sdk.payload_terms import PAYLOAD_TERMS
-from ..sdk.payloads import ColdStore, PayloadMissing, is_reference, load_payload, store_payload
-from ..sdk.plan import value_field
-from ..sdk.scripts import look_at_runs
+from ..sdk.marking.plan import value_field
+from ..sdk.marking.scopes import scope_key
+from ..sdk.outcomes.gathering import Collection, Gatherer, ResultsMissing
+from ..sdk.outcomes.outcomes import GivenBack
+from ..sdk.outcomes.step_context import StepContext
+from ..sdk.sealing.payload_terms import PAYLOAD_BYTES_MAX, PAYLOAD_TERMS, PayloadTooLarge
+from ..sdk.step_error import StepError
 from .item_lists import ItemLists
 from .loads import Loads
+from .retrying import retry
 from .work import Work
 
-BACKOFF_S_MAX = 5.0
-T = TypeVar("T")
+ELSEWHERE_DELAY_MS = 1_000
+"""Until a token that another worker has to take is queued again."""
+PAGE = 200
+"""Fields that one call reads."""
+RESULTS_BYTES_MAX = PAYLOAD_BYTES_MAX + 64 * ITEMS_MAX
+"""Of all results of a map as the log has them: their values, and around each what it came to."""
 log = structlog.get_logger()
+
+
+def unread(work: Work, error: Exception) -> GivenBack | StepError:
+    """Return what becomes of a step that cannot read what it needs: another worker may, where this one has no log."""
+    if isinstance(error, ResultsMissing):
+        log.warning("results_elsewhere", run_id=work.run_id, node=work.node.id, hint="set database_url for this worker")
+        return GivenBack(ELSEWHERE_DELAY_MS)
+    return StepError("PAYLOAD_TOO_LARGE" if isinstance(error, PayloadTooLarge) else "PAYLOAD_MISSING", str(error))
 
 
 class Bringer:
     """For one lane."""
 
-    def __init__(self, redis: Redis, keys: Keys, partition: PartitionKeys, cold: ColdStore | None = None) -> None:
+    def __init__(
+        self, redis: Redis, keys: Keys, partition: PartitionKeys, cold: PostgresPayloads | None = None
+    ) -> None:
         self._redis = redis
         self._cold = cold
         self._keys = keys
         self._partition = partition
         self._items = ItemLists()
         self._loads = Loads(self._load)
-        self._gatherer = Gatherer(self._read_fields, self._resolve)
+        self._gatherer = Gatherer(self._read_fields, self._load_results, self._recorded)
 
     def cut(self, work: Work) -> bool:
         """Put the token's own items in the place of their lists; False where something must be brought for that."""
@@ -61,22 +77,43 @@ class Bringer:
         self._items.cut(work)
         work.values = [None if value is None else await self._resolve(value) for value in work.values]
 
-    async def collect(self, work: Work) -> tuple[int, bytes]:
-        """Return (number, results) of the chunk whose turn it is, for a collector's token."""
-        record = work.values[0]
-        number = read_record(record.decode()).ready[0] if record else 0
-        content = encode_results(await self._gatherer.chunk(work, number))
-        if PAYLOAD_TERMS.keeps_apart(content):
-            content = await retry(lambda: store_payload(self._redis, self._keys, content))
-        return number, content
+    async def collect(self, work: Work) -> list[Collection]:
+        """Return the results of the chunks whose turn it is, for a collector's token."""
+        return [await self._stored(each) for each in await self._gatherer.ready(work)]
+
+    async def _stored(self, found: Collection) -> Collection:
+        if not PAYLOAD_TERMS.keeps_apart(found.content):
+            return found
+        reference = await retry(lambda: store_payload(self._redis, self._keys, found.content))
+        return found._replace(content=reference)
 
     async def _read_fields(self, run_id: str, fields: list[str]) -> list[bytes | None]:
         """Raises PayloadMissing where Redis has lost the run: its token is void."""
+        values: list[bytes | None] = []
+        for first in range(0, len(fields), PAGE) or (0,):
+            values += await self._read_page(run_id, fields[first : first + PAGE])
+        return values
+
+    async def _read_page(self, run_id: str, fields: list[str]) -> list[bytes | None]:
         wanted = [(run_id, " ".join(fields))]
         (found,) = await retry(lambda: look_at_runs(self._redis, self._partition, wanted))
         if found.phase is None:
             raise PayloadMissing(f"Redis has lost the run {run_id}")
         return found.values
+
+    async def _recorded(self, step: StepContext) -> Mapping[int, bytes]:
+        """Raises PayloadTooLarge."""
+        cold = self._cold
+        if cold is None:
+            return {}
+        ir = step.plan.ir
+        region = ir.regions[step.node.map_region]
+        nodes = [ir.nodes[region.node].id, ir.nodes[region.collector].id]
+        return await retry(lambda: cold.results(step.run_id, nodes, scope_key(step.scope), RESULTS_BYTES_MAX))
+
+    async def _load_results(self, references: list[bytes]) -> Mapping[bytes, bytes]:
+        """They are read once: what has left Redis stays away."""
+        return await retry(lambda: load_payloads(self._redis, self._keys, references, self._cold))
 
     async def _resolve(self, value: bytes) -> bytes:
         if not is_reference(value):
@@ -85,17 +122,3 @@ class Bringer:
 
     async def _load(self, reference: bytes) -> bytes:
         return await retry(lambda: load_payload(self._redis, self._keys, reference, self._cold))
-
-
-async def retry(call: Callable[[], Awaitable[T]]) -> T:
-    """Return what it comes to, however long Redis, or where payloads lie cold, cannot be reached."""
-    delay = 0.05
-    while True:
-        try:
-            return await call()
-        except (RedisError, OSError) as error:
-            log.warning(
-                "redis_unreachable" if isinstance(error, RedisError) else "server_unreachable", error=str(error)
-            )
-            await anyio.sleep(delay)
-            delay = min(BACKOFF_S_MAX, delay * 2)

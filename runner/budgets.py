@@ -11,11 +11,11 @@ what was spent. In a run without a budget nothing is asked, and nothing is diffe
 
 from __future__ import annotations
 
-from ..compiler.ir import currency_of
-from ..sdk.outcomes import AsksBudget
-from ..sdk.purse import BROKE, paid
-from ..sdk.spending.spent import NOTHING, Spent
-from ..sdk.step_context import StepError
+from ..compiler.ir import Ir, budget_of, currency_of, workflow_budget_of
+from ..sdk.marking.purse import BROKE, paid
+from ..sdk.outcomes.outcomes import AsksBudget
+from ..sdk.outcomes.step_context import StepError
+from ..sdk.spending.spent import BILLIONTHS, NOTHING, Spent
 from .work import Work
 
 CALLERS = frozenset({"llm", "agent"})
@@ -32,7 +32,10 @@ def ask_budget(work: Work, most: Spent) -> AsksBudget | None:
         return None
     currency = currency_of(work.plan.ir)
     if BROKE in work.extra.split("+"):
-        raise StepError("BUDGET_EXHAUSTED", f"the budget has not {_shown(most)} any more")
+        text = (
+            f"the call may take {_shown(work.plan.ir, most)}: so much is not left (max_tokens bounds what it may take)"
+        )
+        raise StepError("BUDGET_EXHAUSTED", text)
     if currency and (most.unpriced or most.currency != currency):
         told = f"nobody knows what {most.model or 'the model'} of {most.provider} costs in {currency}"
         raise StepError("BUDGET_UNPRICED", f"{told}: a budget of money cannot be kept")
@@ -73,6 +76,12 @@ def lost_spending(work: Work) -> Spent:
     return Spent(calls=1, output_tokens=reserved.tokens, cost=reserved.cost, currency=currency, unknown=1)
 
 
-def _shown(most: Spent) -> str:
-    tokens = f"{most.tokens:,} tokens"
-    return f"{tokens} or {most.cost / 1_000_000_000:.6f} {most.currency}" if most.currency else tokens
+def _shown(ir: Ir, most: Spent) -> str:
+    """What the limits are about, with the names of their fields."""
+    budgets = {"budget": budget_of(ir), "workflow_budget": workflow_budget_of(ir)}
+    said: list[str] = []
+    if any(each is not None and each.tokens is not None for each in budgets.values()):
+        said.append(f"{most.tokens:,} tokens")
+    if any(each is not None and each.cost is not None for each in budgets.values()):
+        said.append(f"{most.cost / BILLIONTHS:.6f} {most.currency}")
+    return f"{' and '.join(said)} of the {' and '.join(name for name, each in budgets.items() if each is not None)}"

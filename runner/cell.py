@@ -14,21 +14,21 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable
-from functools import reduce
+from collections.abc import Callable, Sequence
+from functools import partial, reduce
 from importlib import import_module
 from typing import Any, BinaryIO
 
 import msgspec
 
-from ..sdk.artifacts import Artifact
-from ..sdk.cancellation import Cancellation, CancelReason
-from ..sdk.context import Context, NoTools
-from ..sdk.deferral import Deferred
+from ..sdk.authoring.cancellation import Cancellation, CancelReason
+from ..sdk.authoring.context import Context, NoTools
+from ..sdk.authoring.deferral import Deferred
+from ..sdk.authoring.steps import Step, Steps
 from ..sdk.json_values import NotJson, encode_value
+from ..sdk.logs.step_lines import clean
+from ..sdk.sealing.artifacts import Artifact
 from ..sdk.step_error import StepError
-from ..sdk.step_lines import clean
-from ..sdk.steps import Step, Steps
 
 LENGTH_BYTES = 4
 TEXT_CHARS_MAX = 16_000
@@ -190,7 +190,12 @@ class Cell:
         step = self._find(call)
         given = step.hints.read(call.given) if step.takes_input else None
         arguments = step.arguments(given, Context(*call.facts, held, CellTools(self._out), step_log=CellLog(self._out)))
-        output = asyncio.run(step.function(*arguments)) if step.is_async else step.function(*arguments)
+        if step.is_async:
+            output = asyncio.run(step.function(*arguments))
+        elif step.takes_context:
+            output = _beside_a_loop(step.function, arguments)
+        else:
+            output = step.function(*arguments)
         return Done(token=output.token) if isinstance(output, Deferred) else Done(step.hints.write(output))
 
     def _find(self, call: Call) -> Step:
@@ -220,11 +225,18 @@ class Cell:
                 self._held.cancellation.set(heard.reason)
 
 
+def _beside_a_loop(function: Callable[..., Any], arguments: Sequence[Any]) -> Any:
+    """Call a plain function as a worker does, in a thread of an event loop: what its context awaits runs there."""
+    import anyio
+
+    return anyio.run(partial(anyio.to_thread.run_sync, function, *arguments))
+
+
 def _mask_logs() -> None:
     """Unless the module of the step has its own mind of logs. Late, for a step without logs does not pay for them."""
     import structlog
 
-    from ..sdk.log_lines import JSON, LINE
+    from ..sdk.logs.log_lines import JSON, LINE
 
     if not structlog.is_configured():
         structlog.configure(processors=[*LINE, JSON], logger_factory=structlog.PrintLoggerFactory(sys.stderr))

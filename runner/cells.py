@@ -20,16 +20,16 @@ import structlog
 from anyio.abc import Process
 from anyio.streams.buffered import BufferedByteReceiveStream
 
-from ..sdk.context import Attempt, Context
-from ..sdk.deferral import Deferred
-from ..sdk.http.reach import ALLOW_VARIABLE
-from ..sdk.secrets import DIRECTORY_VARIABLE, Secrets
-from ..sdk.step_context import StepError
-from ..sdk.step_log import StepLog
+from ..sdk.authoring.context import Attempt, Context
+from ..sdk.authoring.deferral import Deferred
+from ..sdk.authoring.step_log import StepLog
+from ..sdk.http.reach import ALLOW_VARIABLE, PROXY_VARIABLE
+from ..sdk.outcomes.step_context import StepError
+from ..sdk.secrets.secrets import DIRECTORY_VARIABLE, Secrets
 from .cell import LENGTH_BYTES, SAID, Call, Cancel, Done, Logged, Raised, Report, SecretRead, frame
 
 if TYPE_CHECKING:
-    from ..sdk.steps import Step
+    from ..sdk.authoring.steps import Step
 
 CODE = "from courante.runner.cell import main; main()"
 log = structlog.get_logger()
@@ -49,13 +49,17 @@ class RemoteTraceback(Exception):
 class Cells:
     """At most ``size`` at once; who comes then waits, within the time of its attempt.
 
-    ``secrets``, ``http_allow``: the worker's, which the processes have too.
+    ``secrets``, ``http_allow``, ``http_proxy``: the worker's, which the processes have too.
     """
 
-    def __init__(self, size: int, *, secrets: Secrets, http_allow: str) -> None:
+    def __init__(self, size: int, *, secrets: Secrets, http_allow: str, http_proxy: str = "") -> None:
         self._limiter = anyio.CapacityLimiter(size)
         self._secrets = secrets
-        self._terms = {ALLOW_VARIABLE: http_allow, DIRECTORY_VARIABLE: str(secrets.directory or "")}
+        self._terms = {
+            ALLOW_VARIABLE: http_allow,
+            PROXY_VARIABLE: http_proxy,
+            DIRECTORY_VARIABLE: str(secrets.directory or ""),
+        }
         self._idle: list[_Cell] = []
 
     @property

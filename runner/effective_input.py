@@ -14,9 +14,9 @@ import msgspec
 
 from ..compiler.cel import SECRET_ROOT, EvaluationError
 from ..compiler.ir import ReadKind
-from ..sdk.node_code import NodeCode
-from ..sdk.step_config import render_config
-from ..sdk.step_context import StepError, decode_json
+from ..sdk.outcomes.node_code import NodeCode
+from ..sdk.outcomes.step_config import render_config
+from ..sdk.outcomes.step_context import StepError, decode_json
 from .toolbox import Toolbox
 from .work import Work
 
@@ -63,7 +63,7 @@ def effective_input(work: Work, tools: Toolbox) -> object:
 def _http(work: Work) -> object:
     """A URL is filled in its own way, and without one the input is it: what it is made of stands for it."""
     assert work.code is not None
-    from .nodes.http_request import ROOTS, fill_url
+    from .http.request import ROOTS, fill_url
 
     context = work.context()
     context[SECRET_ROOT] = SecretNames()

@@ -6,9 +6,9 @@ Nodes that return at once run inline; the others in a task each. Whatever user c
 from __future__ import annotations
 
 import dataclasses
-import math
 import time
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 import anyio
@@ -16,26 +16,31 @@ import structlog
 from anyio.abc import TaskGroup, TaskStatus
 from redis.asyncio import Redis
 
-from ..sdk.calling import Word
-from ..sdk.cancellation import CancelReason
+from ..sdk.authoring.cancellation import CancelReason
 from ..sdk.errors import PayloadUnreadable
 from ..sdk.fault_points import reach
-from ..sdk.gates import before_node
+from ..sdk.floor.calling import Word
+from ..sdk.floor.payloads import PayloadMissing, is_reference, store_payload
+from ..sdk.floor.repairs import halt_runs
 from ..sdk.keys import Keys, PartitionKeys
-from ..sdk.map_openings import forced_items
-from ..sdk.marking import RunPhase, TokenKind
-from ..sdk.outcomes import Failed, GivenBack, Opened, Outcome, Succeeded, Waits, failed
-from ..sdk.payload_terms import PAYLOAD_TERMS
-from ..sdk.payloads import PayloadMissing, PayloadTooLarge, is_reference, store_payload
-from ..sdk.repairs import halt_runs
+from ..sdk.marking.marking import RunPhase, TokenKind
+from ..sdk.outcomes.gates import before_node
+from ..sdk.outcomes.gathering import ResultsMissing
+from ..sdk.outcomes.map_openings import forced_items
+from ..sdk.outcomes.outcomes import Failed, GivenBack, Opened, Outcome, Succeeded, Waits, failed
+from ..sdk.outcomes.step_context import StepError
 from ..sdk.retry_after import RETRY_AFTER_MS_MAX
-from ..sdk.step_context import StepError
-from .attempts import STARTED_AFTER_S, Attempts, Ending, HeldAttempt, too_long
-from .bringing import Bringer, retry
-from .budgets import lost_spending
+from ..sdk.sealing.payload_terms import PAYLOAD_TERMS, PayloadTooLarge
+from .attempt_tasks import AttemptTasks
+from .attempts import STARTED_AFTER_S, Attempts
+from .bringing import Bringer, unread
+from .held_attempts import Ending, HeldAttempt, too_long
+from .item_lists import ITEMS_INLINE_BYTES_MAX
 from .lookups import Lookups
 from .nodes import AWAITED, INLINE
 from .plans import Plans
+from .poison import poison
+from .retrying import retry
 from .settling import Settler
 from .step_cache import StepCache
 from .terms import Terms
@@ -45,10 +50,6 @@ from .work import Work, deliveries_of, read_roughly, read_token
 
 MISSING_DELAY_MS = 2_000
 """An IR or node type that this worker does not have: another may."""
-ITEMS_INLINE_BYTES_MAX = 1_024
-"""Each item's token brings the list that it is in, or a reference to it."""
-COLLECTED_BYTES_MAX = 1_000_000
-"""Of the results of one chunk: those beyond the inline limit are references already."""
 Finish = Callable[[Transition], None]
 Drop = Callable[[int, str], None]
 log = structlog.get_logger()
@@ -83,9 +84,12 @@ class Executor:
         self._terms = terms or Terms()
         self.attempts = Attempts(partition, cancel_grace_s=self._terms.cancel_grace_ms / 1000, send=send_reports)
         self._bringer = Bringer(redis, keys, partition, tools.cold)
-        self._lookups = Lookups(cache, tools, self._go_on, self._spawn_one) if cache is not None else None
+        self._lookups = (
+            Lookups(cache, tools, self._go_on, lambda one: self._spawn(lambda: one)) if cache is not None else None
+        )
         self._awaiting: dict[str, list[tuple[list[bytes], int]]] = {}
         self._stopped = anyio.Event()
+        self._tasks = AttemptTasks(self.stop)
         self._group: TaskGroup | None = None
         self._finish: Finish = _no_lane
         self._note: Finish = _no_lane
@@ -94,17 +98,20 @@ class Executor:
     async def run(
         self, finish: Finish, note: Finish, drop: Drop, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
     ) -> None:
-        """Hold the tasks of awaited nodes until ``stop``.
+        """Hold the tasks of tokens until ``stop``.
 
         ``finish`` takes each token's transition, ``note`` others, ``drop`` the entries of tokens that were lost.
         """
         self._finish, self._note, self._drop = finish, note, drop
-        async with anyio.create_task_group() as group:
-            self._group = group
-            group.start_soon(self._tend)
-            task_status.started()
-            await self._stopped.wait()
-            group.cancel_scope.cancel()
+        try:
+            async with anyio.create_task_group() as group:
+                self._group = group
+                group.start_soon(self._tend)
+                task_status.started()
+                await self._stopped.wait()
+                group.cancel_scope.cancel()
+        finally:
+            await self._tasks.end()
 
     def stop(self) -> None:
         self._stopped.set()
@@ -144,7 +151,7 @@ class Executor:
                 self._drop(work.stream, work.entry)
             return
         if work.deliveries >= self._terms.deliveries_max:
-            self._finish(self._settler.settle(work, self._poisoned(work)))
+            self._finish(self._settler.settle(work, self._failure(work, poison(work))))
             return
         if node.timeout_ms is not None:
             work.received_at = time.monotonic()
@@ -166,7 +173,7 @@ class Executor:
         try:
             work = read_roughly(token, self._plans.known(token[5].decode()))
             work.now_ms = now_ms
-            self._finish(self._settler.settle(work, self._poisoned(work)))
+            self._finish(self._settler.settle(work, self._failure(work, poison(work))))
         except Exception as error:
             log.exception("run_to_be_halted", run_id=token[2], token=token[3], error=str(error))
             self._spawn(self._halt, token[2].decode())
@@ -217,7 +224,8 @@ class Executor:
         run = INLINE.get(work.node.type)
         if run is not None:
             return run(work)
-        self._spawn(self._run_awaited, work, self.attempts.begin(work))
+        held = self.attempts.begin(work)
+        held.task = self._tasks.start(self._run_awaited(work, held))
         return None
 
     def _go_on(self, work: Work, found: Outcome | None) -> None:
@@ -246,18 +254,15 @@ class Executor:
             self._finish(self._settler.settle(work, outcome))
 
     async def _run_awaited(self, work: Work, held: HeldAttempt) -> None:
-        """Run one attempt to its end, by itself or by what ends it. ``outcome`` stays None where it was ended."""
-        outcome: Outcome | None = None
-        try:
-            reach("before_handler")
-            with anyio.CancelScope() as held.cancel_scope:
-                outcome = await self._call(work) if held.ending is None else None
-        except anyio.get_cancelled_exc_class() as error:
-            if anyio.current_effective_deadline() == -math.inf:
-                raise
-            outcome = self._failure(work, error)  # the step's own doing: it awaited something that was cancelled
-        except (Exception, SystemExit, GeneratorExit) as error:  # noqa: BLE001 - user code raises anything, also sys.exit()
-            outcome = self._failure(work, error)
+        """Run one attempt to its end, by itself or by what ends it, unless it has been left behind."""
+        outcome = await held.run(partial(self._call, work), self._tasks.is_over)
+        if not held.is_left:
+            await self._end_attempt(work, held, outcome)
+
+    async def _end_attempt(self, work: Work, held: HeldAttempt, outcome: Outcome | BaseException | None) -> None:
+        """outcome: what it came to, None where it was ended."""
+        if isinstance(outcome, BaseException):
+            outcome = self._failure(work, outcome)
         self.attempts.finish(work)
         now = time.monotonic()
         ms = int((now - held.started_at) * 1000)
@@ -281,6 +286,7 @@ class Executor:
         if run is None:
             log.warning("node_type_unknown", type=work.node.type, run_id=work.run_id)
             return GivenBack(MISSING_DELAY_MS)
+        reach("before_handler")
         outcome = await run(work, self._tools)
         reach("after_handler")
         if isinstance(outcome, GivenBack) and not outcome.has_to_wait:
@@ -343,8 +349,12 @@ class Executor:
         try:
             await self._bringer.fetch(work, wide=wide)
         except (PayloadMissing, PayloadUnreadable, PayloadTooLarge) as error:
-            code = "PAYLOAD_TOO_LARGE" if isinstance(error, PayloadTooLarge) else "PAYLOAD_MISSING"
-            self._finish(self._settler.settle(work, self._failure(work, StepError(code, str(error)))))
+            if isinstance(error, ResultsMissing) and self._tools.cold is not None:
+                self._leave(work, error)
+                return
+            told = unread(work, error)
+            outcome = self._failure(work, told) if isinstance(told, StepError) else told
+            self._finish(self._settler.settle(work, outcome))
             return
         if work.is_below_closed_map:
             self._finish(self._settler.drop(work))
@@ -352,25 +362,21 @@ class Executor:
         self._start(work)
 
     async def _collect(self, work: Work) -> None:
-        """Make one value of the results of the chunk whose turn it is. Where they are gone, another worker tries."""
+        """Make values of the results of the chunks whose turn it is. Where they are gone, another worker tries."""
         try:
-            number, content = await self._bringer.collect(work)
+            collections = await self._bringer.collect(work)
         except PayloadMissing as error:
-            log.error("results_missing", run_id=work.run_id, token=work.key, error=str(error))
-            self._drop(work.stream, work.entry)
+            self._leave(work, error)
             return
-        self._finish(self._settler.collect(work, number, content))
+        self._finish(self._settler.collect(work, collections))
+
+    def _leave(self, work: Work, error: PayloadMissing) -> None:
+        """Another worker tries, after the lease."""
+        log.error("results_missing", run_id=work.run_id, token=work.key, error=str(error))
+        self._drop(work.stream, work.entry)
 
     def _failure(self, work: Work, error: BaseException) -> Failed:
         return failed(error, work.node.id, work.attempt, self._consumer, retry_after_ms_max=self._retry_after_ms_max)
-
-    def _poisoned(self, work: Work) -> Failed:
-        """The token has ended every worker that was given it, or they fell silent: nobody tries again."""
-        work.spent = lost_spending(work)
-        log.error("token_poisoned", run_id=work.run_id, node=work.node.id, deliveries=work.deliveries)
-        times = f"{work.deliveries} workers" if work.deliveries > 1 else "a worker"
-        text = f"{times} fell silent with this step in hand; it is not given to another one"
-        return self._failure(work, StepError("POISONED", text))
 
     async def _tend(self) -> None:
         """Look after what runs for long."""
@@ -378,13 +384,15 @@ class Executor:
             await anyio.sleep(STARTED_AFTER_S / 2)
             for work in self.attempts.tend():
                 self._note(self._settler.announce(work))
+            for work, held in self.attempts.left_behind():
+                log.warning("handler_left_behind", run_id=work.run_id, node=work.node.id, attempt=work.attempt)
+                if held.task is not None:
+                    self._tasks.leave(held.task)
+                self._spawn(self._end_attempt, work, held, None)
 
     def _spawn(self, function: Callable[..., Coroutine[Any, Any, None]], *arguments: object) -> None:
         assert self._group is not None
         self._group.start_soon(function, *arguments)
-
-    def _spawn_one(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        self._spawn(lambda: coroutine)
 
 
 def _no_lane(*_what: object) -> None:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from ..sdk.item_values import cut_item, split_list
-from ..sdk.payloads import is_reference
+from ..sdk.floor.payloads import is_reference
+from ..sdk.outcomes.item_values import cut_item, split_list
 from .work import Work
 
 KEPT_BYTES_MAX = 64 * 1024 * 1024
+ITEMS_INLINE_BYTES_MAX = 1_024
+"""Each item's token brings the list that it is in, or a reference to it."""
 ITEM_BYTES = 50
 """About what a split item costs beside its bytes."""
 

@@ -11,6 +11,7 @@ alone is dropped and logged, and stays pending.
 from __future__ import annotations
 
 import random
+import time
 from collections import deque
 from collections.abc import Callable
 
@@ -19,10 +20,10 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
 
-from ..sdk.calling import Word
 from ..sdk.fault_points import reach
+from ..sdk.floor.calling import Word
+from ..sdk.floor.scripts import QUEUE_GROUP, Advanced, BackPressure, Closed, advance, open_partition
 from ..sdk.keys import PartitionKeys
-from ..sdk.scripts import QUEUE_GROUP, Advanced, BackPressure, Closed, advance, open_partition
 from .execution import Executor
 from .leases import Lease
 from .listener import Listener
@@ -39,6 +40,8 @@ RESERVED_MAX = 4
 HELD_BACK_S = 0.5
 """Between two looks whether the outbox is below its soft limit again. Nothing is read meanwhile."""
 BACKOFF_S_MAX = 5.0
+OPENING_S = 5.0
+"""A supervisor that starts opens a partition within this time; until then a closed one is nothing to warn of."""
 STREAM_NAMES = ("high", "normal", "low")
 PASSING = (
     "NOGROUP",
@@ -177,6 +180,7 @@ class Lane:
     async def _open(self) -> None:
         """Make the groups of the streams; wait while the partition is closed, unless told to stop."""
         self.is_open = False
+        began = time.monotonic()
         while not self._stopping.is_set():
             try:
                 await open_partition(
@@ -185,7 +189,8 @@ class Lane:
                 self.is_open = True
                 return
             except Closed:
-                log.warning("partition_closed", partition=self.keys.base)
+                tell = log.info if time.monotonic() - began < OPENING_S else log.warning
+                tell("partition_closed", partition=self.keys.base)
             except (RedisError, OSError) as error:
                 log.warning("redis_unreachable", error=str(error))
             with anyio.move_on_after(0.5):

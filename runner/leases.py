@@ -15,10 +15,10 @@ from typing import NamedTuple, Protocol
 import structlog
 from redis.exceptions import RedisError
 
-from ..sdk.calling import Word
 from ..sdk.connections import connect_blocking
+from ..sdk.floor.calling import Word
+from ..sdk.floor.scripts import Closed, renew_leases
 from ..sdk.keys import PartitionKeys
-from ..sdk.scripts import Closed, renew_leases
 
 BATCH = 200
 """Tokens that one call renews."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ..sdk.calling import Word
-from ..sdk.marking import TokenKind
-from ..sdk.plan import value_field
+from ..sdk.floor.calling import Word
+from ..sdk.marking.marking import TokenKind
+from ..sdk.marking.plan import value_field
 from .work import Work
 
 

@@ -11,8 +11,8 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
-from ..sdk.scripts import QUEUE_GROUP
-from ..sdk.streams import read_group
+from ..sdk.floor.scripts import QUEUE_GROUP
+from ..sdk.floor.streams import read_group
 
 BLOCK_MS = 2_000
 GIVEN_MAX = 10_000

@@ -11,12 +11,12 @@ from collections import OrderedDict
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from ..sdk.cache_calls import Lock
-from ..sdk.cache_keys import cache_key
-from ..sdk.cached import RUN_ONLY, Kept
-from ..sdk.outcomes import Cached, GivenBack, Outcome
-from ..sdk.payload_terms import PAYLOAD_TERMS
-from ..sdk.payloads import is_reference
+from ..sdk.caching.cache_keys import cache_key
+from ..sdk.caching.cached import RUN_ONLY, Kept
+from ..sdk.floor.cache_calls import Lock
+from ..sdk.floor.payloads import is_reference
+from ..sdk.outcomes.outcomes import Cached, GivenBack, Outcome
+from ..sdk.sealing.payload_terms import PAYLOAD_TERMS
 from .effective_input import effective_input
 from .step_cache import StepCache
 from .toolbox import Toolbox

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from ..sdk import rules
-from ..sdk.calling import Word
 from ..sdk.events import Facts, encode_facts
-from ..sdk.marking import OPEN, TokenKind, lasting, with_word
-from ..sdk.outcomes import Opened
-from ..sdk.plan import context_field
-from ..sdk.scopes import scope_key, token_key
+from ..sdk.floor.calling import Word
+from ..sdk.marking import rules
+from ..sdk.marking.marking import OPEN, lasting, with_word
+from ..sdk.marking.plan import context_field
+from ..sdk.marking.scopes import scope_key, token_key
+from ..sdk.outcomes.gathering import GONE_MAX, Collection
+from ..sdk.outcomes.outcomes import Opened
 from .work import Work
 
 
@@ -55,22 +56,34 @@ def cleared(work: Work) -> list[Word]:
     return ["q", _map_key(work), *work.plan.maps.below(work.node)]
 
 
-def collected(work: Work, number: int, content: bytes) -> tuple[bytes, list[Word]]:
-    """The results of a chunk are kept as one value, and nothing else of its items."""
-    plan, over = work.plan, work.plan.ir.regions[work.node.map_region]
-    facts = Facts(type="fanout.collected", node=work.node.id, scope=scope_key(work.scope), data={"chunk": number})
-    words: list[Word] = ["o", context_field("r", over.node, (*work.scope, number)), content]
-    for field in plan.maps.chunk_fields(over.node, work.scope, number, plan.is_read):
-        words += ("-", field)
-    return encode_facts(facts), [*words, "g", _map_key(work), number]
-
-
-def forgotten(work: Work) -> list[str]:
-    """What an aggregate takes away when it settles."""
-    if work.kind is not TokenKind.NORMAL or not work.live:
-        return []
+def collected(work: Work, collections: list[Collection]) -> tuple[list[tuple[bytes, bytes | None]], list[Word]]:
+    """The results of each of these chunks are kept as one value, and nothing else of their items."""
     over = work.plan.ir.regions[work.node.map_region].node
-    return work.plan.words([rules.Forget(over, work.scope, work.live)])
+    events: list[tuple[bytes, bytes | None]] = []
+    words: list[Word] = []
+    for number, content, gone in collections:
+        data: dict[str, object] = {"chunk": number}
+        if number != collections[-1].number:
+            data["more"] = True
+        facts = Facts(type="fanout.collected", node=work.node.id, scope=scope_key(work.scope), data=data)
+        events.append((encode_facts(facts), content))
+        words += ("o", context_field("r", over, (*work.scope, number)), content)
+        for field in gone:
+            words += ("-", field)
+    return events, [*words, "g", _map_key(work), "+".join(str(each.number) for each in collections)]
+
+
+def forgotten(work: Work) -> list[Word]:
+    """What an aggregate takes away when it settles.
+
+    Of results that the log has not told yet, no more than one call may take away: the recorder lets go of all that it
+    comes to tell, now or later.
+    """
+    if work.results is None:
+        return []
+    left = work.results.left
+    stays = {*[field for field in left if field.startswith("r")][GONE_MAX:]}
+    return [word for field in left if field not in stays for word in ("-", field)]
 
 
 def _map_key(work: Work) -> str:

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from ..sdk.metrics.exposition import AnySeries
 from ..sdk.metrics.series import OTHER, PLACES_MAX, Series, Spread, Spreads
-from ..sdk.outcomes import Cached, Failed
+from ..sdk.outcomes.outcomes import Cached, Failed
 from .settling import Settler
 from .transition import Transition
 from .work import Work

@@ -8,10 +8,10 @@ import msgspec
 import structlog
 
 from ..compiler.ir import READABLE, IrHash
-from ..sdk.calling import Connection
+from ..sdk.floor.calling import Connection
 from ..sdk.keys import Keys
-from ..sdk.node_code import NodeCode, compile_node
-from ..sdk.plan import Plan
+from ..sdk.marking.plan import Plan
+from ..sdk.outcomes.node_code import NodeCode, compile_node
 
 PLANS_MAX = 1_000
 log = structlog.get_logger()

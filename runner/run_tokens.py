@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import msgspec
 
-from ..sdk import rules
-from ..sdk.calling import Word
 from ..sdk.events import ErrorInfo, Facts, encode_facts
-from ..sdk.plan import start_ready
-from ..sdk.scopes import NODE_NAMES, parse_token_key, scope_key, token_key
+from ..sdk.floor.calling import Word
+from ..sdk.marking import rules
+from ..sdk.marking.plan import start_ready
+from ..sdk.marking.scopes import NODE_NAMES, parse_token_key, scope_key, token_key
 from .transition import Transition, transition_of
 from .work import Work
 

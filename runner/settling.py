@@ -8,13 +8,18 @@ from __future__ import annotations
 import msgspec
 
 from ..compiler.workflow import Retry
-from ..sdk import rules
-from ..sdk.cached import CACHE_HIT, told_hit
-from ..sdk.calling import Word
+from ..sdk.caching.cached import CACHE_HIT, told_hit
 from ..sdk.events import ITEM_FAILED, ErrorInfo, Facts, encode_blob, encode_facts
-from ..sdk.maps import FILL_MAX
-from ..sdk.marking import WOKEN, RunPhase, TokenKind, with_word
-from ..sdk.outcomes import (
+from ..sdk.floor.calling import Word
+from ..sdk.marking import rules
+from ..sdk.marking.maps import FILL_MAX
+from ..sdk.marking.marking import WOKEN, RunPhase, TokenKind, with_word
+from ..sdk.marking.plan import context_field, cursor_ready
+from ..sdk.marking.purse import paid
+from ..sdk.marking.scopes import NODE_NAMES, START_NODE, scope_key
+from ..sdk.marking.slot_words import without_slot
+from ..sdk.outcomes.gathering import Collection
+from ..sdk.outcomes.outcomes import (
     AsksBudget,
     Cached,
     Failed,
@@ -27,15 +32,11 @@ from ..sdk.outcomes import (
     Waits,
     failed,
 )
-from ..sdk.plan import context_field, cursor_ready
-from ..sdk.purse import paid
-from ..sdk.retrying import GivesUp, draw_of, next_attempt
-from ..sdk.routing import loop_word, route
-from ..sdk.scopes import NODE_NAMES, START_NODE, scope_key
-from ..sdk.sealing import seal_sayings
-from ..sdk.slot_words import without_slot
+from ..sdk.outcomes.retrying import GivesUp, draw_of, next_attempt
+from ..sdk.outcomes.routing import loop_word, route
+from ..sdk.outcomes.step_context import StepError, decode_json
+from ..sdk.sealing.sealing import seal_sayings
 from ..sdk.spending.spent import as_data
-from ..sdk.step_context import StepError, decode_json
 from . import leftovers, map_settling, run_tokens, sharing
 from .transition import Transition, transition_of
 from .work import Work
@@ -118,10 +119,9 @@ class Settler:
         attempt = work.attempt if work.spent.calls else 0  # of which it is told what it has spent
         return transition_of(work, [(self._event(work, "token.dropped", attempt=attempt), None)], leftovers.of(work))
 
-    def collect(self, work: Work, number: int, content: bytes) -> Transition:
-        """Return the transition that keeps the results of a chunk as one value."""
-        facts, words = map_settling.collected(work, number, content)
-        return transition_of(work, [(facts, content)], words)
+    def collect(self, work: Work, collections: list[Collection]) -> Transition:
+        """Return the transition that keeps the results of each of these chunks as one value."""
+        return transition_of(work, *map_settling.collected(work, collections))
 
     def _opened(self, work: Work, outcome: Opened) -> Transition:
         """A map has items: at first, more of them, or the last."""

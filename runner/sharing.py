@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from ..sdk.calling import Word
 from ..sdk.events import Facts, encode_facts
-from ..sdk.fold_waits import asked_budget, asked_slot, paced
-from ..sdk.marking import with_word
-from ..sdk.outcomes import AsksBudget, AsksMutex, AsksPace, AsksSlot
-from ..sdk.scopes import scope_key
+from ..sdk.floor.calling import Word
+from ..sdk.fold.fold_waits import asked_budget, asked_slot, paced
+from ..sdk.marking.marking import with_word
+from ..sdk.marking.scopes import scope_key
+from ..sdk.outcomes.outcomes import AsksBudget, AsksMutex, AsksPace, AsksSlot
 from .work import Work
 
 Asking: TypeAlias = AsksMutex | AsksSlot | AsksPace | AsksBudget

@@ -6,7 +6,7 @@ of a known secret; and each piece is masked together with what stands before it.
 
 from __future__ import annotations
 
-from ..sdk.redaction import Redactor
+from ..sdk.secrets.redaction import Redactor
 
 WINDOW_CHARS = 4_096
 """How much of what was shown is looked at again. No shape of a secret is longer, but for what is a word."""

@@ -18,17 +18,17 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from ..compiler.workflow import Cache
-from ..sdk.cache_calls import CacheCalls, Ending, Lock
-from ..sdk.cached import HOT_MS_MAX, KEPT_VERSION, NO_FLOORS, Kept, needs_of, told_kept
+from ..sdk.caching.cached import HOT_MS_MAX, KEPT_VERSION, NO_FLOORS, Kept, needs_of, told_kept
+from ..sdk.floor.cache_calls import CacheCalls, Ending, Lock
+from ..sdk.floor.cold_payloads import PostgresPayloads
+from ..sdk.floor.payloads import PayloadMissing, is_reference, load_payload
 from ..sdk.keys import Keys
-from ..sdk.payload_terms import PAYLOAD_TERMS
-from ..sdk.payloads import PayloadMissing, is_reference, load_payload
-from ..sdk.stores.cold_payloads import PostgresPayloads
+from ..sdk.sealing.payload_terms import PAYLOAD_TERMS
+from ..sdk.server_errors import POSTGRES_ERRORS
 from ..sdk.stores.payloads import touch_payloads
 from ..sdk.stores.step_cache import get_floors, get_outputs
-from ..sdk.unavailable import POSTGRES_ERRORS
 from .batching import Answer, Batcher
-from .bringing import retry
+from .retrying import retry
 
 LOOKS_AT_ONCE = 256
 LOCKS_AT_ONCE = 128

@@ -13,16 +13,14 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import anyio
 import structlog
 from redis.exceptions import RedisError
 
 from ..sdk.json_values import NotJson, encode_value
-from ..sdk.redaction import REDACTOR
-from ..sdk.sealing import seal_text
-from ..sdk.step_lines import (
+from ..sdk.logs.step_lines import (
     ENTRY_BYTES_MAX,
     LEVELS,
     LINES,
@@ -41,13 +39,14 @@ from ..sdk.step_lines import (
     encode_piece,
     seal_fields,
 )
+from ..sdk.sealing.sealing import seal_text
+from ..sdk.secrets.redaction import REDACTOR
 from .shown_text import ShownText
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from ..sdk.keys import PartitionKeys
-    from .work import Work
 
 LINGER_S = 0.05
 """How long what is said waits for more."""
@@ -57,6 +56,16 @@ BATCH = 200
 NUMBER_BITS = 63
 log = structlog.get_logger()
 Command = tuple[object, ...]
+
+
+class Speaker(NamedTuple):
+    """The attempt that speaks. ``node``: its id. ``now_ms``: the server's clock when it was handed out, or 0."""
+
+    run_id: str
+    node: str
+    scope: str
+    attempt: int
+    now_ms: int
 
 
 class StepLogs:
@@ -86,8 +95,8 @@ class StepLogs:
                 await anyio.sleep(AWAY_S)
                 self.tell()
 
-    def open(self, work: Work, partition: PartitionKeys, worker: str) -> AttemptLog:
-        return AttemptLog(self, work, partition, worker)
+    def open(self, speaker: Speaker, partition: PartitionKeys, worker: str) -> AttemptLog:
+        return AttemptLog(self, speaker, partition, worker)
 
     def add(self, partition: PartitionKeys, line: StepLine) -> None:
         size = len(line.text) + len(line.fields) + len(line.run_id) + len(line.node) + len(line.worker) + 64
@@ -200,19 +209,19 @@ class AttemptLog:
         "_pieces",
         "_ready",
         "_source",
+        "_speaker",
         "_text",
-        "_work",
         "_worker",
     )
 
-    def __init__(self, logs: StepLogs, work: Work, partition: PartitionKeys, worker: str) -> None:
+    def __init__(self, logs: StepLogs, speaker: Speaker, partition: PartitionKeys, worker: str) -> None:
         self._logs = logs
-        self._work = work
+        self._speaker = speaker
         self._partition = partition
         self._worker = worker
         self._source = 0
         self._opened_at = time.monotonic()
-        self._opened_ms = work.now_ms or int(time.time() * 1000)
+        self._opened_ms = speaker.now_ms or int(time.time() * 1000)
         self._lock = threading.Lock()
         self._numbers = self._pieces = self._chars = self._at_ms = 0
         self._ready: list[Piece] = []
@@ -229,7 +238,7 @@ class AttemptLog:
             level = str(fields.pop("level", "info"))
             self._say(level if level in LEVELS else "info", str(text), fields)
         except Exception as error:  # noqa: BLE001 - what is said is the user's, and a log breaks nothing
-            log.warning("step_line_lost", run_id=self._work.run_id, node=self._work.node.id, error=repr(error))
+            log.warning("step_line_lost", run_id=self._speaker.run_id, node=self._speaker.node, error=repr(error))
 
     def partial(self, text: str, /) -> None:
         try:
@@ -244,7 +253,7 @@ class AttemptLog:
                 self._at_ms = self._now_ms()
                 self._text.add(clean(text[:room]))
         except Exception as error:  # noqa: BLE001 - as above
-            log.warning("partial_text_lost", run_id=self._work.run_id, node=self._work.node.id, error=repr(error))
+            log.warning("partial_text_lost", run_id=self._speaker.run_id, node=self._speaker.node, error=repr(error))
         else:
             self._logs.show(self)
 
@@ -266,7 +275,7 @@ class AttemptLog:
             if self._text is not None:
                 self._make_ready(self._text.take())
             pieces, self._ready = self._ready, []
-        key = self._partition.partial(self._work.run_id)
+        key = self._partition.partial(self._speaker.run_id)
         commands = [_entry(key, PIECES_MAX, PIECE, encode_piece(piece)) for piece in pieces]
         return [*commands, ("EXPIRE", key, PARTIAL_TTL_S)] if commands else []
 
@@ -282,11 +291,11 @@ class AttemptLog:
 
     def _piece(self, text: str, *, is_last: bool = False) -> Piece:
         self._pieces += 1
-        work = self._work
+        speaker = self._speaker
         return Piece(
-            node=work.node.id,
-            scope=_scope(work),
-            attempt=work.attempt,
+            node=speaker.node,
+            scope=speaker.scope,
+            attempt=speaker.attempt,
             source=self._source,
             number=self._pieces,
             after=self._numbers,
@@ -310,12 +319,12 @@ class AttemptLog:
         else:
             text = REDACTOR.redact(text)
             fields = {name: _json(name, value) for name, value in fields.items()}
-        work = self._work
+        speaker = self._speaker
         line = StepLine(
-            run_id=work.run_id,
-            node=work.node.id,
-            scope=_scope(work),
-            attempt=work.attempt,
+            run_id=speaker.run_id,
+            node=speaker.node,
+            scope=speaker.scope,
+            attempt=speaker.attempt,
             worker=self._worker,
             source=self._source,
             number=number,
@@ -333,10 +342,6 @@ class AttemptLog:
     def _open(self) -> None:
         if not self._source:
             self._source = secrets.randbits(53) + 1
-
-
-def _scope(work: Work) -> str:
-    return work.key.partition(":")[2]
 
 
 def _plain(value: object) -> object:

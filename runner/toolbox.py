@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from ..sdk.artifacts import Artifact, check_content_type
-from ..sdk.declared_tools import NOTHING_DECLARED, DeclaredTools
-from ..sdk.secrets import Secrets
+from ..sdk.authoring.declared_tools import NOTHING_DECLARED, DeclaredTools
+from ..sdk.authoring.step_log import NO_LOG, StepLog
+from ..sdk.authoring.steps import Steps
+from ..sdk.floor.cold_payloads import PostgresPayloads
+from ..sdk.sealing.artifacts import Artifact, check_content_type
+from ..sdk.secrets.secrets import Secrets
 from ..sdk.spending.prices import PriceTable, load_prices
-from ..sdk.step_log import NO_LOG, StepLog
-from ..sdk.steps import Steps
-from ..sdk.stores.cold_payloads import PostgresPayloads
 from .blobs import Blobs
 from .cells import Cells
 from .models.terms import ModelTerms
-from .step_logs import AttemptLog, StepLogs
+from .step_logs import AttemptLog, Speaker, StepLogs
 from .tools.shelf import Shelf, check_names
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ class Toolbox:
     cells: Cells
     secrets: Secrets = field(default_factory=Secrets)
     http_allow: str = ""
+    http_proxy: str = ""
     traces: bool = False
     prices: PriceTable = field(default_factory=lambda: load_prices(None))
     resources: Mapping[str, Any] = field(default_factory=dict[str, Any])
@@ -73,7 +74,7 @@ class Toolbox:
             from ..sdk.http.client import Connections
             from ..sdk.http.reach import read_reach
 
-            self._connections = Connections(read_reach(self.http_allow))
+            self._connections = Connections(read_reach(self.http_allow, self.http_proxy))
         return self._connections
 
     @property
@@ -83,7 +84,7 @@ class Toolbox:
             from ..sdk.http.client import Connections
             from ..sdk.http.reach import read_reach
 
-            self._model_connections = Connections(read_reach(f"{self.http_allow},{self.models.reach}"))
+            self._model_connections = Connections(read_reach(f"{self.http_allow},{self.models.reach}", self.http_proxy))
         return self._model_connections
 
     def open_http(self) -> httpx.AsyncClient:
@@ -103,7 +104,7 @@ class Toolbox:
     def step_log(self, work: Work) -> StepLog:
         """Return where the attempt of this work says what it does; the same one each time."""
         if work.step_log is None and self.logs is not None and work.partition is not None:
-            work.step_log = self.logs.open(work, work.partition, self.worker)
+            work.step_log = self.logs.open(_speaker(work), work.partition, self.worker)
         return work.step_log or NO_LOG
 
     async def end_log(self, said: AttemptLog) -> None:
@@ -126,6 +127,10 @@ class Toolbox:
             await self.cold.aclose()
 
 
+def _speaker(work: Work) -> Speaker:
+    return Speaker(work.run_id, work.node.id, work.key.partition(":")[2], work.attempt, work.now_ms)
+
+
 @asynccontextmanager
 async def open_toolbox(
     steps: Steps,
@@ -133,6 +138,7 @@ async def open_toolbox(
     *,
     processes: int = 0,
     http_allow: str = "",
+    http_proxy: str = "",
     secrets_dir: Path | None = None,
     prices: PriceTable | None = None,
     blobs: Blobs | None = None,
@@ -161,9 +167,12 @@ async def open_toolbox(
         tools = Toolbox(
             steps=steps,
             worker=worker,
-            cells=Cells(processes or os.cpu_count() or 1, secrets=secrets, http_allow=http_allow),
+            cells=Cells(
+                processes or os.cpu_count() or 1, secrets=secrets, http_allow=http_allow, http_proxy=http_proxy
+            ),
             secrets=secrets,
             http_allow=http_allow,
+            http_proxy=http_proxy,
             prices=prices or load_prices(None),
             resources=resources,
             blobs=blobs,

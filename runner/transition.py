@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..sdk.calling import Word
 from ..sdk.events import encode_blob
-from ..sdk.purse import charge
+from ..sdk.floor.calling import Word
+from ..sdk.marking.purse import charge
 from .work import Work
 
 if TYPE_CHECKING:

@@ -5,22 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..sdk.calling import Word
-from ..sdk.marking import APPROVED, TokenKind, lasting, with_word
-from ..sdk.payload_terms import PAYLOAD_TERMS
-from ..sdk.payloads import is_reference
-from ..sdk.plan import Plan
-from ..sdk.scopes import parse_token_key
+from ..sdk.floor.calling import Word
+from ..sdk.floor.payloads import is_reference
+from ..sdk.marking.marking import APPROVED, TokenKind, lasting, with_word
+from ..sdk.marking.plan import Plan
+from ..sdk.marking.scopes import parse_token_key
+from ..sdk.outcomes.step_context import StepContext
+from ..sdk.sealing.payload_terms import PAYLOAD_TERMS
 from ..sdk.spending.spent import NOTHING, Spent
-from ..sdk.step_context import StepContext
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from ..sdk.item_values import ItemResults
     from ..sdk.keys import PartitionKeys
-    from ..sdk.outcomes import Outcome
-    from .attempts import HeldAttempt
+    from ..sdk.outcomes.item_values import ItemResults
+    from ..sdk.outcomes.outcomes import Outcome
+    from .held_attempts import HeldAttempt
     from .step_cache import Flight
     from .step_logs import AttemptLog
 

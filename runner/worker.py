@@ -23,17 +23,17 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from ..sdk.clock import read_clock
+from ..sdk.authoring.declared_tools import NOTHING_DECLARED, DeclaredTools
+from ..sdk.authoring.steps import Steps
 from ..sdk.connections import connect_alone, connect_redis
-from ..sdk.declared_tools import NOTHING_DECLARED, DeclaredTools
+from ..sdk.floor.clock import read_clock
+from ..sdk.floor.cold_payloads import PostgresPayloads
+from ..sdk.floor.presence import FORGOTTEN_S
+from ..sdk.floor.scripts import OUTBOX_HARD_MAX, OUTBOX_SOFT_MAX, Closed, forget_consumers
 from ..sdk.keys import Keys
 from ..sdk.metrics.exposition import AnySeries
-from ..sdk.presence import FORGOTTEN_S
 from ..sdk.retry_after import RETRY_AFTER_MS_MAX
-from ..sdk.scripts import OUTBOX_HARD_MAX, OUTBOX_SOFT_MAX, Closed, forget_consumers
 from ..sdk.spending.prices import PriceTable
-from ..sdk.steps import Steps
-from ..sdk.stores.cold_payloads import PostgresPayloads
 from .blobs import Blobs
 from .execution import Executor
 from .lane import Lane
@@ -51,6 +51,8 @@ from .toolbox import Toolbox, open_toolbox
 HEARTBEAT_S = 5.0
 BEATS_MISSED_MAX = 3
 """A worker that could not say more often that it lives is not ready."""
+HANDING_IN_S = 5.0
+"""For what a worker that stops gives back after its grace time; where Redis is away, others take it over."""
 THREADS_EXTRA = 8
 PAIRED_FROM = 32
 """Slots from which a worker has two lanes to a partition: one computes while the server runs the other's call."""
@@ -79,6 +81,7 @@ class Worker:
         retry_after_ms_max: int = RETRY_AFTER_MS_MAX,
         terms: Terms | None = None,
         http_allow: str = "",
+        http_proxy: str = "",
         secrets_dir: Path | None = None,
         prices: PriceTable | None = None,
         declared: DeclaredTools = NOTHING_DECLARED,
@@ -111,6 +114,7 @@ class Worker:
             steps,
             self.name,
             http_allow=http_allow,
+            http_proxy=http_proxy,
             secrets_dir=secrets_dir,
             prices=prices,
             declared=declared,
@@ -228,6 +232,9 @@ class Worker:
         log.warning("grace_over", worker=self.name, grace_ms=self._terms.stop_grace_ms)
         for lane in self._lanes:
             lane.give_back()
+        await anyio.sleep(HANDING_IN_S)
+        log.warning("left_unfinished", worker=self.name, held=sum(lane.held for lane in self._lanes))
+        self.kill()
 
     def kill(self) -> None:
         """Stop at once. What is held is taken over by others when its lease has passed."""

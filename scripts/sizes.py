@@ -30,9 +30,7 @@ PLACES = (
     "tests",
 )
 
-EXCEPTIONS: dict[str, str] = {
-    "sdk/client.py": "the face: a method for each thing that can be asked for, and nothing behind it",
-}
+EXCEPTIONS: dict[str, str] = {}
 """Path, or path and function as ``path::function``, and why it may be longer."""
 
 

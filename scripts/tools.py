@@ -20,6 +20,7 @@ TOOLS: dict[str, list[str]] = {
     "pyright": [f"{BIN}/pyright", "--pythonpath", sys.executable],
     "imports": [f"{BIN}/lint-imports", "--no-cache", "--no-logo"],
     "sizes": [sys.executable, "scripts/sizes.py"],
+    "bom": [sys.executable, "scripts/bom.py", "--check"],
 }
 
 

@@ -4,22 +4,23 @@ is done, and whoever applies the command again makes the same of it.
 
 from __future__ import annotations
 
+import hashlib
 from typing import Literal, TypeAlias
 
 import msgspec
 
 from .errors import PayloadUnreadable
-from .events import digest
-from .payload_terms import PAYLOAD_TERMS
+from .sealing.payload_terms import PAYLOAD_TERMS
 
-Way: TypeAlias = Literal["retry", "rerun", "rebuild", "fork"]
+DIGEST_BYTES = 16
+Way: TypeAlias = Literal["retry", "reenact", "rerun", "rebuild", "fork"]
 
 
 class BaseTerms(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """``steps``: that are executed again, with all that follows from them. ``given``: outputs that stand in the place
     of steps, JSON bytes by the id of the step. ``has_input``: the command's own input takes the place of the base's.
     ``change``: the types of the change requests that it answers, with commas. ``version``: of the workflow, by which
-    the rest of a retry is done.
+    the rest of a retry is done, or all of it is enacted again.
     """
 
     way: Way
@@ -49,16 +50,22 @@ def empty_terms(stored: bytes | None) -> bytes | None:
     return stored if terms is None or not terms.given else encode_terms(msgspec.structs.replace(terms, given={}))
 
 
-def restart_key(run_id: str, seq: int, terms: BaseTerms | None = None, input: bytes = b"") -> str:
+def needs_salt(terms: BaseTerms | None) -> bool:
+    """Whether the key is made of what nobody may guess: outputs or an input that were given."""
+    return terms is not None and (terms.has_input or bool(terms.given))
+
+
+def restart_key(run_id: str, seq: int, terms: BaseTerms | None = None, input: bytes = b"", salt: bytes = b"") -> str:
     """Return the idempotency key of a start that goes on from a run after its event ``seq``.
 
-    The same wish has the same key. input: where it takes the place of the base's.
+    The same wish has the same key, whatever key encrypts it. input: where it takes the place of the base's. salt: of
+    the environment, where ``needs_salt``.
     """
     key = f"restart/{run_id}@{seq}"
     if terms is None:
         return key
-    asked = [encode_terms(terms) or b"", PAYLOAD_TERMS.encode(input) if terms.has_input else b""]
-    return f"{key}/{digest(bytes.join(b'.', asked)).hex()}"
+    asked = b".".join((_encoder.encode(terms), input if terms.has_input else b""))
+    return f"{key}/{hashlib.blake2b(asked, key=salt, digest_size=DIGEST_BYTES).hexdigest()}"
 
 
 _encoder = msgspec.json.Encoder(order="sorted")

@@ -5,6 +5,8 @@ Redis clients never repeat a command by themselves: who calls a script knows whe
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import asyncpg
 from redis import Redis as BlockingRedis
 from redis.asyncio import BlockingConnectionPool, Redis
@@ -15,7 +17,13 @@ from redis.retry import Retry as BlockingRetry
 from .redis_connection import watch_connections
 from .stores.connection import Pool
 
+if TYPE_CHECKING:
+    PostgresConnection = asyncpg.Connection[asyncpg.Record]
+else:
+    PostgresConnection = asyncpg.Connection
+
 CONNECTIONS_MAX = 32
+POSTGRES_CONNECTIONS_MAX = 8
 TIMEOUT_S = 30.0
 SILENCE_MS = 30_000
 
@@ -56,7 +64,19 @@ def connect_blocking(url: str, *, timeout_s: float) -> BlockingRedis:
     )
 
 
-async def connect_postgres(url: str, *, connections_max: int = 8, silence_ms: int = SILENCE_MS) -> Pool:
+class _PooledConnection(PostgresConnection):
+    """Of a transaction in which somebody was cancelled asyncpg tells the event loop, though nothing is left of it."""
+
+    async def reset(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109 - asyncpg calls it so
+        """Take back what is open, whose ROLLBACK was cancelled too, then as always."""
+        if self.is_in_transaction():
+            await self.execute("ROLLBACK", timeout=timeout)
+        await super().reset(timeout=timeout)
+
+
+async def connect_postgres(
+    url: str, *, connections_max: int = POSTGRES_CONNECTIONS_MAX, silence_ms: int = SILENCE_MS
+) -> Pool:
     """Return a pool. Raises OSError or asyncpg.PostgresError where the server cannot be reached.
 
     silence_ms: after so long without a word in a transaction Postgres ends it. Whoever is frozen, or cut off without a
@@ -66,9 +86,15 @@ async def connect_postgres(url: str, *, connections_max: int = 8, silence_ms: in
         url,
         min_size=1,
         max_size=connections_max,
+        connection_class=_PooledConnection,
         command_timeout=TIMEOUT_S * 2,
         max_inactive_connection_lifetime=300,
         server_settings={"idle_in_transaction_session_timeout": str(silence_ms)},
     )
     assert pool is not None
     return pool
+
+
+async def connect_postgres_alone(url: str) -> asyncpg.Connection[asyncpg.Record]:
+    """Return one connection, for one caller at a time. Raises OSError or asyncpg.PostgresError."""
+    return await asyncpg.connect(url, command_timeout=TIMEOUT_S * 2)

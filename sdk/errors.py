@@ -4,17 +4,26 @@ CouranteError (code, message, hint)
 ├── WorkflowNotFound      no such workflow or version
 ├── RunNotFound           no such run
 ├── InputInvalid          the input does not fit the workflow's schema, or is no JSON (problems)
-│   └── ScheduleInvalid   a schedule, or a request about one, that cannot be kept (problems)
+│   ├── ScheduleInvalid   a schedule, or a request about one, that cannot be kept (problems)
+│   └── WebhookInvalid    a webhook that cannot be kept (problems)
 ├── ScheduleNotFound      no such schedule
 ├── ScheduleExists        a schedule of this id asks for something else
 ├── ApiKeyNotFound        no such API key
 ├── ApiKeyExists          a key of this name is in force
+├── WebhookNotFound       no such webhook
+├── WebhookExists         there is a webhook of this name
 ├── ArtifactNotFound      no such artifact, or its content is damaged
+├── EventNotFound         the log of the run has no event of this number
+├── IrNotFound            nobody knows what the run was compiled to
+├── LogCorrupt            the log contradicts the rules
+├── ArtifactGone          retention has dropped its content
+├── AnchorOutdated        another anchor was made since this one was drafted
 ├── IdempotencyConflict   the key belongs to another request
 ├── StepNotFound          the run's workflow has no such step, or the step has no such scope
 ├── StepUnclear           several steps are meant, or none (steps)
 ├── NothingWaits          what should be decided or completed does not wait for it any more
 │   └── AlreadyDecided    somebody else was first (decision, by, at)
+├── ApproverNotSeparate   who has started a run may not decide this about it (by)
 ├── NotRestartable        no run can go on from where this one ended (reason)
 ├── NotMigratable         the run cannot go on with that version of its workflow (reason, blockers)
 ├── PayloadUnreadable     what is stored was encrypted with a key that this process has not, or was changed
@@ -66,6 +75,10 @@ class ScheduleInvalid(InputInvalid):
     code = "schedule_invalid"
 
 
+class WebhookInvalid(InputInvalid):
+    code = "webhook_invalid"
+
+
 class ScheduleNotFound(CouranteError):
     code = "schedule_not_found"
 
@@ -82,8 +95,36 @@ class ApiKeyExists(CouranteError):
     code = "api_key_exists"
 
 
+class WebhookNotFound(CouranteError):
+    code = "webhook_not_found"
+
+
+class WebhookExists(CouranteError):
+    code = "webhook_exists"
+
+
 class ArtifactNotFound(CouranteError):
     code = "artifact_not_found"
+
+
+class AnchorOutdated(CouranteError):
+    code = "anchor_outdated"
+
+
+class EventNotFound(CouranteError):
+    code = "event_not_found"
+
+
+class IrNotFound(CouranteError):
+    code = "ir_not_found"
+
+
+class LogCorrupt(CouranteError):
+    code = "log_corrupt"
+
+
+class ArtifactGone(CouranteError):
+    code = "artifact_gone"
 
 
 class IdempotencyConflict(CouranteError):
@@ -118,6 +159,16 @@ class AlreadyDecided(NothingWaits):
         self.decision = decision
         self.by = by
         self.at = at
+
+
+class ApproverNotSeparate(CouranteError):
+    """``by``: who was refused; None where nobody said who it was."""
+
+    code = "approver_not_separate"
+
+    def __init__(self, message: str, *, by: str | None, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.by = by
 
 
 class NotRestartable(CouranteError):

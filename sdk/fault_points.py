@@ -61,7 +61,8 @@ POINTS = frozenset(
         "after_step_lines",  # what steps have said is stored, and stands in Redis still
         "before_claims",  # tokens in silent hands are about to be taken over
         "after_claims",
-        "before_archive_finished",  # a month is written, its manifest is not
+        "before_archive_finished",  # a month is written, and not yet in its place
+        "before_manifest",  # it is in its place, its manifest is not
         "before_archive_verified",  # the archive is whole, nobody has read it yet
         "before_month_taken_out",  # it holds what the log does, nothing has left the log
         "after_month_taken_out",

@@ -61,6 +61,9 @@ class PartitionKeys:
     def partial(self, run_id: str) -> str:
         return f"{self.base}partial:{run_id}"
 
+    def talk(self, run_id: str) -> str:
+        return f"{self.base}talk:{run_id}"
+
     def queue(self, stream: str) -> str:
         """``stream``: ``queue:priority``."""
         return f"{self.base}q:{stream}"

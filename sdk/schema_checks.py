@@ -6,6 +6,8 @@ from typing import Any, NoReturn
 
 import jsonschema_rs
 
+from ..compiler.json_schema import LINEAR
+
 PROBLEMS_MAX = 20
 PROBLEM_CHARS_MAX = 500
 CACHED_MAX = 1_000
@@ -22,7 +24,7 @@ class SchemaChecks:
         """Return a line per violation with its place below ``root``, at most 20; none where the value fits."""
         validator = self._validators.get(key)
         if validator is None:
-            validator = self._validators[key] = jsonschema_rs.validator_for(schema, retriever=_refuse)
+            validator = self._validators[key] = _validator(schema)
             while len(self._validators) > CACHED_MAX:
                 del self._validators[next(iter(self._validators))]
         if validator.is_valid(value):
@@ -34,6 +36,14 @@ class SchemaChecks:
             if len(problems) >= PROBLEMS_MAX:
                 break
         return problems
+
+
+def _validator(schema: dict[str, Any]) -> Any:
+    """Patterns that look ahead are in schemas of others' tools alone: documents with them are not registered."""
+    try:
+        return jsonschema_rs.validator_for(schema, retriever=_refuse, pattern_options=LINEAR)
+    except jsonschema_rs.ValidationError:
+        return jsonschema_rs.validator_for(schema, retriever=_refuse)
 
 
 def _refuse(uri: str) -> NoReturn:

@@ -8,13 +8,11 @@ Passwords never leave through ``show``, ``repr`` or an error. Reads files and th
 from __future__ import annotations
 
 import os
-import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
-from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
@@ -22,9 +20,10 @@ from msgspec import Meta
 from ..compiler.diagnostics import did_you_mean
 from ..compiler.durations import parse_duration
 from .fault_points import VARIABLE as FAULT_VARIABLE
-from .http.reach import read_reach
+from .http.reach import read_networks, read_proxy, read_reach
 from .retry_after import RETRY_AFTER_MS_MAX
-from .secrets import PREFIX as SECRET_PREFIX
+from .secrets.secrets import PREFIX as SECRET_PREFIX
+from .urls import mask_password, url_fault
 
 FILE_NAME = "courante.toml"
 PREFIX = "COURANTE_"
@@ -68,7 +67,10 @@ API_HOST = "127.0.0.1"
 API_PORT = 8420
 """Where the HTTP API listens."""
 API_BODY_BYTES_MAX = 32 * 1024 * 1024
+API_BODY_VALUES_MAX = 1_000_000
 API_CONNECTIONS_MAX = 4_096
+API_ADDRESS_CONNECTIONS_MAX = 1_024
+"""From one address, at once."""
 API_REQUESTS_PER_S = 1_000
 """Of one key; twice as many at once."""
 API_SESSION_S = 43_200.0
@@ -79,33 +81,41 @@ ANTHROPIC_URL = "https://api.anthropic.com"
 
 _ENV_ALLOWED = "1 to 64 of a-z, 0-9, - and _, the first a letter or digit"
 _HOSTS = r"^[A-Za-z0-9._:\[\]-]+(\s*,\s*[A-Za-z0-9._:\[\]-]+)*\Z"
-_NETWORKS = r"^[0-9A-Fa-f.:/]+(\s*,\s*[0-9A-Fa-f.:/]+)*\Z"
 _HOST_ALLOWED = "an address of this machine, 0.0.0.0 for all of them"
 _AGE = "a duration of at least a day: 400d, 36h"
+_AGES = "workflows with durations of at least a day, joined by commas: orders=30d, mails=7d"
 _TEXTS = {
+    "api_key": "a text",
+    **dict.fromkeys(("api_key_file", "key_ring", "prices", "tools"), "the path of a file"),
     "api_hosts": "names and addresses without ports, joined by commas: courante.example, 10.0.0.5",
     "api_proxies": "addresses and networks, joined by commas: 10.0.0.5, 10.1.0.0/16",
     "api_host": "an address of this machine, 127.0.0.1 or ::1 where only this machine is to ask",
     "http_allow": "networks, addresses and hosts, joined by commas, with a port or without: 10.0.0.0/8, shop:8080",
+    "http_proxy": "http://host:port, without a user",
     "secrets_dir": "the path of a directory",
-    "key_ring": "the path of a file",
-    "prices": "the path of a file",
     "model_provider": "one of openai, anthropic, echo",
-    "tools": "the path of a file",
     "metrics_port": "a whole number from 0 to 65535",
     "retain_archive": "the path of a directory",
     "retain_log": _AGE,
     "retain_payloads": _AGE,
+    "retain_payloads_of": _AGES,
+    "retain_artifacts": _AGE,
     "retain_runs": _AGE,
     "retain_cache": _AGE,
 }
 _KIB = 1024
 _MIB = 1024 * _KIB
-_REDIS_SCHEMES = ("redis", "rediss", "unix")
-_POSTGRES_SCHEMES = ("postgres", "postgresql")
 _HTTP_SCHEMES = ("https", "http")
-_PASSWORD = re.compile(r"(://[^:@/?#]*):.*@")  # up to the last @: a password may hold one unquoted
-_QUERY_PASSWORD = re.compile(r"([?&](?:ssl)?password=)[^&#]*")
+_SCHEMES = {
+    "redis_url": ("redis", "rediss", "unix"),
+    "database_url": ("postgres", "postgresql"),
+    "api_url": _HTTP_SCHEMES,
+    "openai_url": _HTTP_SCHEMES,
+    "anthropic_url": _HTTP_SCHEMES,
+    "otlp_url": _HTTP_SCHEMES,
+}
+SECRETS = frozenset({"api_key"})
+"""Settings that are never shown."""
 
 
 class LogLevel(StrEnum):
@@ -128,6 +138,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     redis_url: str | None = None
     database_url: str | None = None
+    api_url: str | None = None
+    api_key: str | None = None
+    api_key_file: str | None = None
+    api_key_in_clear: bool = False
     home: Path
     env: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}\Z", description=_ENV_ALLOWED)] = "default"
     partitions: Annotated[int, Meta(ge=1, le=1024)] = 1
@@ -145,6 +159,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     payload_keep_s: Annotated[float, Meta(ge=86_400, le=3_650 * 86_400)] = PAYLOAD_KEEP_S
     retain_log: str | None = None
     retain_payloads: str | None = None
+    retain_payloads_of: str | None = None
+    retain_artifacts: str | None = None
     retain_runs: str | None = None
     retain_cache: str | None = None
     retain_archive: str | None = None
@@ -161,6 +177,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     health_failing_critical: Annotated[int, Meta(ge=1, le=100)] = HEALTH_FAILING_CRITICAL
     retry_after_ms_max: Annotated[int, Meta(ge=0, le=7 * 86_400_000)] = RETRY_AFTER_MS_MAX
     http_allow: str | None = None
+    http_proxy: str | None = None
     secrets_dir: str | None = None
     prices: str | None = None
     request_timeout_ms: Annotated[int, Meta(ge=1_000, le=86_400_000)] = REQUEST_TIMEOUT_MS
@@ -171,10 +188,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     api_host: str = API_HOST
     api_port: Annotated[int, Meta(ge=0, le=65_535)] = API_PORT
     api_hosts: Annotated[str, Meta(pattern=_HOSTS)] | None = None
-    api_proxies: Annotated[str, Meta(pattern=_NETWORKS)] | None = None
+    api_proxies: str | None = None
     api_key_required: bool = False
     api_body_bytes_max: Annotated[int, Meta(ge=_KIB, le=512 * _MIB)] = API_BODY_BYTES_MAX
+    api_body_values_max: Annotated[int, Meta(ge=1_000, le=100_000_000)] = API_BODY_VALUES_MAX
     api_connections_max: Annotated[int, Meta(ge=1, le=1_000_000)] = API_CONNECTIONS_MAX
+    api_address_connections_max: Annotated[int, Meta(ge=1, le=1_000_000)] = API_ADDRESS_CONNECTIONS_MAX
     api_requests_per_s: Annotated[int, Meta(ge=1, le=1_000_000)] = API_REQUESTS_PER_S
     api_session_s: Annotated[float, Meta(ge=60, le=90 * 86_400)] = API_SESSION_S
     metrics_port: Annotated[int, Meta(ge=0, le=65_535)] | None = None
@@ -187,6 +206,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         plain: dict[str, str | int | float | bool | None] = {}
         for name in self.__struct_fields__:
             value: object = getattr(self, name)
+            if name in SECRETS and value is not None:
+                value = "***"
             is_url = name.endswith("_url") and isinstance(value, str)
             text = mask_password(str(value)) if is_url else str(value)
             plain[name] = value if value is None or isinstance(value, int | float) else text
@@ -268,15 +289,29 @@ def unknown_variables(environ: Mapping[str, str] | None = None) -> list[str]:
     return [f"{name} is not a setting; {did_you_mean(name, known)}".rstrip("; ") for name in strangers]
 
 
+def read_ages(text: str) -> dict[str, int]:
+    """Return durations in ms by name, from ``orders=30d, mails=7d``. Raises ValueError."""
+    ages: dict[str, int] = {}
+    for word in filter(None, map(str.strip, text.split(","))):
+        name, _, age = map(str.strip, word.partition("="))
+        ms = parse_duration(age) or 0
+        if not name or name in ages or ms < DAY_MS:
+            raise ValueError(f"got {word!r}")
+        ages[name] = ms
+    return ages
+
+
+_READERS: Mapping[str, Callable[[str], object]] = {
+    "api_proxies": read_networks,
+    "http_allow": read_reach,
+    "http_proxy": read_proxy,
+    "retain_payloads_of": read_ages,
+}
+"""What is more than a type: each raises ValueError."""
+
+
 def variable_of(field: str) -> str:
     return PREFIX + field.upper()
-
-
-def mask_password(url: str) -> str:
-    """The URL with ``***`` for every password in it; of what is not a URL, nothing."""
-    if "://" not in url:
-        return "***"
-    return _QUERY_PASSWORD.sub(r"\1***", _PASSWORD.sub(r"\1:***@", url))
 
 
 def _defaults(variables: Mapping[str, str]) -> list[tuple[str, object]]:
@@ -310,22 +345,20 @@ def _decode(name: str, found: _Found, kind: object) -> object:
         # text comes from the environment or a flag, where every value is text; a file has types of its own
         value: object = msgspec.convert(found.value, type=kind, strict=not is_text or _is_file(found))
     except msgspec.ValidationError as cause:
-        given = "" if name.endswith("_url") else f"; got {found.value!r}"
+        given = "" if name.endswith("_url") or name in SECRETS else f"; got {found.value!r}"
         raise SettingsError(name, found.source, f"expected {_TEXTS.get(name) or _allowed(kind)}{given}") from cause
-    if name == "redis_url" and isinstance(value, str):
-        _check_url(name, value, found.source, _REDIS_SCHEMES)
-    if name == "database_url" and isinstance(value, str):
-        _check_url(name, value, found.source, _POSTGRES_SCHEMES)
-    if name in ("openai_url", "anthropic_url", "otlp_url") and isinstance(value, str):
-        _check_url(name, value, found.source, _HTTP_SCHEMES)
-    if name == "http_allow" and isinstance(value, str):
+    if name in _SCHEMES and isinstance(value, str):
+        fault, hint = url_fault(value, _SCHEMES[name], is_alone=name == "api_url")
+        if fault:
+            raise SettingsError(name, found.source, fault, hint=hint)
+    if name in _READERS and isinstance(value, str):
         try:
-            read_reach(value)
+            _READERS[name](value)
         except ValueError as cause:
             raise SettingsError(name, found.source, f"expected {_TEXTS[name]}; {cause}") from cause
     if _TEXTS.get(name) == _AGE and isinstance(value, str) and (parse_duration(value) or 0) < DAY_MS:
         raise SettingsError(name, found.source, f"expected {_AGE}; got {value!r}")
-    if name in ("secrets_dir", "key_ring", "prices", "tools", "retain_archive") and value:
+    if name in ("api_key_file", "secrets_dir", "key_ring", "prices", "tools", "retain_archive") and value:
         return str(found.base / Path(str(value)).expanduser())
     return value
 
@@ -357,26 +390,6 @@ def _decode_home(found: _Found) -> Path:
         return Path(os.path.abspath(found.base / Path(found.value).expanduser()))  # noqa: PTH100
     except RuntimeError as cause:
         raise SettingsError("home", found.source, "the home directory of the user is unknown") from cause
-
-
-def _check_url(name: str, url: str, source: str, schemes: tuple[str, ...]) -> None:
-    shown = mask_password(url)
-    allowed = f"expected a URL that starts with {', '.join(f'{scheme}://' for scheme in schemes)}; got {shown!r}"
-    scheme, separator, _ = url.partition("://")
-    if not separator or scheme not in schemes:
-        raise SettingsError(name, source, allowed)
-    if any(ord(c) <= 32 or ord(c) == 127 for c in url):
-        raise SettingsError(name, source, "a URL has no spaces or control characters", hint="write %20 for a space")
-    try:
-        parts = urlsplit(url)
-        _ = parts.port
-    except ValueError:
-        raise SettingsError(name, source, f"the host or port of {shown!r} cannot be read") from None
-    if scheme == "unix" and (parts.netloc.rpartition("@")[2] or not parts.path.strip("/")):
-        raise SettingsError(name, source, f"expected unix:///path/of/the/socket; got {shown!r}")
-    has_host = bool(parts.hostname) or scheme == "unix" or "host=" in parts.query
-    if not has_host:
-        raise SettingsError(name, source, f"the URL names no host; got {shown!r}")
 
 
 def _check_together(settings: Settings, sources: Mapping[str, str]) -> None:

@@ -8,19 +8,9 @@ import asyncpg
 from redis.exceptions import RedisError
 
 from .errors import InputInvalid, ServiceUnavailable
-from .scripts import BackPressure, Closed, Late
+from .floor.scripts import BackPressure, Closed, Late
+from .server_errors import POSTGRES_AWAY, POSTGRES_ERRORS
 
-POSTGRES_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
-"""What a Postgres that is away, or goes away in the middle, shows as; the last one where asyncpg itself is confused."""
-POSTGRES_AWAY = (
-    OSError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.InsufficientResourcesError,
-)
-"""It cannot be reached, starts or stops, or has no room for now; another try may succeed."""
 HINT = (
     "what runs goes on meanwhile; ask again when 'courante health' says that Postgres is there, with the same key "
     "where it must not be done twice"
@@ -29,8 +19,6 @@ DISK_HINT = (
     "make room where Postgres has its data: what runs goes on until the outbox is full, and what was accepted is kept; "
     "ask again then, with the same key where it must not be done twice"
 )
-SERVER_ERRORS = (RedisError, *POSTGRES_ERRORS)
-"""What a loop that never ends waits out. ``TimeoutError`` is an OSError."""
 
 
 def postgres_away(error: BaseException, waited: str = "") -> ServiceUnavailable:

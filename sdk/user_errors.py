@@ -25,7 +25,10 @@ class HttpError(Exception):
     """A service answered with an error. ``retry_after``: seconds, or the text of its header, a date too.
 
     408, 425, 429 and 5xx are tried again, every other status is not. Raises ValueError for what is no status.
+    ``response``: what was answered, where it is at hand; the Retry-After and Date of its ``headers`` count.
     """
+
+    response: object = None
 
     def __init__(self, status: int, message: str = "", retry_after: float | str | None = None) -> None:
         if not 100 <= status <= 599:

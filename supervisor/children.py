@@ -20,9 +20,8 @@ import anyio
 import msgspec
 import structlog
 
-from ..sdk.client import Client
-from ..sdk.commanding import Body, encode_body
-from ..sdk.control import Control, Said
+from ..sdk.client.client import Client
+from ..sdk.client.control import Control, Said
 from ..sdk.errors import (
     CouranteError,
     IdempotencyConflict,
@@ -32,7 +31,9 @@ from ..sdk.errors import (
     WorkflowNotFound,
 )
 from ..sdk.fault_points import reach
-from ..sdk.payloads import PAYLOAD_BYTES_MAX
+from ..sdk.outcomes.subflows import CHILD, ERROR_CHARS_MAX, ChildEnd, ChildStatus, told_of, too_deep
+from ..sdk.sealing.payload_terms import PAYLOAD_BYTES_MAX
+from ..sdk.server_errors import SERVER_ERRORS
 from ..sdk.settings import SUBFLOW_DEPTH_MAX
 from ..sdk.stores.children import (
     ChildState,
@@ -44,11 +45,10 @@ from ..sdk.stores.children import (
     open_children,
     take_up_child,
 )
+from ..sdk.stores.command_bodies import Body, encode_body
 from ..sdk.stores.payloads import event_payload
-from ..sdk.subflows import CHILD, ERROR_CHARS_MAX, ChildEnd, ChildStatus, told_of, too_deep
-from ..sdk.submissions import Submission
-from ..sdk.unavailable import SERVER_ERRORS
-from .projections import Projection
+from ..sdk.submissions.submissions import Submission
+from .recording.projections import Projection
 
 LOOK_S = 1.0
 """A look without news: another supervisor may have recorded some."""

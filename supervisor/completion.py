@@ -14,28 +14,21 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
-from ..sdk.calling import Word
-from ..sdk.catalog import Catalog
 from ..sdk.errors import CouranteError
 from ..sdk.events import ErrorInfo, Facts, encode_blob, encode_facts
 from ..sdk.fault_points import reach
+from ..sdk.floor.calling import Word
+from ..sdk.floor.payloads import ColdStore, PayloadMissing, is_reference, load_payload, store_payload
+from ..sdk.floor.scripts import DONE_GROUP, Closed, RunLook, finish_runs, look_at_runs, open_partition
+from ..sdk.floor.streams import StreamEntry, claim_stale, read_group
 from ..sdk.keys import Keys, PartitionKeys
-from ..sdk.payload_terms import PAYLOAD_TERMS
-from ..sdk.payloads import (
-    ColdStore,
-    PayloadMissing,
-    PayloadTooLarge,
-    is_reference,
-    load_payload,
-    store_payload,
-)
-from ..sdk.plan import Plan
-from ..sdk.redaction import REDACTOR
-from ..sdk.run_output import OutputError, run_output
-from ..sdk.scripts import DONE_GROUP, Closed, RunLook, finish_runs, look_at_runs, open_partition
-from ..sdk.sealing import seal_error
-from ..sdk.streams import StreamEntry, claim_stale, read_group
-from ..sdk.unavailable import SERVER_ERRORS
+from ..sdk.marking.plan import Plan
+from ..sdk.outcomes.run_output import OutputError, run_output
+from ..sdk.sealing.payload_terms import PAYLOAD_TERMS, PayloadTooLarge
+from ..sdk.sealing.sealing import seal_error
+from ..sdk.secrets.redaction import REDACTOR
+from ..sdk.server_errors import SERVER_ERRORS
+from ..sdk.submissions.catalog import Catalog
 
 BATCH = 200
 BLOCK_MS = 2_000

@@ -17,19 +17,19 @@ from redis.exceptions import RedisError, ResponseError
 
 from ..sdk.errors import CouranteError, IdempotencyConflict, InputInvalid, ServiceUnavailable, WorkflowNotFound
 from ..sdk.fault_points import reach
+from ..sdk.floor.scripts import INTAKE_GROUP, Closed, open_partition
+from ..sdk.floor.streams import Fields, StreamEntry, claim_stale, read_group
 from ..sdk.json_values import NotJson, decode_text
 from ..sdk.keys import Keys
-from ..sdk.scripts import INTAKE_GROUP, Closed, open_partition
-from ..sdk.sealing import seal_text
+from ..sdk.sealing.sealing import seal_text
+from ..sdk.server_errors import SERVER_ERRORS
 from ..sdk.stores.rejected import Rejected, keep_rejected
-from ..sdk.streams import Fields, StreamEntry, claim_stale, read_group
-from ..sdk.submissions import VERSION_MAX, Submission, input_fault
-from ..sdk.unavailable import SERVER_ERRORS
+from ..sdk.submissions.submissions import VERSION_MAX, Submission, input_fault
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-    from ..sdk.client import Client
+    from ..sdk.client.client import Client
 
 BATCH = 500
 BLOCK_MS = 2_000

@@ -13,10 +13,18 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from ..sdk.calling import Word
 from ..sdk.fault_points import reach
+from ..sdk.floor.calling import Word
+from ..sdk.floor.scripts import (
+    OUTBOX_HARD_MAX,
+    QUEUE_GROUP,
+    BackPressure,
+    Claims,
+    Closed,
+    claim_tokens,
+    forget_consumers,
+)
 from ..sdk.keys import PartitionKeys
-from ..sdk.scripts import OUTBOX_HARD_MAX, QUEUE_GROUP, BackPressure, Claims, Closed, claim_tokens, forget_consumers
 
 BATCH = 200
 LOOK_S = 0.25

@@ -1,13 +1,13 @@
-"""Pauses: runs and workers that have not heard of the pause of a workflow or a queue are told (sdk/pausing.py)."""
+"""Pauses: runs and workers that have not heard of the pause of a workflow or a queue are told (``pausing``)."""
 
 from __future__ import annotations
 
 import anyio
 import structlog
 
-from ..sdk.client import Client
+from ..sdk.client.client import Client
 from ..sdk.errors import CouranteError
-from ..sdk.unavailable import SERVER_ERRORS
+from ..sdk.server_errors import SERVER_ERRORS
 
 LOOK_S = 2.0
 log = structlog.get_logger()

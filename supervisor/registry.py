@@ -10,11 +10,11 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from ..sdk.clock import read_clock
+from ..sdk.floor.clock import read_clock
 from ..sdk.keys import Keys, PartitionKeys
+from ..sdk.server_errors import SERVER_ERRORS
 from ..sdk.stores.connection import Pool
 from ..sdk.stores.workers import WorkerRow, announce_workers
-from ..sdk.unavailable import SERVER_ERRORS
 
 LOOK_S = 5.0
 FORGOTTEN_S = 3_600

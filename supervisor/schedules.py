@@ -7,11 +7,11 @@ from datetime import datetime, timedelta
 import anyio
 import structlog
 
-from ..sdk.client import Client
+from ..sdk.client.client import Client
 from ..sdk.errors import CouranteError
-from ..sdk.stores import schedules as store
-from ..sdk.stores import ticks as rows
-from ..sdk.unavailable import SERVER_ERRORS
+from ..sdk.schedules import schedule_rows as store
+from ..sdk.schedules import tick_rows as rows
+from ..sdk.server_errors import SERVER_ERRORS
 
 LOOK_S = 0.5
 """A schedule may be made at any moment, and a run that something waits for may end."""

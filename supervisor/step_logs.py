@@ -15,9 +15,9 @@ import structlog
 
 from ..sdk.fault_points import reach
 from ..sdk.keys import Keys
-from ..sdk.step_lines import LINES, StepLine, decode_lines
+from ..sdk.logs.step_lines import LINES, StepLine, decode_lines
+from ..sdk.server_errors import SERVER_ERRORS
 from ..sdk.stores.step_logs import drop_old_lines, insert_lines, take_turn
-from ..sdk.unavailable import SERVER_ERRORS
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis

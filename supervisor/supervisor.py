@@ -22,16 +22,17 @@ import structlog
 from anyio.abc import TaskGroup
 from redis.asyncio import Redis
 
-from ..sdk.calling import Word
-from ..sdk.client import Client
-from ..sdk.connections import connect_redis
-from ..sdk.control import Control
-from ..sdk.health import DEFAULT_LIMITS, Limits
+from ..sdk.client.client import Client
+from ..sdk.client.control import Control
+from ..sdk.connections import POSTGRES_CONNECTIONS_MAX, connect_redis
+from ..sdk.floor.calling import Word
+from ..sdk.floor.cold_payloads import PostgresPayloads
+from ..sdk.floor.repairs import drain_runs, halt_runs
+from ..sdk.floor.scripts import OUTBOX_HARD_MAX, BackPressure, Closed, look_at_runs
+from ..sdk.health.health import DEFAULT_LIMITS, Limits
 from ..sdk.keys import PartitionKeys
-from ..sdk.marking import RunPhase
+from ..sdk.marking.marking import RunPhase
 from ..sdk.metrics.exposition import AnySeries
-from ..sdk.repairs import drain_runs, halt_runs
-from ..sdk.scripts import OUTBOX_HARD_MAX, BackPressure, Closed, look_at_runs
 from ..sdk.settings import (
     AUDIT_S,
     LEASE_MS,
@@ -42,30 +43,30 @@ from ..sdk.settings import (
     STUCK_MS,
     SUBFLOW_DEPTH_MAX,
 )
-from ..sdk.stores.cold_payloads import PostgresPayloads
-from .audit import Audit
 from .children import Children
-from .collector import Collector
 from .completion import Completion
-from .counting import Counting
-from .entries import LogDiverged
-from .guard import Guard
 from .intake import Intake
 from .leases import Leases
-from .mender import Mender
+from .monitoring.counting import Counting
+from .monitoring.traces import Traces
+from .monitoring.watch import Watch
 from .pauses import Pauses
-from .projections import Projection
-from .reconciler import Reconciler
-from .recorder import TRANSIENT, Recorder, RecorderSettings
-from .recovery import Recovery
+from .recording.entries import LogDiverged
+from .recording.projections import Projection
+from .recording.recorder import TRANSIENT, Recorder, RecorderSettings
+from .recovery.audit import Audit
+from .recovery.guard import Guard
+from .recovery.mender import Mender
+from .recovery.reconciler import Reconciler
+from .recovery.recovery import Recovery
 from .registry import Registry
-from .retention import Policy, Retention
+from .retention.collector import Collector
+from .retention.policy import Policy
+from .retention.retention import Retention
 from .schedules import Schedules
 from .step_logs import StepLogs
 from .timers import Timers
-from .traces import Traces
 from .upkeep import Upkeep
-from .watch import Watch
 from .webhooks import Webhooks
 
 LAST_WORDS_S = 5.0
@@ -79,7 +80,7 @@ log = structlog.get_logger()
 class Supervisor:
     """Watches the partitions of one environment. ``counts``: what it records, for ``series``. ``limits``: of health.
 
-    ``otlp_url``: where runs go as traces, if anywhere. ``http_allow``: the setting, for webhooks.
+    ``otlp_url``: where runs go as traces, if anywhere. ``http_allow``, ``http_proxy``: the settings, for webhooks.
     """
 
     def __init__(
@@ -102,6 +103,7 @@ class Supervisor:
         limits: Limits = DEFAULT_LIMITS,
         otlp_url: str = "",
         http_allow: str = "",
+        http_proxy: str = "",
         retention: Policy | None = None,
     ) -> None:
         self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
@@ -113,6 +115,7 @@ class Supervisor:
             partitions=partitions,
             outbox_hard_max=outbox_hard_max,
             silence_ms=max(lease_ms, SILENCE_MS_MIN),
+            connections_max=partitions + POSTGRES_CONNECTIONS_MAX,  # a recorder keeps one
         )
         self._partitions = partitions
         self._lease_ms = lease_ms
@@ -127,7 +130,7 @@ class Supervisor:
         self._limits = limits
         self._counting: Counting | None = None
         self._otlp_url = otlp_url
-        self._http_allow = http_allow
+        self._http = (http_allow, http_proxy)
         self._hearing: list[Callable[[Projection], None]] = []
         self._policy = retention or Policy()
         self._stopping = anyio.Event()
@@ -154,7 +157,7 @@ class Supervisor:
                     recorders += [self._watch(group, redis, blocking, number, turn) for number in partitions]
                     group.start_soon(Schedules(client).run)
                     group.start_soon(Pauses(client).run)
-                    group.start_soon(Webhooks(client.pool, client.keys.env, self._http_allow).run)
+                    group.start_soon(Webhooks(client.pool, client.keys.env, *self._http).run)
                     group.start_soon(self._watch_all(redis).run)
                     group.start_soon(Upkeep(client.pool).run)
                     group.start_soon(self._collector(redis).run)

@@ -8,8 +8,8 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from ..sdk.fault_points import reach
+from ..sdk.floor.scripts import OUTBOX_HARD_MAX, BackPressure, Closed, release_timers
 from ..sdk.keys import PartitionKeys
-from ..sdk.scripts import OUTBOX_HARD_MAX, BackPressure, Closed, release_timers
 
 BATCH = 200
 LOOK_S = 0.1

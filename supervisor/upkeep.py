@@ -5,9 +5,9 @@ from __future__ import annotations
 import anyio
 import structlog
 
+from ..sdk.server_errors import POSTGRES_ERRORS
 from ..sdk.stores.connection import Pool
 from ..sdk.stores.migrate import ensure_partitions
-from ..sdk.unavailable import POSTGRES_ERRORS
 
 LOOK_S = 3_600.0
 log = structlog.get_logger()

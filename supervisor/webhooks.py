@@ -2,11 +2,14 @@
 
 At least once: whoever dies with one in hand leaves it to another after ``HOLD_MS``. Requests go where the setting
 ``http_allow`` permits, as those of nodes do; redirects are not followed, and of an answer only the status is read.
+One that does not answer keeps no other waiting: of each webhook ten requests at most are on their way at once, of all
+together a hundred.
 """
 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -14,16 +17,20 @@ import anyio
 import structlog
 
 from ..sdk.errors import PayloadUnreadable
-from ..sdk.payload_terms import PAYLOAD_TERMS
+from ..sdk.sealing.payload_terms import PAYLOAD_TERMS
+from ..sdk.sealing.sealing import open_text
+from ..sdk.server_errors import SERVER_ERRORS
 from ..sdk.stores.connection import Pool
 from ..sdk.stores.webhooks import Delivery, drop_sent, mark_failed, mark_sent, take_due
-from ..sdk.unavailable import SERVER_ERRORS
 from ..sdk.webhook_signing import ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, sign
 
 if TYPE_CHECKING:
+    from anyio.abc import TaskGroup
+
     from ..sdk.http.client import Connections
 
-BATCH = 20
+HELD_MAX = 100
+HELD_OF_ONE_MAX = 10
 LOOK_S = 1.0
 SEND_S = 15.0
 HOLD_MS = 60_000
@@ -37,49 +44,63 @@ log = structlog.get_logger()
 
 
 class Webhooks:
-    """Those of one environment. http_allow: the setting."""
+    """Those of one environment. http_allow, http_proxy: the settings."""
 
-    def __init__(self, pool: Pool, env: str, http_allow: str) -> None:
+    def __init__(self, pool: Pool, env: str, http_allow: str, http_proxy: str = "") -> None:
         self._pool = pool
         self._env = env
-        self._http_allow = http_allow
+        self._way = (http_allow, http_proxy)
         self._dropped_at = -UPKEEP_S
         self._connections: Connections | None = None
+        self._held: Counter[str] = Counter()
+        self._has_room = anyio.Event()
 
     async def run(self) -> None:
         """Send until cancelled."""
         try:
-            while True:
-                try:
-                    if anyio.current_time() - self._dropped_at >= UPKEEP_S:
-                        async with self._pool.acquire() as conn:
-                            await drop_sent(conn, KEEP_S)
-                        self._dropped_at = anyio.current_time()
-                    while await self.send():
-                        pass
-                except SERVER_ERRORS as error:
-                    log.warning("webhooks_failed", error=str(error) or repr(error))
-                await anyio.sleep(LOOK_S)
+            async with anyio.create_task_group() as group:
+                while True:
+                    await self._turn(group)
+                    with anyio.move_on_after(LOOK_S):
+                        await self._has_room.wait()
         finally:
             if self._connections is not None:
                 with anyio.CancelScope(shield=True), anyio.move_on_after(2):
                     await self._connections.shut()
 
-    async def send(self) -> int:
-        """Send what is due now; return how many were tried."""
+    async def _turn(self, group: TaskGroup) -> None:
+        self._has_room = anyio.Event()
+        try:
+            if anyio.current_time() - self._dropped_at >= UPKEEP_S:
+                async with self._pool.acquire() as conn:
+                    await drop_sent(conn, KEEP_S)
+                self._dropped_at = anyio.current_time()
+            await self.send(group)
+        except SERVER_ERRORS as error:
+            log.warning("webhooks_failed", error=str(error) or repr(error))
+
+    async def send(self, group: TaskGroup) -> int:
+        """Begin to send what is due now, as far as there is room; return how much that is."""
+        room = HELD_MAX - self._held.total()
+        if not room:
+            return 0
         async with self._pool.acquire() as conn:
-            due = await take_due(conn, self._env, BATCH, HOLD_MS)
-        async with anyio.create_task_group() as group:
-            for delivery in due:
-                group.start_soon(self._deliver, delivery)
+            due = await take_due(conn, self._env, room, HOLD_MS, HELD_OF_ONE_MAX, self._held)
+        for delivery in due:
+            self._held[delivery.webhook] += 1
+            group.start_soon(self._deliver, delivery)
         return len(due)
 
     async def _deliver(self, delivery: Delivery) -> None:
-        error, is_hopeless = await self._post(delivery)
         try:
+            error, is_hopeless = await self._post(delivery)
             await self._note(delivery, error, is_hopeless=is_hopeless)
         except SERVER_ERRORS as trouble:
             log.warning("webhooks_failed", event_id=delivery.event_id, error=str(trouble) or repr(trouble))
+        finally:
+            self._held[delivery.webhook] -= 1
+            self._held += Counter()  # without those of which there is none
+            self._has_room.set()
 
     async def _note(self, delivery: Delivery, error: str, *, is_hopeless: bool) -> None:
         async with self._pool.acquire() as conn:
@@ -100,12 +121,12 @@ class Webhooks:
         from ..sdk.http.reach import AddressRefused, read_reach
 
         if self._connections is None:
-            self._connections = Connections(read_reach(self._http_allow))
+            self._connections = Connections(read_reach(*self._way))
         body, now_s = delivery.body.encode(), int(time.time())
         try:
-            secret = PAYLOAD_TERMS.decode(delivery.secret)
+            secret, url = PAYLOAD_TERMS.decode(delivery.secret), open_text(delivery.url)
         except PayloadUnreadable as unreadable:
-            return f"the key of its signatures cannot be read: {unreadable}", False
+            return f"its URL or the key of its signatures cannot be read: {unreadable}", False
         headers = {
             "user-agent": USER_AGENT,
             "content-type": "application/json",
@@ -115,9 +136,7 @@ class Webhooks:
         }
         timeout = httpx.Timeout(min(SEND_S, READ_S)).as_dict()
         try:
-            request = httpx.Request(
-                "POST", delivery.url, headers=headers, content=body, extensions={"timeout": timeout}
-            )
+            request = httpx.Request("POST", url, headers=headers, content=body, extensions={"timeout": timeout})
             with anyio.fail_after(SEND_S):
                 response = await self._connections.handle_async_request(request)
                 await response.aclose()

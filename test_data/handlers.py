@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from courante.sdk.steps import step, tool
+from courante.sdk.authoring.steps import step, tool
 
 
 @step("campaign.brief")

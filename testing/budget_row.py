@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from ..sdk import waiting
-from ..sdk.fold_waits import code_of
-from ..sdk.marking import PARKS, Marking
-from ..sdk.purse import Amount, Purse, paid, wanted
-from ..sdk.scopes import Scope
+from ..sdk.fold.fold_waits import code_of
+from ..sdk.marking import waiting
+from ..sdk.marking.marking import PARKS, Marking
+from ..sdk.marking.purse import Amount, Purse, paid, wanted
+from ..sdk.marking.scopes import Scope
 from .memory_run import MemoryRun
 
 GRANTS_MAX = 200

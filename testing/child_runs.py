@@ -8,11 +8,11 @@ from dataclasses import replace
 import msgspec
 
 from ..sdk.events import RecordedEvent
-from ..sdk.outcomes import Outcome, Waits
-from ..sdk.plan import Plan
+from ..sdk.marking.plan import Plan
+from ..sdk.outcomes.outcomes import Outcome, Waits
+from ..sdk.outcomes.subflows import ChildEnd, ChildStatus, told_of, too_deep
 from ..sdk.schema_checks import SchemaChecks
 from ..sdk.settings import SUBFLOW_DEPTH_MAX
-from ..sdk.subflows import ChildEnd, ChildStatus, told_of, too_deep
 from .results import Rehearsed
 from .script import Cue
 

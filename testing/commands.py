@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import msgspec
 
-from ..sdk.calling import Word
-from ..sdk.commanding import ASKED, RAISE
 from ..sdk.events import Facts, RecordedEvent, encode_blob, encode_facts
-from ..sdk.plan import START_KEY, WITHDRAWN_READY, Plan, start_ready
-from ..sdk.scopes import parse_token_key, scope_key
-from ..sdk.scripts import Applied
+from ..sdk.floor.calling import Word
+from ..sdk.floor.commanding import ASKED, RAISE
+from ..sdk.floor.scripts import Applied
+from ..sdk.marking.plan import START_KEY, WITHDRAWN_READY, Plan, start_ready
+from ..sdk.marking.scopes import parse_token_key, scope_key
 
 SCRIPT_KINDS = {"force_succeed": "force", "force_skip": "force", "cancel_step": "withdraw", "raise_budget": "budget"}
 ALONE = frozenset({"cancel", "pause", "resume", "raise_budget"})

@@ -10,21 +10,24 @@ from ..runner.nodes import INLINE
 from ..runner.settling import Settler
 from ..runner.transition import Transition
 from ..runner.work import Work, read_token
-from ..sdk.gates import before_node
-from ..sdk.gathering import Gatherer
-from ..sdk.item_values import cut_items, encode_results
+from ..sdk.floor.payloads import PayloadMissing
 from ..sdk.json_values import encode_value
-from ..sdk.map_openings import forced_items
-from ..sdk.map_plans import read_record
-from ..sdk.marking import TokenKind
-from ..sdk.node_code import NodeCode, compile_node
-from ..sdk.outcomes import Cached, Outcome, Succeeded, failed
-from ..sdk.plan import Plan
+from ..sdk.marking.marking import TokenKind
+from ..sdk.marking.plan import Plan
+from ..sdk.outcomes.gates import before_node
+from ..sdk.outcomes.gathering import Gatherer
+from ..sdk.outcomes.item_values import cut_items
+from ..sdk.outcomes.map_openings import forced_items
+from ..sdk.outcomes.node_code import NodeCode, compile_node
+from ..sdk.outcomes.outcomes import Cached, Outcome, Succeeded, failed
+from ..sdk.outcomes.step_context import StepContext, StepError
 
 Handler = Callable[[Work], Outcome]
 """Runs a node that is not run inline; may raise what a step raises."""
 Look = Callable[[list[str]], list[bytes | None]]
 """Reads fields of the run."""
+Recorded = Callable[[StepContext], Mapping[int, bytes]]
+"""Returns the results of a map that only the log has, by chunk, for its aggregate's token."""
 KEPT_BY = "run_before"
 """The run that made what is kept."""
 NO_OUTPUTS: Mapping[str, bytes] = MappingProxyType({})
@@ -35,7 +38,7 @@ class Crew:
     """``name``: of the worker, as the log has it. ``handler``: see ``Handler``. ``look``: see ``Look``.
 
     ``aside``: node types that run inline and are left to the handler all the same. ``cached``: outputs that are kept,
-    as JSON by the ids of steps.
+    as JSON by the ids of steps. ``recorded``: see ``Recorded``.
     """
 
     def __init__(
@@ -46,6 +49,7 @@ class Crew:
         name: str = "crew",
         aside: frozenset[str] = frozenset(),
         cached: Mapping[str, bytes] = NO_OUTPUTS,
+        recorded: Recorded = lambda _: {},
     ) -> None:
         self.plan = plan
         self.name = name
@@ -55,7 +59,8 @@ class Crew:
         self._look = look
         self._aside = aside
         self._cached = cached
-        self._gatherer = Gatherer(self._read, _itself)
+        self._gatherer = Gatherer(self._read, _nothing_apart, self._read_log)
+        self._recorded = recorded
 
     def open(self, token: list[bytes], now_ms: int) -> Work:
         work = read_token(token, self.plan)
@@ -71,19 +76,27 @@ class Crew:
         if work.is_below_closed_map:
             return self._settler.drop(work)
         if work.kind is TokenKind.COLLECT:
-            record = work.values[0]
-            number = read_record(record.decode()).ready[0] if record else 0
-            return self._settler.collect(work, number, encode_results(run_now(self._gatherer.chunk(work, number))))
-        if work.node.is_aggregate and work.live:
-            work.results = run_now(self._gatherer.results(work))
-        outcome = self._outcome(work)
+            return self._settler.collect(work, run_now(self._gatherer.ready(work)))
+        outcome = self._gather(work) or self._outcome(work)
         if work.node.is_map and isinstance(outcome, Succeeded):
             outcome = forced_items(work, outcome.output)
         return self._settler.settle(work, outcome)
 
+    def _gather(self, work: Work) -> Outcome | None:
+        """Bring the results for an aggregate. Who comes late may find none: what it makes of that is refused."""
+        try:
+            if work.node.is_aggregate and work.live:
+                work.results = run_now(self._gatherer.results(work))
+        except PayloadMissing as error:
+            return failed(StepError("PAYLOAD_MISSING", str(error)), work.node.id, work.attempt, self.name)
+        return None
+
     async def _read(self, run_id: str, fields: list[str]) -> list[bytes | None]:
         del run_id
         return self._look(fields)
+
+    async def _read_log(self, step: StepContext) -> Mapping[int, bytes]:
+        return self._recorded(step)
 
     def give_back(self, work: Work, outcome: Outcome) -> Transition:
         return self._settler.settle(work, outcome)
@@ -122,9 +135,8 @@ def cached_outputs(plan: Plan, outputs: Mapping[str, Any]) -> Mapping[str, bytes
     return {name: encode_value(output) for name, output in outputs.items()}
 
 
-async def _itself(value: bytes) -> bytes:
-    """Nothing is stored apart."""
-    return value
+async def _nothing_apart(references: list[bytes]) -> Mapping[bytes, bytes]:
+    raise AssertionError(f"nothing is stored apart, and {references} is asked for")
 
 
 def run_now(coroutine: Coroutine[Any, Any, T]) -> T:

@@ -9,18 +9,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..runner.transition import Transition
-from ..sdk import maps, waiting
-from ..sdk.calling import Word
-from ..sdk.commanding import ASKED
 from ..sdk.events import RecordedEvent, decode_blob, decode_facts
-from ..sdk.live_marking import RunHead
-from ..sdk.marking import EXPIRED, GOES_ON, PARKS, Marking, Place, RunPhase, TokenKind, with_word
-from ..sdk.migrated import move_marking
-from ..sdk.plan import Plan
-from ..sdk.restoring import RestoredRun
-from ..sdk.scopes import CLOSING_NODE, WAKER_NODE, parse_token_key, token_key
-from ..sdk.scripts import Applied
-from ..supervisor.entries import read_code
+from ..sdk.floor.calling import Word
+from ..sdk.floor.commanding import ASKED
+from ..sdk.floor.live_marking import RunHead
+from ..sdk.floor.restoring import RestoredRun
+from ..sdk.floor.scripts import Applied
+from ..sdk.fold.migrated import move_marking
+from ..sdk.marking import maps, waiting
+from ..sdk.marking.marking import EXPIRED, GOES_ON, PARKS, Marking, Place, RunPhase, TokenKind, with_word
+from ..sdk.marking.plan import Plan
+from ..sdk.marking.scopes import CLOSING_NODE, WAKER_NODE, parse_token_key, token_key
+from ..supervisor.recording.entries import read_code
 from .budget_row import answer_row
 from .memory_run import ASIDE, BACK, At, Entry, Logged, MemoryRun
 from .operations import Operations, code_at
@@ -81,6 +81,11 @@ class MemoryFloor:
     def look(self, fields: list[str]) -> list[bytes | None]:
         """Read fields of the run (lua/look_at_runs.lua)."""
         return [self.run.value(field) for field in fields]
+
+    def let_go(self, fields: list[str]) -> None:
+        """Results of maps that the log has go (supervisor/recording/map_results.py)."""
+        for field in fields:
+            self.run.marking.results.pop(parse_token_key(field[1:]), None)
 
     def open(self, entry: Entry) -> list[bytes] | None:
         """Open an entry that was delivered; None where its token is gone, was queued again or is put aside."""

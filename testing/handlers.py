@@ -15,15 +15,15 @@ from ..compiler.subflows import SUBFLOW
 from ..runner.nodes.subflow import run_subflow
 from ..runner.nodes.tool import asked_of as asked_of_tool
 from ..runner.work import Work
-from ..sdk.context import Context, Unheld
-from ..sdk.deferral import Deferred
-from ..sdk.marking import TokenKind
-from ..sdk.outcomes import OUTSIDE, Outcome, Succeeded, Waits
-from ..sdk.scopes import scope_text
+from ..sdk.authoring.context import Context, Unheld
+from ..sdk.authoring.deferral import Deferred
+from ..sdk.authoring.steps import Step, Steps
+from ..sdk.marking.marking import TokenKind
+from ..sdk.marking.scopes import scope_text
+from ..sdk.outcomes.outcomes import OUTSIDE, Outcome, Succeeded, Waits
+from ..sdk.outcomes.step_config import render_config
+from ..sdk.outcomes.step_context import StepError, encode_json
 from ..sdk.signal_names import outside_name
-from ..sdk.step_config import render_config
-from ..sdk.step_context import StepError, encode_json
-from ..sdk.steps import Step, Steps
 from .child_runs import asked_of
 from .script import Attempts, Mock
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 
 from ..sdk.events import RecordedEvent
-from ..sdk.marking import HOLDS, PARKS, Marking, Place, RunPhase, TokenKind
-from ..sdk.plan import Plan
-from ..sdk.slot_words import ASKS, slot_of
+from ..sdk.marking.marking import HOLDS, PARKS, Marking, Place, RunPhase, TokenKind
+from ..sdk.marking.plan import Plan
+from ..sdk.marking.slot_words import ASKS, slot_of
 from .budget_row import answer
 
 FIELDS = """phase seq command input reason error tokens joins last inputs statuses errors waiting signals values mutexes

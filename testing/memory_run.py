@@ -9,15 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import NamedTuple
 
-from ..sdk.live_marking import marking_of
-from ..sdk.marking import FORCED, OVERDUE, Marking, Place, Token, TokenKind
-from ..sdk.marking_values import read_value
-from ..sdk.plan import Plan, is_for_handler, value_field
-from ..sdk.purse import purse_of
-from ..sdk.restoring import RestoredRun, brings_value
-from ..sdk.room import room_of
-from ..sdk.scopes import CLOSING_NODE, Scope, parse_token_key, token_key
-from ..sdk.slot_words import slot_of
+from ..sdk.floor.live_marking import marking_of
+from ..sdk.floor.restoring import RestoredRun, brings_value
+from ..sdk.marking.marking import FORCED, OVERDUE, Marking, Place, Token, TokenKind
+from ..sdk.marking.marking_values import read_value
+from ..sdk.marking.plan import Plan, is_for_handler, value_field
+from ..sdk.marking.purse import purse_of
+from ..sdk.marking.room import room_of
+from ..sdk.marking.scopes import CLOSING_NODE, Scope, parse_token_key, token_key
+from ..sdk.marking.slot_words import slot_of
 from .slot_table import SlotTable
 
 At = tuple[int, Scope]

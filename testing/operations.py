@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ..sdk import maps, waiting
-from ..sdk.calling import Word
-from ..sdk.marking import GOES_ON, PARKS, Place, Token, TokenKind
-from ..sdk.plan import START_KEY
-from ..sdk.rules import (
+from ..sdk.floor.calling import Word
+from ..sdk.marking import maps, waiting
+from ..sdk.marking.marking import GOES_ON, PARKS, Place, Token, TokenKind
+from ..sdk.marking.plan import START_KEY
+from ..sdk.marking.rules import (
     Arrive,
     Collected,
     Complete,
@@ -27,7 +27,7 @@ from ..sdk.rules import (
     Tell,
     Withdraw,
 )
-from ..sdk.scopes import CLOSING_NODE, START_NODE, SWEEP_NODE, parse_token_key, scope_key, token_key
+from ..sdk.marking.scopes import CLOSING_NODE, START_NODE, SWEEP_NODE, parse_token_key, scope_key, token_key
 from .memory_run import ASIDE, BACK, At, MemoryRun
 
 Words = Sequence[str]
@@ -190,7 +190,8 @@ class Operations:
         elif letter == "f":
             self.stays = maps.fill_on(run.marking, run.plan.ir, at, codes)
         else:
-            self.stays = maps.collected(run.marking, run.plan.ir, Collected(*at, int(words[2])), codes)
+            for chunk in words[2].split("+"):
+                self.stays = maps.collected(run.marking, run.plan.ir, Collected(*at, int(chunk)), codes)
         if self.stays:
             run.marking.tokens[self.at].deliveries = 0
             run.again(self.at)

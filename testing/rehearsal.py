@@ -24,16 +24,16 @@ from ..compiler.source import load_source
 from ..compiler.source_error import SourceError
 from ..compiler.subflows import SUBFLOW
 from ..runner.work import Work
+from ..sdk.authoring.steps import Steps
 from ..sdk.events import ErrorInfo, Facts, RecordedEvent, encode_blob, encode_facts
-from ..sdk.fold_ends import FINAL
+from ..sdk.fold.fold_ends import FINAL
 from ..sdk.json_values import encode_value
-from ..sdk.plan import Plan
-from ..sdk.run_output import OutputError, run_output
-from ..sdk.scopes import parse_scope_key, token_key
+from ..sdk.marking.plan import Plan
+from ..sdk.marking.scopes import parse_scope_key, token_key
+from ..sdk.outcomes.run_output import OutputError, run_output
+from ..sdk.outcomes.subflows import CHILD, ChildEnd, ChildStatus
 from ..sdk.signal_names import approval_name, child_name, outside_name
-from ..sdk.steps import Steps
 from ..sdk.stores.children import child_run_id
-from ..sdk.subflows import CHILD, ChildEnd, ChildStatus
 from .child_runs import asked_in, cues_below, end_of, refusal
 from .commands import command_of, start_words
 from .crew import Crew, cached_outputs

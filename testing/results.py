@@ -9,10 +9,10 @@ from typing import Any
 import msgspec
 
 from ..compiler.ir import Ir
-from ..sdk.cached import CACHE_HIT
+from ..sdk.caching.cached import CACHE_HIT
 from ..sdk.events import ErrorInfo, RecordedEvent
-from ..sdk.fold import fold
-from ..sdk.fold_ends import FINAL
+from ..sdk.fold.fold import fold
+from ..sdk.fold.fold_ends import FINAL
 
 ENDS = {
     "step.succeeded": "SUCCEEDED",

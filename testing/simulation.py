@@ -10,29 +10,31 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from random import Random
-from typing import Protocol
 
 from ..compiler.ir import signals_of
 from ..runner.transition import Transition
 from ..runner.work import Work
-from ..sdk.calling import Word
-from ..sdk.commanding import RAISE
 from ..sdk.events import Facts, RecordedEvent, encode_blob, encode_facts
-from ..sdk.fold import Folder
-from ..sdk.fold_ends import FINAL
-from ..sdk.gates import APPROVAL
-from ..sdk.marking import Marking, Place, RunPhase, TokenKind
-from ..sdk.outcomes import GivenBack
-from ..sdk.plan import Plan
-from ..sdk.restoring import RestoredRun, restore
-from ..sdk.scopes import parse_token_key, token_key
-from ..sdk.scripts import Applied
+from ..sdk.floor.calling import Word
+from ..sdk.floor.commanding import RAISE
+from ..sdk.floor.restoring import restore
+from ..sdk.floor.scripts import Applied
+from ..sdk.fold.fold import Folder
+from ..sdk.fold.fold_ends import FINAL
+from ..sdk.marking.marking import Place, RunPhase, TokenKind
+from ..sdk.marking.plan import Plan, context_field
+from ..sdk.marking.scopes import parse_token_key, token_key
+from ..sdk.outcomes.gates import APPROVAL
+from ..sdk.outcomes.outcomes import GivenBack
+from ..sdk.outcomes.step_context import StepContext
+from ..sdk.outcomes.subflows import ChildStatus
 from ..sdk.signal_names import is_child_name
-from ..sdk.subflows import ChildStatus
 from .budget_row import missing
 from .commands import command_of, shown, start_words
 from .crew import Crew, Handler
+from .floor_calls import Floor
 from .invariants import Invariants, Violation
+from .told_results import told_results
 
 STEPS_MAX = 20_000
 ALL = 10_000
@@ -42,32 +44,12 @@ KINDS = {status: kind for kind, status in FINAL.items()}
 STATUSES = {"": "COMPLETED", "cancelled": "CANCELLED", "timed_out": "TIMED_OUT", "expired": "TIMED_OUT"}
 
 
-class Floor(Protocol):
-    """What a simulation asks of a floor. Timers by name: ``<token>|<fence>``, and as lua/KEYS.md says."""
-
-    def start(self, words: Sequence[Word]) -> bool: ...
-    def take(self, want: int) -> list[list[bytes]]: ...
-    def look(self, fields: list[str]) -> list[bytes | None]: ...
-    def reopen(self, entry: str) -> list[bytes] | None: ...
-    def claim(self, entry: str) -> None: ...
-    def hand_in(self, transition: Transition) -> str: ...
-    def command(self, command: Applied) -> str: ...
-    def due(self) -> list[str]: ...
-    def ring(self, name: str) -> bool: ...
-    def finish(self, kind: str, blob: bytes, output: bytes) -> bool: ...
-    def events(self) -> list[RecordedEvent]: ...
-    def marking(self) -> Marking: ...
-    def now_ms(self) -> int: ...
-    def zeros(self) -> int: ...
-    def restore(self, restored: RestoredRun | None) -> None: ...
-    def migrate(self, words: Sequence[Word], plan: Plan) -> str: ...
-
-
 @dataclass(frozen=True, kw_only=True)
 class Chances:
     """How often things happen, as shares of all steps; ``meddling``: commands, each of ``commands`` alike.
 
     ``losing``: the server forgets everything, the last calls are not in the log yet, and a recovery goes on from there.
+    ``recording``: the log has everything until now.
     """
 
     taking: float = 0.5
@@ -80,6 +62,7 @@ class Chances:
     commands: tuple[str, ...] = ("pause", "resume", "cancel_step", "force_skip", "force_succeed", "signal", "answer")
     cancelling: float = 0.0
     losing: float = 0.0
+    recording: float = 0.0
 
 
 CALM = Chances(meddling=0.0, crashing=0.0, twice=0.0, stale=0.0, giving_back=0.0)
@@ -120,7 +103,7 @@ class Simulation:
 
     def _use(self, plan: Plan, handler: Handler) -> None:
         self.plan = self.invariants.plan = plan
-        self.crew = Crew(plan, handler, self.floor.look)
+        self.crew = Crew(plan, handler, self.floor.look, recorded=self._recorded)
         self._names = sorted({name for node in plan.ir.nodes for name in signals_of(node)})
 
     def move(self, words: Sequence[Word], plan: Plan, handler: Handler) -> str:
@@ -171,6 +154,8 @@ class Simulation:
         chances = self.chances
         if self._happens(chances.losing):
             self._lose()
+        elif self._happens(chances.recording):
+            self._record()
         elif self._happens(chances.meddling):
             self._meddle()
         elif self.held and not self._happens(chances.taking):
@@ -266,10 +251,19 @@ class Simulation:
             self.floor.restore(None)
             self.begin()
         else:
-            self.floor.restore(restore(self.run_id, self.plan, self.folder.marking))
+            self.floor.restore(restore(self.run_id, self.plan, self.folder.marking, is_logged=True))
             self._check()
         for command in self._sent[self.folder.marking.command - 1 :]:
             self._give(command)
+
+    def _recorded(self, step: StepContext) -> dict[int, bytes]:
+        return told_results(step, (event for call in self.log[: self.recorded] for event in call))
+
+    def _record(self) -> None:
+        """The log has everything, for good; results of maps that it has told leave the floor."""
+        self.recorded = len(self.log)
+        self.trace.append(f"record {self.recorded}")
+        self.floor.let_go([context_field("r", *at) for at in self.folder.marking.results])
 
     def _settle_lost(self) -> None:
         for entry in self.lost:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from ..sdk.marking import PARKS, Marking, Place, Token
-from ..sdk.scopes import Scope
-from ..sdk.slot_words import ASKS, slot_of
+from ..sdk.marking.marking import PARKS, Marking, Place, Token
+from ..sdk.marking.scopes import Scope
+from ..sdk.marking.slot_words import ASKS, slot_of
 
 At = tuple[int, Scope]
 Row = tuple[int, int, int]

@@ -13,6 +13,8 @@ from ...compiler.normalize import read_document
 from ...compiler.source import Format, Source, load_source
 from ...compiler.source_error import SourceError
 from ...compiler.workflow import Workflow
+from ...sdk.stores.errors import UnknownWorkflow
+from ...sdk.stores.workflows import WorkflowVersion
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,14 @@ def compile_source(content: bytes, source: Source) -> Compiled:
     ir, below = compile_workflow(read.workflow)
     found += source.locate([msgspec.structs.replace(each, path=read.origin(each.path)) for each in below])
     return Compiled(content, read.workflow, None if has_errors(found) else ir, _sorted(found))
+
+
+def read_version(found: WorkflowVersion) -> Workflow:
+    """Return what a registered version says. Raises UnknownWorkflow for one that this version cannot read."""
+    workflow = read_document(msgspec.json.decode(found.document)).workflow
+    if workflow is None:
+        raise UnknownWorkflow(found.workflow, found.version)
+    return workflow
 
 
 def _sorted(diagnostics: list[Diagnostic]) -> list[Diagnostic]:

@@ -9,18 +9,18 @@ from datetime import datetime
 from msgspec import UNSET
 
 from ...compiler.ir import Ir
-from ...sdk.cached import CACHE_HIT
-from ...sdk.deferral import DeferToken
+from ...sdk.authoring.deferral import DeferToken
+from ...sdk.caching.cached import CACHE_HIT
 from ...sdk.events import ErrorInfo
-from ...sdk.scopes import child_text, parse_scope_key, scope_text, token_key
+from ...sdk.marking.scopes import child_text, parse_scope_key, scope_text, token_key
+from ...sdk.outcomes.subflows import CHILD
 from ...sdk.spending.spent import Spent
 from ...sdk.stores.children import child_run_id
 from ...sdk.stores.runs import RunRow, StepRow
 from ...sdk.stores.status import RunStatus, StepStatus
 from ...sdk.stores.traces import Traced
-from ...sdk.subflows import CHILD
 from ..wire.moments import moment
-from ..wire.spending import cost_of, usage_of
+from ..wire.spending import cost_of, models_of, usage_of
 from ..wire.steps import Step
 from ..wire.traces import Trace, trace_of
 
@@ -54,10 +54,6 @@ class StepView:
     trace: Trace | None = None
     spent: tuple[Spent, ...] = ()
 
-    @property
-    def label(self) -> str:
-        return f"{self.id} {self.scope}" if self.scope else self.id
-
     def to_wire(self) -> Step:
         """Return it as it travels; what was spent only of a step that has called models."""
         last = self.spent[-1] if self.spent else None
@@ -73,9 +69,11 @@ class StepView:
             waiting_for=self.waiting_for,
             error=UNSET if self.error is None else self.error,
             cache_hit=True if self.reason == CACHE_HIT else UNSET,
+            handler_ms=self.handler_ms or UNSET,
             trace=UNSET if self.trace is None else self.trace,
             provider=UNSET if last is None else last.provider,
             model=UNSET if last is None else last.model,
+            models=UNSET if last is None else models_of(self.spent),
             usage=UNSET if last is None else usage_of(self.spent),
             cost=UNSET if last is None else cost_of(self.spent),
         )

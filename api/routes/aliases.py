@@ -7,7 +7,8 @@ Sequential workflows: ``/api/workflows/...``, where running one waits for its en
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from functools import partial
+from http import HTTPStatus
 from typing import Annotated, Any
 
 import anyio
@@ -15,37 +16,30 @@ import msgspec
 from msgspec import UNSET, Meta
 
 from ...compiler.document import to_document
-from ...compiler.workflow import EdgeKind
 from ...sdk.access import Scope
-from ...sdk.errors import DocumentInvalid, InputInvalid, NothingWaits, RunNotFound
-from ...sdk.step_log_reading import StepLogReader
+from ...sdk.client.step_log_reading import StepLogReader
+from ...sdk.errors import DocumentInvalid, InputInvalid, NothingWaits
+from ...sdk.moments import iso_text
 from ...sdk.stores import workflows as store
-from ...sdk.stores.connection import Connection, iso_text
-from ...sdk.stores.payloads import event_payload
-from ...sdk.stores.runs import list_runs, list_steps
-from ...sdk.stores.spending import spending_of_runs
-from ...sdk.submissions import Submission
-from ..backend import Backend
+from ...sdk.stores.runs import list_runs
+from ...sdk.submissions.submissions import Submission, encode_input
+from ..aside import aside
 from ..bodies import NoBody, NoQuery
 from ..problems import Refused
+from ..reading import aliases as reading
+from ..reading.aliases import Room, defined, executed, find_task, last_ended, with_tasks
 from ..reading.documents import compile_text
-from ..reading.runs import RunView
-from ..reading.steps import StepView
-from ..reading.task_ids import read_task_id, task_id
-from ..route import IDEMPOTENCY_KEY, Answer, Asked, Routes, check_scope
+from ..reading.events import read_numbers
+from ..reading.runs import read_run
+from ..route import Answer, Asked, Routes, check_scope
 from ..wire.aliases import (
     Definition,
-    Dependency,
-    Executed,
     ExecutedRun,
     ExecutedRuns,
     ExecuteRun,
     RunWithTasks,
     SlugWorkflow,
     StartRun,
-    StepShown,
-    Task,
-    TaskArtifact,
     TaskLine,
     TaskLog,
     TaskRun,
@@ -54,31 +48,25 @@ from ..wire.aliases import (
     WorkflowDefined,
     WorkflowMade,
     WorkflowsCounted,
-    executed_step_word,
-    executed_word,
-    run_word,
     task_word,
 )
 from ..wire.artifacts import ArtifactPage
 from ..wire.commands import Because, CommandDone, Restart, RestartDone
 from ..wire.logs import SaidReader
-from ..wire.moments import moment
-from ..wire.spending import cost_of
 from ..wire.steps import StepPage
-from . import commands, runs
-from .runs import StepFilters, find_artifacts, found_run, read_numbers, read_run
-from .workflows import read_version
+from . import commands, restarts, runs
+from .runs import StepFilters, found_run
 
-routes = Routes("aliases")
+routes = Routes("aliases", invalid=HTTPStatus.BAD_REQUEST)
 WAIT_S = 30.0
-EXECUTED = tuple(dict.fromkeys((*runs.REFUSALS, *commands.AGAIN)))
-LATEST_MAX = 100
-"""Runs among which one is looked for that has ended."""
+SEEN_S = 2.0
+"""As long an answer waits for the log to have what was asked, so that it shows it."""
+LOOK_S = 0.02
+BLOCKED = "BLOCKED"
+EXECUTED = tuple(dict.fromkeys((*runs.REFUSALS, *restarts.AGAIN)))
+UPDATED = (*restarts.AGAIN, "idempotency_conflict")
 LINES_MAX = 10_000
 """Lines of a task in one answer, the last ones."""
-OUTPUTS_MAX = 500
-"""Steps of a run whose outputs are read for one answer."""
-Outputs = dict[tuple[str, str], Any]
 
 
 class Latest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -92,7 +80,7 @@ async def register(asked: Asked[NoQuery, Definition]) -> Answer[WorkflowMade]:
     document = body.definition or msgspec.json.decode(await asked.request.body() or b"{}", type=dict[str, Any])
     named = {"id": body.id, "name": body.name} if body.definition is not None else {}
     content = msgspec.json.encode({**{name: text for name, text in named.items() if text}, **document})
-    compiled = compile_text(content, "json")
+    compiled = await aside(partial(compile_text, content, "json"))
     if compiled.workflow is None or compiled.ir is None:
         raise DocumentInvalid(compiled.diagnostics)
     async with client.pool.acquire() as conn:
@@ -134,8 +122,9 @@ async def show_workflow(asked: Asked[NoQuery, NoBody]) -> WorkflowDefined:
 async def start(asked: Asked[NoQuery, StartRun]) -> Answer[RunWithTasks]:
     """Start a run."""
     body, client = asked.body, asked.backend.client
-    key = asked.request.headers.get(IDEMPOTENCY_KEY)
-    run_id = await client.start(Submission(workflow=body.wanted, input=body.input, key=key, by=asked.by()))
+    key = asked.key
+    content = await asked.prepared(partial(encode_input, body.input))
+    run_id = await client.start(Submission(workflow=body.wanted, content=content, key=key, by=asked.by()))
     return Answer(await with_tasks(asked.backend, run_id), 201)
 
 
@@ -147,8 +136,11 @@ async def show_run(asked: Asked[NoQuery, NoBody]) -> RunWithTasks:
 
 @routes.delete("/runs/{run_id}", scope=Scope.OPERATE, errors=commands.OF_RUN)
 async def delete_run(asked: Asked[NoQuery, NoBody]) -> RunWithTasks:
-    """Cancel a run."""
-    await asked.backend.client.cancel(asked.at("run_id"), by=asked.by())
+    """Cancel a run. What works now may take longer to end than the answer waits."""
+    client, run_id = asked.backend.client, asked.at("run_id")
+    await client.cancel(run_id, by=asked.by())
+    with anyio.move_on_after(SEEN_S):
+        await client.wait(run_id, is_recorded=True)
     return await with_tasks(asked.backend, asked.at("run_id"))
 
 
@@ -170,30 +162,32 @@ async def cancel(asked: Asked[NoQuery, Because]) -> Answer[CommandDone]:
     return await commands.cancel(asked)
 
 
-@routes.post("/runs/{run_id}/update", scope=Scope.OPERATE, statuses=(201, 200), errors=commands.AGAIN)
+@routes.post("/runs/{run_id}/update", scope=Scope.OPERATE, statuses=(201, 200), errors=UPDATED, takes_key=True)
 async def update(asked: Asked[NoQuery, UpdateAsked]) -> Answer[RestartDone]:
-    """Execute again what a change request makes out of date."""
-    client, wanted = asked.backend.client, asked.body.change_request
-    done = await client.rebuild(asked.at("run_id"), [wanted.type], by=asked.by())
-    return commands.restarted(done, Restart())
+    """Execute again what a change request makes out of date; each does so anew, but one that has the key of another."""
+    key, changes = asked.key, [asked.body.change_request.type]
+    done = await asked.backend.client.rebuild(asked.at("run_id"), changes, key=key, again=key is None, by=asked.by())
+    return restarts.restarted(done, Restart(), asked.by())
 
 
 @routes.get("/task-runs/{id}", scope=Scope.READ, errors=("run_not_found", "step_not_found"))
 async def show_task(asked: Asked[NoQuery, NoBody]) -> TaskRun:
     """Show one task of a run."""
-    view, step = await find_task(asked.backend, asked.at("id"))
-    return (await tasks_of(asked.backend, view, [step]))[0]
+    return await reading.show_task(asked.backend, asked.at("id"))
 
 
 @routes.post("/task-runs/{id}/approve", scope=Scope.APPROVE, errors=commands.DECIDED)
 async def approve_task(asked: Asked[NoQuery, NoBody]) -> TaskRun:
     """Approve a task that is BLOCKED."""
     view, step = await find_task(asked.backend, asked.at("id"))
-    if task_word(step.status, step.waiting_for) != "BLOCKED":
+    if task_word(step.status, step.waiting_for) != BLOCKED:
         raise NothingWaits(f"task {step.id!r} is not BLOCKED")
     await asked.backend.client.approve(view.run.run_id, step.id, scope=step.scope, by=asked.by())
-    view, step = await find_task(asked.backend, asked.at("id"))
-    return (await tasks_of(asked.backend, view, [step]))[0]
+    with anyio.move_on_after(SEEN_S):
+        while task_word(step.status, step.waiting_for) == BLOCKED:
+            await anyio.sleep(LOOK_S)
+            _, step = await find_task(asked.backend, asked.at("id"))
+    return await reading.show_task(asked.backend, asked.at("id"))
 
 
 @routes.get("/task-runs/{id}/logs", scope=Scope.READ, errors=("run_not_found", "step_not_found"))
@@ -222,10 +216,10 @@ async def execute(asked: Asked[NoQuery, ExecuteRun]) -> Answer[ExecutedRun]:
     To go on from a step of its last run needs the scope operate as well.
     """
     client, body, slug = asked.backend.client, asked.body, asked.at("slug")
-    key = asked.request.headers.get(IDEMPOTENCY_KEY)
+    key = asked.key
     if body.from_step_id is None:
-        input: Any = {} if body.input is UNSET else body.input
-        run_id = await client.start(Submission(workflow=slug, input=input, key=key, by=asked.by()))
+        content = await asked.prepared(partial(encode_input, {} if body.input is UNSET else body.input))
+        run_id = await client.start(Submission(workflow=slug, content=content, key=key, by=asked.by()))
     elif key is not None:  # the second time another run would be the last
         raise InputInvalid("fromStepId: with it there is no key", hint="ask for it of one run: /v1/runs/{run_id}/rerun")
     else:
@@ -236,22 +230,11 @@ async def execute(asked: Asked[NoQuery, ExecuteRun]) -> Answer[ExecutedRun]:
     with anyio.move_on_after(WAIT_S):
         await client.wait(run_id, is_recorded=True)
     view = await read_run(asked.backend, run_id)
-    shown = await executed(asked.backend, view)
+    shown = await executed(asked.backend, view, Room())
     return Answer(
         ExecutedRun(success=not view.is_final or view.run.status == "COMPLETED", run=shown),
         200 if view.is_final else 202,
     )
-
-
-async def last_ended(backend: Backend, slug: str) -> str:
-    """Return the workflow's newest run that has ended. Raises UnknownWorkflow, RunNotFound."""
-    async with backend.client.pool.acquire() as conn:
-        await store.get(conn, backend.env, slug)
-        page = await list_runs(conn, backend.env, workflow=slug, limit=LATEST_MAX)
-    for run in page.runs:
-        if run.finished_at is not None:
-            return run.run_id
-    raise RunNotFound(f"no run of {slug!r} has ended: there is nothing to go on from")
 
 
 @routes.get("/api/workflows/{slug}", scope=Scope.READ, errors=("workflow_not_found",))
@@ -267,133 +250,14 @@ async def list_executed(asked: Asked[Latest, NoBody]) -> ExecutedRuns:
     async with backend.client.pool.acquire() as conn:
         await store.get(conn, backend.env, slug)
         page = await list_runs(conn, backend.env, workflow=slug, limit=asked.query.limit)
-    views = [await read_run(backend, run.run_id) for run in page.runs]
-    return ExecutedRuns(success=True, runs=[await executed(backend, view) for view in views])
+    room = Room()
+    return ExecutedRuns(
+        success=True, runs=[await executed(backend, await read_run(backend, run.run_id), room) for run in page.runs]
+    )
 
 
 @routes.get("/api/workflows/runs/{run_id}", scope=Scope.READ, errors=("run_not_found",))
 async def show_executed(asked: Asked[NoQuery, NoBody]) -> ExecutedRun:
     """Show a run."""
     view = await read_run(asked.backend, asked.at("run_id"))
-    return ExecutedRun(success=True, run=await executed(asked.backend, view))
-
-
-async def defined(backend: Backend, workflow_id: str) -> WorkflowDefined:
-    """Raises UnknownWorkflow."""
-    async with backend.client.pool.acquire() as conn:
-        found = await store.get(conn, backend.env, workflow_id)
-    workflow = read_version(found)
-    before: dict[str, list[str]] = {node.id: [] for node in workflow.nodes}
-    for edge in workflow.edges:
-        if edge.kind is EdgeKind.NORMAL:
-            before[edge.target].append(edge.source)
-    return WorkflowDefined(
-        id=found.workflow,
-        name=found.name,
-        version=found.version,
-        definition=msgspec.json.decode(found.document),
-        tasks=[Task(id=n.id, name=n.name, type=n.type, depends_on=before[n.id]) for n in workflow.nodes],
-        dependencies=[
-            Dependency(task_id=target, depends_on_task_id=source)
-            for target, sources in before.items()
-            for source in sources
-        ],
-    )
-
-
-async def with_tasks(backend: Backend, run_id: str) -> RunWithTasks:
-    """Raises UnknownRun."""
-    view = await read_run(backend, run_id)
-    detail = view.detail()
-    return RunWithTasks(
-        id=run_id,
-        workflow_id=view.run.workflow,
-        status=run_word(view.run.status),
-        output=view.output,
-        started_at=detail.started_at or detail.created_at,
-        finished_at=detail.finished_at,
-        task_runs=await tasks_of(backend, view, view.steps),
-        steps_summary=detail.steps_summary,
-    )
-
-
-async def tasks_of(backend: Backend, view: RunView, wanted: Sequence[StepView]) -> list[TaskRun]:
-    run_id = view.run.run_id
-    async with backend.client.pool.acquire() as conn:
-        outputs = await read_outputs(conn, backend, view)
-    made = await find_artifacts(backend, run_id) if any(outputs.values()) else []
-    return [
-        TaskRun(
-            id=task_id(run_id, step.id, step.scope),
-            task_id=step.id,
-            run_id=run_id,
-            status=task_word(step.status, step.waiting_for),
-            attempt=step.attempts,
-            output=outputs.get((step.id, step.scope)),
-            error=None if step.error is None else step.error.message,
-            artifacts=[
-                TaskArtifact(
-                    id=one.artifact.digest,
-                    content_type=one.artifact.content_type,
-                    size_bytes=one.artifact.size_bytes,
-                )
-                for one in made
-                if one.node == step.id
-            ],
-            started_at=moment(step.started_at),
-            finished_at=moment(step.finished_at),
-        )
-        for step in wanted
-    ]
-
-
-async def read_outputs(conn: Connection, backend: Backend, view: RunView) -> Outputs:
-    """Return the outputs of steps, by step and scope as people read it."""
-    scopes = {(step.id, step.key): step.scope for step in view.steps}
-    found: Outputs = {}
-    for row in (await list_steps(conn, view.run.run_id))[:OUTPUTS_MAX]:
-        if row.output_seq is not None and (row.node, row.scope) in scopes:
-            content = await event_payload(conn, backend.env, view.run.run_id, row.output_seq)
-            if content is not None:
-                found[row.node, scopes[row.node, row.scope]] = msgspec.json.decode(content)
-    return found
-
-
-async def executed(backend: Backend, view: RunView) -> Executed:
-    run = view.run
-    async with backend.client.pool.acquire() as conn:
-        outputs = await read_outputs(conn, backend, view)
-        given = await event_payload(conn, backend.env, run.run_id, 1)
-        spent = (await spending_of_runs(conn, [run.run_id])).get(run.run_id, [])
-    return Executed(
-        id=run.run_id,
-        workflow_id=run.workflow,
-        status=executed_word(run.status),
-        input_json=None if given is None else msgspec.json.decode(given),
-        output_json=view.output,
-        error=None if run.error is None else run.error.message,
-        actual_cost=cost_of(spent).amount,
-        started_at=moment(run.started_at),
-        finished_at=moment(run.finished_at),
-        steps=[
-            StepShown(
-                step_id=step.id,
-                status=executed_step_word(step.status),
-                output=outputs.get((step.id, step.scope)),
-                error=None if step.error is None else step.error.message,
-                started_at=moment(step.started_at),
-                finished_at=moment(step.finished_at),
-            )
-            for step in view.steps
-        ],
-    )
-
-
-async def find_task(backend: Backend, id: str) -> tuple[RunView, StepView]:
-    """Raises UnknownRun, RunNotFound, for what is no task too."""
-    run_id, node, scope = read_task_id(id)
-    view = await read_run(backend, run_id)
-    for step in view.steps:
-        if (step.id, step.scope) == (node, scope):
-            return view, step
-    raise RunNotFound(f"the run {run_id[:100]} has no task {node[:100]!r}")
+    return ExecutedRun(success=True, run=await executed(asked.backend, view, Room()))

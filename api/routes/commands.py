@@ -1,10 +1,9 @@
-"""Commands: what is asked of a run that goes on, and runs that go on from where others were."""
+"""Commands: what is asked of a run that goes on."""
 
 from __future__ import annotations
 
 from ...sdk.access import Scope
-from ...sdk.control import Commanded
-from ...sdk.restarts import Restarted
+from ...sdk.client.control import Commanded
 from ..bodies import NoQuery
 from ..route import Answer, Asked, Routes
 from ..wire.commands import (
@@ -16,23 +15,16 @@ from ..wire.commands import (
     Decide,
     Fail,
     Force,
-    Fork,
-    Rebuild,
-    Rerun,
-    Restart,
-    RestartDone,
     Signal,
     done_of,
-    restart_of,
 )
 
 routes = Routes("commands")
 APPLIED = (200, 202)
 OF_RUN = ("run_not_found", "input_invalid")
 OF_STEP = (*OF_RUN, "step_not_found")
-DECIDED = (*OF_STEP, "step_unclear", "nothing_waits", "already_decided")
-AGAIN = (*OF_STEP, "workflow_not_found", "not_restartable", "log_archived", "payload_unreadable")
-RESTARTED = (*OF_RUN, "workflow_not_found", "not_restartable", "log_archived", "payload_unreadable")
+OF_WAIT = (*OF_STEP, "approver_not_separate")
+DECIDED = (*OF_WAIT, "step_unclear", "nothing_waits", "already_decided")
 
 
 @routes.post("/v1/runs/{run_id}/cancel", scope=Scope.OPERATE, statuses=APPLIED, errors=OF_RUN)
@@ -84,7 +76,7 @@ async def cancel_step(asked: Asked[NoQuery, CancelStep]) -> Answer[CommandDone]:
     return answer(done, by, step=step, scope=body.scope)
 
 
-@routes.post("/v1/runs/{run_id}/steps/{step}/force", scope=Scope.OPERATE, statuses=APPLIED, errors=OF_STEP)
+@routes.post("/v1/runs/{run_id}/steps/{step}/force", scope=Scope.OPERATE, statuses=APPLIED, errors=OF_WAIT)
 async def force(asked: Asked[NoQuery, Force]) -> Answer[CommandDone]:
     """Say how a step ends that waits, retries or runs."""
     body, by, step, client = asked.body, asked.by(asked.body.by), asked.at("step"), asked.backend.client
@@ -122,66 +114,6 @@ async def fail(asked: Asked[NoQuery, Fail]) -> Answer[CommandDone]:
     return answer(await asked.backend.client.fail(body.token, body.reason, by=by), by)
 
 
-@routes.post("/v1/runs/{run_id}/retry", scope=Scope.OPERATE, statuses=(201, 200), errors=RESTARTED)
-async def retry(asked: Asked[NoQuery, Restart]) -> Answer[RestartDone]:
-    """Start a run again from where it was before it came to a bad end: a new run.
-
-    Asked twice it is the same run, with 200.
-    """
-    body = asked.body
-    done = await asked.backend.client.retry(
-        asked.at("run_id"), by=asked.by(body.by), again=body.again, dry_run=body.dry_run
-    )
-    return restarted(done, body)
-
-
-@routes.post("/v1/runs/{run_id}/fork", scope=Scope.OPERATE, statuses=(201, 200), errors=RESTARTED)
-async def fork(asked: Asked[NoQuery, Fork]) -> Answer[RestartDone]:
-    """Start a run that goes on from where another one was after one of its events."""
-    body = asked.body
-    done = await asked.backend.client.fork(
-        asked.at("run_id"),
-        body.at,
-        input=body.input,
-        by=asked.by(body.by),
-        again=body.again,
-        dry_run=body.dry_run,
-    )
-    return restarted(done, body)
-
-
-@routes.post("/v1/runs/{run_id}/rerun", scope=Scope.OPERATE, statuses=(201, 200), errors=AGAIN)
-async def rerun(asked: Asked[NoQuery, Rerun]) -> Answer[RestartDone]:
-    """Execute steps of an ended run again, with all that follows from them, in a new run that takes over the rest."""
-    body = asked.body
-    done = await asked.backend.client.rerun(
-        asked.at("run_id"),
-        body.steps,
-        input=body.input,
-        by=asked.by(body.by),
-        again=body.again,
-        dry_run=body.dry_run,
-    )
-    return restarted(done, body)
-
-
-@routes.post("/v1/runs/{run_id}/rebuild", scope=Scope.OPERATE, statuses=(201, 200), errors=AGAIN)
-async def rebuild(asked: Asked[NoQuery, Rebuild]) -> Answer[RestartDone]:
-    """Execute again what changes make out of date of a completed run, in a new run that takes over the rest."""
-    body = asked.body
-    done = await asked.backend.client.rebuild(
-        asked.at("run_id"),
-        body.changes,
-        steps=body.steps,
-        input=body.input,
-        is_any_version=body.version == "base",
-        by=asked.by(body.by),
-        again=body.again,
-        dry_run=body.dry_run,
-    )
-    return restarted(done, body)
-
-
 async def decide(asked: Asked[NoQuery, Decide], run_id: str, body: Decide, *, is_approval: bool) -> Answer[CommandDone]:
     """Approve or reject. Raises what the client does."""
     client, by = asked.backend.client, asked.by(body.by)
@@ -195,8 +127,3 @@ async def decide(asked: Asked[NoQuery, Decide], run_id: str, body: Decide, *, is
 def answer(done: Commanded, by: str, **more: str) -> Answer[CommandDone]:
     """202 for what is kept and applied later."""
     return Answer(done_of(done, by, **more), 202 if done.state == "accepted" else 200)
-
-
-def restarted(done: Restarted, asked: Restart) -> Answer[RestartDone]:
-    status = 201 if done.is_new and not asked.dry_run else 200
-    return Answer(restart_of(done, is_dry=asked.dry_run), status)

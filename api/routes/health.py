@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...sdk.access import Scope
-from ...sdk.health import limits_of
+from ...sdk.health.health import limits_of
 from ...sdk.unavailable import AsUnavailable
 from ..bodies import NoBody, NoQuery
 from ..route import Asked, Routes
@@ -23,6 +23,12 @@ async def show(asked: Asked[NoQuery, NoBody]) -> HealthShown:
     if asked.principal is None or not asked.principal.may(Scope.READ):
         return HealthShown(status=found.status)
     return health_shown(found)
+
+
+@routes.get("/health", scope=None)
+async def show_plain(asked: Asked[NoQuery, NoBody]) -> HealthShown:
+    """The same, where watchmen look for it by habit."""
+    return await show(asked)
 
 
 @routes.get("/v1/health/live", scope=None)

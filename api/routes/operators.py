@@ -6,6 +6,7 @@ from ...sdk.access.scopes import Scope
 from ..bodies import NoBody
 from ..route import Asked, Routes
 from ..wire.operators import OperationsShown, OperatorsQuery, operations_shown
+from .runs import read_since
 
 routes = Routes("operators")
 
@@ -17,5 +18,6 @@ async def list_(asked: Asked[OperatorsQuery, NoBody]) -> OperationsShown:
     Submissions that were accepted are not among them: they stand in the log of their run.
     """
     query = asked.query
-    page = await asked.backend.client.operators.list(limit=query.limit, cursor=query.cursor, by=query.by)
+    since = read_since(query.since)
+    page = await asked.backend.client.operators.list(limit=query.limit, cursor=query.cursor, by=query.by, since=since)
     return operations_shown(page)

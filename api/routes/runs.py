@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Annotated
 
 import anyio
@@ -13,38 +14,41 @@ from msgspec import Meta
 from starlette.responses import Response
 
 from ...compiler.durations import parse_duration
-from ...compiler.ir import decode_ir
 from ...sdk.access import Scope
-from ...sdk.artifact_store import FoundArtifact
+from ...sdk.client.artifact_store import FoundArtifact
 from ...sdk.errors import ArtifactNotFound, RunNotFound
-from ...sdk.stores.children import parents_of
 from ...sdk.stores.connection import Connection
 from ...sdk.stores.errors import BadFilter, UnknownRun
-from ...sdk.stores.log import last_events, read_events
-from ...sdk.stores.payloads import resolve
-from ...sdk.stores.runs import RunRow, get_run, list_runs
+from ...sdk.stores.log import last_events
+from ...sdk.stores.runs import RunRow, get_run
 from ...sdk.stores.spending import spending_of_runs
 from ...sdk.stores.status import step_status
-from ...sdk.stores.workflows import get_ir
+from ..aside import aside_if_many
 from ..backend import Backend
 from ..bodies import NoBody, NoQuery
-from ..reading.runs import RunReader, RunView
-from ..route import IDEMPOTENCY_KEY, Answer, Asked, Raw, Routes
+from ..problems import Refused
+from ..reading.events import PAGE, LogReader
+from ..reading.runs import read_page, read_run
+from ..route import Answer, Asked, Raw, Routes
 from ..streams import EVENT_STREAM, stream_all, stream_run, wants_stream
 from ..wire.artifacts import Artifact, ArtifactPage, artifact_of
 from ..wire.commands import Submit, SubmitMany, Submitted, submission_of
-from ..wire.events import Event, EventPage, Numbers, event_of
-from ..wire.runs import Result, RunDetail, RunPage, Spending, result_of, run_line
+from ..wire.events import EventPage
+from ..wire.runs import Result, RunDetail, RunPage, Spending, result_of
 from ..wire.spending import cost_of, usage_of
 from ..wire.steps import StepPage
 
 routes = Routes("runs")
 WAIT_S_MAX = 60
-PAYLOADS_BYTES_MAX = 16 * 1024 * 1024
-"""Payloads of one page of events; one event goes in any case."""
 REFUSALS = ("workflow_not_found", "input_invalid", "idempotency_conflict")
 Filter = Annotated[str, Meta(max_length=512)]
 Limit = Annotated[int, Meta(ge=1, le=1000)]
+
+
+class By(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``by``: who wants it, where that is somebody else than who asks."""
+
+    by: Filter | None = None
 
 
 class Waiting(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -54,13 +58,18 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class RunFilters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``since``: accepted since then; ``2h`` ago, or ISO 8601. ``parent``: only runs that are steps of this one."""
+    """``since``: accepted since then; ``2h`` ago, or ISO 8601. ``parent``: only runs that are steps of this one.
+
+    ``search``: only runs whose id begins so, whose idempotency key or one of whose tags is this, or whose workflow has
+    it in its id or name.
+    """
 
     workflow: Filter | None = None
     status: Filter | None = None
     since: Filter | None = None
     tag: Filter | None = None
     parent: Filter | None = None
+    search: Annotated[str, Meta(min_length=1, max_length=512)] | None = None
     limit: Limit = 20
     cursor: Filter | None = None
 
@@ -71,14 +80,17 @@ class StepFilters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     status: Filter | None = None
 
 
-class EventRange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class EventRange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"kind": "type"}):
     """``after``: the events behind this one. ``payloads``: with the inputs and outputs that they carry; where these are
-    large the page has fewer events than ``limit``.
+    large the page has fewer events than ``limit``. ``step``, ``type``: only events of this step, of this type, or of a
+    family of types (``step.*``); of pages alone.
     """
 
     after: Annotated[int, Meta(ge=0, le=2**53)] = 0
-    limit: Limit = 500
+    limit: Limit = PAGE
     payloads: bool = False
+    step: Filter | None = None
+    kind: Filter | None = None
 
 
 @routes.post("/v1/runs", scope=Scope.SUBMIT, statuses=(201,), errors=REFUSALS, takes_key=True)
@@ -87,10 +99,8 @@ async def submit(asked: Asked[NoQuery, Submit]) -> Answer[Result]:
 
     It is acknowledged when Postgres has committed it. With the same key, here or in the header, it is the same run.
     """
-    headers, client = asked.request.headers, asked.backend.client
-    submission = submission_of(
-        asked.body, asked.by(asked.body.by), key=headers.get(IDEMPOTENCY_KEY), traceparent=headers.get("traceparent")
-    )
+    client, by, traceparent = asked.backend.client, asked.by(asked.body.by), asked.request.headers.get("traceparent")
+    submission = await asked.prepared(partial(submission_of, asked.body, by, key=asked.key, traceparent=traceparent))
     run_id = await client.start(submission)
     return Answer(result_of(await client.result(run_id)), 201, {"Location": f"/v1/runs/{run_id}"})
 
@@ -98,23 +108,17 @@ async def submit(asked: Asked[NoQuery, Submit]) -> Answer[Result]:
 @routes.post("/v1/runs/batch", scope=Scope.SUBMIT, statuses=(201,), errors=REFUSALS)
 async def submit_many(asked: Asked[NoQuery, SubmitMany]) -> Submitted:
     """Start up to 1,000 runs, all or none."""
-    submissions = [submission_of(one, asked.by(one.by)) for one in asked.body.runs]
+    runs = asked.body.runs
+    submissions = await asked.prepared(lambda: [submission_of(one, asked.by(one.by)) for one in runs])
     return Submitted(run_ids=await asked.backend.client.submit_many(submissions))
 
 
 @routes.get("/v1/runs", scope=Scope.READ)
 async def list_(asked: Asked[RunFilters, NoBody]) -> RunPage:
     """List runs, the newest first."""
-    query, backend = asked.query, asked.backend
-    wanted = {"workflow": query.workflow, "status": query.status, "tag": query.tag, "parent": query.parent}
-    async with backend.client.pool.acquire() as conn:
-        page = await list_runs(
-            conn, backend.env, since=read_since(query.since), limit=query.limit, cursor=query.cursor, **wanted
-        )
-        ids = [run.run_id for run in page.runs]
-        parents, spent = await parents_of(conn, ids), await spending_of_runs(conn, ids)
-    lines = [run_line(run, parents.get(run.run_id), spent.get(run.run_id, [])) for run in page.runs]
-    return RunPage(runs=lines, next=page.next)
+    wanted = msgspec.structs.asdict(asked.query) | {"since": read_since(asked.query.since)}
+    async with asked.backend.client.pool.acquire() as conn:
+        return await read_page(conn, asked.backend.env, **wanted)
 
 
 @routes.get("/v1/runs/{run_id}", scope=Scope.READ, statuses=(200, 202), errors=("run_not_found",))
@@ -126,7 +130,7 @@ async def show(asked: Asked[Waiting, NoBody]) -> Answer[RunDetail]:
     run_id, wait_s = asked.at("run_id"), asked.query.wait
     has_ended = not wait_s or await wait_for(asked, run_id, wait_s)
     view = await read_run(asked.backend, run_id)
-    return Answer(view.detail(), 200 if has_ended else 202)
+    return Answer(await aside_if_many(len(view.steps), view.detail), 200 if has_ended else 202)
 
 
 @routes.get("/v1/runs/{run_id}/steps", scope=Scope.READ, errors=("run_not_found",))
@@ -134,8 +138,12 @@ async def steps(asked: Asked[StepFilters, NoBody]) -> StepPage:
     """Show the steps of a run, those that have not begun too."""
     wanted = None if asked.query.status is None else step_status(asked.query.status)
     view = await read_run(asked.backend, asked.at("run_id"))
-    found = [step.to_wire() for step in view.steps if wanted in (None, step.status)]
-    return StepPage(run_id=view.run.run_id, steps=found)
+
+    def shown() -> StepPage:
+        steps = [step.to_wire() for step in view.steps if wanted in (None, step.status)]
+        return StepPage(run_id=view.run.run_id, steps=steps)
+
+    return await aside_if_many(len(view.steps), shown)
 
 
 @routes.get("/v1/runs/{run_id}/events", scope=Scope.READ, errors=("run_not_found", "log_archived"), has_stream=True)
@@ -147,30 +155,20 @@ async def events(asked: Asked[EventRange, NoBody]) -> EventPage | Response:
     """
     query, backend = asked.query, asked.backend
     if wants_stream(asked.request):
+        if query.step is not None or query.kind is not None:
+            raise Refused("query_invalid", "step and type choose among the events of a page, not of a stream")
         return await stream_events(asked)
-    async with found_run(backend, asked.at("run_id")) as (conn, run):
-        numbers = await read_numbers(conn, run)
-        found = await read_events(conn, run.run_id, query.after + query.limit, after=query.after)
-        shown: list[Event] = []
-        size_bytes = 0
-        for event in found:
-            if size_bytes >= PAYLOADS_BYTES_MAX:
-                break
-            content = None
-            if query.payloads and event.payload is not None:
-                content = await resolve(conn, backend.env, event.payload)
-                size_bytes += len(content or b"")
-            shown.append(event_of(event, numbers, None if content is None else msgspec.json.decode(content)))
-    is_cut = len(found) == query.limit or len(shown) < len(found)
-    following = shown[-1].seq if is_cut else None
-    return EventPage(run_id=run.run_id, events=shown, next=following)
+    async with backend.client.pool.acquire() as conn:
+        log = LogReader(conn, backend.env, asked.at("run_id"))
+        wanted = {"step": query.step, "kind": query.kind}
+        return await log.read(query.after, limit=query.limit, payloads=query.payloads, **wanted)
 
 
 async def stream_events(asked: Asked[EventRange, NoBody]) -> Response:
     """Raises UnknownRun, Refused."""
     async with found_run(asked.backend, asked.at("run_id")) as (conn, run):
         last = (await last_events(conn, [run.run_id])).get(run.run_id, 0) if run.status.is_final else None
-    return stream_run(asked.backend.hub, asked.request, run.run_id, asked.query.after, last_seq=last)
+    return stream_run(asked.backend.live, asked.request, run.run_id, asked.query.after, last_seq=last)
 
 
 @routes.get("/v1/events", scope=Scope.READ, media_type=EVENT_STREAM)
@@ -179,7 +177,7 @@ async def all_events(asked: Asked[NoQuery, NoBody]) -> Response:
 
     At least once: after a break some may come again; run and number tell which.
     """
-    return stream_all(asked.backend.hub, asked.request)
+    return stream_all(asked.backend.live, asked.request)
 
 
 @routes.get("/v1/runs/{run_id}/artifacts", scope=Scope.READ, errors=("run_not_found",))
@@ -192,7 +190,7 @@ async def artifacts(asked: Asked[NoQuery, NoBody]) -> ArtifactPage:
 @routes.get(
     "/v1/runs/{run_id}/artifacts/{digest}",
     scope=Scope.READ,
-    errors=("run_not_found", "artifact_not_found"),
+    errors=("run_not_found", "artifact_not_found", "artifact_gone"),
     media_type="application/octet-stream",
 )
 async def artifact(asked: Asked[NoQuery, NoBody]) -> Raw:
@@ -227,17 +225,6 @@ async def found_run(backend: Backend, run_id: str) -> AsyncGenerator[tuple[Conne
         if run.env != backend.env:
             raise UnknownRun(run_id)
         yield conn, run
-
-
-async def read_run(backend: Backend, run_id: str) -> RunView:
-    """Raises UnknownRun."""
-    async with backend.client.pool.acquire() as conn:
-        return await RunReader(conn, backend.env, run_id).read(with_traces=True)
-
-
-async def read_numbers(conn: Connection, run: RunRow) -> Numbers:
-    content = await get_ir(conn, run.env, run.ir_hash)
-    return Numbers(None if content is None else decode_ir(content))
 
 
 async def find_artifacts(backend: Backend, run_id: str) -> list[FoundArtifact]:

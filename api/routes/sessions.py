@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import cast
 
-from ...sdk.access.face import Session
 from ...sdk.access.secret_text import csrf_token
-from ...sdk.stores.connection import iso_text
+from ...sdk.client.access import Session
+from ...sdk.moments import iso_text
 from ..bodies import NoBody, NoQuery
 from ..problems import Refused
 from ..route import Answer, Asked, Routes

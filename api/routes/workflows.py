@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
-from ...compiler.normalize import read_document
-from ...compiler.workflow import Workflow
 from ...sdk.access import Scope
 from ...sdk.errors import DocumentInvalid
-from ...sdk.stores import workflows as store
-from ...sdk.stores.errors import UnknownWorkflow
-from ...sdk.stores.workflows import WorkflowVersion
+from ..aside import aside
 from ..bodies import NoBody, NoQuery, RawDocument
 from ..reading.documents import Compiled, compile_text
-from ..reading.drawing import to_dot, to_mermaid
+from ..reading.workflows import read_drawing, read_workflow, read_workflows
 from ..route import Answer, Asked, Routes
 from ..wire.documents import Validated, validated
 from ..wire.workflows import (
@@ -24,9 +21,7 @@ from ..wire.workflows import (
     WorkflowPage,
     WorkflowRegistered,
     WorkflowShown,
-    workflow_page,
     workflow_registered,
-    workflow_shown,
 )
 
 routes = Routes("workflows")
@@ -57,7 +52,7 @@ async def register(asked: Asked[NoQuery, RawDocument]) -> Answer[WorkflowRegiste
 
     201 for a new version, 200 for one whose content is known. Runs keep the version that they were started with.
     """
-    compiled = compile_body(asked.body)
+    compiled = await compile_body(asked.body)
     if compiled.workflow is None or compiled.ir is None:
         raise DocumentInvalid(compiled.diagnostics)
     found = await asked.backend.client.register(compiled.workflow, compiled.ir, compiled.content)
@@ -71,7 +66,7 @@ async def register(asked: Asked[NoQuery, RawDocument]) -> Answer[WorkflowRegiste
 @routes.post("/v1/workflows/validate", scope=Scope.READ)
 async def validate(asked: Asked[NoQuery, RawDocument]) -> Validated:
     """Say everything that is wrong with a document; nothing is registered."""
-    return validated(compile_body(asked.body))
+    return validated(await compile_body(asked.body))
 
 
 @routes.get("/v1/workflows", scope=Scope.READ)
@@ -79,18 +74,15 @@ async def list_(asked: Asked[ById, NoBody]) -> WorkflowPage:
     """List registered workflows by id."""
     backend, query = asked.backend, asked.query
     async with backend.client.pool.acquire() as conn:
-        found = await store.list_workflows(conn, backend.env, limit=query.limit, after=query.after)
-    return workflow_page(found, query.limit)
+        return await read_workflows(conn, backend.env, limit=query.limit, after=query.after)
 
 
 @routes.get("/v1/workflows/{workflow}", scope=Scope.READ, errors=("workflow_not_found",))
 async def show(asked: Asked[OfVersion, NoBody]) -> WorkflowShown:
     """Show a version of a workflow, with its nodes and edges, and which versions there are."""
-    backend, workflow = asked.backend, asked.at("workflow")
+    backend = asked.backend
     async with backend.client.pool.acquire() as conn:
-        chosen = await store.get(conn, backend.env, workflow, asked.query.version)
-        versions = await store.list_versions(conn, backend.env, workflow)
-    return workflow_shown(chosen, versions, read_version(chosen))
+        return await read_workflow(conn, backend.env, asked.at("workflow"), asked.query.version)
 
 
 @routes.get("/v1/workflows/{workflow}/graph", scope=Scope.READ, errors=("workflow_not_found",))
@@ -98,18 +90,8 @@ async def graph(asked: Asked[Drawn, NoBody]) -> Drawing:
     """Draw a version of a workflow, for Mermaid or Graphviz."""
     backend, query = asked.backend, asked.query
     async with backend.client.pool.acquire() as conn:
-        workflow = read_version(await store.get(conn, backend.env, asked.at("workflow"), query.version))
-    text = to_mermaid(workflow) if query.format == "mermaid" else to_dot(workflow)
-    return Drawing(format=query.format, text=text)
+        return await read_drawing(conn, backend.env, asked.at("workflow"), query.version, query.format)
 
 
-def compile_body(body: RawDocument) -> Compiled:
-    return compile_text(body.content, "json" if body.is_json else "yaml")
-
-
-def read_version(found: WorkflowVersion) -> Workflow:
-    """Return what a registered version says. Raises UnknownWorkflow for one that this version cannot read."""
-    workflow = read_document(msgspec.json.decode(found.document)).workflow
-    if workflow is None:
-        raise UnknownWorkflow(found.workflow, found.version)
-    return workflow
+async def compile_body(body: RawDocument) -> Compiled:
+    return await aside(partial(compile_text, body.content, "json" if body.is_json else "yaml"))

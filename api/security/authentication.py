@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 
 import anyio
 
-from ...sdk.access.face import Access, Session
 from ...sdk.access.scopes import Principal
 from ...sdk.access.secret_text import digest
+from ...sdk.client.access import Access, Session
 from ..problems import Refused
 from .buckets import Buckets, Clock, neighbourhood
 from .headers import all_of, cookie_of
@@ -34,6 +34,11 @@ class Credential(NamedTuple):
 
     def __repr__(self) -> str:
         return f"Credential(is_session={self.is_session})"
+
+    @property
+    def known_as(self) -> bytes:
+        """What is remembered of it. A key is no session's token, and a token no key, whoever sends it as one."""
+        return (b"session " if self.is_session else b"key ") + digest(self.text)
 
 
 class _Believed(NamedTuple):
@@ -77,10 +82,11 @@ class Authentication:
         found = self._recall(credential)
         if found is not None:
             return found
-        self._check_failures(address)
-        wait_s = self._lookups.take(neighbourhood(address))
-        if wait_s:
-            raise too_many("too many keys that nobody knows yet come from this address", wait_s)
+        if credential.known_as not in self._believed:  # who shares his address with one who guesses is not locked out
+            self._check_failures(address)
+            wait_s = self._lookups.take(neighbourhood(address))
+            if wait_s:
+                raise too_many("too many keys that nobody knows yet come from this address", wait_s)
         found = await self._look_up(credential)
         if found is None and not credential.is_session:
             raise self._wrong(address)
@@ -101,10 +107,10 @@ class Authentication:
     async def log_out(self, token: str) -> None:
         """Close a session, at once. Other processes believe it for a few seconds more."""
         await self._access.close_session(token)
-        self._believed.pop(digest(token), None)
+        self._believed.pop(Credential(token, is_session=True).known_as, None)
 
     def _recall(self, credential: Credential) -> Principal | None:
-        found = self._believed.get(digest(credential.text))
+        found = self._believed.get(credential.known_as)
         if found is None or found.stale_at <= self._clock():
             return None
         if found.until is not None and found.until <= datetime.now(UTC):
@@ -113,7 +119,7 @@ class Authentication:
 
     async def _look_up(self, credential: Credential) -> Principal | None:
         """Ask once for all requests that bear the same."""
-        known_as = digest(credential.text)
+        known_as = credential.known_as
         lock = self._asking.setdefault(known_as, anyio.Lock())
         try:
             async with lock:

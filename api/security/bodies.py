@@ -1,4 +1,7 @@
-"""Bodies: at most so large, so deep and so slow. The application gets a body whole, in one message."""
+"""Bodies: at most so large, so deep, so slow, and of so many values. The application gets a body whole, in one message.
+
+Decoding one object of millions of keys is one call that nobody can interrupt: its time is bounded by its members.
+"""
 
 from __future__ import annotations
 
@@ -6,25 +9,23 @@ import re
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
-from itertools import accumulate
-from typing import Any
+from typing import Any, NamedTuple
 
 import anyio
-from anyio.to_thread import run_sync
 
+from ..aside import aside_if_large
 from ..problems import Refused
 from .headers import all_of
 from .terms import Terms
 
 Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Any]]
-THREAD_BYTES = 256 * 1024
-"""A larger body is looked through in a thread."""
-_STRING = re.compile(rb'"(?:[^"\\]++|\\(?:.|\Z))*+(?:"|\Z)', re.DOTALL)
-_OPENING = b"[{"
-_CLOSING = b"]}"
-_STEPS = bytes(1 if byte in _OPENING else 255 if byte in _CLOSING else 0 for byte in range(256))
-_OTHERS = bytes(byte for byte in range(256) if byte not in _OPENING + _CLOSING)
+_PART = re.compile(rb'([^"]{0,4096})(?:"(?:[^"\\]++|\\(?:.|\Z))*+(?:"|\Z))?+', re.DOTALL)
+"""What is outside of strings, a bounded part of it, and the string behind it."""
+_STRUCTURE = b"[]{}:,"
+_OTHERS = bytes(byte for byte in range(256) if byte not in _STRUCTURE)
+_COLON, _COMMA = b":,"
+_OPENINGS = frozenset(b"[{")
 
 
 def has_body(scope: dict[str, Any]) -> bool:
@@ -52,29 +53,67 @@ def whole_body(receive: Receive, terms: Terms, bytes_max: int) -> Receive:
         body = await _collect(receive, terms, bytes_max)
         if body is None:
             return {"type": "http.disconnect"}
-        if await _nesting(body, terms.depth_max) > terms.depth_max:
-            raise Refused("body_too_deep", f"at most {terms.depth_max} objects and lists may stand inside each other")
+        enough = Shape(terms.depth_max, terms.values_max, terms.members_max)
+        _check_shape(await aside_if_large(len(body), partial(shape_of, body, enough)), enough)
         return {"type": "http.request", "body": body, "more_body": False}
 
     return receive_whole
 
 
-def nesting(body: bytes, enough: int) -> int:
-    """Return how deep the objects and lists of a JSON text stand inside each other; exact where it is more than enough.
+class Shape(NamedTuple):
+    """``depth``: of objects and lists inside each other. ``values``: in all of them, one in an empty one.
 
-    Also of what is no JSON, by its brackets outside of strings. Linear in the text.
+    ``members``: of the object that has most.
+    """
+
+    depth: int
+    values: int
+    members: int
+
+    def is_within(self, other: Shape) -> bool:
+        return self.depth <= other.depth and self.values <= other.values and self.members <= other.members
+
+
+def shape_of(body: bytes, enough: Shape) -> Shape:
+    """Return the shape of a JSON text: exact, or an upper bound that is not more than enough, or more than that.
+
+    Also of what is no JSON, by what is outside of strings. Linear in the text, and over as soon as it is too much.
     """
     openings = body.count(b"[") + body.count(b"{")
-    if openings <= enough:
-        return openings
-    steps = _STRING.sub(b"", body).translate(_STEPS, _OTHERS)
-    return max(accumulate(memoryview(steps).cast("b"), initial=0))
+    found = Shape(openings, openings + body.count(b","), body.count(b":"))
+    if found.is_within(enough):
+        return found
+    around: list[int] = []
+    deepest = values = most = here = 0
+    for part in _PART.finditer(body):
+        for byte in part[1].translate(None, _OTHERS):
+            if byte == _COLON:
+                here += 1
+            elif byte == _COMMA:
+                values += 1
+            elif byte in _OPENINGS:
+                values += 1
+                around.append(here)
+                here = 0
+                deepest = max(deepest, len(around))
+            elif around:
+                most = max(most, here)
+                here = around.pop()
+        found = Shape(deepest, values, max(most, here))
+        if not found.is_within(enough):
+            break
+    return found
 
 
-async def _nesting(body: bytes, enough: int) -> int:
-    if len(body) > THREAD_BYTES:
-        return await run_sync(partial(nesting, body, enough))
-    return nesting(body, enough)
+def _check_shape(shape: Shape, enough: Shape) -> None:
+    """Raises Refused."""
+    if shape.depth > enough.depth:
+        raise Refused("body_too_deep", f"at most {enough.depth} objects and lists may stand inside each other")
+    if shape.values > enough.values:
+        raise Refused("body_too_large", f"the objects and lists of a body have at most {enough.values:,} values here")
+    if shape.members > enough.members:
+        hint = "make a list of it"
+        raise Refused("body_too_large", f"an object of a body has at most {enough.members:,} members here", hint=hint)
 
 
 async def _collect(receive: Receive, terms: Terms, bytes_max: int) -> bytes | None:

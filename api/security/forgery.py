@@ -32,14 +32,14 @@ def check_host(scope: dict[str, Any], hosts: frozenset[str] | None) -> None:
 
 
 def check_origin(scope: dict[str, Any]) -> None:
-    """Raises Refused for an unsafe request that a page from elsewhere has sent."""
-    if scope["method"] in SAFE_METHODS:
-        return
+    """Raises Refused for a request that a page from elsewhere has sent, but for a link that leads here."""
     sites = all_of(scope, b"sec-fetch-site")
     origins = all_of(scope, b"origin")
     host = one_of(scope, b"host") or ""
     is_ours = all(site in ("same-origin", "none") for site in sites)
     if not is_ours or any(_place(origin) != host.lower() for origin in origins):
+        if scope["method"] in SAFE_METHODS and one_of(scope, b"sec-fetch-mode") == "navigate":
+            return
         hint = "a program sends its key in the header Authorization, and no Origin"
         raise Refused("origin_refused", "the request comes from a page that is not served from here", hint=hint)
 

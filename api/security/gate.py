@@ -8,7 +8,9 @@ written to the operator log.
 
 from __future__ import annotations
 
+import logging
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, MutableMapping
 from secrets import token_hex
 from typing import Any
@@ -16,9 +18,10 @@ from typing import Any
 import structlog
 from structlog.contextvars import bound_contextvars
 
-from ...sdk.access.face import Access
-from ...sdk.access.operators import Operators
 from ...sdk.access.scopes import Principal, Scope, anonymous
+from ...sdk.access.secret_text import without_secrets
+from ...sdk.client.access import Access
+from ...sdk.client.operators import Operators
 from ...sdk.stores.operator_log import Operation
 from ..problems import answer_error
 from .authentication import Authentication, too_many
@@ -31,10 +34,14 @@ from .terms import Terms
 
 LOGIN_PATH = "/v1/login"
 HTTP_OK_MAX = 399
+ADDRESS_CHARS_MAX = 100
+STREAM = b"text/event-stream"
+STREAM_WAIT_S = 5.0
 SECRET_HEADERS = (b"authorization", b"cookie")
 """The application has no use for them, and what it does not have it cannot log."""
 Asgi = Callable[[Any, Any, Any], Awaitable[None]]
 Send = Callable[[Any], Awaitable[None]]
+Note = Callable[[str, str, int, float], None]
 log = structlog.get_logger()
 
 
@@ -45,14 +52,25 @@ class Ended(Exception):
 class Gate:
     """For one environment; ``terms.is_open``: where no key is needed."""
 
-    def __init__(self, app: Asgi, access: Access, operators: Operators, env: str, terms: Terms) -> None:
+    def __init__(
+        self,
+        app: Asgi,
+        access: Access,
+        operators: Operators,
+        env: str,
+        terms: Terms,
+        note: Note | None = None,
+    ) -> None:
+        """note: is told of each answer that begins: method, route, status, and after how many seconds."""
         self._app = app
+        self._note = note
         self._env = env
         self._terms = terms
         self._authentication = Authentication(access, env, terms)
         self._requests = Buckets(2 * terms.requests_per_s, terms.requests_per_s)
         self._strangers = Buckets(2 * terms.stranger_requests_per_s, terms.stranger_requests_per_s)
         self._journal = Journal(operators)
+        self._listening: Counter[str] = Counter()
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
@@ -61,7 +79,7 @@ class Gate:
         if scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1008})
             return
-        passage = _Passage(scope, send, self._journal)
+        passage = _Passage(scope, send, self._journal, self._note, self._take_stream)
         with bound_contextvars(request_id=passage.request_id):
             await self._let_through(passage, scope, receive, send)
 
@@ -76,6 +94,8 @@ class Gate:
                 log.error("answer_broken_off", exc_info=error)
                 return
             await answer_error(error)(scope, receive, passage.send)
+        finally:
+            passage.leave()
 
     async def _pass(self, passage: _Passage, scope: dict[str, Any], receive: Any) -> None:
         terms = self._terms
@@ -112,14 +132,39 @@ class Gate:
             receive = whole_body(receive, terms, bytes_max)
         await self._app(scope, receive, passage.send)
 
+    def _take_stream(self, principal: Principal) -> Callable[[], None]:
+        """Let a key listen once more; return what ends that. Raises Refused."""
+        name = principal.key_id or ""
+        if name and self._listening[name] >= self._terms.streams_max:
+            raise too_many(f"{principal.name} listens {self._listening[name]:,} times already", STREAM_WAIT_S)
+        self._listening[name] += 1
+
+        def leave() -> None:
+            self._listening[name] -= 1
+            if not self._listening[name]:
+                del self._listening[name]
+
+        return leave
+
 
 class _Passage:
-    """One request on its way through the gate."""
+    """One request on its way through the gate. take_stream: asked before an answer begins that may never end."""
 
-    def __init__(self, scope: dict[str, Any], send: Send, journal: Journal) -> None:
+    def __init__(
+        self,
+        scope: dict[str, Any],
+        send: Send,
+        journal: Journal,
+        tell: Note | None,
+        take_stream: Callable[[Principal], Callable[[], None]],
+    ) -> None:
         self._scope = scope
+        self._tell = tell
+        self._begun_at = time.monotonic()
         self._send = send
         self._journal = journal
+        self._take_stream = take_stream
+        self.leave: Callable[[], None] = lambda: None
         self._checked_at = time.monotonic()
         self.request_id = token_hex(8)
         self.principal: Principal | None = None
@@ -128,14 +173,22 @@ class _Passage:
 
     @property
     def address(self) -> str:
+        """As the server or a proxy that is believed says it, which may have it from anybody."""
         client = self._scope.get("client")
-        return str(client[0]) if client else ""
+        return _shown(str(client[0]))[:ADDRESS_CHARS_MAX] if client else ""
 
     async def send(self, message: MutableMapping[str, Any]) -> None:
-        """Send on, with our headers; a long answer ends with the key that it is given to. Raises Ended."""
+        """Send on, with our headers; a long answer ends with the key that it is given to. Raises Ended, Refused."""
         if message["type"] == "http.response.start":
+            if self.principal is not None and _is_stream(message):
+                self.leave = self._take_stream(self.principal)
             self.has_started = True
             await self._note(message["status"])
+            took_s = time.monotonic() - self._begun_at
+            if self._tell is not None:
+                route = self._scope.get("state", {}).get("route", "")
+                self._tell(self._scope["method"], route, message["status"], took_s)
+            self._log(message["status"], took_s)
             is_tls = self._scope.get("scheme") == "https"
             headers = guarded_headers(message.get("headers", ()), is_tls=is_tls, request_id=self.request_id)
             message = {**message, "headers": headers}
@@ -144,6 +197,15 @@ class _Passage:
                 raise Ended
             self._checked_at = time.monotonic()
         await self._send(message)
+
+    def _log(self, status: int, took_s: float) -> None:
+        """A line for each request, where somebody wants them: level debug. What was asked for stands in no line."""
+        if not log.is_enabled_for(logging.DEBUG):
+            return
+        path = _shown(without_secrets(self._scope["path"]))
+        by = self.principal.name if self.principal else ""
+        words = {"method": self._scope["method"], "path": path, "status": status, "by": by, "address": self.address}
+        log.debug("request_answered", **words, duration_ms=round(1000 * took_s, 3))
 
     async def _note(self, status: int) -> None:
         """Submissions that were accepted stand among the commands, with who asked; what strangers try stands nowhere.
@@ -158,16 +220,25 @@ class _Passage:
         if status <= HTTP_OK_MAX and scope["state"].get("needed") is Scope.SUBMIT:
             return
         principal = scope["state"]["principal"] or self.principal
-        shown = "".join(each if each.isprintable() else "?" for each in path)
+        dry = " (dry run)" if scope["state"].get("is_dry") else ""
         await self._journal.note(
             Operation(
                 by=principal.name if principal else "",
                 key_id=principal.key_id if principal else None,
-                action=f"{scope['method']} {shown}",
+                action=f"{scope['method']} {_shown(without_secrets(path))}{dry}",
                 result=str(status),
                 address=self.address,
             )
         )
+
+
+def _is_stream(message: MutableMapping[str, Any]) -> bool:
+    return any(name == b"content-type" and value.startswith(STREAM) for name, value in message.get("headers", ()))
+
+
+def _shown(text: str) -> str:
+    """Without what steers a terminal."""
+    return "".join(each if each.isprintable() else "?" for each in text)
 
 
 CHECK_S = 5.0

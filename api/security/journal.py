@@ -9,7 +9,7 @@ from __future__ import annotations
 import anyio
 import structlog
 
-from ...sdk.access.operators import Operators
+from ...sdk.client.operators import Operators
 from ...sdk.errors import CouranteError
 from ...sdk.stores.operator_log import Operation
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...sdk.access.face import Access
+from ...sdk.client.access import Access
 from ...sdk.errors import CouranteError
 
 

@@ -1,17 +1,22 @@
 """The protocol: what uvicorn does on a connection, with an end to all patience.
 
 uvicorn waits for ever for a request that never gets complete, and for a client that reads no answer; it takes headers
-of any size and any number of connections. Each of these ends here, without the application.
+of any size and any number of connections, of one address too. Each of these ends here, without the application.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Any, cast
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
+from typing import Any, ClassVar, cast
 
 import msgspec
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from .buckets import neighbourhood
 
 HEADERS_MAX = 100
 LINGER_S = 2.0
@@ -21,39 +26,63 @@ LINGER_S = 2.0
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """``head_s``: from the first byte of a request, or from the connection, to the end of its headers. ``read_s``: how
     long a client may read nothing of what it asked for. ``head_bytes_max``: of the first line and all headers.
+    ``address_connections_max``: from one address, or one network of IPv6, but for those in ``uncounted``.
     """
 
     connections_max: int = 4_096
+    address_connections_max: int = 1_024
+    uncounted: tuple[IPv4Network | IPv6Network, ...] = ()
     head_s: float = 10.0
     read_s: float = 30.0
     head_bytes_max: int = 32 * 1024
 
 
-def make_protocol(limits: Limits) -> type[asyncio.Protocol]:
+def make_protocol(limits: Limits) -> type[GuardedProtocol]:
     """Return the class of connections, for ``uvicorn.Config(http=...)``."""
-    return cast("type[asyncio.Protocol]", type("BoundProtocol", (GuardedProtocol,), {"limits": limits}))
+    terms = {"limits": limits, "by_address": Counter[str]()}
+    return type("BoundProtocol", (GuardedProtocol,), terms)
+
+
+def counted_as(address: str, uncounted: Sequence[IPv4Network | IPv6Network]) -> str:
+    """Return by what name the connections of an address are counted; nothing where they are not."""
+    try:
+        found = ip_address(address)
+    except ValueError:
+        return address
+    mapped = found.ipv4_mapped if isinstance(found, IPv6Address) else None
+    return "" if any((mapped or found) in network for network in uncounted) else neighbourhood(address)
 
 
 class GuardedProtocol(HttpToolsProtocol):
+    """``by_address``: how many connections are held, of those that are counted."""
+
     limits = Limits()
+    by_address: ClassVar[Counter[str]] = Counter()
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._head_bytes = 0
-        self._has_asked = False
         self._is_in_body = False
+        self._framing_bytes = 0
         self._is_refused = False
+        self._counted_as = ""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(cast("asyncio.Transport", transport))
+        name = "" if self.client is None else counted_as(self.client[0], self.limits.uncounted)
         if len(self.connections) > self.limits.connections_max:
             self._refuse(503, "Service Unavailable", "retry-after: 1")
             self.transport.close()
-            return
-        self._start("head", self.limits.head_s, self._give_up)
+        elif name and self.by_address[name] >= self.limits.address_connections_max:
+            self._refuse(429, "Too Many Requests", "retry-after: 1")
+            self.transport.close()
+        else:
+            self._count(name)
+            self._start("head", self.limits.head_s, self._give_up)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._count("")
         for name in list(self._timers):
             self._stop(name)
         super().connection_lost(exc)
@@ -62,8 +91,12 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._is_refused:
             return
         was_in_body = self._is_in_body
+        self._framing_bytes += len(data) if was_in_body else 0
         super().data_received(data)
-        is_answered = not self._has_asked or self.cycle.response_complete
+        cycle = cast("RequestResponseCycle | None", self.cycle)
+        is_answered = cycle is None or cycle.response_complete
+        if self._framing_bytes > self.limits.head_bytes_max:
+            self._break_off()
         if self.transport.is_closing() or not is_answered:
             self._head_bytes = 0
         elif self._is_in_body:  # the rest of a body that nobody wants: the answer is on its way meanwhile
@@ -82,17 +115,26 @@ class GuardedProtocol(HttpToolsProtocol):
         if size > self.limits.head_bytes_max or len(self.headers) > HEADERS_MAX:
             self._refuse(431, "Request Header Fields Too Large")
             return
-        self._head_bytes = 0
-        self._has_asked = self._is_in_body = True
+        if not self._is_addressed_here():
+            self._refuse(400, "Bad Request")
+            return
+        self._head_bytes = self._framing_bytes = 0
+        self._is_in_body = True
         super().on_headers_complete()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._is_in_body:  # headers behind a body count for nothing: a proxy may not have looked at them
+            super().on_header(name, value)
+
     def on_body(self, body: bytes) -> None:
+        self._framing_bytes = 0
         if not self._is_refused:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
         if not self._is_refused:
             self._is_in_body = False
+            self._framing_bytes = 0
             self._stop("rest")
             super().on_message_complete()
 
@@ -103,6 +145,32 @@ class GuardedProtocol(HttpToolsProtocol):
     def resume_writing(self) -> None:
         self._stop("read")
         super().resume_writing()
+
+    def _count(self, name: str) -> None:
+        """Count this connection by this name, and no more by the one before."""
+        before, self._counted_as = self._counted_as, name
+        if name:
+            self.by_address[name] += 1
+        if before:
+            self.by_address[before] -= 1
+            if not self.by_address[before]:
+                del self.by_address[before]
+
+    def _is_addressed_here(self) -> bool:
+        """An address that stands in the first line must be the one in the header Host, which is checked later."""
+        if self.url.startswith(b"/") or self.url == b"*":
+            return True
+        authority = re.split(rb"[/?#]", self.url.partition(b"://")[2], maxsplit=1)[0]
+        return [value for name, value in self.headers if name == b"host"] == [authority]
+
+    def _break_off(self) -> None:
+        """End a body of which too much comes that is no content: its framing, or headers behind it."""
+        if self.cycle.response_started:
+            self.transport.abort()
+            return
+        self.cycle.disconnected = True
+        self.cycle.message_event.set()
+        self._refuse(431, "Request Header Fields Too Large")
 
     def _give_up(self) -> None:
         self._refuse(408, "Request Timeout")

@@ -10,6 +10,7 @@ const RELEASED = new Set([
   "timer.released", "token.released", "token.forced", "mutex.granted", "slot.granted", "budget.granted", "budget.refused",
 ]);
 const OPEN = new Set(["READY", "RUNNING", "WAITING", "RETRYING"]);
+const BUSY = ["READY", "RUNNING", "RETRYING"]; // nothing of these, and something waits: the run does
 const RUN = {
   "run.started": "RUNNING", "run.entered": "RUNNING", "run.completed": "COMPLETED", "run.failed": "FAILED",
   "run.cancelled": "CANCELLED", "run.timed_out": "TIMED_OUT",
@@ -26,6 +27,8 @@ export function stateAt(events, seq, nodes) {
     if (event.type === "command.applied" && event.data?.type === "resume") status = "RUNNING";
     if (event.node) apply(found, event);
   }
+  const at = new Set([...found.values()].map((step) => step.status));
+  if (status === "RUNNING" && at.has("WAITING") && !BUSY.some((one) => at.has(one))) status = "WAITING";
   const known = new Set([...found.values()].map((step) => step.id));
   const rest = nodes.filter((node) => !known.has(node.id)).map((node) => ({ id: node.id, scope: "", status: "PENDING", attempts: 0 }));
   return { status, steps: [...found.values(), ...rest] };

@@ -17,7 +17,7 @@ export function Pill({ status }) {
 }
 
 // What is said of a node that has run several times, in loops and maps: what is under way or went wrong comes first.
-const ORDER = ["RUNNING", "RETRYING", "WAITING", "READY", "FAILED", "CANCELLED", "SUCCEEDED", "SKIPPED", "PENDING"];
+export const ORDER = ["RUNNING", "RETRYING", "WAITING", "READY", "FAILED", "CANCELLED", "SUCCEEDED", "SKIPPED", "PENDING"];
 
 export function summary(steps) {
   const counts = new Map();

@@ -1,9 +1,9 @@
 // When each attempt ran: one bar an attempt, one row a step, from the run's start to its end, or to now.
-import { html } from "./vendor/preact.js";
-import { duration } from "./texts.js";
+import { html, useMemo, useState } from "./vendor/preact.js";
+import { clock, duration } from "./texts.js";
 import { glyph } from "./status.js";
 
-const ROWS_MAX = 500;
+const ROWS = 300;
 const OPENS = { "step.started": "RUNNING", "step.waiting": "WAITING" };
 const ENDS = {
   "step.succeeded": "SUCCEEDED", "step.failed": "FAILED", "step.retried": "FAILED", "step.skipped": "SKIPPED",
@@ -44,25 +44,25 @@ function close(rows, open, key, at) {
 }
 
 export function Timeline({ events, now, onSelect }) {
-  const rows = bars(events);
+  const [most, setMost] = useState(ROWS);
+  const rows = useMemo(() => bars(events), [events]);
   if (!rows.length) return html`<p class="quiet">No step has begun.</p>`;
-  const first = Math.min(...events.slice(0, 1).map((event) => Date.parse(event.at)), ...rows.map((row) => row.bars[0].from));
-  const last = Math.max(first + 1, ...rows.flatMap((row) => row.bars.map((bar) => bar.to ?? now)));
+  const first = Math.min(Date.parse(events[0].at), ...rows.map((row) => row.bars[0].from));
+  const last = rows.reduce((late, row) => Math.max(late, ...row.bars.map((bar) => bar.to ?? now)), first + 1);
   const share = (ms) => `${(100 * ms) / (last - first)}%`;
   return html`
-    <div class="timeline" role="list" aria-label="attempts in time">
-      <div class="timeline-row timeline-head"><span></span><span class="timeline-scale"><span>0</span>
-        <span>${duration((last - first) / 2)}</span><span>${duration(last - first)}</span></span></div>
-      ${rows.slice(0, ROWS_MAX).map(
+    <div class="wide timeline" tabindex="0" role="region" aria-label="attempts in time"><div role="list">
+      <div class="timeline-row timeline-head" role="presentation"><span></span><span class="timeline-scale">${[0, 0.25, 0.5, 0.75, 1].map((part) => html`<span key=${part}>${duration((last - first) * part) || "0"}</span>`)}</span></div>
+      ${rows.slice(0, most).map(
         (row) => html`<div class="timeline-row" role="listitem" key=${row.key}>
-          <button type="button" class="link" onClick=${() => onSelect(row.node)}>${row.key}</button>
+          <button type="button" class="link" onClick=${() => onSelect(row.node, row.scope)}>${row.key}</button>
           <span class="timeline-bars">${row.bars.map((bar) => {
             const to = bar.to ?? now;
-            const said = `${row.key}: ${bar.status}${bar.attempt ? `, attempt ${bar.attempt}` : ""}, ${duration(to - bar.from)}`;
+            const said = `${row.key}: ${bar.status}${bar.attempt ? `, attempt ${bar.attempt}` : ""}, ${duration(to - bar.from)}, from ${clock(bar.from)}`;
             return html`<span class=${`bar s-${bar.status}`} role="img" aria-label=${said} title=${said}
-              style=${{ left: share(bar.from - first), width: share(Math.max(to - bar.from, 0)) }}>${glyph(bar.status)}</span>`;
+              style=${{ left: `min(${share(bar.from - first)}, 100% - 1.1em)`, width: share(Math.max(to - bar.from, 0)) }}>${glyph(bar.status)}${bar.attempt > 1 || row.bars.length > 1 ? html`<small>${bar.attempt}</small>` : ""}</span>`;
           })}</span></div>`,
-      )}
-      ${rows.length > ROWS_MAX && html`<p class="quiet">and ${rows.length - ROWS_MAX} more</p>`}
+      )}</div>
+      ${rows.length > most && html`<button type="button" onClick=${() => setMost(most + ROWS)}>${rows.length - most} more</button>`}
     </div>`;
 }

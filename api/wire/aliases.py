@@ -85,9 +85,12 @@ class StartRun(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class TaskArtifact(msgspec.Struct, frozen=True, kw_only=True):
+    """``content``: of one that is text, where one task is shown; ``/v1/runs/{run_id}/artifacts/{id}`` has others."""
+
     id: str
     content_type: str
     size_bytes: int
+    content: str | None = None
 
 
 class TaskRun(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,7 +109,10 @@ class TaskRun(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunWithTasks(msgspec.Struct, frozen=True, kw_only=True):
-    """``status``: RUNNING, SUCCESS, FAILED or CANCELLED. ``stepsSummary``: how many steps have which status."""
+    """``status``: RUNNING, SUCCESS, FAILED or CANCELLED. ``stepsSummary``: how many steps have which status.
+
+    ``isCut``: outputs are left out for want of room; ``/v1/runs/{run_id}`` has them one by one.
+    """
 
     id: str
     workflow_id: str
@@ -116,6 +122,7 @@ class RunWithTasks(msgspec.Struct, frozen=True, kw_only=True):
     finished_at: Moment | None
     task_runs: list[TaskRun]
     steps_summary: dict[StepStatus, int] = msgspec.field(name="stepsSummary")
+    is_cut: bool = msgspec.field(default=False, name="isCut")
 
 
 class TaskLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -158,7 +165,10 @@ class StepShown(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class Executed(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """``status``: running, completed, failed or cancelled. ``actual_cost``: null where nobody knows it."""
+    """``status``: running, completed, failed or cancelled. ``actual_cost``: null where nobody knows it.
+
+    ``is_cut``: inputs and outputs are left out for want of room in the answer.
+    """
 
     id: str
     workflow_id: str
@@ -170,6 +180,7 @@ class Executed(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     started_at: Moment | None
     finished_at: Moment | None
     steps: list[StepShown]
+    is_cut: bool = False
 
 
 class ExecutedRun(msgspec.Struct, frozen=True, kw_only=True):

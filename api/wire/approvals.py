@@ -10,7 +10,10 @@ from .moments import Moment
 
 
 class Approval(msgspec.Struct, frozen=True, kw_only=True):
-    """A step that asks. ``form``: the JSON Schema of what is to be filled in, null where nothing is."""
+    """A step that asks. ``form``: the JSON Schema of what is to be filled in, null where nothing is.
+
+    ``separate_approver``: who has started the run may not decide.
+    """
 
     run_id: str
     workflow: str
@@ -21,6 +24,7 @@ class Approval(msgspec.Struct, frozen=True, kw_only=True):
     escalated_at: Moment | None
     escalated_to: str | None
     form: dict[str, Any] | None
+    separate_approver: bool
 
 
 class ApprovalPage(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from ...sdk.artifact_store import FoundArtifact
+from ...sdk.client.artifact_store import FoundArtifact
 
 
 class Artifact(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from ...compiler.ir import Ir
-from ...sdk.scopes import parse_scope_key, scope_text
+from ...sdk.marking.scopes import parse_scope_key, scope_text
 from ...sdk.stores.children import ChildRow, ChildState, ParentRow
 from ...sdk.stores.status import RunStatus
 
@@ -21,7 +21,9 @@ class Parent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Child(msgspec.Struct, frozen=True, kw_only=True):
-    """``status``: null where it was not started; then ``state`` says why."""
+    """``status``: null where it was not started; then ``state`` says why. ``taken_from``: of a step that is taken over,
+    the run whose child it is.
+    """
 
     run_id: str
     step: str
@@ -33,6 +35,7 @@ class Child(msgspec.Struct, frozen=True, kw_only=True):
     depth: int | None
     state: ChildState
     status: RunStatus | None
+    taken_from: str | None = None
 
 
 def parent_of(row: ParentRow | None) -> Parent | None:
@@ -55,6 +58,7 @@ def child_of(row: ChildRow, ir: Ir | None) -> Child:
         depth=row.depth,
         state=row.state,
         status=row.status,
+        taken_from=row.taken_from,
     )
 
 

@@ -8,10 +8,11 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from ...sdk.control import Commanded
-from ...sdk.deciding import StepCommanded
-from ...sdk.restarts import Restarted
-from ...sdk.submissions import TAGS_MAX, Submission
+from ...sdk.client.control import Commanded
+from ...sdk.client.deciding import StepCommanded
+from ...sdk.client.restarts import Restarted
+from ...sdk.errors import CouranteError, NotRestartable
+from ...sdk.submissions.submissions import TAGS_MAX, Submission, encode_input
 
 Text = Annotated[str, Meta(max_length=10_000)]
 Word = Annotated[str, Meta(max_length=512)]
@@ -116,11 +117,21 @@ class Restart(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     by: Word | None = None
 
 
+class Retry(Restart, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``version``: of the workflow, by which the rest is done: base, that of the run; newest, or a number."""
+
+    version: VersionNumber | Word = "base"
+
+
 class Fork(Restart, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``at``: the event after which it goes on. ``input``: in place of the run's own."""
+    """``at``: the event after which it goes on. ``input``: in place of the run's own.
+
+    ``override``: outputs in the place of steps', by ``step`` or ``step[scope]``.
+    """
 
     at: Annotated[int, Meta(ge=1, le=2**53)]
     input: Any = UNSET
+    override: dict[str, Any] = msgspec.field(default_factory=dict[str, Any])
 
 
 class Rerun(Restart, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -162,22 +173,44 @@ class CommandDone(msgspec.Struct, frozen=True, kw_only=True):
 class RestartDone(msgspec.Struct, frozen=True, kw_only=True):
     """A run that goes on from ``base_run_id`` after its event ``base_seq``; of a dry run, that would.
 
-    ``impacted``: steps that may be executed; ``reused``: those that are not again.
+    ``is_new``: it was not started before. ``run_id``: left out where it is not there yet. ``impacted``: steps that may
+    be executed; ``reused``: those that are not again. ``given``: of a fork, those whose outputs were given. ``scopes``:
+    of ``impacted`` in loops and maps, where they are executed first, of each the first thousand.
+
+    Of a retry, ``version``: of the workflow, that the run has; ``way``: resumed, with the version of its base; migrated
+    or reenacted, with another one, or reenacted where a map's items failed; ``why``: of each of ``impacted``, why it is
+    executed.
     """
 
     run_id: str | UnsetType = UNSET
-    is_new: bool | UnsetType = UNSET
+    is_new: bool
     base_run_id: str
     base_seq: int
     impacted: list[str]
     reused: list[str]
+    given: list[str] | UnsetType = UNSET
+    scopes: dict[str, list[str]] | UnsetType = UNSET
+    version: int | UnsetType = UNSET
+    way: Literal["resumed", "migrated", "reenacted"] | UnsetType = UNSET
+    why: dict[str, str] | UnsetType = UNSET
+    by: str | UnsetType | None = UNSET
+
+
+class Refusal(msgspec.Struct, frozen=True, kw_only=True):
+    """A run that none goes on from."""
+
+    base_run_id: str
+    code: str
+    reason: str
+    message: str
+    hint: str
 
 
 def submission_of(asked: Submit, by: str, *, key: str | None = None, traceparent: str | None = None) -> Submission:
-    """key: of the header, which the body's own goes before."""
+    """key: of the header, which the body's own goes before. Raises InputInvalid. Cost: that of writing the input."""
     return Submission(
         workflow=asked.workflow,
-        input=asked.input,
+        content=encode_input(asked.input),
         version=asked.version,
         key=asked.key or key,
         by=by,
@@ -200,12 +233,26 @@ def done_of(found: Commanded, by: str, **more: Any) -> CommandDone:
     )
 
 
-def restart_of(found: Restarted, *, is_dry: bool) -> RestartDone:
-    said: dict[str, Any] = {} if is_dry else {"run_id": found.run_id, "is_new": found.is_new}
+def restart_of(
+    found: Restarted, *, is_dry: bool, by: str | UnsetType | None = UNSET, is_fork: bool = False
+) -> RestartDone:
+    """by: who has asked, where that is to be told; of a dry run it is not."""
     return RestartDone(
-        **said,
+        run_id=UNSET if is_dry and found.is_new else found.run_id,
+        is_new=found.is_new,
         base_run_id=found.base_run_id,
         base_seq=found.base_seq,
         impacted=list(found.impacted),
         reused=list(found.reused),
+        given=list(found.given) if is_fork else UNSET,
+        scopes={step: [*some] for step, some in found.scopes.items()} or UNSET,
+        version=found.version if found.way else UNSET,
+        way=found.way or UNSET,
+        why=found.why if found.way else UNSET,
+        by=UNSET if is_dry else by,
     )
+
+
+def refusal_of(run_id: str, error: CouranteError) -> Refusal:
+    reason = error.reason if isinstance(error, NotRestartable) else ""
+    return Refusal(base_run_id=run_id, code=error.code, reason=reason, message=error.message, hint=error.hint)

@@ -36,13 +36,13 @@ def validated(compiled: Compiled) -> Validated:
     workflow = compiled.workflow
     return Validated(
         ok=compiled.is_valid,
-        diagnostics=[_finding(found) for found in compiled.diagnostics],
+        diagnostics=[finding_of(found) for found in compiled.diagnostics],
         nodes=0 if workflow is None else len(workflow.nodes),
         edges=0 if workflow is None else len(workflow.edges),
         phases=compiled.phases,
     )
 
 
-def _finding(found: Diagnostic) -> Finding:
+def finding_of(found: Diagnostic) -> Finding:
     fields: dict[str, Any] = {**msgspec.structs.asdict(found), "path": list(found.path)}
     return Finding(**fields)

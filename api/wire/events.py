@@ -8,9 +8,9 @@ import msgspec
 
 from ...compiler.ir import Ir
 from ...sdk.events import RecordedEvent
-from ...sdk.scopes import parse_scope_key, scope_text
-from ...sdk.sealing import shown_error, shown_sayings, shown_text
-from ...sdk.stores.connection import from_ms, iso_text
+from ...sdk.marking.scopes import parse_scope_key, scope_text
+from ...sdk.moments import from_ms, iso_text
+from ...sdk.sealing.sealing import shown_error, shown_sayings, shown_text
 from .moments import Moment
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from ...sdk.health import Health, Reason, Status
-from ...sdk.stores.connection import iso_text
-from ...sdk.vitals import QueueVitals
+from ...sdk.health.health import Health, Reason, Status
+from ...sdk.health.vitals import QueueVitals
+from ...sdk.moments import iso_text
 from .moments import Moment
 
 
@@ -30,11 +30,15 @@ class RecentEnds(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PartitionHealth(msgspec.Struct, frozen=True, kw_only=True):
-    """``outbox``: entries. ``lag_ms``: the age of the oldest event that is not in the log."""
+    """``outbox``: entries, of which ``outbox_soft`` may be there.
+
+    ``lag_ms``: the age of the oldest event that is not in the log.
+    """
 
     partition: int
     is_watched: bool
     outbox: int
+    outbox_soft: int
     lag_ms: int | None
     standing: str | None
 
@@ -70,6 +74,7 @@ def health_shown(found: Health) -> HealthShown:
                 partition=one.partition,
                 is_watched=one.is_watched,
                 outbox=one.outbox,
+                outbox_soft=found.limits.outbox_soft,
                 lag_ms=one.lag_ms,
                 standing=None if one.standing is None else str(one.standing.verdict),
             )

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from ...sdk.sealing import shown_text
-from ...sdk.step_lines import Piece, StepLine, shown_fields
-from ...sdk.stores.connection import from_ms, iso_text
+from ...sdk.logs.step_lines import Piece, StepLine, shown_fields
+from ...sdk.moments import from_ms, iso_text
+from ...sdk.sealing.sealing import shown_text
 from .events import Numbers
 from .moments import Moment
 
 
 class Said(msgspec.Struct, frozen=True, kw_only=True):
-    """``lines``: of type ``lost``, how many. ``fields``: what stands beside the text of a line."""
+    """``lines``: of type ``lost``, how many. ``fields``: what stands beside the text of a line.
+
+    ``text``: of type ``partial``, a piece of an answer; empty where the attempt is over.
+    """
 
     type: Literal["line", "lost", "partial"]
     at: Moment
@@ -40,9 +43,14 @@ class LogPage(msgspec.Struct, frozen=True, kw_only=True):
 class SaidReader:
     """Makes what steps say fit to travel; notices lines that were lost."""
 
-    def __init__(self, numbers: Numbers) -> None:
+    def __init__(self, numbers: Numbers, told: Mapping[int, int] = {}) -> None:
+        """told: by source, the number of the line that was told last."""
         self._names = numbers
-        self._numbers: dict[int, int] = {}
+        self._numbers = dict(told)
+
+    def is_early(self, piece: Piece) -> bool:
+        """Return whether a line is still to come that was said before a piece of text."""
+        return piece.after > self._numbers.get(piece.source, 0)
 
     def said(self, found: StepLine | Piece) -> Iterator[Said]:
         head: dict[str, Any] = {
@@ -52,7 +60,7 @@ class SaidReader:
             "attempt": found.attempt,
         }
         if isinstance(found, Piece):
-            if found.text:
+            if found.text or found.is_last:
                 yield Said(type="partial", text=shown_text(found.text), **head)
             return
         head["worker"] = found.worker

@@ -7,9 +7,13 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from ...sdk.stores.connection import iso_text
+from ...sdk.moments import iso_text
 
 Moment = Annotated[str, Meta(extra_json_schema={"format": "date-time"}, examples=["2026-01-31T12:00:00.000Z"])]
+
+
+def at_of(moment: Moment) -> datetime:
+    return datetime.fromisoformat(moment)
 
 
 def moment(at: datetime | None) -> Moment | None:

@@ -7,21 +7,28 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from ...sdk.stores.connection import iso_text
+from ...sdk.moments import iso_text
 from ...sdk.stores.operator_log import KeptOperation, OperationPage
+from .commands import Word
 from .moments import Moment
 
 
 class OperatorsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``cursor``: the ``next`` of the page before. ``by``: only what this one did."""
+    """``cursor``: the ``next`` of the page before. ``by``: only what this one did.
+
+    ``since``: only since then; ``2h`` ago, or ISO 8601.
+    """
 
     limit: Annotated[int, Meta(ge=1, le=1000)] = 50
     cursor: str | None = None
     by: str | None = None
+    since: Word | None = None
 
 
 class OperationShown(msgspec.Struct, frozen=True, kw_only=True):
-    """``action``: method and path, or a word as ``key.created``. ``result``: status of the answer, or ``done``."""
+    """``action``: method and path, with ``(dry run)`` where nothing was to be changed; or a word as ``key.created``.
+    ``result``: status of the answer, or ``done``.
+    """
 
     at: Moment
     by: str

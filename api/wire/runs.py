@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
+from ...sdk.client.results import RunResult
 from ...sdk.events import ErrorInfo
-from ...sdk.results import RunResult
 from ...sdk.spending.spent import Spent
 from ...sdk.stores.alerts import AlertKind
 from ...sdk.stores.children import ParentRow
@@ -49,42 +50,55 @@ class ForgottenRun(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ArchivedRun(msgspec.Struct, frozen=True, kw_only=True):
-    """That its log was moved by retention. ``path``: of the archive, null where there is none."""
+    """That its log was moved by retention. ``is_kept``: in an archive.
+
+    ``path``: of that, null where there is none; it is told on the servers themselves alone.
+    """
 
     at: Moment
-    path: str | None
+    is_kept: bool
+    path: str | UnsetType | None = UNSET
 
 
 class RunShown(Result, frozen=True, kw_only=True):
-    """A run with its steps. ``parent``: the step that it is; ``children``: runs that are steps of it."""
+    """A run with its steps. ``parent``: the step that it is; ``children``: runs that are steps of it.
 
+    ``reason``: why it ends, or has ended, where that is no error. ``is_halted``: the log and the rules disagree.
+    ``trigger``: why it was started, and ``by`` whom. ``base_run_id``: the run that it goes on from. ``approvals``: the
+    decisions that it waits for.
+    """
+
+    workflow: str
+    version: int
+    reason: str | None
+    tags: list[str]
+    is_halted: bool
+    created_at: Moment
+    trigger: str
+    base_run_id: str | None
+    by: str | None
     steps: list[Step]
     parent: Parent | None
     children: list[Child]
+    approvals: list[Approval]
     alerts: list[Alert]
     usage: Usage
     cost: Cost
     forgotten: ForgottenRun | None = None
     archived: ArchivedRun | None = None
 
+    @property
+    def is_final(self) -> bool:
+        return self.status.is_final
+
 
 class RunDetail(RunShown, frozen=True, kw_only=True):
     """A run with all that a page about it needs. ``nodes``, ``edges``: of the version that it runs by.
 
-    ``steps_summary``: how many steps have which status. ``trigger``: why it was started. ``base_run_id``: the run that
-    it goes on from. ``approvals``: the decisions that it waits for.
+    ``steps_summary``: how many steps have which status.
     """
 
-    workflow: str
-    version: int
-    trigger: str
-    base_run_id: str | None
-    by: str | None
-    tags: list[str]
-    is_halted: bool
-    created_at: Moment
     steps_summary: dict[StepStatus, int]
-    approvals: list[Approval]
     nodes: list[Node]
     edges: list[Edge]
 

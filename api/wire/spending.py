@@ -24,8 +24,8 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
     """``unpriced_calls``: whose cost nobody knows.
 
-    ``unknown_calls``: that were lost; they count with what they could have taken at most. ``costs``: only where there
-    are several currencies.
+    ``unknown_calls``: that told no usage, or were lost; they count with what they could have taken at most.
+    ``costs``: only where there are several currencies.
     """
 
     input_tokens: int
@@ -63,6 +63,11 @@ def cost_of(parts: Sequence[Spent]) -> Cost:
     if sums or any(part.unpriced for part in parts):
         return Cost(amount=None, currency=None)
     return _cost(0, CURRENCY)
+
+
+def models_of(parts: Sequence[Spent]) -> list[str]:
+    """Return the models that were called, or whose they are."""
+    return list(dict.fromkeys(part.model or part.provider for part in parts if part.calls))
 
 
 def cost_sums(parts: Sequence[Spent]) -> dict[str, int]:

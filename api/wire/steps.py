@@ -17,7 +17,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 
     ``child``: the item of a map that it is in. ``attempts``: tries so far. ``waiting_for``: what, and until when where
     that is known. ``error``: of the last try, where there is one. ``cache_hit``: true where its output was kept from
-    another execution. ``trace``: of a tool. ``provider`` and what follows: of a step that has called models.
+    another execution. ``handler_ms``: how long its last try took, by its own clock. ``trace``: of a tool. ``provider``
+    and what follows: of a step that has called models; ``models``: all of them.
     """
 
     id: str
@@ -31,9 +32,11 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     waiting_for: str | None
     error: ErrorInfo | UnsetType = UNSET
     cache_hit: bool | UnsetType = UNSET
+    handler_ms: int | UnsetType = UNSET
     trace: Trace | UnsetType = UNSET
     provider: str | UnsetType = UNSET
     model: str | UnsetType = UNSET
+    models: list[str] | UnsetType = UNSET
     usage: Usage | UnsetType = UNSET
     cost: Cost | UnsetType = UNSET
 

@@ -9,9 +9,10 @@ import msgspec
 
 from ...compiler.ir import Ir
 from ...compiler.workflow import Workflow
-from ...sdk.catalog import Registered
-from ...sdk.stores.connection import iso_text
+from ...sdk.moments import iso_text
 from ...sdk.stores.workflows import WorkflowSummary, WorkflowVersion
+from ...sdk.submissions.catalog import Registered
+from .documents import Finding, finding_of
 from .moments import Moment
 
 
@@ -44,13 +45,18 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True):
+    """``compensate``: the one that undoes it, null where none does."""
+
     id: str
     type: str
     name: str
+    compensate: str | None
 
 
 class Edge(msgspec.Struct, frozen=True, kw_only=True):
-    """``kind``: normal, error, exhausted or milestone. ``when``: an expression, null where it is always taken."""
+    """``kind``: normal, error, exhausted, milestone, or loop, which leads back. ``when``: an expression, null where it
+    is always taken.
+    """
 
     source: str = msgspec.field(name="from")
     target: str = msgspec.field(name="to")
@@ -77,18 +83,14 @@ class WorkflowShown(msgspec.Struct, frozen=True, kw_only=True):
     input_schema: dict[str, Any] | None
 
 
-class Warned(msgspec.Struct, frozen=True, kw_only=True):
-    code: str
-    message: str
-
-
 class WorkflowRegistered(msgspec.Struct, frozen=True, kw_only=True):
-    """``version``: the one that the document is; an old one where its content is known."""
+    """``version``: the one that the document is; an old one where its content is known, and then it is not new."""
 
     workflow: str
     version: int
     ir: str
-    warnings: list[Warned]
+    is_new: bool
+    warnings: list[Finding]
 
 
 class Drawing(msgspec.Struct, frozen=True, kw_only=True):
@@ -124,8 +126,15 @@ def workflow_shown(chosen: WorkflowVersion, versions: Iterable[WorkflowVersion],
         version=chosen.version,
         ir=chosen.ir_hash,
         versions=[Version(version=v.version, ir=v.ir_hash, created_at=iso_text(v.created_at)) for v in versions],
-        nodes=[Node(id=node.id, type=node.type, name=node.name) for node in workflow.nodes],
-        edges=[edge_of(edge.source, edge.target, str(edge.kind), edge.when) for edge in workflow.edges],
+        nodes=[Node(id=node.id, type=node.type, name=node.name, compensate=node.compensate) for node in workflow.nodes],
+        edges=[
+            *(edge_of(edge.source, edge.target, str(edge.kind), edge.when) for edge in workflow.edges),
+            *(
+                edge_of(node.id, node.loop.back_to, "loop", node.loop.condition)
+                for node in workflow.nodes
+                if node.loop is not None
+            ),
+        ],
         changes={change: list(steps) for change, steps in workflow.changes.items()},
         source=chosen.source or msgspec.json.format(chosen.document, indent=2).decode(),
         input_schema=workflow.input,
@@ -137,7 +146,8 @@ def workflow_registered(found: Registered) -> WorkflowRegistered:
         workflow=found.workflow,
         version=found.version,
         ir=found.ir_hash,
-        warnings=[Warned(code=each.code, message=each.message) for each in found.warnings],
+        is_new=found.is_new,
+        warnings=[finding_of(each) for each in found.warnings],
     )
 
 
@@ -147,10 +157,24 @@ def edge_of(source: str, target: str, kind: str, when: str | None) -> Edge:
 
 def graph_of(ir: Ir) -> tuple[list[Node], list[Edge]]:
     """Return what a run goes by: its steps, without the engine's own nodes, and the ways between them."""
-    nodes = [Node(id=node.id, type=str(node.type), name=node.name) for node in ir.nodes if not node.is_gate]
+    nodes = [
+        Node(
+            id=node.id,
+            type=str(node.type),
+            name=node.name,
+            compensate=ir.nodes[node.compensate].id if node.compensate >= 0 else None,
+        )
+        for node in ir.nodes
+        if not node.is_gate
+    ]
     edges = [
         edge_of(ir.nodes[edge.origin].id, ir.nodes[edge.target].id, str(edge.kind), edge.when)
         for edge in ir.edges
         if not ir.nodes[edge.target].is_gate
+    ]
+    edges += [
+        edge_of(node.id, ir.nodes[ir.regions[node.loop_region].entry].id, "loop", node.loop.condition)
+        for node in ir.nodes
+        if node.loop is not None
     ]
     return nodes, edges

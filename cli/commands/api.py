@@ -7,11 +7,14 @@ import socket
 import click
 from click import style
 
-from ..api_socket import open_socket, url_of
+from ...sdk.settings import Settings
+from ..api_socket import is_loopback, open_socket, url_of
 from ..call import Call, service_options, setting_option, with_call
+from ..endpoint import served
+from ..event_loop import run_async
 from ..inspection import require_safe
-from ..services import Services, connected_client, open_services, run_async
-from .daemons import serve, stop_on_eof
+from ..services import Services, connected_client, open_services
+from .daemons import metrics_port, serve, stop_on_eof
 
 
 @click.command()
@@ -19,6 +22,7 @@ from .daemons import serve, stop_on_eof
 @setting_option("--port", "api_port", metavar="N", help="Port to listen to; 0 for any that is free.")
 @click.option("--listen-fd", type=int, hidden=True, help="A socket of a parent that listens already.")
 @click.option("--embedded", is_flag=True, hidden=True, help="The servers whose URLs are given are the embedded ones.")
+@metrics_port
 @stop_on_eof
 @service_options
 @with_call
@@ -42,26 +46,33 @@ async def _serve(
 ) -> None:
     from ...api.app import build_app
     from ...api.backend import open_backend
+    from ...api.metering import Meter
     from ...api.security.opening import is_open_to_all
     from ...api.security.serving import guard, server_options
-    from ...api.server import Server, is_loopback
+    from ...api.server import Server
 
+    meter = Meter()
     settings, url, is_local = services.settings, url_of(listening), is_loopback(listening)
     await require_safe(services)
     async with connected_client(services) as client, open_backend(client, settings, services.redis_url) as backend:
         is_open = await is_open_to_all(
             client.access, is_loopback=is_local, is_embedded=is_embedded, is_required=settings.api_key_required
         )
-        gate = guard(build_app(backend), client, settings, is_open=is_open, is_loopback=is_local)
-        server = Server(gate, on_stop=backend.hub.stop, **server_options(settings))
-        call.out.json({"api": {"url": url}})
-        told = f"the API and its page listen at {style(url, bold=True)}, env {settings.env}"
-        call.out.text(f"{call.out.glyph('ok')} {told}")
-        if is_open:
-            call.out.text(f"{call.out.glyph('warning')} no key is needed: whoever is on this machine may do everything")
-        else:
-            call.out.text("  a key is needed: courante keys create NAME --scope SCOPE")
-        if not is_local and not settings.api_proxies:
-            call.out.text(f"{call.out.glyph('warning')} keys travel in clear: put a proxy with TLS in front of it")
-        call.out.next(f"curl {url}/v1/health")
-        await serve(lambda: server.run_on(listening), server.stop, server.kill, has_parent=has_parent)
+        gate = guard(build_app(backend), client, settings, is_open=is_open, is_loopback=is_local, note=meter.note)
+        server = Server(gate, on_stop=backend.stop, **server_options(settings))
+        with served(settings, "api", url, lambda: meter.sources(backend), unready=server.unready, drain=server.stop):
+            _announce(call, settings, url, is_open=is_open, is_local=is_local)
+            await serve(lambda: server.run_on(listening), server.stop, server.kill, has_parent=has_parent)
+
+
+def _announce(call: Call, settings: Settings, url: str, *, is_open: bool, is_local: bool) -> None:
+    call.out.json({"api": {"url": url}})
+    told = f"the API and its page listen at {style(url, bold=True)}, env {settings.env}"
+    call.out.text(f"{call.out.glyph('ok')} {told}")
+    if is_open:
+        call.out.text(f"{call.out.glyph('warning')} no key is needed: whoever is on this machine may do everything")
+    else:
+        call.out.text("  a key is needed: courante keys create NAME --scope SCOPE")
+    if not is_local and not settings.api_proxies:
+        call.out.text(f"{call.out.glyph('warning')} keys travel in clear: put a proxy with TLS in front of it")
+    call.out.next(f"curl {url}/v1/health")

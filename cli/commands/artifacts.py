@@ -6,11 +6,15 @@ import sys
 from pathlib import Path
 
 import click
+import msgspec
 
-from ...sdk.artifact_store import FoundArtifact
+from ...api.reading.events import LogReader
+from ...api.wire.artifacts import Artifact, ArtifactPage, artifact_of
+from ..asking import ask
 from ..call import Call, service_options, with_call
 from ..exits import CliError, ExitCode
-from ..services import ask_client
+from ..remote.paths import at
+from ..services import Services, connected_client
 
 
 @click.command()
@@ -24,12 +28,17 @@ def artifacts(call: Call, run: str, digest: str | None, target: str | None) -> N
 
     RUN is the id of a run. With DIGEST, of which the beginning is enough, and --output the content is written.
     """
-    found = ask_client(call, lambda client: client.artifacts.of_run(run))
+    path = at("runs", run, "artifacts")
+    page = ask(call, lambda services: _of_run(services, run), lambda api: api.get(path, ArtifactPage))
     if digest is None:
-        _list(call, run, found)
+        _list(call, page)
         return
-    one = _choose(found, digest, run)
-    content = ask_client(call, lambda client: client.artifacts.read(one.artifact.digest))
+    one = _choose(page, digest)
+    content = ask(
+        call,
+        lambda services: _content(services, one.digest),
+        lambda api: api.content(f"{path}/{one.digest}"),
+    )
     if target == "-":
         sys.stdout.buffer.write(content)
         sys.stdout.buffer.flush()
@@ -40,43 +49,41 @@ def artifacts(call: Call, run: str, digest: str | None, target: str | None) -> N
         except OSError as cause:
             message = f"{target} cannot be written: {cause.strerror}"
             raise CliError(ExitCode.USAGE, "file_not_writable", message) from cause
-    call.out.json({**_to_json(one), "output": target})
-    call.out.text(f"{one.artifact.digest}  {one.artifact.content_type}  {one.artifact.size_bytes:,} bytes")
+    call.out.json({**msgspec.to_builtins(one), "output": target})
+    call.out.text(f"{one.digest}  {one.content_type}  {one.size_bytes:,} bytes")
     if target is not None:
         call.out.text(f"written to {target}")
     else:
         call.out.next(f"courante artifacts {run} {digest} --output FILE")
 
 
-def _choose(found: list[FoundArtifact], digest: str, run: str) -> FoundArtifact:
-    meant = [each for each in found if each.artifact.digest.startswith(digest.lower())]
+async def _of_run(services: Services, run_id: str) -> ArtifactPage:
+    async with connected_client(services) as client:
+        async with client.pool.acquire() as conn:
+            await LogReader(conn, services.settings.env, run_id).run()
+        found = await client.artifacts.of_run(run_id)
+    return ArtifactPage(run_id=run_id, artifacts=[artifact_of(each) for each in found])
+
+
+async def _content(services: Services, digest: str) -> bytes:
+    async with connected_client(services) as client:
+        return await client.artifacts.read(digest)
+
+
+def _choose(page: ArtifactPage, digest: str) -> Artifact:
+    meant = [each for each in page.artifacts if each.digest.startswith(digest.lower())]
     if len(meant) == 1:
         return meant[0]
     if meant:
         raise CliError(ExitCode.USAGE, "artifact_unclear", f"{digest!r} is the beginning of {len(meant)} artifacts")
-    raise CliError(
-        ExitCode.NOT_FOUND, "artifact_not_found", f"run {run} has no artifact {digest!r}", f"courante artifacts {run}"
-    )
+    message = f"run {page.run_id} has no artifact {digest!r}"
+    raise CliError(ExitCode.NOT_FOUND, "artifact_not_found", message, f"courante artifacts {page.run_id}")
 
 
-def _list(call: Call, run: str, found: list[FoundArtifact]) -> None:
-    call.out.json({"run_id": run, "artifacts": [_to_json(each) for each in found]})
-    if not found:
+def _list(call: Call, page: ArtifactPage) -> None:
+    call.out.json(msgspec.to_builtins(page))
+    if not page.artifacts:
         call.out.text("no artifacts")
         return
-    rows = [
-        [each.artifact.digest, each.artifact.content_type, f"{each.artifact.size_bytes:,}", each.node] for each in found
-    ]
+    rows = [[each.digest, each.content_type, f"{each.size_bytes:,}", each.step or ""] for each in page.artifacts]
     call.out.table(["digest", "content type", "bytes", "step"], rows)
-
-
-def _to_json(found: FoundArtifact) -> dict[str, object]:
-    artifact = found.artifact
-    return {
-        "digest": artifact.digest,
-        "content_type": artifact.content_type,
-        "size_bytes": artifact.size_bytes,
-        "step": found.node or None,
-        "scope": found.scope,
-        "seq": found.seq,
-    }

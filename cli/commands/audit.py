@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from datetime import datetime
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
 
 from ..actors import by_option
+from ..asking import ask, look_up
 from ..audit_files import (
     STANDARD,
     Told,
@@ -23,18 +23,21 @@ from ..audit_files import (
     show_bad,
 )
 from ..call import Call, json_option, service_options, with_call
+from ..event_loop import run_async
 from ..exits import CliError, ExitCode
 from ..inputs import read_since
 from ..output import Output
-from ..services import Services, database, open_services, run_async, set_payload_terms
-from ..texts import count_text
+from ..remote.paths import at
+from ..services import Services, database, set_payload_terms
+from ..texts import count_text, iso
 from .operators import operators
 
 if TYPE_CHECKING:
     from ...replay.audit.anchor_lines import AnchorBook
     from ...replay.audit.anchors import Anchored, AnchorsChecked
     from ...replay.audit.verify import BundleVerification
-    from ...sdk.stores.connection import Connection
+    from ...sdk.stores.connection import Connection as Database
+    from ..remote.connection import Connection
 
 
 @click.group()
@@ -90,53 +93,50 @@ def export(
         raise CliError(
             ExitCode.USAGE, "usage", "--json and a bundle on standard output exclude each other", "give --output FILE"
         )
-    call.log(default_level="warning")
     signer = read_signer(key_file)
+    told = Told(call.out)
 
-    async def go(services: Services, file: BinaryIO) -> tuple[int, int, str]:
+    async def here(services: Services) -> tuple[int, int, str]:
         from ...replay.audit.export import Exporter
+        from ...sdk.stores.runs import select_runs
 
-        env, told = services.settings.env, Told(call.out)
+        env = services.settings.env
         async with database(services) as conn, conn.transaction(isolation="repeatable_read", readonly=True):
             exporter = Exporter(conn, env, file.write, has_payloads=not without_payloads)
             exporter.begin(by or "")
-            async for run_id in _selected(conn, env, run_ids, moment, filters):
+            async for run_id in _selected(run_ids, select_runs(conn, env, since=moment, **filters)):
                 await exporter.add(run_id)
                 told.events(exporter.events)
             found = exporter.end(signer)
         return exporter.runs, exporter.events, found
 
-    with open_services(call) as services, open_target(target) as file:
-        runs, events, found = run_async(lambda: go(services, file))
+    async def over_api(api: Connection) -> tuple[int, int, str]:
+        from ..remote.bundles import fetch_bundle
+
+        which: dict[str, object] = {"runs": run_ids} if run_ids else {**filters, "since": iso(moment)}
+        wanted = {**which, "payloads": not without_payloads, "by": by}
+        made = await fetch_bundle(api, wanted, file.write, signer, told.events)
+        return made.runs, made.events, made.sha256
+
+    with open_target(target) as file:
+        runs, events, found = ask(call, here, over_api)
     said = {"output": target, "runs": runs, "events": events, "sha256": found}
     call.out.json({**said, "signed_by": signer.public if signer else None})
     if not call.is_json:
         line = f"{count_text(runs, 'run')}, {count_text(events, 'event')}, sha256 {found}"
-        call.out.note(f"{call.out.glyph('ok')} {line}{', signed' if signer else ''}")
+        glyph, nothing = call.out.glyph("ok" if runs else "warning"), "" if runs else "; there are no such runs"
+        call.out.note(f"{glyph} {line}{', signed' if signer else ''}{nothing}")
         if target != STANDARD:
             call.out.next(f"courante audit verify {target}")
 
 
-async def _selected(
-    conn: Connection,
-    env: str,
-    run_ids: tuple[str, ...],
-    since: datetime | None,
-    filters: dict[str, str | None],
-) -> AsyncGenerator[str]:
-    """The runs that were asked for: as they were named, else the newest first."""
-    from ...sdk.stores.runs import LIMIT_MAX, list_runs
-
-    for run_id in run_ids:
+async def _selected(named: tuple[str, ...], found: AsyncIterator[str]) -> AsyncIterator[str]:
+    """The runs that were named, or else those that were found."""
+    for run_id in named:
         yield run_id
-    cursor: str | None = None
-    while not run_ids:
-        page = await list_runs(conn, env, since=since, limit=LIMIT_MAX, cursor=cursor, **filters)
-        for run in page.runs:
-            yield run.run_id
-        if page.next is None:
-            return
-        cursor = page.next
+    if not named:
+        async for run_id in found:
+            yield run_id
 
 
 @audit.command()
@@ -189,17 +189,19 @@ def anchor(call: Call, target: str | None, key_file: str | None) -> int:
     Let somebody keep the line who is not trusted with the database, once a day. A run whose chain does not hold is not
     anchored but told, and the command exits with 1. 'courante audit anchors' tells all lines again.
     """
-    from ...replay.audit.anchors import make_anchor
-
-    call.log(default_level="warning")
     signer = read_signer(key_file)
 
-    async def go(services: Services) -> Anchored:
-        async with database(services) as conn:
-            return await make_anchor(conn, services.settings.env, signer)
+    async def here(conn: Database, env: str) -> Anchored:
+        from ...replay.audit.anchors import make_anchor
 
-    with open_services(call) as services:
-        made = run_async(lambda: go(services))
+        return await make_anchor(conn, env, signer)
+
+    async def over_api(api: Connection) -> Anchored:
+        from ..remote.anchors import make_anchor
+
+        return await make_anchor(api, signer)
+
+    made = look_up(call, here, over_api)
     if target is not None:
         append_line(target, made.content)
     else:
@@ -218,17 +220,19 @@ def anchor(call: Call, target: str | None, key_file: str | None) -> int:
 @with_call
 def anchors(call: Call) -> None:
     """Write all anchors of the environment, a line each, as they were made."""
-    call.log(default_level="warning")
 
-    async def go(services: Services) -> None:
+    async def here(conn: Database, env: str) -> None:
         from ...sdk.stores.anchors import read_anchors
 
-        async with database(services) as conn:
-            async for _, line in read_anchors(conn, services.settings.env):
-                click.echo(line)
+        async for _, line in read_anchors(conn, env):
+            click.echo(line)
 
-    with open_services(call) as services:
-        run_async(lambda: go(services))
+    async def over_api(api: Connection) -> None:
+        async with api.reading(at("audit", "anchors")) as parts:
+            async for part in parts:
+                click.echo(part, nl=False)
+
+    look_up(call, here, over_api)
 
 
 @audit.command("check-anchors")
@@ -245,17 +249,19 @@ def check_anchors(call: Call, file: str, key_file: str | None, with_chains: bool
     FILE has the lines of 'courante audit anchor'; '-' reads standard input. Exits with 1 where the log does not have an
     event as it was anchored. Without --chains only anchored events are looked at, not those before them.
     """
-    from ...replay.audit.anchors import check_anchors as check
-
-    call.log(default_level="warning")
     key, lines = read_public_key(key_file), list(read_anchor_lines(file))
 
-    async def go(services: Services) -> AnchorsChecked:
-        async with database(services) as conn:
-            return await check(conn, services.settings.env, lines, key=key, with_chains=with_chains)
+    async def here(conn: Database, env: str) -> AnchorsChecked:
+        from ...replay.audit.anchors import check_anchors as check
 
-    with open_services(call) as services:
-        found = run_async(lambda: go(services))
+        return await check(conn, env, lines, key=key, with_chains=with_chains)
+
+    async def over_api(api: Connection) -> AnchorsChecked:
+        from ..remote.anchors import check_anchors as check
+
+        return await check(api, lines, key=key, with_chains=with_chains)
+
+    found = look_up(call, here, over_api)
     call.out.json(msgspec.to_builtins(found))
     verdict = "the log has what they say" if found.ok else "the log does not have what they say"
     counts = f"{count_text(found.anchors, 'anchor')}, {count_text(found.heads, 'head')}"

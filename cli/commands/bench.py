@@ -8,8 +8,8 @@ import click
 from click import style
 
 from ..call import Call, service_options, with_call
+from ..event_loop import run_async
 from ..exits import CliError, ExitCode
-from ..services import run_async
 
 HEAD = ("name", "question", "unit", "median", "p99", "min", "max", "samples", "ratio", "machine", "commit")
 

@@ -34,5 +34,5 @@ def budget(call: Call, run_id: str, add_tokens: int, add_cost: str, reason: str,
     done = ask_client(
         call, lambda client: client.raise_budget(run_id, tokens=add_tokens, cost=add_cost, reason=reason, by=by)
     )
-    tell(call, done, f"the budget of {run_id} is raised", {"tokens": add_tokens, "cost": float(add_cost), "by": by})
+    tell(call, done, f"the budget of {run_id} is raised", {"tokens": add_tokens, "cost": float(add_cost)})
     return ExitCode.INVALID if done.state == "no_effect" else ExitCode.OK

@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 
 import click
+import msgspec
 
+from ...api.wire.cache import CacheTotal, cache_page, invalidate_done
 from ...compiler.durations import parse_duration
-from ...sdk.cache_keys import read_key
-from ...sdk.step_caching import Invalidated
-from ...sdk.stores.step_cache import StepCacheStats
+from ...sdk.caching.cache_keys import read_key
+from ...sdk.client.step_caching import Invalidated
 from ..call import Call, service_options, with_call
 from ..exits import CliError, ExitCode
 from ..services import ask_client
@@ -36,17 +37,17 @@ def stats(call: Call, workflow: str, step: str) -> None:
     A hit is an output that was taken, a miss one that had to be made and was kept; both are counted by the log.
     """
     found = ask_client(call, lambda client: client.step_cache.statistics(workflow=workflow, step=step))
-    total = {name: sum(getattr(one, name) for one in found) for name in ("entries", "bytes", "hits", "misses")}
-    call.out.json({"steps": [_shown(one) for one in found], "total": total | _rate(total["hits"], total["misses"])})
+    page = cache_page(found)
+    call.out.json(msgspec.to_builtins(page))
     if call.is_json:
         return
     if not found:
         call.out.text("no outputs are kept, and none were taken")
         return
     rows = [["workflow", "step", "outputs", "bytes", "hits", "misses", "hit rate"]]
-    rows += [_row(one.workflow, one.step, one.entries, one.bytes, one.hits, one.misses) for one in found]
+    rows += [_row(one.workflow, one.step, one) for one in page.steps]
     if len(found) > 1:
-        rows.append(_row("total", "", *total.values()))
+        rows.append(_row("total", "", page.total))
     widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
     for row in rows:
         named = [cell.ljust(width) for cell, width in zip(row[:2], widths, strict=False)]
@@ -94,7 +95,7 @@ def invalidate(
         if not click.confirm(f"make {entries} void?", err=True):
             raise CliError(ExitCode.CANCELLED, "not_confirmed", "nothing was changed", "--yes does it without asking")
     done = ask(is_dry=dry_run)
-    call.out.json({"dry_run": dry_run, "entries": done.entries, "postgres": done.postgres, "redis": done.redis})
+    call.out.json(msgspec.to_builtins(invalidate_done(done, is_dry=dry_run)))
     if not call.is_json:
         entries = count_text(done.entries, "output")
         places = f"{done.postgres:,} in Postgres, {done.redis:,} in Redis"
@@ -112,16 +113,6 @@ def _usage(message: str, hint: str) -> CliError:
     return CliError(ExitCode.USAGE, "usage", message, hint)
 
 
-def _shown(one: StepCacheStats) -> dict[str, object]:
-    counts = {"entries": one.entries, "bytes": one.bytes, "hits": one.hits, "misses": one.misses}
-    return {"workflow": one.workflow, "step": one.step, **counts, **_rate(one.hits, one.misses)}
-
-
-def _rate(hits: int, misses: int) -> dict[str, float | None]:
-    """Of all that looked; null where nobody did."""
-    return {"hit_rate": round(hits / (hits + misses), 4) if hits + misses else None}
-
-
-def _row(workflow: str, step: str, entries: int, size: int, hits: int, misses: int) -> list[str]:
-    rate = f"{hits / (hits + misses):.1%}" if hits + misses else "-"
-    return [workflow, step, f"{entries:,}", f"{size:,}", f"{hits:,}", f"{misses:,}", rate]
+def _row(workflow: str, step: str, one: CacheTotal) -> list[str]:
+    rate = "-" if one.hit_rate is None else f"{one.hits / (one.hits + one.misses):.1%}"
+    return [workflow, step, f"{one.entries:,}", f"{one.bytes:,}", f"{one.hits:,}", f"{one.misses:,}", rate]

@@ -16,7 +16,7 @@ from ..exits import ExitCode
 from ..services import ask_client
 
 if TYPE_CHECKING:
-    from ...sdk.control import Commanded
+    from ...sdk.client.control import Commanded
 
 
 @click.command()
@@ -37,10 +37,10 @@ def cancel(call: Call, run_id: str, step: str | None, scope: str, reason: str, b
         if scope:
             raise refuse("--scope", "says which one of a step, and no --step is given")
         done = ask_client(call, lambda client: client.cancel(run_id, reason, by=by))
-        tell(call, done, f"{run_id} is being cancelled", {"by": by}, next="status --watch")
+        tell(call, done, f"{run_id} is being cancelled", next="status --watch")
         return ExitCode.OK
     done = ask_client(call, lambda client: client.cancel_step(run_id, step, scope=scope, reason=reason, by=by))
-    tell(call, done, f"step {step} of {run_id} is withdrawn", {"step": step, "scope": scope, "by": by})
+    tell(call, done, f"step {step} of {run_id} is withdrawn", {"step": step, "scope": scope})
     return _code(done)
 
 
@@ -58,7 +58,7 @@ def signal(call: Call, run_id: str, name: str, data: Any, by: str | None) -> int
     step go on.
     """
     done = ask_client(call, lambda client: client.signal(run_id, name, data, by=by))
-    tell(call, done, f"{run_id} has the signal {name}", {"name": name, "by": by})
+    tell(call, done, f"{run_id} has the signal {name}", {"name": name})
     return _code(done)
 
 
@@ -75,7 +75,7 @@ def complete(call: Call, token: str, data: Any, by: str | None) -> int:
     wait. Only the first word about an attempt counts.
     """
     done = ask_client(call, lambda client: client.complete(token, data, by=by))
-    more = {"step": done.step, "scope": done.scope, "by": by}
+    more = {"step": done.step, "scope": done.scope}
     tell(call, done, f"step {f'{done.step} {done.scope}'.strip()} of {done.run_id} is completed", more)
     return _code(done)
 
@@ -92,7 +92,7 @@ def fail(call: Call, token: str, reason: str, by: str | None) -> int:
     The attempt fails with FAILED_OUTSIDE, and is tried again where the step has attempts left.
     """
     done = ask_client(call, lambda client: client.fail(token, reason, by=by))
-    more = {"step": done.step, "scope": done.scope, "by": by}
+    more = {"step": done.step, "scope": done.scope}
     tell(call, done, f"this attempt of step {f'{done.step} {done.scope}'.strip()} of {done.run_id} has failed", more)
     return _code(done)
 
@@ -124,7 +124,7 @@ def force(call: Call, run_id: str, step: str, end: str, scope: str, data: Any, r
         ),
     )
     said = f"step {f'{step} {scope}'.strip()} of {run_id} {'has succeeded' if end == 'succeed' else 'is skipped'}"
-    tell(call, done, f"{said}, as you say", {"step": step, "scope": scope, "end": end, "by": by})
+    tell(call, done, f"{said}, as you say", {"step": step, "scope": scope, "end": end})
     return _code(done)
 
 

@@ -38,7 +38,7 @@ def convert(call: Call, file: str, form: str | None) -> None:
 def write_workflow(workflow: Workflow, form: str) -> str:
     """Return a workflow as text, one of ``FORMS``, with a line break at its end."""
     if form == "python":
-        from ...sdk.flow_text import flow_text
+        from ...sdk.authoring.flow_text import flow_text
 
         return flow_text(workflow)
     document = to_document(workflow)

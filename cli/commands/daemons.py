@@ -9,16 +9,17 @@ import anyio
 import click
 import structlog
 
+from ...sdk.authoring.steps import Steps
 from ...sdk.connections import connect_redis
-from ...sdk.presence import forget_supervisor
-from ...sdk.steps import Steps
+from ...sdk.floor.presence import forget_supervisor
 from ..apps import load_apps
 from ..call import Call, service_options, setting_option, with_call
 from ..crew import make_supervisor, make_worker
 from ..endpoint import served
+from ..event_loop import run_async
 from ..exits import CliError, ExitCode
 from ..inspection import require_safe, require_safe_redis
-from ..services import Services, database, open_services, run_async
+from ..services import Services, database, open_services
 from ..signals import watch_signals
 
 log = structlog.get_logger()
@@ -43,13 +44,15 @@ stop_on_eof = click.option("--stop-on-eof", is_flag=True, hidden=True, help="End
 def worker(call: Call, apps: tuple[str, ...], queues: str, stop_on_eof: bool) -> None:
     """Run a worker until it is told to stop.
 
-    SIGTERM or Ctrl-C: take no more and finish what is at hand; once more: drop it, others take it over. Needs Redis
-    only.
+    SIGTERM or Ctrl-C: take no more and finish what is at hand; once more: drop it, others take it over. Where only the
+    URL of Redis is set, it leaves results of large maps to others.
     """
     call.log()
     names = read_queues(queues)
     steps = load_apps(apps)
-    with open_services(call) as services:
+    with open_services(call, needs_postgres=False) as services:
+        if not services.database_url:
+            log.warning("postgres_not_named", hint="set database_url: results of large maps are read there")
         run_async(lambda: _work(call, services, steps, names, has_parent=stop_on_eof), is_daemon=True)
 
 

@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 import msgspec
 
-from ...api.reading.approvals import ApprovalView, approval_view
-from ...api.wire.approvals import ApprovalPage
-from ...compiler.ir import Ir, decode_ir
-from ...sdk.stores.approvals import list_approvals
-from ...sdk.stores.commands import find_run
-from ...sdk.stores.workflows import get_ir
+from ...api.reading.approvals import read_approvals
+from ...api.reading.inputs import read_input
+from ...api.reading.runs import RunReader
+from ...api.wire.approvals import Approval, ApprovalPage
+from ...api.wire.inputs import StepGiven
+from ...api.wire.runs import RunShown
+from ...sdk.errors import CouranteError
 from ..actors import by_option
-from ..approvals_view import expiry_text
+from ..asking import look_up
 from ..call import Call, service_options, with_call
 from ..commanded import data_option, scope_option, tell
 from ..exits import CliError, ExitCode
-from ..run_view import utc_now
-from ..services import Services, connected_client, database, open_services, run_async
-from ..texts import age_text
-
-if TYPE_CHECKING:
-    from ...sdk.deciding import StepCommanded
+from ..remote.paths import at
+from ..services import ask_client
+from ..views.approvals import about_lines, asked_text, deciders_text, expiry_text, label_of
+from ..views.run import utc_now
 
 WORDS = {"approve": "approved", "reject": "rejected"}
 
@@ -54,19 +53,17 @@ def _decision(kind: str, help: str) -> click.Command:
         scope: str,
         by: str | None,
     ) -> None:
-        async def give() -> StepCommanded:
-            async with connected_client(services) as client:
-                decide = client.approve if kind == "approve" else client.reject
-                return await decide(run_id, step, scope=scope, comment=comment, reason=reason, data=data, by=by)
-
-        call.log(default_level="warning")
-        with open_services(call) as services:
-            if not yes and not call.is_json and sys.stdin.isatty():
-                _confirm(kind, run_id, step, scope, run_async(lambda: _asking(services, run_id)))
-            done = run_async(give)
+        if not yes and not call.is_json and sys.stdin.isatty():
+            _confirm(call, kind, run_id, step, scope)
+        done = ask_client(
+            call,
+            lambda client: (client.approve if kind == "approve" else client.reject)(
+                run_id, step, scope=scope, comment=comment, reason=reason, data=data, by=by
+            ),
+        )
         shown = f"{f'{done.step} {done.scope}'.strip()} of {run_id}"
-        more = {"step": done.step, "scope": done.scope, "decision": kind, "by": by}
-        tell(call, done, f"{shown} is {WORDS[kind]}{f' by {by}' if by else ''}", more)
+        more = {"step": done.step, "scope": done.scope, "decision": kind}
+        tell(call, done, f"{shown} is {WORDS[kind]}{f' by {done.by}' if done.by else ''}", more)
 
     return decide
 
@@ -102,10 +99,14 @@ def approvals(call: Call, workflow: str | None, run_id: str | None, limit: int) 
 
     Those that have waited longest come first.
     """
-    call.log(default_level="warning")
-    with open_services(call) as services:
-        found = run_async(lambda: _read(services, workflow=workflow, run_id=run_id, limit=limit))
-    call.out.json(msgspec.to_builtins(ApprovalPage(approvals=[view.to_wire() for view in found])))
+    wanted = {"workflow": workflow, "run_id": run_id}
+    page = look_up(
+        call,
+        lambda conn, env: read_approvals(conn, env, limit=limit, **wanted),
+        lambda api: api.get(at("approvals"), ApprovalPage, wanted | {"limit": str(limit)}),
+    )
+    call.out.json(msgspec.to_builtins(page))
+    found = page.approvals
     if not found:
         call.out.text("nothing waits for a decision")
         return
@@ -114,46 +115,55 @@ def approvals(call: Call, workflow: str | None, run_id: str | None, limit: int) 
         [
             view.run_id,
             view.workflow,
-            view.label,
-            age_text((now - view.since).total_seconds()),
+            label_of(view),
+            asked_text(view, now),
             expiry_text(view, now),
             view.escalated_to or "",
+            deciders_text(view),
         ]
         for view in found
     ]
-    call.out.table(["run", "workflow", "step", "asked", "expires", "escalated to"], rows)
+    call.out.table(["run", "workflow", "step", "asked", "expires", "escalated to", "decided by"], rows)
     call.out.next(f"courante approve {found[0].run_id} {found[0].step}")
 
 
-async def _asking(services: Services, run_id: str) -> list[ApprovalView]:
-    """What a run waits for. Raises UnknownRun: nobody is asked about a run that is not there."""
-    async with database(services) as conn:
-        await find_run(conn, services.settings.env, run_id)
-    return await _read(services, run_id=run_id)
+def _asking(call: Call, run_id: str) -> list[Approval]:
+    """What a run waits for. Raises CliError: nobody is asked about a run that is not there."""
+    run = look_up(
+        call,
+        lambda conn, env: RunReader(conn, env, run_id).shown(),
+        lambda api: api.get(at("runs", run_id), RunShown),
+    )
+    return run.approvals
 
 
-async def _read(
-    services: Services, *, workflow: str | None = None, run_id: str | None = None, limit: int = 100
-) -> list[ApprovalView]:
-    env = services.settings.env
-    async with database(services) as conn:
-        found = await list_approvals(conn, env, workflow=workflow, run_id=run_id, limit=limit)
-        irs: dict[str, Ir | None] = {}
-        for each in found:
-            if each.ir_hash not in irs:
-                content = await get_ir(conn, env, each.ir_hash)
-                irs[each.ir_hash] = None if content is None else decode_ir(content)
-    return [approval_view(each, irs[each.ir_hash]) for each in found]
+def _given(call: Call, asking: Approval) -> StepGiven | str:
+    """What a step was given that asks, or why that cannot be told: it can be decided all the same."""
+    run_id, step, scope = asking.run_id, asking.step, asking.scope
+    try:
+        return look_up(
+            call,
+            lambda conn, env: read_input(conn, env, run_id, step, scope),
+            lambda api: api.get(at("runs", run_id, "steps", step, "input"), StepGiven, {"scope": scope}),
+        )
+    except (CliError, CouranteError) as error:
+        return error.message
 
 
-def _confirm(kind: str, run_id: str, step: str | None, scope: str, waiting: list[ApprovalView]) -> None:
-    """Ask the person at the terminal. Raises CliError for a no. Where several steps could be meant nothing is asked."""
+def _confirm(call: Call, kind: str, run_id: str, step: str | None, scope: str) -> None:
+    """Show the person at the terminal what is decided about, and ask. Raises CliError for a no.
+
+    Where several steps could be meant nothing is asked.
+    """
+    waiting = _asking(call, run_id)
     meant = [view for view in waiting if step in (None, view.step) and scope in ("", view.scope)]
     if len(meant) > 1:
         return
     what = f"{step} {scope}".strip() if step else "the step that will ask"
     since = ""
     if meant:
-        what, since = meant[0].label, f", asked {age_text((utc_now() - meant[0].since).total_seconds())}"
+        what, since = label_of(meant[0]), f", asked {asked_text(meant[0], utc_now())}"
+        for line in about_lines(meant[0], _given(call, meant[0])):
+            call.out.note(line)
     if not click.confirm(f"{kind} {what} of {run_id}{since}?", err=True):
         raise CliError(ExitCode.CANCELLED, "not_confirmed", "nothing was decided", "--yes decides without asking")

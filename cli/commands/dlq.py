@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ...compiler.ir import Ir
-from ...sdk.client import Client
+from ...sdk.client.dead_letters import DroppedLetters
+from ...sdk.client.restarts import Restarted
 from ...sdk.errors import CouranteError, NotRestartable, RunNotFound, WorkflowNotFound
-from ...sdk.restarts import Restarted
 from ...sdk.stores.dead_letters import DeadLetter, Dropped, Wanted
 from ..actors import by_option
 from ..call import Call, service_options, with_call
 from ..commanded import reason_option
-from ..dead_letters_view import DeadLetterView, refusal_json, restarted_json, restarted_line
 from ..exits import CliError, ExitCode
 from ..inputs import read_since
 from ..output import Output
-from ..run_view import utc_now
 from ..services import ask_client
 from ..texts import count_text
+from ..views.dead_letters import DeadLetterView, refusal_json, restarted_json, restarted_line
+from ..views.run import utc_now
+
+if TYPE_CHECKING:
+    from ..services import AnyClient
 
 F = TypeVar("F", bound=Callable[..., Any])
 Outcome = tuple[str, "Restarted | CouranteError"]
@@ -79,7 +81,7 @@ def list_(call: Call, /, is_all: bool, limit: int, cursor: str | None, **said: A
     """List dead letters, the last failure first."""
     wanted, out = _wanted(said, is_open=not is_all), call.out
 
-    async def ask(client: Client) -> tuple[list[DeadLetterView], str | None]:
+    async def ask(client: AnyClient) -> tuple[list[DeadLetterView], str | None]:
         page = await client.dead_letters(wanted, limit=limit, cursor=cursor)
         return await _views(client, page.letters), page.next
 
@@ -105,7 +107,7 @@ def show(call: Call, place: str) -> None:
     """Show the dead letters of a run, and what starting it again would do."""
     out = call.out
 
-    async def ask(client: Client) -> tuple[list[DeadLetterView], Restarted | CouranteError]:
+    async def ask(client: AnyClient) -> tuple[list[DeadLetterView], Restarted | CouranteError]:
         letters = await _letters_at(client, [place], is_open=False)
         run_id = letters[0].run_id
         return await _views(client, letters), (await _restart_each(client, [run_id], None, is_dry=True))[0][1]
@@ -232,17 +234,18 @@ def drop(
     letters = _choose(call, said, is_all=is_all, limit=limit, places=places)
     if letters and not places and not dry_run:
         _confirm(call, f"drop {count_text(len(letters), 'dead letter')}", is_sure=yes)
-    dropped: Sequence[Dropped] = [Dropped(letter.run_id, letter.node, letter.scope) for letter in letters]
+    dropped = DroppedLetters([Dropped(letter.run_id, letter.node, letter.scope) for letter in letters], by)
     if not dry_run:
         dropped = ask_client(call, lambda client: client.drop_dead_letters(letters, reason, by=by))
-    shown = [{"run_id": one.run_id, "step": one.node, "scope": one.scope} for one in dropped]
-    out.json({"dry_run": dry_run, "dropped": shown, "by": by, "reason": reason})
-    if not dropped:
+    shown = [{"run_id": one.run_id, "step": one.node, "scope": one.scope} for one in dropped.letters]
+    out.json({"dry_run": dry_run, "dropped": shown, "by": dropped.by, "reason": reason})
+    if not shown:
         out.text(f"{out.glyph('idle')} nothing to drop: somebody has dealt with it, or there is none")
     elif dry_run:
-        out.text(f"{out.glyph('idle')} {count_text(len(dropped), 'dead letter')} would be dropped")
+        out.text(f"{out.glyph('idle')} {count_text(len(shown), 'dead letter')} would be dropped")
     else:
-        out.text(f"{out.glyph('ok')} {count_text(len(dropped), 'dead letter')} dropped{f' by {by}' if by else ''}")
+        who = f" by {dropped.by}" if dropped.by else ""
+        out.text(f"{out.glyph('ok')} {count_text(len(shown), 'dead letter')} dropped{who}")
     out.next("courante dlq list")
 
 
@@ -257,7 +260,7 @@ def _choose(
         raise CliError(ExitCode.USAGE, "usage", "which dead letters is not said", hint)
     wanted = _wanted(said)
 
-    async def ask(client: Client) -> list[DeadLetter]:
+    async def ask(client: AnyClient) -> list[DeadLetter]:
         return (await client.dead_letters(wanted, limit=limit)).letters
 
     return ask_client(call, ask)
@@ -270,7 +273,7 @@ def _confirm(call: Call, what: str, *, is_sure: bool) -> None:
     raise CliError(ExitCode.CANCELLED, "not_confirmed", "nothing was changed", "--yes does it without asking")
 
 
-async def _letters_at(client: Client, places: Sequence[str], *, is_open: bool) -> list[DeadLetter]:
+async def _letters_at(client: AnyClient, places: Sequence[str], *, is_open: bool) -> list[DeadLetter]:
     """The dead letters of runs, or of single steps of theirs. Raises RunNotFound, CliError where there are none."""
     found: list[DeadLetter] = []
     for place in places:
@@ -286,7 +289,7 @@ async def _letters_at(client: Client, places: Sequence[str], *, is_open: bool) -
 
 
 async def _restart_each(
-    client: Client, runs: Sequence[str], by: str | None, *, again: bool = False, is_dry: bool
+    client: AnyClient, runs: Sequence[str], by: str | None, *, again: bool = False, is_dry: bool
 ) -> list[Outcome]:
     outcomes: list[Outcome] = []
     for run_id in dict.fromkeys(runs):
@@ -301,12 +304,6 @@ async def _restart_each(
     return outcomes
 
 
-async def _views(client: Client, letters: Sequence[DeadLetter]) -> list[DeadLetterView]:
-    irs: dict[str, Ir | None] = {}
-    async with client.pool.acquire() as conn:
-        for address in {letter.ir_hash for letter in letters if letter.scope}:
-            try:
-                irs[address] = (await client.catalog.known_plan(address, conn)).ir
-            except WorkflowNotFound:
-                irs[address] = None
+async def _views(client: AnyClient, letters: Sequence[DeadLetter]) -> list[DeadLetterView]:
+    irs = await client.irs(letter.ir_hash for letter in letters if letter.scope and letter.ir_hash)
     return [DeadLetterView.of(letter, irs.get(letter.ir_hash)) for letter in letters]

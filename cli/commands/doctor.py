@@ -11,10 +11,11 @@ from ...compiler.diagnostics import Severity
 from ...sdk.settings import unknown_variables
 from ..api_socket import running_api
 from ..call import Call, service_options, with_call
+from ..event_loop import run_async
 from ..exits import ExitCode
 from ..inspection import Inspection, inspect
 from ..output import Output
-from ..services import open_services, run_async
+from ..services import open_services
 
 
 @click.command()

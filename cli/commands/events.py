@@ -2,38 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncGenerator
+from dataclasses import KW_ONLY, dataclass
 from fnmatch import fnmatchcase
-from functools import partial
+from typing import TYPE_CHECKING, Protocol
 
 import anyio
 import click
 import msgspec
 from click import style
 
-from ...api.wire.events import Numbers, event_of
-from ...compiler.ir import decode_ir
-from ...sdk.events import RecordedEvent
-from ...sdk.fold_ends import FINAL
-from ...sdk.stores.connection import Connection
-from ...sdk.stores.errors import UnknownRun
-from ...sdk.stores.log import read_events
-from ...sdk.stores.payloads import resolve
-from ...sdk.stores.runs import get_run
-from ...sdk.stores.workflows import get_ir
+from ...api.reading.events import PAGE, LogReader
+from ...api.wire.events import Event, EventPage
+from ...sdk.fold.fold_ends import FINAL
+from ..asking import look_up
 from ..call import Call, service_options, with_call
-from ..services import Services, database, open_services, run_async
+from ..days import Days
+from ..remote.paths import at
 from ..texts import cut, duration_text
 
+if TYPE_CHECKING:
+    from ...sdk.http.server_events import ServerEvent
+    from ..remote.connection import Connection
+
 LOOK_S = 0.25
-PAGE = 500
 TYPE_COLOURS = {"failed": "red", "succeeded": "green", "completed": "green", "waiting": "yellow", "retried": "yellow"}
 
 
 @click.command()
 @click.argument("run_id", metavar="RUN")
 @click.option("--follow", is_flag=True, help="Go on as events are recorded, until the run has ended.")
-@click.option("--after", type=int, default=0, metavar="SEQ", help="Begin after this event.")
+@click.option("--after", type=click.IntRange(min=0), default=0, metavar="SEQ", help="Begin after this event.")
 @click.option("--payloads", is_flag=True, help="With the inputs and outputs that the events carry.")
 @click.option("--step", "steps", multiple=True, metavar="STEP", help="Only events of this step; may be repeated.")
 @click.option(
@@ -54,69 +53,112 @@ def events(
 
     Under --json every event is one object on a line of its own.
     """
-    call.log(default_level="warning")
-    with open_services(call) as services:
-        wants = partial(_is_wanted, steps, types)
-        run_async(
-            lambda: _show_all(call, services, run_id, wants, after=after, is_follow=follow, has_payloads=payloads)
-        )
+    wanted = _Wanted(frozenset(steps), types, after, has_payloads=payloads, is_followed=follow)
+    look_up(
+        call,
+        lambda conn, env: _show_all(call, _Stored(LogReader(conn, env, run_id)), wanted),
+        lambda api: _show_told(call, _OverApi(api, run_id), wanted),
+    )
 
 
-def _is_wanted(steps: tuple[str, ...], types: tuple[str, ...], event: RecordedEvent) -> bool:
-    facts = event.facts
-    return (not steps or facts.node in steps) and (not types or any(fnmatchcase(facts.type, one) for one in types))
+@dataclass(frozen=True)
+class _Wanted:
+    """``after``: the event to begin behind."""
+
+    steps: frozenset[str]
+    types: tuple[str, ...]
+    after: int
+    _: KW_ONLY
+    has_payloads: bool
+    is_followed: bool
+
+    def has(self, event: Event) -> bool:
+        is_step = not self.steps or event.node in self.steps
+        return is_step and (not self.types or any(fnmatchcase(event.type, one) for one in self.types))
 
 
-async def _show_all(
-    call: Call,
-    services: Services,
-    run_id: str,
-    wants: Callable[[RecordedEvent], bool],
-    *,
-    after: int,
-    is_follow: bool,
-    has_payloads: bool,
-) -> None:
-    env = services.settings.env
-    async with database(services) as conn:
-        run = await get_run(conn, run_id)
-        if run.env != env:
-            raise UnknownRun(run_id)
-        content = await get_ir(conn, env, run.ir_hash)
-        numbers = Numbers(None if content is None else decode_ir(content))
-        is_final = False
-        while True:
-            page = await read_events(conn, run_id, after + PAGE, after=after)
-            for event in page:
-                if wants(event):
-                    payload = await _payload(conn, env, event) if has_payloads else None
-                    _show(call, event, numbers, payload)
-                is_final = is_final or event.facts.type in FINAL
-            after = page[-1].seq if page else after
-            if not page and (is_final or not is_follow):
-                return
-            if not page:
-                await anyio.sleep(LOOK_S)
+class _Log(Protocol):
+    """The log of a run, wherever it is."""
+
+    async def read(self, after: int, *, payloads: bool) -> EventPage: ...
+
+    async def may_grow(self, after: int) -> bool:
+        """Return when there may be more, and whether there will be after that."""
+        ...
 
 
-async def _payload(conn: Connection, env: str, event: RecordedEvent) -> object:
-    """The value an event carries; None where it has none, or where it was emptied."""
-    content = None if event.payload is None else await resolve(conn, env, event.payload)
-    return None if content is None else msgspec.json.decode(content)
+class _Stored:
+    """In Postgres, which tells nobody."""
+
+    def __init__(self, reader: LogReader) -> None:
+        self._reader = reader
+
+    async def read(self, after: int, *, payloads: bool) -> EventPage:
+        return await self._reader.read(after, payloads=payloads)
+
+    async def may_grow(self, after: int) -> bool:
+        del after
+        await anyio.sleep(LOOK_S)
+        return not (await self._reader.run()).status.is_final
 
 
-def _show(call: Call, event: RecordedEvent, numbers: Numbers, payload: object) -> None:
-    shown = event_of(event, numbers, payload)
+class _OverApi:
+    """Behind an API, whose stream tells when there is more."""
+
+    def __init__(self, api: Connection, run_id: str) -> None:
+        self._api = api
+        self._path = at("runs", run_id, "events")
+        self._told: AsyncGenerator[ServerEvent] | None = None
+
+    async def read(self, after: int, *, payloads: bool) -> EventPage:
+        return await self._api.get(self._path, EventPage, {"after": after, "limit": PAGE, "payloads": payloads})
+
+    async def may_grow(self, after: int) -> bool:
+        if self._told is None:
+            self._told = self._api.events(self._path, after=str(after))
+        async for event in self._told:
+            if int(event.id) > after:
+                return True
+        return False
+
+    async def close(self) -> None:
+        if self._told is not None:
+            await self._told.aclose()
+
+
+async def _show_told(call: Call, log: _OverApi, wanted: _Wanted) -> None:
+    try:
+        await _show_all(call, log, wanted)
+    finally:
+        await log.close()
+
+
+async def _show_all(call: Call, log: _Log, wanted: _Wanted) -> None:
+    after, is_over, days = wanted.after, not wanted.is_followed, Days(call.out)
+    while True:
+        page = await log.read(after, payloads=wanted.has_payloads)
+        for event in page.events:
+            if wanted.has(event):
+                days.tell(event.at)
+                _show(call, event)
+            is_over = is_over or event.type in FINAL
+            after = event.seq
+        if page.next is None and not page.events and is_over:
+            return
+        if page.next is None and not is_over:
+            is_over = not await log.may_grow(after)
+
+
+def _show(call: Call, event: Event) -> None:
     if call.is_json:
-        told = msgspec.to_builtins(shown)
+        told = msgspec.to_builtins(event)
         del told["run_id"]  # all are of one run
         call.out.json(told)
         return
-    facts, at, scope, data = event.facts, shown.at, shown.scope, shown.data
-    kind = style(facts.type.ljust(16), fg=TYPE_COLOURS.get(facts.type.rpartition(".")[2]))
-    where = f"{facts.node} {scope}".strip().ljust(16)
-    head = f"{event.seq:>5}  {style(at[11:-1], dim=True)}  {kind}  {where}"
-    call.out.text(f"{head}  {style(cut(_words(data), max(20, call.out.width - 58)), dim=True)}".rstrip())
+    kind = style(event.type.ljust(16), fg=TYPE_COLOURS.get(event.type.rpartition(".")[2]))
+    where = f"{event.node or ''} {event.scope}".strip().ljust(16)
+    head = f"{event.seq:>5}  {style(event.at[11:-1], dim=True)}  {kind}  {where}"
+    call.out.text(f"{head}  {style(cut(_words(event.data), max(20, call.out.width - 58)), dim=True)}".rstrip())
 
 
 def _words(data: dict[str, object]) -> str:

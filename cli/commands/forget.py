@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-import sys
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeAlias
 
-import anyio
 import click
+from msgspec import to_builtins
+from msgspec.structs import replace
 
-from ...sdk.stores.forgetting import Forgotten, Relative, read_forgotten, relatives_of, runs_to_forget
+from ...api.wire.forgetting import ForgetDone, ForgetMany
 from ..actors import by_option
+from ..asking import ask
 from ..call import Call, service_options, with_call
+from ..confirming import confirm_for_good
 from ..exits import CliError, ExitCode
 from ..inputs import read_since
-from ..services import Services, check_redis, database, open_services, run_async
-from ..texts import count_text, iso
+from ..remote.paths import at
+from ..services import Services, check_redis, database
+from ..texts import count_text
 
 if TYPE_CHECKING:
-    from ...supervisor.forgetting import Emptied
+    from ..remote.connection import Connection
 
+Forget: TypeAlias = Callable[[ForgetMany], Awaitable[ForgetDone]]
 RELATIONS = {"goes_on_from_it": "goes on from it", "parent": "has it as a step"}
 
 
@@ -30,7 +35,7 @@ RELATIONS = {"goes_on_from_it": "goes on from it", "parent": "has it as a step"}
 @click.option(
     "--limit", type=click.IntRange(1, 10_000), default=1000, show_default=True, metavar="N", help="At most so many."
 )
-@click.option("--yes", is_flag=True, help="Do not ask; a pipe and --json are never asked.")
+@click.option("--yes", is_flag=True, help="Do not ask; needed where nobody can be asked: in a pipe, with --json.")
 @click.option("--dry-run", is_flag=True, help="Say what would be emptied, and change nothing.")
 @click.option("--reason", metavar="TEXT", default="", help="Why; it is kept, as who did it.")
 @by_option
@@ -58,101 +63,66 @@ def forget(
         raise CliError(ExitCode.USAGE, "usage", "give runs, or --before", hint)
     if runs and (workflow or tag):
         raise CliError(ExitCode.USAGE, "usage", "--workflow and --tag narrow --before down, not runs by name")
-    call.log(default_level="warning")
-    with open_services(call) as services:
-        told = run_async(
-            lambda: _Asked(call, services, limit=limit, is_sure=yes, is_dry=dry_run).run(
-                list(runs), before=before, workflow=workflow, tag=tag, reason=reason, by=by
-            )
+    wanted = ForgetMany(
+        runs=list(runs),
+        before=read_since(before, "--before"),
+        workflow=workflow,
+        tag=tag,
+        limit=limit,
+        reason=reason,
+        by=by,
+        dry_run=True,
+    )
+
+    async def carry_out(forget: Forget) -> ForgetDone:
+        planned = await forget(wanted)
+        if not planned.forgotten or dry_run:
+            return planned
+        count = count_text(len(planned.forgotten), "run")
+        confirm_for_good(call, f"empty {count}, which cannot be undone?", is_sure=yes)
+        return await forget(ForgetMany(runs=planned.forgotten, reason=reason, by=by))
+
+    async def here(services: Services) -> ForgetDone:
+        from ...api.forgetting import forget_runs
+
+        async with database(services):
+            pass
+        await check_redis(services)
+        async with services.client() as client:
+            return await carry_out(lambda asked: forget_runs(client, asked, by))
+
+    async def over_api(api: Connection) -> ForgetDone:
+        from ..remote.connection import LONG_ANSWER_S
+
+        return await carry_out(
+            lambda asked: api.post(at("runs", "forget"), asked, ForgetDone, may_repeat=True, answer_s=LONG_ANSWER_S)
         )
-    call.out.json({"dry_run": dry_run, "by": by, "reason": reason, **told})
+
+    done = ask(call, here, over_api)
+    _show(call, done, is_dry=dry_run)
+    call.out.json(to_builtins(replace(done, dry_run=dry_run)))
 
 
-class _Asked:
-    """One use of the command."""
-
-    def __init__(self, call: Call, services: Services, *, limit: int, is_sure: bool, is_dry: bool) -> None:
-        self._call = call
-        self._services = services
-        self._limit = limit
-        self._is_sure = is_sure
-        self._is_dry = is_dry
-
-    async def run(
-        self,
-        run_ids: list[str],
-        *,
-        before: str | None,
-        workflow: str | None,
-        tag: str | None,
-        reason: str,
-        by: str | None,
-    ) -> dict[str, Any]:
-        from ...sdk.connections import connect_redis
-        from ...supervisor.forgetting import Forgetting
-
-        settings = self._services.settings
-        until = read_since(before, "--before")
-        async with database(self._services) as conn:
-            if until is not None:
-                narrowed: dict[str, Any] = {"workflow": workflow, "tag": tag, "limit": self._limit}
-                run_ids = await runs_to_forget(conn, settings.env, until, **narrowed)
-            known = await read_forgotten(conn, run_ids)
-        await check_redis(self._services)
-        redis = connect_redis(self._services.redis_url)
-        try:
-            async with self._services.client() as client:
-                forgetting = Forgetting(redis, client.pool, client.keys, partitions=settings.partitions)
-                planned = await forgetting.preview(run_ids)
-                if planned.run_ids and not self._is_dry:
-                    self._confirm(planned)
-                    planned = await forgetting.forget(run_ids, by=by, reason=reason)
-                async with client.pool.acquire() as conn:
-                    relatives = await relatives_of(conn, list(planned.run_ids))
-        finally:
-            with anyio.CancelScope(shield=True), anyio.move_on_after(2):
-                await redis.aclose()
-        self._show(planned, known, relatives)
-        return _to_json(planned, relatives)
-
-    def _confirm(self, planned: Emptied) -> None:
-        """Ask the person at the terminal. Raises CliError for a no."""
-        question = f"empty {count_text(len(planned.run_ids), 'run')}, which cannot be undone?"
-        if self._is_sure or self._call.is_json or not sys.stdin.isatty() or click.confirm(question, err=True):
-            return
-        raise CliError(ExitCode.CANCELLED, "not_confirmed", "nothing was changed", "--yes does it without asking")
-
-    def _show(self, done: Emptied, known: dict[str, Forgotten], relatives: list[Relative]) -> None:
-        out = self._call.out
-        if not done.run_ids:
-            out.text(f"{out.glyph('idle')} no runs to forget")
-            return
-        verb = "would be" if self._is_dry else "was" if len(done.run_ids) == 1 else "were"
-        events = f"{count_text(done.events, 'event')} with a payload"
-        counts = f"{count_text(len(done.run_ids), 'run')} {verb} emptied: {events}"
-        deleted = "" if self._is_dry else f", {count_text(done.payloads, 'stored payload')} deleted"
-        out.text(f"{out.glyph('idle' if self._is_dry else 'ok')} {counts}{deleted}")
-        for each in known.values():
-            who = f" by {each.by}" if each.by else ""
-            out.text(f"  {each.run_id} was forgotten before, {iso(each.forgotten_at)}{who}")
-        if done.left:
-            left = count_text(done.left, "stored payload")
-            out.text(f"{out.glyph('warning')} {left} left to the next sweep of a supervisor")
-        for run_id in done.kept_alive:
-            out.text(f"{out.glyph('warning')} {run_id} is a child run that has not ended: it was left as it is")
-        for relative in relatives:
-            words = RELATIONS[relative.relation]
-            out.text(f"{out.glyph('warning')} {relative.run_id} {words}, and may hold copies of what it has made")
-        if relatives:
-            out.next(f"courante forget {' '.join(relative.run_id for relative in relatives)}")
-
-
-def _to_json(done: Emptied, relatives: list[Relative]) -> dict[str, Any]:
-    return {
-        "forgotten": list(done.run_ids),
-        "events": done.events,
-        "payloads": done.payloads,
-        "left": done.left,
-        "not_ended": list(done.kept_alive),
-        "related": [{"run_id": one.run_id, "relation": one.relation} for one in relatives],
-    }
+def _show(call: Call, done: ForgetDone, *, is_dry: bool) -> None:
+    out = call.out
+    if not done.forgotten:
+        out.text(f"{out.glyph('idle')} no runs to forget")
+        return
+    verb = "would be" if is_dry else "was" if len(done.forgotten) == 1 else "were"
+    events = f"{count_text(done.events, 'event')} with a payload"
+    counts = f"{count_text(len(done.forgotten), 'run')} {verb} emptied: {events}"
+    deleted = "" if is_dry else f", {count_text(done.payloads, 'stored payload')} deleted"
+    out.text(f"{out.glyph('idle' if is_dry else 'ok')} {counts}{deleted}")
+    for each in done.before:
+        who = f" by {each.by}" if each.by else ""
+        out.text(f"  {each.run_id} was forgotten before, {each.at}{who}")
+    if done.left:
+        left = count_text(done.left, "stored payload")
+        out.text(f"{out.glyph('warning')} {left} left to the next sweep of a supervisor")
+    for run_id in done.not_ended:
+        out.text(f"{out.glyph('warning')} {run_id} is a child run that has not ended: it was left as it is")
+    for relative in done.related:
+        words = RELATIONS[relative.relation]
+        out.text(f"{out.glyph('warning')} {relative.run_id} {words}, and may hold copies of what it has made")
+    if done.related:
+        out.next(f"courante forget {' '.join(relative.run_id for relative in done.related)}")

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import click
 from msgspec import UNSET
 
+from ...sdk.client.restarts import Restarted
 from ...sdk.json_values import NotJson, decode_text
-from ...sdk.restarts import Restarted
 from ..actors import by_option
+from ..bulk import read_selection, selection_options, tell_each
 from ..call import Call, service_options, with_call
-from ..dead_letters_view import restarted_json
 from ..inputs import bad_option, read_input
 from ..services import ask_client
 from ..texts import count_text, list_text
+from ..views.dead_letters import restarted_json
 
 
 @click.command()
-@click.argument("run_id", metavar="RUN")
+@click.argument("run_id", metavar="[RUN]", required=False)
+@selection_options
 @click.option(
     "--at", "at", type=click.IntRange(1), required=True, metavar="SEQ", help="The event after which the fork goes on."
 )
@@ -41,7 +44,8 @@ from ..texts import count_text, list_text
 @with_call
 def fork(
     call: Call,
-    run_id: str,
+    /,
+    run_id: str | None,
     at: int,
     inputs: Sequence[str],
     input_file: str | None,
@@ -49,7 +53,8 @@ def fork(
     dry_run: bool,
     again: bool,
     by: str | None,
-) -> None:
+    **said: Any,
+) -> int:
     """Start a run that goes on from where another one was after one of its events.
 
     That run may be at work, or have ended in any way. What was done by then is taken over, and the rest is executed
@@ -60,22 +65,38 @@ def fork(
     --override puts an output in the place of a step's, whether that has ended or lives at the event; what depends on
     it begins anew, by the ways to which that output leads. In a loop or a map it is the step that lives there, or the
     last one; STEP[SCOPE] says which, as 'courante status' shows it.
+
+    With filters in place of RUN: every run to which all of them apply, each after its event SEQ. --at 1 is from the
+    beginning.
     """
+    wanted = read_selection(run_id, said)
     out, value = call.out, read_input(inputs, input_file) if inputs or input_file is not None else UNSET
     given = _read_overrides(overrides)
+    if wanted is not None:
+        return tell_each(
+            call,
+            lambda client: client.bulk.fork(
+                wanted, at, input=value, override=given, by=by, again=again, dry_run=dry_run
+            ),
+            is_dry=dry_run,
+            line=partial(_line, at=at),
+            is_fork=True,
+        )
+    assert run_id is not None
     done = ask_client(
         call,
         lambda client: client.fork(run_id, at, input=value, override=given, by=by, again=again, dry_run=dry_run),
     )
-    out.json(restarted_json(done, is_dry=dry_run) | {"given": list(done.given)} | ({} if dry_run else {"by": by}))
-    out.text(f"{out.glyph('ok' if done.is_new else 'idle')} {_line(done, at, is_dry=dry_run)}")
+    out.json(restarted_json(done, is_dry=dry_run, by=done.by, is_fork=True))
+    out.text(f"{out.glyph('ok' if done.is_new else 'idle')} {_line(done, at=at, is_dry=dry_run)}")
     if not (dry_run and done.is_new):
         out.next(f"courante status {done.run_id} --watch")
     elif value is UNSET and not given:
         out.next(f"courante fork {run_id} --at {at}")
+    return 0
 
 
-def _line(done: Restarted, at: int, *, is_dry: bool) -> str:
+def _line(done: Restarted, /, *, at: int, is_dry: bool) -> str:
     where = f"after event {done.base_seq}"
     if done.base_seq != at:
         where += f", because event {at} is in the middle of a transition"

@@ -7,12 +7,12 @@ from pathlib import Path
 import click
 import msgspec
 
-from ...api.reading.drawing import to_dot, to_mermaid
-from ...compiler.normalize import read_document
-from ...compiler.workflow import Workflow
+from ...api.reading.workflows import draw, read_drawing
+from ...api.wire.workflows import Drawing
+from ..asking import look_up
 from ..call import Call, service_options, with_call
 from ..documents import STDIN, compile_file
-from ..services import Services, database, open_services, run_async
+from ..remote.paths import at
 
 
 @click.command()
@@ -28,22 +28,13 @@ def graph(call: Call, target: str, kind: str, version: int | None) -> None:
     no server.
     """
     is_file = target == STDIN or "/" in target or target.endswith((".yaml", ".yml", ".json")) or Path(target).is_file()
-    workflow = compile_file(target).require(call.out)[0] if is_file else _registered(call, target, version)
-    text = to_mermaid(workflow) if kind == "mermaid" else to_dot(workflow)
-    call.out.json({"format": kind, "text": text})
-    call.out.text(text)
-
-
-def _registered(call: Call, target: str, version: int | None) -> Workflow:
-    from ...sdk.stores import workflows
-
-    async def read(services: Services) -> bytes:
-        async with database(services) as conn:
-            return (await workflows.get(conn, services.settings.env, target, version)).document
-
-    call.log(default_level="warning")
-    with open_services(call) as services:
-        content = run_async(lambda: read(services))
-    workflow = read_document(msgspec.json.decode(content)).workflow
-    assert workflow is not None, "a registered document was valid"
-    return workflow
+    if is_file:
+        drawn = draw(compile_file(target).require(call.out)[0], kind)
+    else:
+        drawn = look_up(
+            call,
+            lambda conn, env: read_drawing(conn, env, target, version, kind),
+            lambda api: api.get(at("workflows", target, "graph"), Drawing, {"version": version, "format": kind}),
+        )
+    call.out.json(msgspec.to_builtins(drawn))
+    call.out.text(drawn.text)

@@ -9,16 +9,18 @@ import anyio
 import click
 from click import style
 
+from ..asking import ask
 from ..call import Call, service_options, with_call
 from ..exits import ExitCode
 from ..output import Output
-from ..services import Services, open_services, run_async
+from ..remote.paths import at
+from ..services import Services
 from ..texts import count_text, duration_text
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from ...sdk.health import Health
+    from ...api.wire.health import HealthShown
     from ...sdk.settings import Settings
     from ...sdk.stores.connection import Connection
 
@@ -36,32 +38,32 @@ def health(call: Call) -> int:
     """
     import msgspec
 
-    from ...api.wire.health import health_shown
+    from ...api.wire.health import HealthShown
     from ...sdk.embedded import status
 
-    call.log(default_level="error")
     settings = call.settings
-    if None in (settings.redis_url, settings.database_url) and status(settings.home) is None:
+    is_own = settings.api_url is None and None in (settings.redis_url, settings.database_url)
+    if is_own and status(settings.home) is None:
         return _nothing_runs(call, settings)
-    with open_services(call) as services:
-        found = run_async(lambda: _look(services))
-    call.out.json(msgspec.to_builtins(health_shown(found)))
+    found = ask(call, _look, lambda api: api.get(at("health"), HealthShown), default_level="error")
+    call.out.json(msgspec.to_builtins(found))
     if not call.is_json:
         _show(call.out, found)
     return ExitCode.SERVICE if found.status == "CRITICAL" else ExitCode.OK
 
 
-async def _look(services: Services) -> Health:
+async def _look(services: Services) -> HealthShown:
+    from ...api.wire.health import health_shown
     from ...sdk.connections import connect_redis
-    from ...sdk.health import judge_health, limits_of
+    from ...sdk.health.health import judge_health, limits_of
+    from ...sdk.health.vitals import read_vitals
     from ...sdk.keys import Keys
-    from ...sdk.vitals import read_vitals
 
     settings = services.settings
     redis = connect_redis(services.redis_url)
     try:
         vitals = await read_vitals(redis, lambda: _connect(services), Keys(settings.env), settings.partitions)
-        return judge_health(vitals, limits_of(settings), settings.env)
+        return health_shown(judge_health(vitals, limits_of(settings), settings.env))
     finally:
         with anyio.CancelScope(shield=True), anyio.move_on_after(2):
             await redis.aclose()
@@ -96,23 +98,22 @@ def _word(status: str) -> str:
     return style(status, fg=COLOURS[status], bold=True)
 
 
-def _show(out: Output, found: Health) -> None:
+def _show(out: Output, found: HealthShown) -> None:
     out.text(_word(str(found.status)))
-    for reason in found.reasons:
+    for reason in found.reasons or ():
         out.text(
             f"{out.glyph('error' if reason.severity == 'CRITICAL' else 'warning')} {reason.message} [{reason.code}]"
         )
         if reason.hint:
             out.text(f"    {style('hint:', fg='cyan')} {reason.hint}")
-    redis = found.vitals.redis
-    if redis is None:
+    if found.workers is None or not found.partitions:
         return
     out.text()
-    rows = [["workers", count_text(len(redis.workers), "worker")]]
-    for one in redis.partitions:
+    rows = [["workers", count_text(found.workers or 0, "worker")]]
+    for one in found.partitions:
         behind = f", log {duration_text(one.lag_ms / 1000)} behind" if one.lag_ms else ""
-        rows.append([f"partition {one.partition}", f"outbox {one.outbox:,} of {found.limits.outbox_soft:,}{behind}"])
-    for queue in redis.queues:
+        rows.append([f"partition {one.partition}", f"outbox {one.outbox:,} of {one.outbox_soft:,}{behind}"])
+    for queue in found.queues or ():
         oldest = f", the first for {duration_text(queue.oldest_ms / 1000)}" if queue.waiting else ""
         paused = ", paused" if queue.is_paused else ""
         read = f"read by {count_text(queue.workers, 'worker')}"

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import click
+import msgspec
 
+from ...api.wire.keys import key_made, key_page, key_shown
 from ...sdk.access.scopes import Scope
+from ...sdk.errors import InputInvalid
 from ..actors import by_option
 from ..call import Call, service_options, with_call
+from ..exits import CliError, ExitCode
 from ..inputs import read_ahead
-from ..keys_view import key_json, key_row, state_text
-from ..run_view import utc_now
 from ..services import ask_client
 from ..texts import printable
+from ..views.keys import key_row, state_text
+from ..views.run import utc_now
 
 
 @click.group()
@@ -42,9 +46,15 @@ def create(call: Call, name: str, scopes: tuple[str, ...], expires: str | None, 
 
     NAME is a person or a program: it stands as the actor of all that the key is used for.
     """
+    from ...sdk.client.access import check_wish
+
     until = read_ahead(expires, "--expires")
+    try:
+        check_wish(name, scopes, until, by)
+    except InputInvalid as error:
+        raise CliError(ExitCode.USAGE, error.code, error.message, error.hint) from error
     made, text = ask_client(call, lambda client: client.access.create_key(name, scopes, expires_at=until, by=by))
-    call.out.json({**key_json(made), "key": text})
+    call.out.json(msgspec.to_builtins(key_made(made, text)))
     call.out.text(
         f"{call.out.glyph('ok')} key {printable(name)}, {state_text(made, utc_now())}: {', '.join(made.scopes)}"
     )
@@ -60,7 +70,7 @@ def create(call: Call, name: str, scopes: tuple[str, ...], expires: str | None, 
 def list_(call: Call, is_all: bool) -> None:
     """List keys, without what proves them."""
     found = ask_client(call, lambda client: client.access.list_keys(is_all=is_all))
-    call.out.json({"keys": [key_json(key) for key in found]})
+    call.out.json(msgspec.to_builtins(key_page(found)))
     if not found:
         call.out.text("no keys")
         call.out.next("courante keys create NAME --scope read")
@@ -79,8 +89,14 @@ def revoke(call: Call, key: str, by: str | None) -> None:
 
     Servers refuse it within ten seconds, and end the sessions that were opened with it.
     """
+    from ...sdk.client.access import check_word
+
+    try:
+        check_word(key)
+    except InputInvalid as error:
+        raise CliError(ExitCode.USAGE, error.code, error.message, error.hint) from error
     revoked = ask_client(call, lambda client: client.access.revoke_key(key, by=by))
-    call.out.json(key_json(revoked))
+    call.out.json(msgspec.to_builtins(key_shown(revoked)))
     call.out.text(
         f"{call.out.glyph('ok')} key {printable(revoked.name)} ({revoked.id}) {state_text(revoked, utc_now())}"
     )

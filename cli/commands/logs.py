@@ -2,26 +2,41 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from contextlib import aclosing
+from typing import TYPE_CHECKING, NamedTuple
 
 import anyio
 import click
+import msgspec
 
+from ...api.wire.events import Numbers
+from ...api.wire.logs import LogPage, Said, SaidReader
+from ...api.wire.runs import RunDetail
 from ...compiler.diagnostics import did_you_mean
 from ...compiler.ir import Ir, decode_ir
+from ...sdk.client.step_log_reading import StepLogReader
 from ...sdk.connections import connect_redis
 from ...sdk.keys import Keys
-from ...sdk.step_log_reading import StepLogReader
-from ...sdk.stores.connection import Connection
+from ...sdk.logs.step_lines import Piece, StepLine
+from ...sdk.stores.connection import Connection as Database
 from ...sdk.stores.errors import UnknownRun
 from ...sdk.stores.runs import RunRow, get_run, is_step_over
 from ...sdk.stores.workflows import get_ir
+from ..asking import ask
 from ..call import Call, service_options, with_call
 from ..exits import CliError, ExitCode
-from ..log_view import LogView
-from ..services import Services, check_redis, database, open_services, run_async
+from ..remote.paths import at
+from ..services import Services, check_redis, database
+from ..views.log import LogView
+
+if TYPE_CHECKING:
+    from ..remote.connection import Connection
 
 LOOK_S = 0.2
+LINES_MAX = 10_000
+"""Of a log that is not followed, over an API: the last ones."""
+END = "end"
 
 
 @click.command()
@@ -37,9 +52,28 @@ def logs(call: Call, run_id: str, step: str | None, follow: bool) -> None:
 
     Under --json every line and every piece of an answer is one object on a line of its own.
     """
-    call.log(default_level="warning")
-    with open_services(call) as services:
-        run_async(lambda: _show_all(call, services, run_id, step=step, is_follow=follow))
+    ask(
+        call,
+        lambda services: _show_all(call, services, run_id, step=step, is_follow=follow),
+        lambda api: _show_over_api(call, api, run_id, step=step, is_follow=follow),
+    )
+
+
+async def _show_over_api(call: Call, api: Connection, run_id: str, *, step: str | None, is_follow: bool) -> None:
+    _check_step([node.id for node in (await api.get(at("runs", run_id), RunDetail)).nodes], step)
+    path, view = at("runs", run_id, "logs"), LogView(call.out)
+    try:
+        if not is_follow:
+            for said in (await api.get(path, LogPage, {"step": step, "limit": LINES_MAX})).lines:
+                view.show(said)
+            return
+        async with aclosing(api.events(path, {"step": step})) as told:
+            async for event in told:
+                if event.name == END:
+                    return
+                view.show(msgspec.json.decode(event.data, type=Said))
+    finally:
+        view.close()
 
 
 async def _show_all(call: Call, services: Services, run_id: str, *, step: str | None, is_follow: bool) -> None:
@@ -52,11 +86,16 @@ async def _show_all(call: Call, services: Services, run_id: str, *, step: str | 
             if run.env != env:
                 raise UnknownRun(run_id)
             ir = await _ir(conn, run)
-            _check_step(ir, step)
+            _check_step([] if ir is None else [node.id for node in ir.nodes], step)
             reader = StepLogReader(conn, redis, Keys(env).partition(run.partition), env, run_id, step)
-            view = LogView(call.out, ir)
+            words, view = SaidReader(Numbers(ir)), LogView(call.out)
+
+            def show(found: StepLine | Piece) -> None:
+                for said in words.said(found):
+                    view.show(said)
+
             try:
-                await _show(conn, reader, view, _Followed(run_id, _once(ir, step)) if is_follow else None)
+                await _show(conn, reader, show, _Followed(run_id, _once(ir, step)) if is_follow else None)
             finally:
                 view.close()
     finally:
@@ -70,27 +109,29 @@ class _Followed(NamedTuple):
     run_id: str
     step: str | None
 
-    async def is_over(self, conn: Connection) -> bool:
+    async def is_over(self, conn: Database) -> bool:
         if (await get_run(conn, self.run_id)).status.is_final:
             return True
         return self.step is not None and await is_step_over(conn, self.run_id, self.step)
 
 
-async def _show(conn: Connection, reader: StepLogReader, view: LogView, followed: _Followed | None) -> None:
+async def _show(
+    conn: Database, reader: StepLogReader, show: Callable[[StepLine | Piece], None], followed: _Followed | None
+) -> None:
     async for line in reader.past():
-        view.show(line)
+        show(line)
     while True:
         is_over = followed is None or await followed.is_over(conn)
         said = await reader.more()
         for each in said:
-            view.show(each)
+            show(each)
         if followed is None or (is_over and not said):
             return
         if not said:
             await anyio.sleep(LOOK_S)
 
 
-async def _ir(conn: Connection, run: RunRow) -> Ir | None:
+async def _ir(conn: Database, run: RunRow) -> Ir | None:
     content = await get_ir(conn, run.env, run.ir_hash)
     return None if content is None else decode_ir(content)
 
@@ -100,8 +141,7 @@ def _once(ir: Ir | None, step: str | None) -> str | None:
     return next((node.id for node in (ir.nodes if ir is not None else ()) if node.id == step and not node.levels), None)
 
 
-def _check_step(ir: Ir | None, step: str | None) -> None:
-    names = [] if ir is None else [node.id for node in ir.nodes]
+def _check_step(names: Sequence[str], step: str | None) -> None:
     if step is not None and names and step not in names:
         near = did_you_mean(step, names)
         raise CliError(ExitCode.NOT_FOUND, "unknown_step", f"the run has no step {step!r}", near)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 from click import style
+from msgspec import UNSET, to_builtins
 
+from ...api.wire.migrations import migration_shown
 from ..actors import by_option
 from ..call import Call, service_options, with_call
 from ..commanded import reason_option
@@ -15,7 +17,7 @@ from ..services import ask_client
 from ..texts import count_text
 
 if TYPE_CHECKING:
-    from ...sdk.migrations import Migration
+    from ...sdk.migration.migrations import Migration
 
 
 @click.command("migrate-run")
@@ -43,22 +45,9 @@ def migrate_run(call: Call, run_id: str, version: str, dry_run: bool, reason: st
         if not error.blockers:
             raise
         done = ask_for(True)
-    call.out.json(_json(done) | ({} if dry_run else {"by": by}))
+    call.out.json(to_builtins(migration_shown(done, UNSET if dry_run else done.by or by)))
     _tell(call, done, is_dry=dry_run)
     return ExitCode.INVALID if done.blockers else ExitCode.OK
-
-
-def _json(done: Migration) -> dict[str, Any]:
-    return {
-        "run_id": done.run_id,
-        "workflow": done.workflow,
-        "from": {"version": done.before.version, "ir": done.before.ir},
-        "to": {"version": done.after.version, "ir": done.after.ir},
-        "seq": done.seq,
-        "ok": not done.blockers,
-        "moved": done.is_moved,
-        "blockers": [blocker._asdict() for blocker in done.blockers],
-    }
 
 
 def _tell(call: Call, done: Migration, *, is_dry: bool) -> None:
@@ -79,5 +68,5 @@ def _tell(call: Call, done: Migration, *, is_dry: bool) -> None:
         out.text(f"{out.glyph('idle')} {done.run_id} runs by version {version} already, or by the same")
     else:
         out.text(f"{out.glyph('ok')} {done.run_id} can go on with version {version} (it has {done.before.version})")
-    following = f"migrate-run {done.run_id} --to {version}" if is_dry else f"status {done.run_id}"
-    out.next(f"courante {following}")
+    would_move = is_dry and done.before.ir != done.after.ir
+    out.next(f"courante migrate-run {done.run_id} --to {version}" if would_move else f"courante status {done.run_id}")

@@ -6,16 +6,18 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+import msgspec
 
+from ...api.wire.pauses import pause_done, pause_page
 from ..actors import by_option
 from ..call import Call, service_options, with_call
 from ..commanded import reason_option, tell
 from ..exits import CliError, ExitCode
 from ..services import ask_client
-from ..texts import count_text, iso
+from ..texts import count_text
 
 if TYPE_CHECKING:
-    from ...sdk.pausing import PauseResult
+    from ...sdk.client.pausing import PauseResult
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -53,17 +55,17 @@ def pause(
         _list(call)
     elif run_id is not None:
         commanded = ask_client(call, lambda client: client.pause(run_id, reason, by=by))
-        tell(call, commanded, f"{run_id} is paused; what is under way ends", {"by": by}, next="resume")
+        tell(call, commanded, f"{run_id} is paused; what is under way ends", next="resume")
     elif workflow is not None:
         done = ask_client(call, lambda client: client.pause_workflow(workflow, reason, by=by))
         text = (
             f"workflow {workflow} is paused: {count_text(done.runs, 'run')} told, new ones stand still from the start"
         )
-        _tell(call, done, text, f"workflow {workflow} was paused before", by, "resume --workflow")
+        _tell(call, done, text, f"workflow {workflow} was paused before", "resume --workflow")
     elif queue is not None:
         done = ask_client(call, lambda client: client.pause_queue(queue, reason, by=by))
         text = f"queue {queue} is paused; what workers hold of it ends"
-        _tell(call, done, text, f"queue {queue} was paused before", by, "resume --queue")
+        _tell(call, done, text, f"queue {queue} was paused before", "resume --queue")
 
 
 @click.command()
@@ -82,14 +84,14 @@ def resume(
     _check_one(run_id, workflow, queue)
     if run_id is not None:
         commanded = ask_client(call, lambda client: client.resume(run_id, reason, by=by))
-        tell(call, commanded, f"{run_id} goes on", {"by": by}, next="status --watch")
+        tell(call, commanded, f"{run_id} goes on", next="status --watch")
     elif workflow is not None:
         done = ask_client(call, lambda client: client.resume_workflow(workflow, by=by))
         text = f"workflow {workflow} goes on: {count_text(done.runs, 'run')} told"
-        _tell(call, done, text, f"workflow {workflow} was not paused", by, "runs --workflow")
+        _tell(call, done, text, f"workflow {workflow} was not paused", "runs --workflow")
     elif queue is not None:
         done = ask_client(call, lambda client: client.resume_queue(queue, by=by))
-        _tell(call, done, f"queue {queue} is read again", f"queue {queue} was not paused", by, "pause --list")
+        _tell(call, done, f"queue {queue} is read again", f"queue {queue} was not paused", "pause --list")
 
 
 def _check_one(*named: str | None) -> None:
@@ -98,11 +100,11 @@ def _check_one(*named: str | None) -> None:
         raise CliError(ExitCode.USAGE, "usage", given, "give a RUN, or --workflow ID, or --queue NAME")
 
 
-def _tell(call: Call, done: PauseResult, applied: str, before: str, by: str | None, next: str) -> None:
+def _tell(call: Call, done: PauseResult, applied: str, before: str, next: str) -> None:
     """``before``: what is said where there was nothing to do."""
     out = call.out
-    kind, name = str(done.kind), done.name
-    out.json({kind: name, "by": by, "state": done.state, "runs": done.runs})
+    name = done.name
+    out.json(msgspec.to_builtins(pause_done(done)))
     if done.state == "accepted":
         out.text(f"{out.glyph('warning')} it is kept, and told to Redis as soon as that can be reached")
     elif done.state == "no_effect":
@@ -114,14 +116,11 @@ def _tell(call: Call, done: PauseResult, applied: str, before: str, by: str | No
 
 def _list(call: Call) -> None:
     pauses = ask_client(call, lambda client: client.pausing.list())
-    shown = [
-        {"kind": str(one.kind), "name": one.name, "by": one.by, "reason": one.reason, "since": iso(one.created_at)}
-        for one in pauses
-    ]
-    call.out.json({"pauses": shown})
+    page = pause_page(pauses)
+    call.out.json(msgspec.to_builtins(page))
     if not pauses:
         call.out.text("no workflow and no queue is paused; 'courante runs --status paused' shows single runs")
         return
-    rows = [[str(value or "") for value in one.values()] for one in shown]
+    rows = [[str(one.kind), one.name, one.by or "", one.reason, one.since] for one in page.pauses]
     call.out.table(["what", "name", "by", "reason", "since"], rows)
     call.out.next(f"courante resume --{pauses[0].kind} {pauses[0].name}")

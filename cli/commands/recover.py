@@ -8,13 +8,14 @@ import anyio
 import click
 
 from ..call import Call, service_options, with_call
+from ..event_loop import run_async
 from ..exits import CliError, ExitCode
 from ..output import Output
-from ..services import Services, check_redis, database, open_services, run_async
+from ..services import Services, check_redis, database, open_services
 from ..texts import count_text, duration_text
 
 if TYPE_CHECKING:
-    from ...supervisor.by_hand import ByHand, Done, Expected
+    from ...supervisor.recovery.by_hand import ByHand, Done, Expected
 
 
 @click.command()
@@ -42,7 +43,7 @@ async def _recover(
     call: Call, services: Services, partition: int | None, *, dry_run: bool, is_forced: bool, accepts_loss: bool
 ) -> list[dict[str, Any]]:
     from ...sdk.connections import connect_redis
-    from ...supervisor.by_hand import ByHand
+    from ...supervisor.recovery.by_hand import ByHand
 
     count = services.settings.partitions
     if partition is not None and partition >= count:

@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 from click import style
 
-from ...sdk.corrupt import Corrupt
-from ...sdk.errors import WorkflowNotFound
-from ...sdk.lineage import Lineage, read_lineage
-from ...sdk.stores.connection import Connection
-from ...sdk.stores.errors import UnknownRun
-from ...sdk.stores.log import stream_events
-from ...sdk.stores.runs import get_run
+from ...api.reading.states import lineage_of, read_states
+from ...api.wire.states import StateChanges, state_changes
+from ..asking import look_up
 from ..call import Call, service_options, with_call
 from ..exits import CliError, ExitCode
 from ..inputs import read_since
-from ..replay_view import show_state
-from ..services import Services, database, open_services, run_async
+from ..remote.paths import at
 from ..texts import count_text
+from ..views.replay import show_state
 
 if TYPE_CHECKING:
-    from ...replay.changes import Change
-    from ...replay.what_if import WhatIf
+    from ...replay.verify import Verification
+    from ...sdk.stores.connection import Connection as Database
+    from ..remote.connection import Connection
 
 LIMIT = 100
 """Runs that filters let through, where nobody says how many."""
@@ -34,7 +31,9 @@ LIMIT = 100
 
 @click.command()
 @click.argument("run_ids", metavar="RUN...", nargs=-1)
-@click.option("--at", type=click.IntRange(min=1), metavar="SEQ", help="The state after this event; left out: the last.")
+@click.option(
+    "--at", "at_seq", type=click.IntRange(min=1), metavar="SEQ", help="The state after this event; left out: the last."
+)
 @click.option(
     "--diff", type=(click.IntRange(min=1), click.IntRange(min=1)), metavar="A B", help="What changed between two."
 )
@@ -56,7 +55,7 @@ def replay(
     call: Call,
     /,
     run_ids: tuple[str, ...],
-    at: int | None,
+    at_seq: int | None,
     diff: tuple[int, int] | None,
     verify: bool,
     what_if: str | None,
@@ -68,7 +67,7 @@ def replay(
     No handler is called and nothing is written. Exits with 1 where the log does not hold together. With --what-if the
     steps that the log knows answer with what they gave then, and every decision is made again.
     """
-    if (at is not None) + (diff is not None) + verify + (what_if is not None) > 1:
+    if (at_seq is not None) + (diff is not None) + verify + (what_if is not None) > 1:
         message = "--at, --diff, --verify and --what-if exclude each other"
         raise CliError(ExitCode.USAGE, "usage", message, "give one of them")
     is_filtered = any(value is not None for value in (limit, *filters.values()))
@@ -81,128 +80,85 @@ def replay(
     call.log(default_level="warning")
     if what_if is not None:
         return _what_if(call, what_if, run_ids, limit, filters)
-    with open_services(call) as services:
-        if verify:
-            return run_async(lambda: _verify(call, services, run_ids))
-        run_id = run_ids[0]
-        if diff is not None:
-            return run_async(lambda: _diff(call, services, run_id, *diff))
-        return run_async(lambda: _at(call, services, run_id, at))
+    if verify:
+        return _verify(call, run_ids)
+    return _at(call, run_ids[0], at_seq) if diff is None else _diff(call, run_ids[0], *diff)
 
 
 def _what_if(
     call: Call, wanted: str, run_ids: tuple[str, ...], limit: int | None, filters: Mapping[str, str | None]
 ) -> int:
-    from ..what_if import OtherVersion, ask_run, chosen, show
+    from ..what_if import ask_runs, show
 
-    other, since = OtherVersion(call, wanted), read_since(filters.get("since"))
-
-    async def go(services: Services) -> list[WhatIf]:
-        env = services.settings.env
-        async with database(services) as conn:
-            return [
-                await ask_run(conn, env, run_id, await _lineage_of(conn, env, run_id), other)
-                async for run_id in chosen(conn, env, run_ids, since, limit or LIMIT, filters)
-            ]
-
-    with open_services(call) as services:
-        show(call.out, run_async(lambda: go(services)), wanted)
+    since = read_since(filters.get("since"))
+    show(call.out, ask_runs(call, wanted, run_ids, filters, since=since, limit=limit or LIMIT), wanted)
     return ExitCode.OK
 
 
-async def _verify(call: Call, services: Services, run_ids: Sequence[str]) -> int:
+def _verify(call: Call, run_ids: Sequence[str]) -> int:
     """Verify each run; the exit code is that of the worst."""
-    from ...replay.verify import verify_run
+    from ...replay.verify import Verification, verify_run
 
-    env = services.settings.env
-    code = ExitCode.OK
-    async with database(services) as conn:
-        for run_id in run_ids:
-            await _lineage_of(conn, env, run_id)
-            found = await verify_run(conn, env, run_id)
-            difference = msgspec.to_builtins(found.first_difference)
-            counts = {"events": found.events, "emptied": found.emptied, "unchecked": found.unchecked}
-            call.out.json({"run_id": run_id, "ok": found.ok, **counts, "first_difference": difference})
-            name = f"{run_id}: " if len(run_ids) > 1 else ""
-            verdict = "the log holds together" if found.ok else "the log does not hold together"
-            call.out.text(
-                f"{call.out.glyph('ok' if found.ok else 'error')} {name}{count_text(found.events, 'event')}: {verdict}"
-            )
-            if found.emptied:
-                unchecked = count_text(found.unchecked, "decision")
-                call.out.text(f"  {count_text(found.emptied, 'payload')} emptied, {unchecked} unchecked")
-            if not found.ok:
-                call.out.value(difference)
-                code = ExitCode.INVALID
-    return code
+    async def each(verify: Callable[[str], Awaitable[Verification]]) -> int:
+        found = [_show_verified(call, await verify(run_id), has_name=len(run_ids) > 1) for run_id in run_ids]
+        return ExitCode.OK if all(found) else ExitCode.INVALID
+
+    async def here(conn: Database, env: str) -> int:
+        async def verify(run_id: str) -> Verification:
+            await lineage_of(conn, env, run_id)
+            return await verify_run(conn, env, run_id)
+
+        return await each(verify)
+
+    async def over_api(api: Connection) -> int:
+        from ..remote.connection import LONG_ANSWER_S
+
+        return await each(lambda run_id: api.get(at("runs", run_id, "verify"), Verification, answer_s=LONG_ANSWER_S))
+
+    return look_up(call, here, over_api)
 
 
-async def _at(call: Call, services: Services, run_id: str, at: int | None) -> int:
-    async with database(services) as conn:
-        (state,) = await _states(conn, services.settings.env, run_id, [at])
+def _show_verified(call: Call, found: Verification, *, has_name: bool) -> bool:
+    """Tell what was found of one run; return whether its log holds together."""
+    out, difference = call.out, msgspec.to_builtins(found.first_difference)
+    counts = {"events": found.events, "emptied": found.emptied, "unchecked": found.unchecked}
+    out.json({"run_id": found.run_id, "ok": found.ok, **counts, "first_difference": difference})
+    name = f"{found.run_id}: " if has_name else ""
+    verdict = "the log holds together" if found.ok else "the log does not hold together"
+    out.text(f"{out.glyph('ok' if found.ok else 'error')} {name}{count_text(found.events, 'event')}: {verdict}")
+    if found.emptied:
+        unchecked = count_text(found.unchecked, "decision")
+        out.text(f"  {count_text(found.emptied, 'payload')} emptied, {unchecked} unchecked")
+    if not found.ok:
+        out.value(difference)
+    return found.ok
+
+
+def _at(call: Call, run_id: str, at_seq: int | None) -> int:
+    async def here(conn: Database, env: str) -> dict[str, Any]:
+        return (await read_states(conn, env, run_id, [at_seq]))[0]
+
+    state = look_up(call, here, lambda api: api.get(at("runs", run_id, "state"), dict[str, Any], {"at": at_seq}))
     call.out.json(state)
     if not call.is_json:
         show_state(call.out, run_id, state)
     return ExitCode.OK
 
 
-async def _diff(call: Call, services: Services, run_id: str, first: int, second: int) -> int:
-    from ...replay.changes import diff
+def _diff(call: Call, run_id: str, first: int, second: int) -> int:
+    async def here(conn: Database, env: str) -> StateChanges:
+        from ...replay.changes import diff
 
-    async with database(services) as conn:
-        before, after = await _states(conn, services.settings.env, run_id, [first, second])
-    changes = diff(before, after)
-    call.out.json({"from": first, "to": second, "changes": [_change_json(change) for change in changes]})
-    if not changes:
+        return state_changes(first, second, diff(*await read_states(conn, env, run_id, [first, second])))
+
+    query = {"from": first, "to": second}
+    found = look_up(call, here, lambda api: api.get(at("runs", run_id, "diff"), StateChanges, query))
+    call.out.json(msgspec.to_builtins(found))
+    if not found.changes:
         call.out.text("nothing differs")
-    for change in changes:
+    for change in found.changes:
         call.out.text(style(" ".join(change.place), bold=True))
         for value, colour, sign in ((change.before, "red", "-"), (change.after, "green", "+")):
             if value is not None:
                 call.out.text(style(f"  {sign} {json.dumps(value, ensure_ascii=False)}", fg=colour))
     return ExitCode.OK
-
-
-def _change_json(change: Change) -> dict[str, object]:
-    return {"place": list(change.place), "before": change.before, "after": change.after}
-
-
-async def _states(conn: Connection, env: str, run_id: str, wanted: list[int | None]) -> list[dict[str, Any]]:
-    """The state after each of the events, in the order asked for; None: after the last one. Reads the log once.
-
-    Raises CliError where there is no such event, or where the log contradicts the rules.
-    """
-    from ...replay.state import NoSuchEvent, StateReader
-
-    lineage = await _lineage_of(conn, env, run_id)
-    reader = StateReader(lineage.first.ir, lineage.irs)
-    found: dict[int | None, dict[str, Any]] = {}
-    end = None if None in wanted else max(seq for seq in wanted if seq is not None)
-    try:
-        async for event in stream_events(conn, run_id):
-            reader.add(event)
-            if event.seq in wanted:
-                found[event.seq] = reader.state()
-            if event.seq == end:
-                break
-        for seq in wanted:
-            if seq is not None and seq not in found:
-                raise NoSuchEvent(seq, reader.seq)
-        return [reader.state() if seq is None else found[seq] for seq in wanted]
-    except NoSuchEvent as cause:
-        hint = f"'courante events {run_id}' lists them"
-        raise CliError(ExitCode.NOT_FOUND, "event_not_found", str(cause), hint) from cause
-    except Corrupt as cause:
-        hint = f"'courante replay {run_id} --verify' says more"
-        raise CliError(ExitCode.INVALID, "log_corrupt", f"the log contradicts the rules: {cause}", hint) from cause
-
-
-async def _lineage_of(conn: Connection, env: str, run_id: str) -> Lineage:
-    """Raises UnknownRun, CliError."""
-    run = await get_run(conn, run_id)
-    if run.env != env:
-        raise UnknownRun(run_id)
-    try:
-        return await read_lineage(conn, env, run_id, accepted=run.ir_hash)
-    except WorkflowNotFound as cause:
-        raise CliError(ExitCode.NOT_FOUND, "ir_not_found", f"of {run_id}: {cause}") from cause

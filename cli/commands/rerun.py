@@ -9,11 +9,11 @@ import click
 from msgspec import UNSET
 
 from ..actors import by_option
-from ..bulk_view import read_selection, selection_options, tell_each
+from ..bulk import read_selection, selection_options, tell_each
 from ..call import Call, service_options, with_call
 from ..inputs import read_input
-from ..restarts_view import again_options, made_again_line, tell_again
 from ..services import ask_client
+from ..views.restarts import again_options, made_again_line, tell_again
 
 
 @click.command()
@@ -50,9 +50,7 @@ def rerun(
     if wanted is not None:
         return tell_each(
             call,
-            lambda client: client.bulk.each(
-                wanted, lambda each: client.rerun(each, steps, input=value, by=by, again=again, dry_run=dry_run)
-            ),
+            lambda client: client.bulk.rerun(wanted, steps, input=value, by=by, again=again, dry_run=dry_run),
             is_dry=dry_run,
             line=made_again_line,
         )
@@ -62,5 +60,5 @@ def rerun(
     )
     words = " ".join(f"--from {step}" for step in steps)
     command = f"courante rerun {run_id} {words}" if value is UNSET else ""
-    tell_again(call, done, by, is_dry=dry_run, command=command)
+    tell_again(call, done, is_dry=dry_run, command=command)
     return 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,25 +11,29 @@ import click
 import msgspec
 
 from ..call import Call, service_options, with_call
+from ..confirming import confirm_for_good
+from ..event_loop import run_async
 from ..exits import CliError, ExitCode
-from ..services import Services, check_redis, database, open_services, run_async
+from ..services import Services, check_redis, database, open_services
 from ..texts import count_text, iso
 
 if TYPE_CHECKING:
-    from ...supervisor.retention import Plan, PlannedMonth, Policy, Retained, Retention
+    from ...supervisor.retention.policy import Policy
+    from ...supervisor.retention.retention import Plan, PlannedMonth, Retained, Retention
 
 
 @click.group(invoke_without_command=True)
 @click.option("--archive", metavar="DIR", help="Write months of the log there before they go; else: retain_archive.")
-@click.option("--yes", is_flag=True, help="Do not ask; a pipe and --json are never asked.")
+@click.option("--yes", is_flag=True, help="Do not ask; needed where nobody can be asked: in a pipe, with --json.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and change nothing.")
 @service_options
 @click.pass_context
 def retain(context: click.Context, archive: str | None, yes: bool, dry_run: bool) -> None:
     """Archive, forget and delete what is older than the policy says.
 
-    The policy is made of the settings retain_log, retain_payloads, retain_runs and retain_cache; supervisors follow it
-    too, every hour. Months of the log go as a whole, when all of their runs have ended for long enough.
+    The policy is made of the settings retain_log, retain_payloads, retain_payloads_of, retain_artifacts, retain_runs
+    and retain_cache; supervisors follow it too, every hour. Months of the log go as a whole, when all of their runs
+    have ended for long enough.
     """
     if context.invoked_subcommand is None:
         call = context.find_object(Call)
@@ -47,7 +50,7 @@ def verify(call: Call, file: Path) -> None:
 
     Needs no server.
     """
-    from ...supervisor.archive import verify_archive
+    from ...supervisor.retention.archive import verify_archive
 
     manifest = _checked(lambda: verify_archive(file), file)
     call.out.json({"ok": True, **msgspec.to_builtins(manifest)})
@@ -64,7 +67,7 @@ def restore(call: Call, file: Path) -> None:
 
     Retention leaves it alone from then on.
     """
-    from ...supervisor.putting_back import put_back
+    from ...supervisor.retention.putting_back import put_back
 
     call.log(default_level="warning")
 
@@ -83,7 +86,7 @@ def restore(call: Call, file: Path) -> None:
 
 def _checked(ask: Any, file: Path | None = None) -> Any:
     """Raises CliError for a file that cannot be read, or does not hold together."""
-    from ...supervisor.archive import ArchiveBroken
+    from ...supervisor.retention.archive import ArchiveBroken
 
     try:
         return ask()
@@ -96,20 +99,22 @@ def _checked(ask: Any, file: Path | None = None) -> Any:
 
 
 def _retain(call: Call, archive: str | None, *, is_sure: bool, is_dry: bool) -> None:
-    from ...supervisor.retention import policy_of
+    from ...supervisor.retention.policy import policy_of
 
     call.log(default_level="warning")
     policy = policy_of(call.settings, archive)
-    if not policy.is_set and call.out.is_json is False:
-        call.out.note("no policy is set: nothing but expired outputs in the cache goes; see docs/how-to/retention.md")
     with open_services(call) as services:
+        if not policy.is_set and call.out.is_json is False:
+            call.out.note(
+                "no policy is set: nothing but expired outputs in the cache goes; see docs/how-to/retention.md"
+            )
         told = _checked(lambda: run_async(lambda: _carry_out(call, services, policy, is_sure=is_sure, is_dry=is_dry)))
     call.out.json({"dry_run": is_dry, **told})
 
 
 async def _carry_out(call: Call, services: Services, policy: Policy, *, is_sure: bool, is_dry: bool) -> dict[str, Any]:
     from ...sdk.connections import connect_redis
-    from ...supervisor.retention import Retention
+    from ...supervisor.retention.retention import Retention
 
     async with database(services):
         pass
@@ -132,19 +137,13 @@ async def _carry_out(call: Call, services: Services, policy: Policy, *, is_sure:
 async def _go(call: Call, retention: Retention, plan: Plan, policy: Policy, *, is_sure: bool) -> dict[str, Any]:
     lost = [one.name for one in plan.months if not one.kept and policy.archive is None]
     if lost:
-        _confirm(call, f"delete {', '.join(lost)} without an archive?", is_sure=is_sure)
+        confirm_for_good(call, f"delete {', '.join(lost)} without an archive?", is_sure=is_sure)
     done = await retention.carry_out()
     _show(call, done.months, done, verb="were")
     for name, reason in done.failed.items():
-        call.out.text(f"{call.out.glyph('warning')} {name} could not be taken out: {reason}")
+        verb = "dropped" if name == "artifacts" else "taken out"
+        call.out.text(f"{call.out.glyph('warning')} {name} could not be {verb}: {reason}")
     return _to_json(done.months, done, archives=msgspec.to_builtins(list(done.archives)), failed=done.failed)
-
-
-def _confirm(call: Call, question: str, *, is_sure: bool) -> None:
-    """Ask the person at the terminal. Raises CliError for a no."""
-    if is_sure or call.is_json or not sys.stdin.isatty() or click.confirm(question, err=True):
-        return
-    raise CliError(ExitCode.CANCELLED, "not_confirmed", "nothing was changed", "--yes does it without asking")
 
 
 def _show(call: Call, months: Sequence[PlannedMonth], counts: Plan | Retained, *, verb: str) -> None:
@@ -157,6 +156,7 @@ def _show(call: Call, months: Sequence[PlannedMonth], counts: Plan | Retained, *
             out.text(f"{out.glyph('ok')} {one.name} {'would be' if verb == 'would be' else 'was'} taken out: {size}")
     words = (
         (counts.payloads, "run", "forgotten"),
+        (counts.artifacts, "artifact", "dropped"),
         (counts.runs, "archived run", "deleted"),
         (counts.cache, "cached output", "deleted"),
     )
@@ -185,6 +185,7 @@ def _to_json(
         "archives": list(archives),
         "failed": failed,
         "forgotten": counts.payloads,
+        "dropped_artifacts": counts.artifacts,
         "deleted_runs": counts.runs,
         "swept_cache": counts.cache,
     }

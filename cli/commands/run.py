@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from ..actors import by_option
 from ..apps import load_apps
+from ..asking import ask
 from ..call import Call, service_options, setting_option, with_call
 from ..documents import STDIN, Document, compile_file
 from ..exits import CliError, ExitCode
 from ..inputs import read_ahead, read_input
 from ..running import Request, run_and_wait, submit_only
-from ..services import open_services, run_async
+
+if TYPE_CHECKING:
+    from ..remote.connection import Connection
 
 FILE_SUFFIXES = (".yaml", ".yml", ".json")
 
@@ -28,6 +33,7 @@ FILE_SUFFIXES = (".yaml", ".yml", ".json")
 @click.option("--start-at", metavar="WHEN", help="Not before: 30m, 2h from now, or a time.")
 @click.option("--expires-at", metavar="WHEN", help="Not started after: 30m, 2h from now, or a time.")
 @click.option("--detach", is_flag=True, help="Do not wait: print the run's id.")
+@by_option
 @setting_option("--concurrency", "concurrency", metavar="N", help="Steps that a worker of its own runs at once.")
 @service_options
 @with_call
@@ -43,6 +49,7 @@ def run(
     start_at: str | None,
     expires_at: str | None,
     detach: bool,
+    by: str | None,
 ) -> int:
     """Run a workflow and wait for its result; works with nothing running.
 
@@ -51,7 +58,6 @@ def run(
 
     Exits with 0 when the run is COMPLETED, 5 FAILED, 4 CANCELLED, 6 TIMED_OUT, 130 after Ctrl-C.
     """
-    call.log(default_level="warning")
     if target == STDIN and input_file == STDIN:
         raise CliError(ExitCode.USAGE, "usage", "standard input cannot hold both the workflow and the input")
     document = _read_target(target)
@@ -67,14 +73,24 @@ def run(
         version=version,
         key=key,
         tags=tags,
+        by=by,
         start_at=read_ahead(start_at, "--start-at"),
         expires_at=read_ahead(expires_at, "--expires-at"),
         has_apps=bool(apps),
     )
-    with open_services(call) as services:
-        if detach:
-            return run_async(lambda: submit_only(call, services, request))
-        return run_async(lambda: run_and_wait(call, services, request, steps))
+    return ask(
+        call,
+        lambda services: (
+            submit_only(call, services, request) if detach else run_and_wait(call, services, request, steps)
+        ),
+        lambda api: _run_over_api(call, api, request, is_detached=detach),
+    )
+
+
+async def _run_over_api(call: Call, api: Connection, request: Request, *, is_detached: bool) -> int:
+    from ..remote.running import run_over_api
+
+    return await run_over_api(call, api, request, is_detached=is_detached)
 
 
 def _read_target(target: str) -> Document | None:

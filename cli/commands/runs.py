@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 import msgspec
 
-from ...api.wire.runs import RunPage, run_line
-from ...sdk.spending.spent import Spent
-from ...sdk.stores import runs as store
-from ...sdk.stores.children import ParentRow, parents_of
-from ...sdk.stores.runs import RunRow, list_runs
-from ...sdk.stores.spending import spending_of_runs
+from ...api.reading.runs import read_page
+from ...api.wire.moments import at_of
+from ...api.wire.runs import RunLine, RunPage
+from ..asking import look_up
 from ..call import Call, service_options, with_call
 from ..inputs import read_since
 from ..output import status_text
-from ..run_view import utc_now
-from ..services import Services, database, open_services, run_async
-from ..spending_view import cost_text
-from ..texts import age_text, duration_text
+from ..remote.paths import at
+from ..texts import age_text
+from ..views.run import took_text, utc_now
+from ..views.spending import cost_text
 
 
 @click.command()
@@ -26,7 +26,10 @@ from ..texts import age_text, duration_text
 @click.option("--since", metavar="WHEN", help="Only runs accepted since: 30m, 2h, 7d or a time.")
 @click.option("--tag", metavar="TAG", help="Only runs with this tag.")
 @click.option("--parent", metavar="RUN", help="Only runs that are steps of this run.")
-@click.option("--limit", type=int, default=20, show_default=True, metavar="N", help="At most so many, up to 1000.")
+@click.option("--search", metavar="TEXT", help="Only runs whose id begins so, or with this key, tag or workflow.")
+@click.option(
+    "--limit", type=click.IntRange(1, 1000), default=20, show_default=True, metavar="N", help="At most so many."
+)
 @click.option("--cursor", metavar="CURSOR", help="Go on where a page before ended: its 'next'.")
 @service_options
 @with_call
@@ -37,42 +40,37 @@ def runs(
     since: str | None,
     tag: str | None,
     parent: str | None,
+    search: str | None,
     limit: int,
     cursor: str | None,
 ) -> None:
     """List runs, newest first."""
-    call.log(default_level="warning")
-    moment = read_since(since)
-
-    async def read(services: Services) -> tuple[store.RunPage, dict[str, ParentRow], dict[str, list[Spent]]]:
-        wanted = {"workflow": workflow, "status": status, "tag": tag, "parent": parent, "cursor": cursor}
-        async with database(services) as conn:
-            page = await list_runs(conn, services.settings.env, since=moment, limit=limit, **wanted)
-            ids = [run.run_id for run in page.runs]
-            return page, await parents_of(conn, ids), await spending_of_runs(conn, ids)
-
-    with open_services(call) as services:
-        page, parents, spent = run_async(lambda: read(services))
-    shown = [run_line(run, parents.get(run.run_id), spent.get(run.run_id, [])) for run in page.runs]
-    call.out.json(msgspec.to_builtins(RunPage(runs=shown, next=page.next)))
+    wanted: dict[str, Any] = {"workflow": workflow, "status": status, "tag": tag, "parent": parent, "search": search}
+    wanted |= {"since": read_since(since), "limit": limit, "cursor": cursor}
+    page = look_up(
+        call,
+        lambda conn, env: read_page(conn, env, **wanted),
+        lambda api: api.get(at("runs"), RunPage, wanted),
+    )
+    call.out.json(msgspec.to_builtins(page))
     if not page.runs:
         call.out.text("no runs")
         call.out.next("courante run FILE")
         return
     head, lines = ["run", "workflow", "status", "started", "took"], [_row(run) for run in page.runs]
-    if spent:
+    if any(run.usage.calls for run in page.runs):
         head.append("cost")
-        lines = [[*line, cost_text(spent.get(run.run_id, []))] for run, line in zip(page.runs, lines, strict=True)]
+        lines = [[*line, cost_text(run.usage, run.cost)] for run, line in zip(page.runs, lines, strict=True)]
     call.out.table(head, lines)
     if page.next is not None:
         call.out.next(f"courante runs --cursor {page.next}")
 
 
-def _row(run: RunRow) -> list[str]:
+def _row(run: RunLine) -> list[str]:
     now = utc_now()
     took = started = ""
     if run.started_at is not None:
-        started = age_text((now - run.started_at).total_seconds())
-        took = duration_text(((run.finished_at or now) - run.started_at).total_seconds())
+        started = age_text((now - at_of(run.started_at)).total_seconds())
+        took = took_text(run.started_at, run.finished_at, now)
     tags = f" [{', '.join(run.tags)}]" if run.tags else ""
     return [run.run_id, f"{run.workflow} v{run.version}{tags}", status_text(str(run.status)), started, took]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import click
 
@@ -14,12 +14,15 @@ from ..call import Call, service_options, with_call
 from ..exits import CliError, ExitCode
 from ..inputs import read_input, read_milliseconds, read_since, read_time
 from ..paging import page_options
-from ..schedules_view import schedule_json, show_schedule, show_ticks, status_text, tick_json, when_text
 from ..services import ask_client
 from ..texts import count_text, iso
+from ..views.schedules import schedule_json, show_schedule, show_ticks, status_text, tick_json, when_text
 
 if TYPE_CHECKING:
-    from ...sdk.schedules.face import Schedules
+    from ...sdk.client.schedules import Schedules
+    from ..remote.schedules import ApiSchedules
+
+    Face: TypeAlias = Schedules | ApiSchedules
 
 T = TypeVar("T")
 NEXT_SHOWN = 3
@@ -166,7 +169,7 @@ def show(call: Call, id: str, limit: int) -> None:
     The next ones, and what became of the last ones.
     """
 
-    async def read(face: Schedules) -> tuple[dict[str, object], Callable[[], None]]:
+    async def read(face: Face) -> tuple[dict[str, object], Callable[[], None]]:
         kept, ticks = await face.get(id), await face.ticks(id, limit=limit)
         following = await face.next(id, NEXT_SHOWN)
         told: dict[str, object] = {
@@ -300,7 +303,7 @@ def _preview(cron: str, timezone: str, count: int) -> list[datetime]:
     return cadence_of(asked).first(count, now, now + timedelta(days=36_525))
 
 
-def _ask(call: Call, ask: Callable[[Schedules], Awaitable[T]]) -> T:
+def _ask(call: Call, ask: Callable[[Face], Awaitable[T]]) -> T:
     return ask_client(call, lambda client: ask(client.schedules))
 
 

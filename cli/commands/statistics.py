@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-from typing import Any
-
 import click
 import msgspec
 from click import style
 
-from ...sdk.stores.errors import UnknownRun
-from ...sdk.stores.runs import get_run
-from ...sdk.stores.statistics import RUNS_MAX, Spread, Statistics, read_statistics
+from ...api.reading.statistics import count
+from ...api.wire.statistics import StatisticsShown
+from ...sdk.stores.statistics import RUNS_MAX, Spread
+from ..asking import look_up
 from ..call import Call, service_options, with_call
 from ..inputs import read_since
 from ..output import Output, status_text
-from ..run_view import utc_now
-from ..services import Services, database, open_services, run_async
+from ..remote.paths import at
 from ..texts import count_text, duration_text, iso
-
-DAY = timedelta(hours=24)
-ENDED = ("COMPLETED", "FAILED", "TIMED_OUT")
-"""Of which rates are told: who was cancelled has neither succeeded nor failed."""
 
 
 @click.command()
@@ -32,85 +25,35 @@ ENDED = ("COMPLETED", "FAILED", "TIMED_OUT")
 @with_call
 def statistics(call: Call, workflow: str | None, run_id: str | None, since: str | None) -> None:
     """Count runs, steps and retries, and how long they took."""
-    call.log(default_level="warning")
-    moment = read_since(since)
-
-    async def read(services: Services) -> Statistics:
-        nonlocal moment
-        env = services.settings.env
-        async with database(services) as conn:
-            if run_id is not None:
-                run = await get_run(conn, run_id)
-                if run.env != env:
-                    raise UnknownRun(run_id)
-                moment = moment or run.created_at
-            moment = moment or utc_now() - DAY
-            return await read_statistics(conn, env, since=moment, workflow=workflow, run_id=run_id)
-
-    with open_services(call) as services:
-        found = run_async(lambda: read(services))
-    told = _json(found)
-    call.out.json({"since": iso(moment), "workflow": workflow, "run_id": run_id, **told})
+    accepted = read_since(since)
+    query = {"workflow": workflow, "run_id": run_id, "since": iso(accepted)}
+    found = look_up(
+        call,
+        lambda conn, env: count(conn, env, workflow=workflow, run_id=run_id, since=accepted),
+        lambda api: api.get(at("statistics"), StatisticsShown, query),
+    )
+    call.out.json(msgspec.to_builtins(found))
     if not call.is_json:
-        _show(call.out, found, told)
+        _show(call.out, found)
 
 
-def _json(found: Statistics) -> dict[str, Any]:
-    done, failed = found.by_status.get("COMPLETED", 0), sum(found.by_status.get(one, 0) for one in ENDED[1:])
-    retried, recovered = sum(one.retried for one in found.steps), sum(one.recovered for one in found.steps)
-    exhausted = sum(one.exhausted for one in found.steps)
-    ran = sum(one.total - one.skipped - one.cancelled for one in found.steps)
-    return {
-        "runs": {
-            "total": found.runs,
-            "by_status": found.by_status,
-            "success_rate": _share(done, done + failed),
-            "failure_rate": _share(failed, done + failed),
-            "seconds": msgspec.to_builtins(found.seconds),
-        },
-        "retries": {
-            "steps": retried,
-            "recovered": recovered,
-            "exhausted": exhausted,
-            "success_rate": _share(recovered, recovered + exhausted),
-            "average_attempts": _share(sum(one.attempts for one in found.steps), ran),
-        },
-        "steps": [_without_longest(msgspec.to_builtins(one)) for one in found.steps],
-        "workers": found.workers,
-        "is_cut": found.is_cut,
-    }
-
-
-def _without_longest(step: dict[str, Any]) -> dict[str, Any]:
-    if step["seconds"] is not None:
-        step["seconds"].pop("longest")
-    return step
-
-
-def _share(part: int, whole: int) -> float | None:
-    return round(part / whole, 4) if whole else None
-
-
-def _show(out: Output, found: Statistics, told: dict[str, Any]) -> None:
-    if not found.runs:
+def _show(out: Output, found: StatisticsShown) -> None:
+    runs, retries = found.runs, found.retries
+    if not runs.total:
         out.text("no runs")
         return
     rows: list[tuple[str, str]] = []
-    statuses = ", ".join(f"{count:,} {status_text(status)}" for status, count in sorted(found.by_status.items()))
+    statuses = ", ".join(f"{count:,} {status_text(status)}" for status, count in sorted(runs.by_status.items()))
     rows.append(("runs", statuses))
-    if told["runs"]["success_rate"] is not None:
-        rows.append(("succeeded", f"{told['runs']['success_rate']:.1%} of those that ended by themselves"))
-    if found.seconds is not None:
-        longest = "" if found.seconds.longest is None else f", longest {duration_text(found.seconds.longest)}"
-        rows.append(("took", f"{_spread_text(found.seconds)}{longest}"))
-    retries = told["retries"]
-    if retries["steps"]:
-        text = (
-            f"{count_text(retries['steps'], 'step')}: {retries['recovered']:,} recovered, {retries['exhausted']:,} not"
-        )
+    if runs.success_rate is not None:
+        rows.append(("succeeded", f"{runs.success_rate:.1%} of those that ended by themselves"))
+    if runs.seconds is not None:
+        rows.append(("took", f"{_spread_text(runs.seconds)}, longest {duration_text(runs.seconds.longest)}"))
+    if retries.steps:
+        text = f"{count_text(retries.steps, 'step')}: {retries.recovered:,} recovered, {retries.exhausted:,} not"
         rows.append(("retried", text))
-    if retries["average_attempts"] is not None:
-        rows.append(("attempts", f"{retries['average_attempts']:.2f} a step"))
+    if retries.average_attempts is not None:
+        rows.append(("attempts", f"{retries.average_attempts:.2f} a step"))
     width = max(len(name) for name, _ in rows)
     for name, text in rows:
         out.text(f"{style(name.ljust(width), bold=True)}  {text}")

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 import anyio
 import click
 import msgspec
 
-from ...api.reading.runs import RunReader, RunView
-from ...sdk.stores.status import RunStatus
+from ...api.reading.runs import RunReader
+from ...api.wire.runs import RunShown
+from ..asking import look_up
 from ..call import Call, service_options, with_call
 from ..exits import STATUS_EXITS, ExitCode
 from ..live import Progress
-from ..run_view import (
+from ..remote.paths import at
+from ..views.run import (
     alert_lines,
     approval_lines,
     call_lines,
     children_lines,
+    following_command,
     head_lines,
     outcome_lines,
     step_lines,
     utc_now,
 )
-from ..services import Services, database, open_services, run_async
 
 LOOK_S = 0.5
 ROWS_MAX = 200
@@ -37,67 +41,49 @@ def status(call: Call, run_id: str, watch: bool) -> int:
 
     With --watch the exit code tells how the run ended: 0 COMPLETED, 5 FAILED, 4 CANCELLED, 6 TIMED_OUT.
     """
-    call.log(default_level="warning")
-    with open_services(call) as services:
-        view = run_async(lambda: _watch(call, services, run_id) if watch else _look(services, run_id))
-    call.out.json(msgspec.to_builtins(view.to_wire()))
+    run = look_up(
+        call,
+        lambda conn, env: _read(call, RunReader(conn, env, run_id).shown, watch=watch),
+        lambda api: _read(call, lambda: api.get(at("runs", run_id), RunShown), watch=watch),
+    )
+    call.out.json(msgspec.to_builtins(run))
     if not call.is_json:
-        _show(call, view)
-    return STATUS_EXITS[str(view.run.status)] if watch else ExitCode.OK
+        _show(call, run)
+    return STATUS_EXITS[str(run.status)] if watch else ExitCode.OK
 
 
-async def _look(services: Services, run_id: str) -> RunView:
-    async with database(services) as conn:
-        return await RunReader(conn, services.settings.env, run_id).read(with_traces=True)
+async def _read(call: Call, read: Callable[[], Awaitable[RunShown]], *, watch: bool) -> RunShown:
+    """Return the run; watch: once it has ended."""
+    if not watch:
+        return await read()
+    with Progress(call.out, has_head=True) as progress:
+        while True:
+            run = await read()
+            progress.show(run)
+            if run.is_final:
+                return run
+            await anyio.sleep(LOOK_S)
 
 
-async def _watch(call: Call, services: Services, run_id: str) -> RunView:
-    async with database(services) as conn:
-        reader = RunReader(conn, services.settings.env, run_id)
-        with Progress(call.out, has_head=True) as progress:
-            while True:
-                view = await reader.read()
-                progress.show(view)
-                if view.is_final:
-                    return await reader.read(with_traces=True)
-                await anyio.sleep(LOOK_S)
-
-
-def _show(call: Call, view: RunView) -> None:
+def _show(call: Call, run: RunShown) -> None:
     out, now = call.out, utc_now()
-    for line in head_lines(view, now):
+    for line in head_lines(run, now):
         out.text(line)
     out.text()
-    for line in step_lines(view, now, width=out.width - 1, rows_max=ROWS_MAX):
+    for line in step_lines(run, now, width=out.width - 1, rows_max=ROWS_MAX):
         out.text(line)
     lines = (
-        children_lines(view)
-        + call_lines(view, out.width - 1)
-        + outcome_lines(view)
-        + approval_lines(view, now)
-        + alert_lines(view)
+        children_lines(run)
+        + call_lines(run, out.width - 1)
+        + outcome_lines(run)
+        + approval_lines(run, now)
+        + alert_lines(run)
     )
     if lines:
         out.text()
     for line in lines:
         out.text(line)
-    following = _following(view)
+    following = following_command(run)
     if following:
         out.text()
         out.next(following)
-
-
-def _following(view: RunView) -> str:
-    """The command that a person is likely to want next; nothing after a run that went well."""
-    run = view.run
-    if run.error is not None and run.error.node and view.is_final:
-        return f"courante dlq show {run.run_id}"
-    if run.error is not None and run.error.type == "OUTPUT_ERROR":
-        return f"courante events {run.run_id}"
-    if view.is_final:
-        return "" if run.status is RunStatus.COMPLETED else f"courante retry {run.run_id}"
-    if view.approvals:
-        return f"courante approve {run.run_id}{f' {view.approvals[0].step}' if len(view.approvals) > 1 else ''}"
-    return (
-        f"courante resume {run.run_id}" if run.status is RunStatus.PAUSED else f"courante status {run.run_id} --watch"
-    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import anyio
@@ -11,18 +11,20 @@ import click
 from click import style
 
 from ...sdk import embedded
+from ...sdk.authoring.steps import Steps
 from ...sdk.connections import connect_redis
-from ...sdk.presence import find_workers, has_supervisor
-from ...sdk.settings import variable_of
-from ..api_socket import listen_for_api, url_of, wait_for_api
+from ...sdk.floor.presence import find_workers, has_supervisor
+from ...sdk.settings import Settings, variable_of
+from ..api_socket import is_loopback, listen_for_api, url_of, wait_for_api
 from ..apps import load_apps
 from ..call import Call, service_options, setting_option, with_call
 from ..children import Child, environment_of
+from ..event_loop import run_async
 from ..exits import CliError, ExitCode
 from ..inspection import Inspection, require_safe
-from ..services import Services, connected_client, open_services, run_async
+from ..services import Services, connected_client, open_services, refuse_api
 from ..signals import watch_signals
-from ..uplock import UpLock, running_ups, start_detached, stop_up
+from ..uplock import UpLock, facts_of, running_ups, start_detached, stop_up
 from .daemons import read_queues
 
 READY_S = 30.0
@@ -49,8 +51,9 @@ def up(call: Call, apps: tuple[str, ...], queues: str, workers: int, detach: boo
     hand finish; once more drops them.
     """
     call.log()
+    refuse_api(call)
     names = read_queues(queues)
-    load_apps(apps)  # what cannot be imported is told here, not in a worker's log
+    _check(call.settings, load_apps(apps))
     words = ["--queues", ",".join(names), *(word for app in apps for word in ("--app", app))]
     if detach:
         _detach(call, [*words, "--workers", str(workers)])
@@ -70,8 +73,8 @@ def up(call: Call, apps: tuple[str, ...], queues: str, workers: int, detach: boo
 def down(call: Call) -> None:
     """Stop what 'up' started, and the embedded servers.
 
-    Steps at hand are finished first, for up to half a minute. Every environment of this home is stopped: they share the
-    servers. What is stored stays.
+    Steps at hand are finished first, for up to half a minute, and given back after that. Every environment of this home
+    is stopped: they share the servers. What is stored stays.
     """
     call.log(default_level="warning")
     home = call.settings.home
@@ -99,17 +102,42 @@ def down(call: Call) -> None:
         call.out.text(f"nothing runs in {home}")
 
 
+def _check(settings: Settings, steps: Steps) -> None:
+    """Raise CliError for what no worker could begin with: else only its log would say so, again and again."""
+    from ..crew import read_otlp_url, read_prices, read_tools
+
+    read_prices(settings)
+    read_tools(settings, steps)
+    read_otlp_url(settings)
+
+
 async def _stay_up(
     call: Call, services: Services, lock: UpLock, words: list[str], count: int, listening: socket.socket
 ) -> None:
+    from ...api.security.opening import is_open_to_all
+
     found = await require_safe(services)
-    async with connected_client(services):
-        pass
-    environment = environment_of(services.settings, redis_url=services.redis_url, database_url=services.database_url)
+    settings, is_own = services.settings, services.is_own_redis and services.is_own_database
+    async with connected_client(services) as client:
+        await is_open_to_all(  # the API would not start without a key, and this would wait for it
+            client.access,
+            is_loopback=is_loopback(listening),
+            is_embedded=is_own,
+            is_required=settings.api_key_required,
+        )
+    environment = environment_of(settings, redis_url=services.redis_url, database_url=services.database_url)
     supervisor = Child(["supervisor"], environment)
-    own = ["--embedded"] if services.is_own_redis and services.is_own_database else []
-    api = Child(["api", "--listen-fd", str(listening.fileno()), *own], environment, files=[listening.fileno()])
+    own = ["--embedded"] if is_own else []
+    words_of_api = ["api", "--listen-fd", str(listening.fileno()), *own]
+    api = Child(words_of_api, _with_port(environment, count + 1), files=[listening.fileno()])
     workers = [Child(["worker", *words], _with_port(environment, number)) for number in range(1, count + 1)]
+    failures: list[CliError] = []
+
+    def fail(error: CliError) -> None:
+        """Say so once all have ended in order, unless they were told to before."""
+        if not api.is_stopping:
+            failures.append(error)
+            stop_all()
 
     def stop() -> None:
         if not call.is_json:
@@ -131,7 +159,7 @@ async def _stay_up(
 
     async with anyio.create_task_group() as group:
         await group.start(watch_signals, stop, stop_all)
-        group.start_soon(_announce, call, services, lock, found, [supervisor, *workers, api], listening)
+        group.start_soon(_announce, call, services, lock, found, [supervisor, *workers, api], listening, fail)
         async with anyio.create_task_group() as alive:
             alive.start_soon(supervisor.run)
             alive.start_soon(api.run)
@@ -141,10 +169,12 @@ async def _stay_up(
             if workers:
                 supervisor.stop()  # last: it records what the workers did to the end
         group.cancel_scope.cancel()
+    if failures:
+        raise failures[0]
 
 
 def _with_port(environment: dict[str, str], number: int) -> dict[str, str]:
-    """The supervisor serves its metrics at the port of the settings, each worker at one of those that follow."""
+    """The supervisor serves its metrics at the port of the settings, workers and then the API at those that follow."""
     port = environment.get(METRICS_PORT, "0")
     return environment if port == "0" else environment | {METRICS_PORT: str(int(port) + number)}
 
@@ -156,12 +186,19 @@ async def _announce(
     found: Inspection,
     children: list[Child],
     listening: socket.socket,
+    fail: Callable[[CliError], None],
 ) -> None:
-    """Say what runs, once it does."""
+    """Say what runs, once it does; fail where the API never answers."""
     await _wait_until_ready(services, children)
     url = url_of(listening)
-    with anyio.move_on_after(READY_S):
-        await wait_for_api(url)
+    try:
+        with anyio.fail_after(READY_S):
+            await wait_for_api(url)
+    except TimeoutError:
+        message = f"the API has not answered at {url} within {READY_S:.0f} s, so all is stopped"
+        hint = "the log says why: look for the child 'api', or run 'courante api' by itself"
+        fail(CliError(ExitCode.SERVICE, "api_unreachable", message, hint))
+        return
     facts = {name: value for name, value in found.to_json().items() if name != "problems"}
     facts["api"] = {"url": url}
     lock.write(facts)
@@ -218,6 +255,10 @@ def _say_page(call: Call, facts: Mapping[str, Any]) -> None:
 
 def _detach(call: Call, words: list[str]) -> None:
     settings = call.settings
+    running = facts_of(settings.home, settings.env)
+    if running.get("redis"):  # what is starting is waited for below
+        _say_running(call, running)
+        return
     call.out.step(f"starting in the background, with logs in {settings.home / 'logs'}")
     flags = [word for name, value in call.flags.items() for word in (f"--{name.replace('_', '-')}", str(value))]
     facts = start_detached(settings.home, settings.env, [*words, *flags])
@@ -225,7 +266,7 @@ def _detach(call: Call, words: list[str]) -> None:
         error = facts["error"]
         raise CliError(ExitCode(facts["exit_code"]), error["code"], error["message"], error["hint"])
     call.out.json(facts)
-    running = next((up for up in running_ups(settings.home) if up.env == settings.env), None)
-    call.out.text(f"{call.out.glyph('ok')} courante is up, env {settings.env}, pid {running.pid if running else '?'}")
+    pid = facts_of(settings.home, settings.env).get("pid", "?")
+    call.out.text(f"{call.out.glyph('ok')} courante is up, env {settings.env}, pid {pid}")
     _say_page(call, facts)
     call.out.next("courante run FILE, courante doctor, courante down")

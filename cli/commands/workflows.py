@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 import msgspec
 from click import style
 
-from ...api.wire.workflows import workflow_page, workflow_registered, workflow_shown
+from ...api.reading.workflows import read_workflow, read_workflows
+from ...api.wire.moments import at_of
+from ...api.wire.workflows import WorkflowPage, WorkflowRegistered, WorkflowShown, workflow_registered
 from ...compiler.ir import Ir
-from ...compiler.normalize import read_document
 from ...compiler.workflow import Workflow
-from ...sdk.stores import workflows as store
-from ...sdk.stores.errors import UnknownWorkflow
-from ...sdk.stores.workflows import WorkflowSummary, WorkflowVersion
+from ..asking import ask, look_up
 from ..call import Call, service_options, with_call
 from ..documents import Document, compile_file, dependencies, show_diagnostic
+from ..output import Output
 from ..paging import page_options
-from ..run_view import utc_now
-from ..services import Services, connected_client, database, open_services, run_async
+from ..remote.paths import at
+from ..services import Services, connected_client
 from ..texts import age_text, count_text
+from ..views.run import utc_now
+
+if TYPE_CHECKING:
+    from ..remote.connection import Connection
 
 
 @click.command()
@@ -30,18 +36,15 @@ def init(call: Call, file: str) -> None:
 
     A file that has not changed keeps its version. Runs keep the version that they were started with.
     """
-    call.log(default_level="warning")
     document = compile_file(file)
     workflow, ir = document.require(call.out)
-    with open_services(call) as services:
-        run_async(lambda: _register(call, services, document, workflow, ir))
-
-
-async def _register(call: Call, services: Services, document: Document, workflow: Workflow, ir: Ir) -> None:
-    async with connected_client(services) as client:
-        registered = await client.register(workflow, ir, document.content)
+    registered = ask(
+        call,
+        lambda services: _register(services, workflow, ir, document.content),
+        lambda api: _register_over_api(api, document),
+    )
     out = call.out
-    out.json(msgspec.to_builtins(workflow_registered(registered)))
+    out.json(msgspec.to_builtins(registered))
     for warning in registered.warnings:
         show_diagnostic(document.name, warning, out.note)
     word = "registered as" if registered.is_new else "has not changed: it is"
@@ -49,6 +52,17 @@ async def _register(call: Call, services: Services, document: Document, workflow
     counts = (count_text(len(workflow.nodes), "node"), count_text(len(workflow.edges), "dependency", "dependencies"))
     out.text(f"  {', '.join(counts)}, {count_text(document.phases, 'execution phase')}")
     out.next(f"courante run {registered.workflow}")
+
+
+async def _register(services: Services, workflow: Workflow, ir: Ir, content: bytes) -> WorkflowRegistered:
+    async with connected_client(services) as client:
+        return workflow_registered(await client.register(workflow, ir, content))
+
+
+async def _register_over_api(api: Connection, document: Document) -> WorkflowRegistered:
+    from ..remote.running import register
+
+    return await register(api, document)
 
 
 @click.group()
@@ -63,15 +77,13 @@ def workflows() -> None:
 @with_call
 def list_(call: Call, limit: int, after: str) -> None:
     """List registered workflows by id."""
-    call.log(default_level="warning")
-
-    async def read(services: Services) -> list[WorkflowSummary]:
-        async with database(services) as conn:
-            return await store.list_workflows(conn, services.settings.env, limit=limit, after=after)
-
-    with open_services(call) as services:
-        found = run_async(lambda: read(services))
-    call.out.json(msgspec.to_builtins(workflow_page(found, limit)))
+    page = look_up(
+        call,
+        lambda conn, env: read_workflows(conn, env, limit=limit, after=after),
+        lambda api: api.get(at("workflows"), WorkflowPage, {"limit": limit, "after": after}),
+    )
+    call.out.json(msgspec.to_builtins(page))
+    found = page.workflows
     if not found:
         call.out.text("no workflows")
         call.out.next("courante init FILE")
@@ -80,10 +92,10 @@ def list_(call: Call, limit: int, after: str) -> None:
     rows = [
         [
             one.id,
-            str(one.latest),
+            str(one.version),
             str(one.nodes),
             str(one.edges),
-            age_text((now - one.updated_at).total_seconds()),
+            age_text((now - at_of(one.updated_at)).total_seconds()),
             one.name,
         ]
         for one in found
@@ -101,34 +113,24 @@ def show(call: Call, workflow_id: str, version: int | None) -> None:
 
     Without --version the latest.
     """
-    call.log(default_level="warning")
-
-    async def read(services: Services) -> tuple[list[WorkflowVersion], WorkflowVersion]:
-        async with database(services) as conn:
-            env = services.settings.env
-            versions = await store.list_versions(conn, env, workflow_id)
-            return versions, await store.get(conn, env, workflow_id, version)
-
-    with open_services(call) as services:
-        versions, chosen = run_async(lambda: read(services))
-    _show(call, versions, chosen)
+    shown = look_up(
+        call,
+        lambda conn, env: read_workflow(conn, env, workflow_id, version),
+        lambda api: api.get(at("workflows", workflow_id), WorkflowShown, {"version": version}),
+    )
+    call.out.json(msgspec.to_builtins(shown))
+    if not call.is_json:
+        _show(call.out, shown)
 
 
-def _show(call: Call, versions: list[WorkflowVersion], chosen: WorkflowVersion) -> None:
-    workflow = read_document(msgspec.json.decode(chosen.document)).workflow
-    if workflow is None:
-        raise UnknownWorkflow(chosen.workflow, chosen.version)
-    told = dependencies(workflow)
-    out = call.out
-    out.json(msgspec.to_builtins(workflow_shown(chosen, versions, workflow)))
-    if call.is_json:
-        return
-    name = f" ({chosen.name})" if chosen.name else ""
-    out.text(f"{style(chosen.workflow, bold=True)}{name} version {chosen.version}")
-    out.text(f"versions: {', '.join(str(v.version) for v in versions)}")
+def _show(out: Output, shown: WorkflowShown) -> None:
+    told = dependencies(shown)
+    name = f" ({shown.name})" if shown.name else ""
+    out.text(f"{style(shown.id, bold=True)}{name} version {shown.version}")
+    out.text(f"versions: {', '.join(str(v.version) for v in shown.versions)}")
     out.text()
-    out.table(["node", "type", "dependencies"], [[node.id, node.type, told[node.id]] for node in workflow.nodes])
-    for change, steps in workflow.changes.items():
+    out.table(["node", "type", "dependencies"], [[node.id, node.type, told[node.id]] for node in shown.nodes])
+    for change, steps in shown.changes.items():
         out.text(f"change {change}: {', '.join(steps)}")
     out.text()
-    out.next(f"courante run {chosen.workflow}")
+    out.next(f"courante run {shown.id}")

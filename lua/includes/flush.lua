@@ -90,8 +90,8 @@ local function flush()
           gone[#gone + 1] = field
         end
       end
-      redis.call('HSET', run.key, unpack(set))
-      if gone[1] then redis.call('HDEL', run.key, unpack(gone)) end
+      call_in_parts('HSET', run.key, set)
+      call_in_parts('HDEL', run.key, gone)
     end
   end
   call_in_parts('ZADD', TIMERS, timers_set)

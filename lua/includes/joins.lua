@@ -1,4 +1,4 @@
--- joins: arrivals, and when a join fires or dies (token-rules, section 3; the twin of sdk/marking.py).
+-- joins: arrivals, and when a join fires or dies (token-rules, section 3; the twin of sdk/marking/marking.py).
 -- A record is "live,dead,failed,settled,told,slots", slots joined by "+".
 local SKIP_READY = 'k|system:normal|1|'
 

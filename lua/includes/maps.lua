@@ -1,10 +1,10 @@
--- maps: which items of a map are at work, how they end, and whose results are gathered (the twin of sdk/maps.py).
+-- maps: which items of a map are at work, how they end, and whose results are gathered (the twin of sdk/marking/maps.py).
 -- Fields of the run, <map> being the map's token: n<map> the record (write_maps), "x" once a failed item has closed it;
 -- N<map> what it says once, in lines: "window|chunk|closed by a failure|items a call|aggregate|cursor|collector|sweeper",
 -- the aggregate's ready, and the words of the operations that an item begins with, \1 standing for its index;
 -- q<map>:<scope and chunk> how the items of a chunk ended, "<offset><o|f|s><slots>" joined by ";".
 local MAP = '^(%d+),(%d+),(%d+),(%d+),(%d+),(%d),(%d),(%d),(%d+),(.*)$'
-local FILL_READY, COLLECT_READY, CLEAR_READY = 'f|system:normal|1|||', 'g|system:normal|1||', 'z|system:high|1|||'
+local FILL_READY, COLLECT_READY, CLEAR_READY = 'f|system:normal|1|||', 'g|system:high|1||', 'z|system:high|1|||'
 local ENDS = { l = 'o', f = 'f' }
 
 -- @each call
@@ -218,14 +218,16 @@ local function fill_on(run, codes, map)
   return false
 end
 
--- The collector has stored the results of a chunk. Returns whether it has something left to do.
-local function chunk_collected(run, codes, map, chunk)
+-- The collector has stored the results of chunks, joined by "+". Returns whether it has something left to do.
+local function chunks_collected(run, codes, map, chunks)
   local m = read_map(run, map)
   if not m then return false end
-  local first, rest = string.match(m.ready, '^(%d+)%+?(.*)$')
-  if first ~= chunk then error({ err = 'CORRUPT chunk ' .. chunk .. ' of ' .. map .. ' is not to be collected' }) end
-  m.ready, m.collected, m.touched = rest, m.collected + 1, true
-  if rest ~= '' then return true end
+  for chunk in string.gmatch(chunks, '%d+') do
+    local first, rest = string.match(m.ready, '^(%d+)%+?(.*)$')
+    if first ~= chunk then error({ err = 'CORRUPT chunk ' .. chunk .. ' of ' .. map .. ' is not to be collected' }) end
+    m.ready, m.collected, m.touched = rest, m.collected + 1, true
+  end
+  if m.ready ~= '' then return true end
   m.collecting = '0'
   end_map(run, codes, map, m, read_terms(run, map))
   return false

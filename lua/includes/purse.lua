@@ -1,4 +1,4 @@
--- purse: tokens of a run with a budget ask for what a call can take at most (the twin of sdk/purse.py).
+-- purse: tokens of a run with a budget ask for what a call can take at most (the twin of sdk/marking/purse.py).
 -- Fields of the run: b what is spent, reserved and allowed; B<number> the tokens that wait, in order (some may have gone).
 -- A token that waits is in place "b", with its number where others have when they are due.
 local GRANTS_MAX, GONE_MAX = 200, 1000

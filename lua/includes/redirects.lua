@@ -1,4 +1,4 @@
--- redirects: what others do to a living token, wherever it is (the twin of sdk/waiting.py and Marking.withdraw).
+-- redirects: what others do to a living token, wherever it is (the twin of sdk/marking/waiting.py and Marking.withdraw).
 local function living(run, token)
   local record = get_field(run, 't' .. token)
   if not record then return nil end

@@ -1,4 +1,4 @@
--- signals: tokens that wait for names, and signals that came early (the twin of sdk/waiting.py).
+-- signals: tokens that wait for names, and signals that came early (the twin of sdk/marking/waiting.py).
 -- Fields of the run: w:<name> tokens that wait, in order (some may have gone); W<token> the names that it waits for, and
 -- "@<ms>" behind them while somebody else is to be told then; g:<name> numbers of early signals, in order, those of a run
 -- that this one continues below 0; G<number> and v<token> their values.

@@ -1,4 +1,4 @@
--- slots: one token of a run holds a mutex, others wait in the order in which they asked (the twin of sdk/waiting.py).
+-- slots: one token of a run holds a mutex, others wait in the order in which they asked (the twin of sdk/marking/waiting.py).
 -- Fields of the run: m:<name> the token that holds it; M:<name> tokens that wait (some may have gone).
 local function grant(run, codes, token, fence, ready)
   enqueue(run, token, fence, with_word(ready, 'held'))

@@ -26,7 +26,7 @@
 --   O map count open terms                             a map has items (includes/maps.lua)
 --   I map join item slot status arity                  an arrival at an aggregate
 --   f map                                              the cursor of a map goes on
---   g map chunk                                        the collector of a map has stored the results of a chunk
+--   g map chunks                                       the collector of a map has stored the results of chunks
 --   q map nodes mutexes                                clear up below a closed map
 --   h field value                                      keep a context value if there is none yet
 --   @ records mutex                                    first of all: below a closed map the token goes, and nothing else
@@ -196,7 +196,7 @@ function OPERATIONS.f(run, codes, token, fence, record, i)
 end
 
 function OPERATIONS.g(run, codes, token, fence, record, i)
-  if not goes_on(run) or not chunk_collected(run, codes, ARGV[i + 1], ARGV[i + 2]) then return false end
+  if not goes_on(run) or not chunks_collected(run, codes, ARGV[i + 1], ARGV[i + 2]) then return false end
   enqueue(run, token, raise(fence), ready_of(record))
   return true
 end

@@ -64,6 +64,11 @@ def read_anchor(content: bytes) -> AnchorLine:
     return line
 
 
+def has_signature(line: AnchorLine) -> bool:
+    """Return whether its signature is that of its key. Raises KeyUnusable without the package."""
+    return is_signed(line.key, line.signature, _encoder.encode(msgspec.structs.replace(line, signature="")))
+
+
 def line_hash(content: bytes) -> str:
     """Return what the next line says of this one."""
     return hashlib.sha256(content).hexdigest()
@@ -111,10 +116,8 @@ class AnchorBook:
         if self._key is not None and line.key != self._key:
             found = f"one by {line.key}" if line.key else "none"
             self.problems.append(Problem(line.number, "signature", f"one by {self._key}", found))
-        elif line.key or line.signature:
-            signed = _encoder.encode(msgspec.structs.replace(line, signature=""))
-            if not is_signed(line.key, line.signature, signed):
-                self.problems.append(Problem(line.number, "signature", f"one by {line.key}", "one that does not fit"))
+        elif (line.key or line.signature) and not has_signature(line):
+            self.problems.append(Problem(line.number, "signature", f"one by {line.key}", "one that does not fit"))
 
     def check(self, env: str, run_id: str, seq: int, head: bytes, proof: ProofLine) -> str:
         """Return what is wrong with a proof that an anchor has this head, "" where nothing is. Raises BadLine."""

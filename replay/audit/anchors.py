@@ -3,31 +3,48 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
 import msgspec
 
+from ...sdk.errors import AnchorOutdated, InputInvalid
 from ...sdk.events import GENESIS
+from ...sdk.moments import iso_text
 from ...sdk.stores.anchors import (
     PAGE,
     Leaf,
     MovedRun,
     anchoring,
+    delete_draft,
     hash_of_event,
     insert_anchor,
+    insert_draft,
+    insert_draft_heads,
     insert_heads,
+    keep_draft_heads,
     last_anchor,
     last_head,
     leaves_of,
     moved_runs,
+    read_draft,
 )
-from ...sdk.stores.connection import Connection, iso_text
+from ...sdk.stores.connection import Connection
 from ...sdk.stores.errors import LogArchived
 from ...sdk.stores.log import ChainBreak, check_archived, follow_chain, verify_chain
-from .anchor_lines import FIRST, FORMAT, VERSION, AnchorBook, AnchorLine, line_hash, read_anchor, write_anchor
-from .lines import ProofLine
+from .anchor_lines import (
+    FIRST,
+    FORMAT,
+    VERSION,
+    AnchorBook,
+    AnchorLine,
+    has_signature,
+    line_hash,
+    read_anchor,
+    write_anchor,
+)
+from .lines import BadLine, ProofLine
 from .merkle import RootBuilder, Tree, head_leaf
 from .run_check import Bad
 from .signing import Signer
@@ -51,34 +68,89 @@ async def make_anchor(conn: Connection, env: str, signer: Signer | None = None) 
     anchor has it. One at a time for each environment. Not in a transaction.
     """
     async with anchoring(conn, env), conn.transaction(isolation="repeatable_read"):
-        before = await last_anchor(conn, env)
-        number = 1 if before is None else before[0] + 1
-        root, leaves, bad = RootBuilder(), list[Leaf](), list[Bad]()
-        async for run in moved_runs(conn, env):
-            head = await _head(conn, run)
-            if isinstance(head, Bad):
-                bad.append(head)
-                continue
-            leaves.append(Leaf(root.size, run.run_id, *head))
-            root.add(head_leaf(env, run.run_id, *head))
-            if len(leaves) >= PAGE:
-                await insert_heads(conn, env, number, leaves)
-                leaves.clear()
-        await insert_heads(conn, env, number, leaves)
-        at = datetime.now(UTC)
-        line = AnchorLine(
-            format=FORMAT,
-            version=VERSION,
-            env=env,
-            number=number,
-            at=iso_text(at),
-            heads=root.size,
-            root=root.root().hex(),
-            previous=FIRST if before is None else line_hash(before[1]),
-        )
+        number, previous = await _next(conn, env)
+        line, bad = await _collect(conn, env, number, previous, lambda leaves: insert_heads(conn, env, number, leaves))
         content = write_anchor(line, signer)
-        await insert_anchor(conn, env, number, at, root.size, content)
+        await insert_anchor(conn, line.env, line.number, datetime.fromisoformat(line.at), line.heads, content)
         return Anchored(read_anchor(content), content, bad)
+
+
+async def draft_anchor(conn: Connection, env: str, key: str) -> Anchored:
+    """Say which anchor is to be signed by whoever has the private key of this public one, as hex.
+
+    As ``make_anchor``, but nothing is anchored before ``keep_signed``. The draft of somebody else is void then.
+    """
+    async with anchoring(conn, env), conn.transaction(isolation="repeatable_read"):
+        await delete_draft(conn, env)
+        line, bad = await _collect(
+            conn, env, *await _next(conn, env), lambda leaves: insert_draft_heads(conn, env, leaves)
+        )
+        line = msgspec.structs.replace(line, key=key)
+        content = write_anchor(line)
+        await insert_draft(conn, env, content)
+        return Anchored(line, content, bad)
+
+
+async def keep_signed(conn: Connection, env: str, content: bytes) -> AnchorLine:
+    """Anchor what ``draft_anchor`` has said, with its signature; durable when it returns. Asked twice it is done once.
+
+    Raises InputInvalid for what is no line or is not signed, AnchorOutdated where it is not the draft, or no more.
+    """
+    try:
+        line = read_anchor(content)
+    except BadLine as error:
+        raise InputInvalid(f"the line: {error}") from error
+    async with anchoring(conn, env), conn.transaction(isolation="repeatable_read"):
+        last, draft = await last_anchor(conn, env), await read_draft(conn, env)
+        if last is not None and last[1] == content:
+            return line
+        is_next = (line.number, line.previous) == await _next(conn, env)
+        if not is_next or draft != write_anchor(msgspec.structs.replace(line, signature="")):
+            hint = "anchor again, when nobody else does"
+            raise AnchorOutdated(
+                "somebody else has made an anchor, or is about to, since this one was drafted", hint=hint
+            )
+        if not has_signature(line):
+            raise InputInvalid("the line: its signature does not fit its key")
+        await keep_draft_heads(conn, env, line.number)
+        await insert_anchor(conn, env, line.number, datetime.fromisoformat(line.at), line.heads, content)
+        await delete_draft(conn, env)
+    return line
+
+
+async def _next(conn: Connection, env: str) -> tuple[int, str]:
+    """Return the number of the next anchor, and what it says of the one before it."""
+    before = await last_anchor(conn, env)
+    return (1, FIRST) if before is None else (before[0] + 1, line_hash(before[1]))
+
+
+async def _collect(
+    conn: Connection, env: str, number: int, previous: str, insert: Callable[[Sequence[Leaf]], Awaitable[None]]
+) -> tuple[AnchorLine, list[Bad]]:
+    """Return the line over all that has moved, unsigned, and what does not hold. insert: is given the leaves."""
+    root, leaves, bad = RootBuilder(), list[Leaf](), list[Bad]()
+    async for run in moved_runs(conn, env):
+        head = await _head(conn, run)
+        if isinstance(head, Bad):
+            bad.append(head)
+            continue
+        leaves.append(Leaf(root.size, run.run_id, *head))
+        root.add(head_leaf(env, run.run_id, *head))
+        if len(leaves) >= PAGE:
+            await insert(leaves)
+            leaves.clear()
+    await insert(leaves)
+    line = AnchorLine(
+        format=FORMAT,
+        version=VERSION,
+        env=env,
+        number=number,
+        at=iso_text(datetime.now(UTC)),
+        heads=root.size,
+        root=root.root().hex(),
+        previous=previous,
+    )
+    return line, bad
 
 
 async def _head(conn: Connection, run: MovedRun) -> tuple[int, bytes] | Bad:
@@ -122,6 +194,13 @@ class Prover:
         return tree
 
 
+class AnchorChecked(msgspec.Struct, frozen=True, kw_only=True):
+    """One anchor. ``heads``: looked at. ``bad``: the first event of each that the log does not have as it was."""
+
+    heads: int
+    bad: list[Bad]
+
+
 class AnchorsChecked(msgspec.Struct, frozen=True, kw_only=True):
     """``anchors``, ``heads``: looked at. ``bad``: the first event of each head that the log does not have as it was."""
 
@@ -134,25 +213,30 @@ class AnchorsChecked(msgspec.Struct, frozen=True, kw_only=True):
 async def check_anchors(
     conn: Connection, env: str, lines: Iterable[bytes], *, key: str | None = None, with_chains: bool = False
 ) -> AnchorsChecked:
+    """See ``check_lines``. with_chains: see ``check_anchor``."""
+
+    async def against_log(line: AnchorLine) -> AnchorChecked:
+        return await check_anchor(conn, env, line.number, line.heads, line.root, with_chains=with_chains)
+
+    return await check_lines(env, lines, against_log, key=key)
+
+
+async def check_lines(
+    env: str, lines: Iterable[bytes], against_log: Callable[[AnchorLine], Awaitable[AnchorChecked]], *, key: str | None
+) -> AnchorsChecked:
     """Hold anchors that somebody has kept against the log. lines: without their ends; those of other environments are
     left out.
 
-    key: a public key as hex; then each line must be signed by it. with_chains: every run is followed from its first
-    event, so that changes before an anchored head show too.
+    key: a public key as hex; then each line must be signed by it. against_log: ``check_anchor``, wherever the log is.
     """
-    book, bad, heads, count, last = AnchorBook(key), list[Bad](), 0, 0, 0
+    book, bad, heads, count = AnchorBook(key), list[Bad](), 0, 0
     for content in lines:
         line = book.add(content)
         if line is None or line.env != env:
             continue
-        count, last = count + 1, max(last, line.number)
-        async for found in _against_log(conn, line):
-            if isinstance(found, Bad):
-                bad.append(found)
-            else:
-                heads += 1
-                if with_chains and (broken := await _broken(conn, found)) is not None:
-                    bad.append(broken)
+        found = await against_log(line)
+        bad += found.bad
+        count, heads = count + 1, heads + found.heads
     problems = [
         Bad(run_id=None, seq=None, what=one.what, expected=one.expected, found=_told(one.number, one.found))
         for one in book.problems
@@ -163,18 +247,26 @@ async def check_anchors(
     return AnchorsChecked(ok=not found_bad, anchors=count, heads=heads, bad=found_bad)
 
 
-async def _against_log(conn: Connection, line: AnchorLine) -> AsyncIterator[Leaf | Bad]:
-    root = RootBuilder()
-    async for leaf in leaves_of(conn, line.env, line.number, with_log=True):
-        root.add(head_leaf(line.env, leaf.run_id, leaf.seq, leaf.hash))
-        yield leaf
+async def check_anchor(
+    conn: Connection, env: str, number: int, heads: int, root: str, *, with_chains: bool
+) -> AnchorChecked:
+    """Hold the log against what an anchor says: so many heads under a root, as hex.
+
+    with_chains: every run is followed from its first event, so that changes before an anchored head show too.
+    """
+    built, bad = RootBuilder(), list[Bad]()
+    async for leaf in leaves_of(conn, env, number, with_log=True):
+        built.add(head_leaf(env, leaf.run_id, leaf.seq, leaf.hash))
+        if with_chains and (broken := await _broken(conn, leaf)) is not None:
+            bad.append(broken)
         if leaf.found != leaf.hash:
             told = await _missing(conn, leaf) if leaf.found is None else f"an event with the hash {leaf.found.hex()}"
-            expected = f"the hash {leaf.hash.hex()} of anchor {line.number}"
-            yield Bad(run_id=leaf.run_id, seq=leaf.seq, what="anchor", expected=expected, found=told)
-    if (root.size, root.root().hex()) != (line.heads, line.root):
-        expected, found = f"{line.heads} heads under {line.root}", f"{root.size} heads under {root.root().hex()}"
-        yield Bad(run_id=None, seq=None, what="root", expected=expected, found=_told(line.number, found))
+            expected = f"the hash {leaf.hash.hex()} of anchor {number}"
+            bad.append(Bad(run_id=leaf.run_id, seq=leaf.seq, what="anchor", expected=expected, found=told))
+    if (built.size, built.root().hex()) != (heads, root):
+        expected, found = f"{heads} heads under {root}", f"{built.size} heads under {built.root().hex()}"
+        bad.append(Bad(run_id=None, seq=None, what="root", expected=expected, found=_told(number, found)))
+    return AnchorChecked(heads=built.size, bad=bad)
 
 
 async def _missing(conn: Connection, leaf: Leaf) -> str:

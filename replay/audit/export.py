@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
 from ... import __version__
 from ...sdk.events import GENESIS, Facts, decode_facts
-from ...sdk.migrated import MIGRATED, ir_told
+from ...sdk.fold.migrated import MIGRATED, ir_told
+from ...sdk.moments import iso_text
 from ...sdk.stores.commands import Command, get_command
-from ...sdk.stores.connection import Connection, iso_text
+from ...sdk.stores.connection import Connection
 from ...sdk.stores.errors import UnknownRun, UnknownWorkflow
 from ...sdk.stores.log import ChainRow, read_end, read_moves, stream_chain
 from ...sdk.stores.payloads import get_payloads, read_reference
@@ -42,20 +43,24 @@ CONTENTS_MAX = 10_000
 """Digests of a run that are remembered; a content that is older than that is written again."""
 
 Write = Callable[[bytes], object]
+Drain = Callable[[], Awaitable[None]]
 
 
 class Exporter:
     """One bundle on its way. ``runs``, ``events``: written so far.
 
-    has_payloads: false leaves payloads out, their digests stay. The caller has a snapshot of the database, so that a
-    run that goes on meanwhile is one moment.
+    has_payloads: false leaves payloads out, their digests stay. drain: is given a chance after each event, to send on
+    what was written. The caller has a snapshot of the database, so that a run that goes on meanwhile is one moment.
     """
 
-    def __init__(self, conn: Connection, env: str, write: Write, *, has_payloads: bool = True) -> None:
+    def __init__(
+        self, conn: Connection, env: str, write: Write, *, has_payloads: bool = True, drain: Drain | None = None
+    ) -> None:
         self._conn = conn
         self._env = env
         self._write = write
         self._has_payloads = has_payloads
+        self._drain = drain
         self._prover = Prover(conn, env)
         self._sha = hashlib.sha256()
         self._lines = 0
@@ -98,6 +103,8 @@ class Exporter:
                 self._put(proofs[event.seq])
             seq, head = event.seq, event.hash
             self.events += 1
+            if self._drain is not None:
+                await self._drain()
         self._put(HeadLine(run_id=run_id, seq=seq, hash=head.hex()))
         self.runs += 1
 

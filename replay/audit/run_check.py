@@ -9,9 +9,9 @@ from typing import TypeAlias, cast
 import msgspec
 
 from ...sdk.events import GENESIS, Facts, RecordedEvent, chain_hash, decode_facts, digest
-from ...sdk.payload_terms import PAYLOAD_TERMS
+from ...sdk.moments import from_ms, iso_text
+from ...sdk.sealing.payload_terms import PAYLOAD_TERMS
 from ...sdk.stores.commands import Command
-from ...sdk.stores.connection import from_ms, iso_text
 from ...sdk.stores.payloads import read_reference
 from ...sdk.stores.runs import RunRow
 from ...sdk.stores.status import RunStatus

@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
-from ...sdk.redaction import REDACTOR
-from ...sdk.step_context import StepError
+from ...sdk.outcomes.step_context import StepError
+from ...sdk.secrets.redaction import REDACTOR
 from ..models.request import ToolCall, ToolOffer
 from ..tools.offer import CallableTool, read_arguments
 
@@ -43,7 +43,7 @@ def arguments_of(call: ToolCall) -> dict[str, Any]:
     """Return the arguments that a model has written. Raises StepError."""
     try:
         return read_arguments(call.arguments.encode() or b"{}")
-    except (msgspec.DecodeError, UnicodeEncodeError) as error:
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError) as error:
         raise StepError("INPUT_INVALID", f"the arguments are no JSON: {error}") from error
 
 
@@ -51,7 +51,7 @@ def shown_arguments(call: ToolCall) -> Any:
     """The same for people: what is no JSON as the text that it is."""
     try:
         return msgspec.json.decode(call.arguments or "{}")
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
         return call.arguments
 
 

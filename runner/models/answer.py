@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Any
 
 import msgspec
 
@@ -28,6 +29,7 @@ class StopReason(StrEnum):
 class ModelAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """``text``: of all parts that are text, in order. ``model``: as the provider names it.
 
+    ``kept``: by the wire format, fields of the turn that are wanted back when it is sent again (``Message.kept``).
     ``is_usage_told``: else ``usage`` is nothing, and nobody knows what the call took.
     """
 
@@ -38,3 +40,4 @@ class ModelAnswer(msgspec.Struct, frozen=True, kw_only=True):
     is_usage_told: bool = True
     stop_reason: StopReason = StopReason.END
     tool_calls: tuple[ToolCall, ...] = ()
+    kept: dict[str, dict[str, Any]] = {}

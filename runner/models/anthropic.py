@@ -9,16 +9,17 @@ from typing import Any
 
 import msgspec
 
+from ...sdk.http.server_events import ServerEvent
 from ...sdk.spending.usage import Usage
+from ...sdk.user_errors import HttpError
 from .answer import ModelAnswer, StopReason
-from .events import ServerEvent
+from .anthropic_blocks import BlockPieces, Delta, calls_in, kept_of, text_in
+from .defaults import defaults_of
 from .request import ModelRequest, ToolCall
-from .router import DEFAULTS
-from .tool_wire import CallPieces, anthropic_call, anthropic_tools, anthropic_turns
-from .wire import AnswerStream, in_stream_error, json_words, no_answer, read_json, with_extra, with_words
+from .tool_wire import anthropic_tools, anthropic_turns
+from .wire import AnswerStream, json_words, no_answer, read_json, told_error, with_extra, with_words
 
 VERSION = "2023-06-01"
-TOOL_USE = "tool_use"
 _STOPS = {
     "end_turn": StopReason.END,
     "pause_turn": StopReason.END,
@@ -68,24 +69,8 @@ class _Usage(msgspec.Struct):
             input_tokens=(self.input_tokens or 0) + kept + read,
             output_tokens=self.output_tokens or 0,
             cached_tokens=read,
+            written_tokens=kept,
         )
-
-
-class _Block(msgspec.Struct):
-    """Text, or a call of a tool with its ``id``, ``name`` and ``input``; others are left alone."""
-
-    type: str = ""
-    text: str | None = None
-    id: str = ""
-    name: str = ""
-    input: Any = None
-
-
-class _Message(msgspec.Struct):
-    model: str | None = None
-    content: list[_Block] | None = None
-    stop_reason: str | None = None
-    usage: _Usage | None = None
 
 
 class _Error(msgspec.Struct):
@@ -93,21 +78,21 @@ class _Error(msgspec.Struct):
     message: str = ""
 
 
-class _Delta(msgspec.Struct):
-    """The next piece of a block, or what is said about the message at its end."""
-
-    type: str = ""
-    text: str | None = None
-    partial_json: str | None = None
+class _Message(msgspec.Struct):
+    model: str | None = None
+    content: list[dict[str, Any]] | None = None
     stop_reason: str | None = None
+    usage: _Usage | None = None
+    type: str | None = None
+    error: _Error | None = None
 
 
 class _Event(msgspec.Struct):
     type: str
     index: int = 0
     message: _Message | None = None
-    content_block: _Block | None = None
-    delta: _Delta | None = None
+    content_block: dict[str, Any] | None = None
+    delta: Delta | None = None
     usage: _Usage | None = None
     error: _Error | None = None
 
@@ -126,7 +111,7 @@ class Anthropic:
     def body(self, request: ModelRequest) -> dict[str, Any]:
         body: dict[str, Any] = {
             "model": request.model,
-            "max_tokens": request.max_tokens or DEFAULTS["anthropic"].max_tokens,
+            "max_tokens": request.max_tokens or defaults_of("anthropic", request.model).max_tokens,
             "system": request.system or None,
             "messages": _messages(request),
             "tools": anthropic_tools(request.tools),
@@ -139,10 +124,11 @@ class Anthropic:
 
     def read(self, request: ModelRequest, content: bytes) -> ModelAnswer:
         found = read_json(content, _Message, "the answer of anthropic")
+        if found.type == "error":
+            raise _failure(found.error)
         if found.content is None:
             raise no_answer(content, "content")
-        calls = (anthropic_call(each.id, each.name, each.input) for each in found.content if each.type == TOOL_USE)
-        return _answer(request, found, tuple(calls))
+        return _answer(request, found, found.content, calls_in(found.content))
 
     def stream(self) -> AnswerStream:
         return _Stream()
@@ -151,15 +137,13 @@ class Anthropic:
 class _Stream:
     def __init__(self) -> None:
         self._message = _Message()
-        self._pieces: list[str] = []
-        self._calls = CallPieces()
+        self._blocks = BlockPieces()
         self.is_complete = False
 
     def take(self, event: ServerEvent) -> str:
         found = read_json(event.data, _Event, "a piece of the answer of anthropic")
         if found.type == "error":
-            error = found.error or _Error()
-            raise in_stream_error(error.type, error.message, _STATUSES)
+            raise _failure(found.error)
         message = found.message if found.type == "message_start" else None
         if message is not None:
             self._message.model, self._message.usage = message.model, message.usage
@@ -169,45 +153,44 @@ class _Stream:
             self.is_complete = True
         if found.delta is not None and found.delta.stop_reason is not None:
             self._message.stop_reason, self.is_complete = found.delta.stop_reason, True
-        piece = _text(found.content_block) if found.type == "content_block_start" else ""
-        if found.type == "content_block_delta" and found.delta is not None and found.delta.type == "text_delta":
-            piece = found.delta.text or ""
-        self._take_call(found)
-        self._pieces.append(piece)
-        return piece
-
-    def _take_call(self, found: _Event) -> None:
-        block, delta = found.content_block, found.delta
-        if found.type == "content_block_start" and block is not None and block.type == TOOL_USE:
-            self._calls.take(found.index, id=block.id, name=block.name)
-        if delta is not None and delta.type == "input_json_delta":
-            self._calls.take(found.index, arguments=delta.partial_json)
+        if found.type == "content_block_start" and found.content_block is not None:
+            return self._blocks.begin(found.index, found.content_block)
+        if found.type == "content_block_delta" and found.delta is not None:
+            return self._blocks.take(found.index, found.delta)
+        return ""
 
     def answer(self, request: ModelRequest) -> ModelAnswer:
-        self._message.content = [_Block(type="text", text="".join(self._pieces))]
-        return _answer(request, self._message, self._calls.calls())
+        return _answer(request, self._message, self._blocks.blocks(), self._blocks.calls())
 
 
-def _answer(request: ModelRequest, message: _Message, calls: tuple[ToolCall, ...]) -> ModelAnswer:
+def _failure(told: _Error | None) -> HttpError:
+    error = told or _Error()
+    return told_error(error.type, error.message, "", _STATUSES)
+
+
+def _answer(
+    request: ModelRequest, message: _Message, blocks: list[dict[str, Any]], calls: tuple[ToolCall, ...]
+) -> ModelAnswer:
     return ModelAnswer(
         provider=request.provider,
         model=message.model or request.model,
-        text="".join(map(_text, message.content or ())),
+        text=text_in(blocks),
         usage=Usage() if message.usage is None else message.usage.counted,
         is_usage_told=message.usage is not None and message.usage.output_tokens is not None,
         stop_reason=_STOPS.get(message.stop_reason or "", StopReason.END),
         tool_calls=calls,
+        kept=kept_of(blocks),
     )
 
 
-def _text(block: _Block | None) -> str:
-    return block.text or "" if block is not None and block.type == "text" else ""
-
-
 def _messages(request: ModelRequest) -> list[dict[str, Any]]:
-    """The turns; what is wanted of JSON is said behind the last one of the user."""
-    made = anthropic_turns(request.messages)
-    last = next((at for at in range(len(made) - 1, -1, -1) if made[at]["role"] == "user"), None)
+    """The turns; what is wanted of JSON is said behind the last one of the user in the prompt.
+
+    So a turn is the same whenever it is sent: what a model has thought after it would else not be taken back.
+    """
+    turns = request.messages
+    last = max((at for at, turn in enumerate(request.prompt) if turn.role == "user"), default=None)
     if request.wants_json and last is not None:
-        made[last]["content"] = with_words(made[last]["content"], json_words(request))
-    return made
+        asked = msgspec.structs.replace(turns[last], content=with_words(turns[last].content, json_words(request)))
+        turns = (*turns[:last], asked, *turns[last + 1 :])
+    return anthropic_turns(turns)

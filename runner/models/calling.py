@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING
 import anyio
 import msgspec
 
-from ...sdk.cancellation import CancelReason
+from ...sdk.authoring.cancellation import CancelReason
 from ...sdk.spending.spent import Spent
-from .answer import ModelAnswer
+from ...sdk.step_error import StepError
+from .answer import ModelAnswer, StopReason
 from .anthropic import Anthropic
+from .defaults import defaults_of, speaks_responses
 from .echo import call_echo
 from .openai import OpenAi
-from .request import ModelRequest, input_bytes, output_tokens_max
+from .request import LIMITS, ModelRequest, input_tokens_max, output_tokens_max
+from .responses import Responses
 from .router import provider_of
 from .sending import Taking, send
 from .wire import Connector
@@ -25,7 +28,8 @@ if TYPE_CHECKING:
     from ..work import Work
 
 _CONNECTORS: dict[str, Connector] = {"openai": OpenAi(), "anthropic": Anthropic()}
-TOKENS_UNLIMITED = 100_000
+_RESPONSES = Responses()
+TOKENS_UNLIMITED = 128_000
 """What an answer may have taken where the request says no limit."""
 
 
@@ -55,7 +59,22 @@ async def call_model(
     else:
         spent = most_spent(request, tools, work.now_ms)
     work.spent = work.spent.plus(spent)
+    _check_said(answer, request)
     return answer
+
+
+def _check_said(answer: ModelAnswer, request: ModelRequest) -> None:
+    """Raise StepError (OUTPUT_INVALID) where nothing was said because nothing could be."""
+    if answer.text.strip() or answer.tool_calls:
+        return
+    if answer.stop_reason is StopReason.LENGTH:
+        most = output_tokens_max(request) or answer.usage.output_tokens
+        why = f"all of its {most:,} max_tokens were used before, what it thinks counts"
+    elif answer.stop_reason is StopReason.REFUSAL:
+        why = "it refuses to answer"
+    else:
+        return
+    raise StepError("OUTPUT_INVALID", f"{answer.model} has said nothing: {why}")
 
 
 def _priced(request: ModelRequest, answer: ModelAnswer, tools: Toolbox, at_ms: int) -> Spent:
@@ -70,7 +89,9 @@ def _priced(request: ModelRequest, answer: ModelAnswer, tools: Toolbox, at_ms: i
 def most_spent(request: ModelRequest, tools: Toolbox, at_ms: int) -> Spent:
     """Return the most that a call can have taken of which nothing was heard."""
     tokens = output_tokens_max(request) or TOKENS_UNLIMITED
-    most = tools.prices.most(request.provider, request.model, input_bytes(request), tokens, at_ms)
+    if request.max_tokens is None and request.provider == "anthropic" and not request.extra.keys() & {*LIMITS}:
+        tokens = defaults_of(request.provider, request.model).max_tokens or tokens  # it has to be told one
+    most = tools.prices.most(request.provider, request.model, input_tokens_max(request), tokens, at_ms)
     return msgspec.structs.replace(most, unknown=1)
 
 
@@ -94,7 +115,8 @@ async def _in_time(
     if answers:
         return answers[0]
     if deadline.cancelled_caught:
-        raise TimeoutError(f"the model {request.model!r} has not answered within {limit_s:g} s")
+        hint = "a timeout of the step, or request_timeout_ms, can give it longer"
+        raise TimeoutError(f"the model {request.model!r} has not answered within {limit_s:g} s ({hint})")
     raise CallCancelled("the run is over")
 
 
@@ -107,10 +129,17 @@ async def _end_with_run(work: Work, scope: anyio.CancelScope) -> None:
 async def _call(
     request: ModelRequest, tools: Toolbox, taking: Taking, on_partial: Callable[[str], None]
 ) -> ModelAnswer:
-    connector = _CONNECTORS.get(request.provider)
+    connector = connector_of(request)
     if connector is None:
         return await call_echo(request, on_partial)
     return await send(connector, request, tools, taking, on_partial)
+
+
+def connector_of(request: ModelRequest) -> Connector | None:
+    """Return who speaks the format in which a request is sent; None for the provider echo."""
+    if request.provider == "openai" and speaks_responses(request.model, has_tools=bool(request.tools)):
+        return _RESPONSES
+    return _CONNECTORS.get(request.provider)
 
 
 def _nobody(_piece: str) -> None:

@@ -10,15 +10,18 @@ from typing import Any
 
 import msgspec
 
+from ...sdk.http.server_events import ServerEvent
 from ...sdk.spending.usage import Usage
 from .answer import ModelAnswer, StopReason
-from .events import ServerEvent
+from .defaults import thinks_first
 from .request import ModelRequest, ToolCall, text_of
-from .router import is_reasoning
-from .tool_wire import CallPieces, OpenAiCall, openai_calls, openai_tools, openai_turn, take_openai
-from .wire import AnswerStream, in_stream_error, json_words, no_answer, read_json, with_extra, with_words
+from .tool_wire import OPENAI, CallPieces, OpenAiCall, openai_calls, openai_tools, openai_turn
+from .wire import AnswerStream, json_words, no_answer, read_json, told_error, with_extra, with_words
 
 DONE = "[DONE]"
+FAILED = "error"
+"""The reason of an end that is none."""
+REASONS = ("reasoning_content", "reasoning_details")
 _STOPS = {
     "stop": StopReason.END,
     "length": StopReason.LENGTH,
@@ -26,8 +29,9 @@ _STOPS = {
     "function_call": StopReason.TOOLS,
     "content_filter": StopReason.REFUSAL,
 }
-_STATUSES = {
+STATUSES = {
     "invalid_request_error": 400,
+    "invalid_prompt": 400,
     "authentication_error": 401,
     "insufficient_quota": 429,
     "rate_limit_exceeded": 429,
@@ -38,6 +42,7 @@ _STATUSES = {
 
 class _Details(msgspec.Struct):
     cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
 
 
 class _Usage(msgspec.Struct):
@@ -47,11 +52,12 @@ class _Usage(msgspec.Struct):
 
     @property
     def counted(self) -> Usage:
-        cached = self.prompt_tokens_details.cached_tokens if self.prompt_tokens_details is not None else None
+        details = self.prompt_tokens_details or _Details()
         return Usage(
             input_tokens=self.prompt_tokens or 0,
             output_tokens=self.completion_tokens or 0,
-            cached_tokens=cached or 0,
+            cached_tokens=details.cached_tokens or 0,
+            written_tokens=details.cache_write_tokens or 0,
         )
 
 
@@ -65,6 +71,13 @@ class _Said(msgspec.Struct):
     content: str | list[_Part] | None = None
     refusal: str | None = None
     tool_calls: list[OpenAiCall] | None = None
+    reasoning_content: Any = None
+    reasoning_details: Any = None
+
+    @property
+    def kept(self) -> dict[str, Any]:
+        """What other servers than OpenAI's want back of a turn: how they came to it."""
+        return {name: value for name in REASONS if (value := getattr(self, name)) is not None}
 
     @property
     def text(self) -> str:
@@ -73,16 +86,17 @@ class _Said(msgspec.Struct):
         return self.content or self.refusal or ""
 
 
-class _Choice(msgspec.Struct):
-    message: _Said | None = None
-    delta: _Said | None = None
-    finish_reason: str | None = None
-
-
 class _Error(msgspec.Struct):
     message: str | None = None
     type: str | None = None
     code: str | int | None = None
+
+
+class _Choice(msgspec.Struct):
+    message: _Said | None = None
+    delta: _Said | None = None
+    finish_reason: str | None = None
+    error: _Error | str | None = None
 
 
 class _Completion(msgspec.Struct):
@@ -104,7 +118,7 @@ class OpenAi:
         return {"authorization": f"Bearer {key}"} if key else {}
 
     def body(self, request: ModelRequest) -> dict[str, Any]:
-        limit = "max_completion_tokens" if is_reasoning(request.model) else "max_tokens"
+        limit = "max_completion_tokens" if thinks_first("openai", request.model) else "max_tokens"
         body: dict[str, Any] = {
             "model": request.model,
             "messages": _messages(request),
@@ -113,7 +127,7 @@ class OpenAi:
             limit: None if "max_completion_tokens" in request.extra else request.max_tokens,
             "top_p": request.top_p,
             "stop": list(request.stop) or None,
-            "response_format": _response_format(request),
+            "response_format": json_mode(request),
         }
         if request.stream:
             body |= {"stream": True, "stream_options": {"include_usage": True}}
@@ -121,6 +135,7 @@ class OpenAi:
 
     def read(self, request: ModelRequest, content: bytes) -> ModelAnswer:
         found = read_json(content, _Completion, "the answer of openai")
+        _check(found)
         if found.choices is None:
             raise no_answer(content, "choices")
         said = found.choices[0] if found.choices else _Choice()
@@ -135,6 +150,7 @@ class _Stream:
     def __init__(self) -> None:
         self._pieces: list[str] = []
         self._calls = CallPieces()
+        self._reasons: dict[str, list[Any]] = {}
         self._refused = False
         self._model: str | None = None
         self._finish_reason: str | None = None
@@ -146,9 +162,7 @@ class _Stream:
             self.is_complete = True
             return ""
         found = read_json(event.data, _Completion, "a piece of the answer of openai")
-        if found.error is not None:
-            error = found.error if isinstance(found.error, _Error) else _Error(message=found.error)
-            raise in_stream_error(str(error.type or error.code or ""), error.message or "", _STATUSES)
+        _check(found)
         self._model = found.model or self._model
         self._usage = found.usage or self._usage
         if not found.choices:
@@ -159,14 +173,29 @@ class _Stream:
         delta = choice.delta or _Said()
         self._refused = self._refused or bool(delta.refusal)
         for call in delta.tool_calls or ():
-            take_openai(self._calls, call, call.index)
+            self._calls.take(call.index, call)
+        for name, reason in delta.kept.items():
+            self._reasons.setdefault(name, []).append(reason)
         self._pieces.append(delta.text)
         return delta.text
 
     def answer(self, request: ModelRequest) -> ModelAnswer:
         text = "".join(self._pieces)
         said = _Said(refusal=text) if self._refused else _Said(content=text)
+        for name, pieces in self._reasons.items():
+            setattr(said, name, _joined(pieces))
         return _answer(request, self._model, said, self._finish_reason, self._usage, self._calls.calls())
+
+
+def _check(found: _Completion) -> None:
+    """Raise HttpError for an answer, or a piece of one, that tells of an error: gateways do so with status 200."""
+    choice = found.choices[0] if found.choices else _Choice()
+    told = found.error if found.error is not None else choice.error
+    if told is None and choice.finish_reason == FAILED:
+        told = "the model has failed"
+    if told is not None:
+        error = told if isinstance(told, _Error) else _Error(message=told)
+        raise told_error(error.type or "", error.message or "", error.code or "", STATUSES)
 
 
 def _answer(
@@ -187,28 +216,47 @@ def _answer(
         is_usage_told=usage is not None and usage.completion_tokens is not None,
         stop_reason=StopReason.REFUSAL if is_refused else _STOPS.get(finish_reason or "", StopReason.END),
         tool_calls=calls,
+        kept={OPENAI: said.kept} if said.kept else {},
     )
 
 
+def _joined(pieces: list[Any]) -> Any:
+    """Texts as one text, lists as one list; of what is neither the last."""
+    if all(isinstance(piece, str) for piece in pieces):
+        return "".join(pieces) or None
+    if all(isinstance(piece, list) for piece in pieces):
+        return [each for piece in pieces for each in piece]
+    return pieces[-1]
+
+
 def _messages(request: ModelRequest) -> list[dict[str, Any]]:
-    system, turns = request.system, request.messages
-    if request.wants_json and _needs_words(request):
-        system = str(with_words(system, json_words(request))) if system else json_words(request)
+    system = system_of(request)
     head = [{"role": "system", "content": system}] if system else []
-    return [*head, *map(openai_turn, turns)]
+    return [*head, *map(openai_turn, request.messages)]
+
+
+def system_of(request: ModelRequest) -> str:
+    """Return the system prompt, with what is wanted of JSON where that has to be said in words."""
+    if request.wants_json and _needs_words(request):
+        words = json_words(request)
+        return str(with_words(request.system, words)) if request.system else words
+    return request.system
 
 
 def _needs_words(request: ModelRequest) -> bool:
     """The mode for JSON is refused where no message speaks of it; without the mode, words are all that there is."""
-    mode = _response_format(request)
+    mode = json_mode(request)
     if mode is None or "schema" in mode["type"]:
         return mode is None
-    texts = (request.system, *(text_of(turn.content) for turn in request.messages))
+    texts = (request.system, *(text_of(turn.content) for turn in request.prompt))
     return not any("json" in text.lower() for text in texts)
 
 
-def _response_format(request: ModelRequest) -> dict[str, Any] | None:
-    """The mode for JSON knows objects only; a schema of anything else is told in words."""
+def json_mode(request: ModelRequest) -> dict[str, Any] | None:
+    """Return how JSON is asked for, None where it is not, or in words alone.
+
+    The mode for JSON knows objects only; a schema of anything else is told in words.
+    """
     if not request.wants_json:
         return None
     if request.schema is None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from ...sdk.context import HEARTBEAT_BYTES_MAX
+from ...sdk.authoring.context import HEARTBEAT_BYTES_MAX
 from .request import Message, ModelRequest
 
 ANSWER_BYTES_MAX = 4 * 1024

@@ -12,16 +12,30 @@ import msgspec
 Role = Literal["user", "assistant", "tool"]
 LIMITS = ("max_tokens", "max_completion_tokens")
 """Fields of ``extra`` that say how long an answer may be, instead of ``max_tokens``, ..."""
+LIMIT_OF_RESPONSES = "max_output_tokens"
+"""... in the format of OpenAI's responses beside them, ..."""
 ANSWERS = ("n", "best_of")
 """... and how many are made."""
+TURN_TOKENS = 50
+"""What a format writes around a turn, at most, ..."""
+TOOLS_TOKENS = 1_000
+"""... what a model is told of tools beside those that it is offered, ..."""
+PICTURE_TOKENS = 25_000
+"""... and what a picture takes, however many bytes it has and wherever it is."""
+PICTURES = frozenset({"image", "image_url", "input_image"})
+"""Types of parts."""
 
 
-class ToolCall(msgspec.Struct, frozen=True, kw_only=True):
-    """A model asks for a tool. ``arguments``: JSON text as the model wrote it, which may be none."""
+class ToolCall(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A model asks for a tool. ``arguments``: JSON text as the model wrote it, which may be none.
+
+    ``kept``: fields in the wire format of the provider, which it wants back with the result.
+    """
 
     id: str
     name: str
     arguments: str
+    kept: dict[str, Any] = {}
 
 
 class ToolOffer(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,10 +46,11 @@ class ToolOffer(msgspec.Struct, frozen=True, kw_only=True):
     description: str = ""
 
 
-class Message(msgspec.Struct, frozen=True, kw_only=True):
+class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One turn. ``content``: text, or parts in the wire format of the provider, which are passed on as they are.
 
     ``tool_calls``: of an assistant. ``tool_call_id``, ``is_error``: of the result of a tool.
+    ``kept``: by the wire format in which this turn came, fields in it, which go before those made of the others.
     """
 
     role: Role
@@ -43,10 +58,13 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str = ""
     is_error: bool = False
+    kept: dict[str, dict[str, Any]] = {}
 
 
 class ModelRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """``temperature``, ``max_tokens``, ``top_p``: None leaves them to the provider.
+    """``prompt_turns``: how many of the messages are the prompt, 0 for all of them; the others were said since.
+
+    ``temperature``, ``max_tokens``, ``top_p``: None leaves them to the provider.
 
     ``wants_json``: the answer is to be JSON; ``schema``: of this shape. ``stream``: the answer comes piece by piece.
     ``extra``: further fields of the request body, which go before those made here. ``base_url``: another server than
@@ -58,6 +76,7 @@ class ModelRequest(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     system: str = ""
     messages: tuple[Message, ...] = ()
+    prompt_turns: int = 0
     temperature: float | None = None
     max_tokens: int | None = None
     top_p: float | None = None
@@ -71,6 +90,10 @@ class ModelRequest(msgspec.Struct, frozen=True, kw_only=True):
     api_key_secret: str = ""
     echo: Any = None
 
+    @property
+    def prompt(self) -> tuple[Message, ...]:
+        return self.messages[: self.prompt_turns or None]
+
 
 def text_of(content: str | list[dict[str, Any]]) -> str:
     """Return the text of a content; parts that are no text are left out."""
@@ -79,22 +102,27 @@ def text_of(content: str | list[dict[str, Any]]) -> str:
     return "\n".join(str(part["text"]) for part in content if isinstance(part.get("text"), str))
 
 
-def input_bytes(request: ModelRequest) -> int:
-    """Return how many bytes a model is given to read: at least as many as tokens, for no token is less than a byte."""
-    told = (
-        request.system,
-        request.messages,
-        request.schema,
-        request.tools,
-        *([request.extra] if request.extra else []),
-    )
-    return len(msgspec.json.encode(told))
+def input_tokens_max(request: ModelRequest) -> int:
+    """Return how many tokens a model is given to read at most: no token of a text is less than a byte.
+
+    What a part only refers to is not in it, but for pictures.
+    """
+    texts, pictures = list[object](), 0
+    for turn in request.messages:
+        parts = turn.content if isinstance(turn.content, list) else []
+        rest = [part for part in parts if part.get("type") not in PICTURES]
+        pictures += len(parts) - len(rest)
+        texts.append(msgspec.structs.replace(turn, content=rest) if parts else turn)
+    told = (request.system, texts, request.schema, request.tools, *([request.extra] if request.extra else []))
+    tools = TOOLS_TOKENS if request.tools else 0
+    return len(msgspec.json.encode(told)) + len(texts) * TURN_TOKENS + pictures * PICTURE_TOKENS + tools
 
 
 def output_tokens_max(request: ModelRequest) -> int | None:
     """Return how many tokens the provider may make at most; None where the request does not say."""
     extra = request.extra
     limits = [extra[name] for name in LIMITS if name in extra] or [request.max_tokens]
+    limits += [extra[LIMIT_OF_RESPONSES]] if LIMIT_OF_RESPONSES in extra else []
     counts = [limit for limit in limits if isinstance(limit, int) and limit > 0]
     if len(counts) < len(limits):
         return None

@@ -7,6 +7,7 @@ call, a cancellation too, closes its connection.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -16,16 +17,17 @@ import msgspec
 
 from ...sdk.http.client import CONNECT_S, USER_AGENT
 from ...sdk.http.reach import AddressRefused
-from ...sdk.redaction import mask_values
+from ...sdk.http.server_events import EVENT_STREAM, EventReader
+from ...sdk.secrets.redaction import mask_values
 from ...sdk.spending.spent import WORD_MAX
 from ...sdk.spending.usage import Usage
 from ...sdk.step_error import StepError
-from ...sdk.user_errors import FatalError, HttpError
-from ..nodes.http_answer import as_text, read_body
-from ..nodes.http_request import check_url
+from ...sdk.user_errors import FatalError
+from ..http.answer import read_body
+from ..http.refusal import STATUS_MAX, read_refusal, refused
+from ..http.request import check_url
 from .answer import ModelAnswer
-from .events import EVENT_STREAM, EventReader
-from .request import ModelRequest
+from .request import ModelRequest, ToolCall
 from .wire import TEXT_CHARS_MAX, AnswerStream, Connector, StreamCut
 
 if TYPE_CHECKING:
@@ -35,8 +37,8 @@ if TYPE_CHECKING:
 BYTES_MAX = 16 * 1024 * 1024
 STREAM_BYTES_MAX = 128 * 1024 * 1024
 """Of a stream, in which most is not text."""
-SHOWN_BYTES = 2_000
 CLOSE_S = 2.0
+ADDRESS_CHARS = 200
 GAVE_UP = frozenset({408, 504, 524})
 """Statuses of someone between: the model may be at work on it."""
 KEY_NAMES = frozenset({"OPENAI_API_KEY", "ANTHROPIC_API_KEY"})
@@ -98,6 +100,11 @@ def _cleared(answer: ModelAnswer, place: _Place) -> ModelAnswer:
     def mask(text: str) -> str:
         return mask_values(text.encode("utf-8", "replace"), place.secrets).decode()
 
+    def mask_all(fields: dict[str, Any]) -> dict[str, Any]:
+        content = _encode(fields)
+        masked = mask_values(content, place.secrets)
+        return fields if masked is content else msgspec.json.decode(masked)
+
     is_told = answer.is_usage_told and answer.usage.can_be
     return msgspec.structs.replace(
         answer,
@@ -105,7 +112,11 @@ def _cleared(answer: ModelAnswer, place: _Place) -> ModelAnswer:
         model=mask(answer.model)[:WORD_MAX].replace("\0", "\ufffd"),
         usage=answer.usage if is_told else Usage(),
         is_usage_told=is_told,
-        tool_calls=tuple(msgspec.structs.replace(call, arguments=mask(call.arguments)) for call in answer.tool_calls),
+        tool_calls=tuple(
+            ToolCall(id=mask(call.id), name=mask(call.name), arguments=mask(call.arguments), kept=mask_all(call.kept))
+            for call in answer.tool_calls
+        ),
+        kept=mask_all(answer.kept),
     )
 
 
@@ -170,7 +181,7 @@ async def _streamed(
             if taken > STREAM_BYTES_MAX:
                 raise StepError("PAYLOAD_TOO_LARGE", f"the answer has more than {STREAM_BYTES_MAX:,} bytes")
             for event in reader.feed(part):
-                piece = stream.take(event)
+                piece = stream.take(event) if event.data.strip() else ""
                 chars += len(piece)
                 if chars > TEXT_CHARS_MAX:
                     raise StepError("PAYLOAD_TOO_LARGE", f"the answer has more than {TEXT_CHARS_MAX:,} characters")
@@ -186,17 +197,14 @@ async def _streamed(
 
 async def _refused(response: httpx.Response, place: _Place) -> Exception:
     """Return the error of a status; its Retry-After counts."""
-    try:
-        content = await read_body(response, SHOWN_BYTES, cuts=True)
-    except (StepError, httpx.TransportError) as unread:  # cannot be unpacked, or broke off: the status was told
-        content = f"(what it says cannot be read: {unread})".encode()
-    shown = mask_values(content, place.secrets, is_cut=len(content) == SHOWN_BYTES)
-    said = _message(as_text(shown, response)).strip()
-    if response.status_code < 400:
-        return FatalError(f"HTTP {response.status_code}, which is no answer: {said}")
-    error = HttpError(response.status_code, said)
-    error.response = response  # type: ignore[attr-defined]  # where its Retry-After and Date are looked for
-    return error
+    said = _message(await read_refusal(response, place.secrets)).strip()
+    if 400 <= response.status_code <= STATUS_MAX:
+        return refused(response, said)
+    if response.has_redirect_location:
+        where = mask_values(response.headers["location"].encode("utf-8", "replace"), place.secrets).decode()
+        told = f"HTTP {response.status_code}: a redirect to {where[:ADDRESS_CHARS]}, which is not followed"
+        return FatalError(f"{told}: name that address itself, if it is the right one")
+    return FatalError(f"HTTP {response.status_code}, which is no answer: {said}")
 
 
 class _Problem(msgspec.Struct):
@@ -208,12 +216,21 @@ class _Refusal(msgspec.Struct):
     error: _Problem | str
 
 
+_FORMATS: tuple[type[_Refusal | tuple[_Refusal, ...] | _Problem], ...] = (_Refusal, tuple[_Refusal, ...], _Problem)
+"""As OpenAI, Anthropic and Ollama say it; as Gemini does; as Mistral and vLLM do."""
+
+
 def _message(text: str) -> str:
-    """What a provider says about an error, in one line where it says so in its format."""
-    try:
-        error = msgspec.json.decode(text, type=_Refusal).error
-    except (msgspec.MsgspecError, RecursionError):
-        return text
-    if isinstance(error, str):
-        return error
-    return f"{error.type}: {error.message}" if error.type else error.message
+    """What a provider says about an error, in one line where it says so in a known format."""
+    for kind in _FORMATS:
+        with suppress(msgspec.MsgspecError, RecursionError, IndexError):
+            return _line(msgspec.json.decode(text, type=kind))
+    return text
+
+
+def _line(found: _Refusal | tuple[_Refusal, ...] | _Problem) -> str:
+    refusal = found[0] if isinstance(found, tuple) else found
+    problem = refusal.error if isinstance(refusal, _Refusal) else refusal
+    if isinstance(problem, str):
+        return problem
+    return f"{problem.type}: {problem.message}" if problem.type else problem.message

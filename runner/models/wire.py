@@ -6,11 +6,11 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from ...sdk.redaction import REDACTOR
+from ...sdk.http.server_events import ServerEvent
+from ...sdk.secrets.redaction import REDACTOR
 from ...sdk.step_error import StepError
 from ...sdk.user_errors import HttpError
 from .answer import ModelAnswer
-from .events import ServerEvent
 from .request import ModelRequest
 
 ONLY_JSON = "Return only valid JSON"
@@ -69,6 +69,14 @@ def read_json(content: bytes | str, kind: type[T], what: str) -> T:
         raise StepError("OUTPUT_INVALID", f"{what} cannot be read: {error}: {_shown(content)!r}") from error
 
 
+def read_value(value: object, kind: type[T], what: str) -> T:
+    """The same of a part that is decoded already."""
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        raise StepError("OUTPUT_INVALID", f"{what} cannot be read: {error}") from error
+
+
 def no_answer(content: bytes, field: str) -> StepError:
     """Return the error of JSON that is something else."""
     return StepError("OUTPUT_INVALID", f"the answer of the provider has no {field!r}: {_shown(content)!r}")
@@ -99,6 +107,13 @@ def with_extra(body: dict[str, Any], request: ModelRequest) -> dict[str, Any]:
     return {name: value for name, value in {**body, **request.extra}.items() if value is not None}
 
 
-def in_stream_error(kind: str, message: str, statuses: dict[str, int]) -> HttpError:
-    """Return the error that a provider tells in the middle of a stream; one that is not known may pass."""
-    return HttpError(statuses.get(kind, 500), f"{kind}: {message}" if kind else message)
+def told_error(kind: str, message: str, code: str | int, statuses: dict[str, int]) -> HttpError:
+    """Return the error that comes in an answer of status 200: one that nobody knows may pass.
+
+    kind, code: as the provider has them, nothing where it says none. A code that is a status is it.
+    """
+    status = int(code) if isinstance(code, int) or (code.isdecimal() and len(code) == 3) else 0
+    if not 400 <= status <= 599:
+        status = statuses.get(kind) or statuses.get(str(code)) or 500
+    name = kind or (code if isinstance(code, str) and not code.isdecimal() else "")
+    return HttpError(status, f"{name}: {message}" if name and message else message or name)

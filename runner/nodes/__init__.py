@@ -1,7 +1,7 @@
 """Node types: one file per type. ``INLINE`` ones return at once; the others are awaited in a task of their own."""
 
-from ...sdk.map_openings import open_map
-from ...sdk.outcomes import Outcome
+from ...sdk.outcomes.map_openings import open_map
+from ...sdk.outcomes.outcomes import Outcome
 from ..toolbox import Toolbox
 from ..work import Work
 from .aggregate import run_aggregate

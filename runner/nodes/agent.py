@@ -1,26 +1,28 @@
 """``agent``: a model that calls tools until it has an answer, in one node.
 
 Each answer of the model is a turn. The tools that it asks for are called at the same time; what they give, and what
-goes wrong with them, it is told in the next turn. What was said is kept (``agents/transcript.py``), so that a worker
-that dies, stops or fails an attempt costs one turn at most. The unrolled form, in which each call is a step of its own,
-is a workflow: test_data/agent.yaml.
+goes wrong with them, it is told in the next turn. What was said is kept (``agents/transcript_store.py``), so that a
+worker that dies, stops or fails an attempt costs one turn at most. The unrolled form, in which each call is a step of
+its own, is a workflow: test_data/agent.yaml.
 """
 
 from __future__ import annotations
 
 import time
+from itertools import count
 from typing import Any
 
 import anyio
 import msgspec
 
 from ...compiler.agent_config import EXHAUSTED, TURNS_DEFAULT
-from ...sdk.outcomes import AsksBudget, GivenBack, Outcome, Succeeded
+from ...sdk.outcomes.outcomes import AsksBudget, GivenBack, Outcome, Succeeded
+from ...sdk.outcomes.step_context import StepError, decode_json, encode_json
 from ...sdk.schema_checks import SchemaChecks
 from ...sdk.spending.spent import NOTHING
-from ...sdk.step_context import StepError, decode_json, encode_json
 from ..agents.offered import OfferedTools, arguments_of, shown_arguments, told_error
-from ..agents.transcript import Called, Transcript, keep_transcript, load_transcript
+from ..agents.transcript import Called, Transcript
+from ..agents.transcript_store import TranscriptStore
 from ..budgets import ask_budget, lost_calls
 from ..models.calling import CallCancelled, call_model, most_spent
 from ..models.extraction import extract_json
@@ -28,13 +30,16 @@ from ..models.repair import Told, with_repair
 from ..models.request import Message, ModelRequest, ToolCall, ToolOffer
 from ..toolbox import Toolbox
 from ..work import Work
+from .failures import told_failures
 from .function import UNKNOWN_DELAY_MS, step_context
 from .llm_request import make_request
 
 RESULT_CHARS_MAX = 65_536
 """Of what a model is told of one result; the output has all of it."""
 CALLS_AT_ONCE = 16
-"""Of the tools that a model asks for in one answer."""
+"""Of the tools that a model asks for in one answer, ..."""
+CALLS_MAX = 1_000
+"""... which are at most so many."""
 _checks = SchemaChecks()
 
 
@@ -44,12 +49,12 @@ async def run_agent(work: Work, tools: Toolbox) -> Outcome:
     known = [tool for tool in found if tool is not None]
     if len(known) < len(names):
         return GivenBack(UNKNOWN_DELAY_MS)
-    request = make_request(work, tools.models)
-    agent = _Agent(work, tools, OfferedTools(known), request)
-    try:
-        return Succeeded(encode_json(await agent.run()))
-    except _Asks as asks:
-        return asks.outcome
+    with told_failures(tools.step_log(work)):
+        agent = _Agent(work, tools, OfferedTools(known), make_request(work, tools.models))
+        try:
+            return Succeeded(encode_json(await agent.run()))
+        except _Asks as asks:
+            return asks.outcome
 
 
 class _Asks(Exception):
@@ -70,7 +75,7 @@ class _Agent:
         self._request = request
         self._log = tools.step_log(work)
         self._transcript = Transcript()
-        self._keeping = anyio.Lock()
+        self._store = TranscriptStore(work, tools)
         self._slots = anyio.CapacityLimiter(CALLS_AT_ONCE)
 
     async def run(self) -> dict[str, Any]:
@@ -90,7 +95,7 @@ class _Agent:
 
         Return how many calls of the model were lost.
         """
-        work, before = self._work, await load_transcript(self._work, self._tools)
+        work, before = self._work, await self._store.load()
         is_same = before.attempt == work.attempt
         lost = lost_calls(work, before.lost if is_same else 0)
         if is_same:
@@ -130,6 +135,9 @@ class _Agent:
             raise _Asks(asked)
         self._log.line("calling provider", turn=turn, provider=request.provider, model=request.model)
         answer = await call_model(request, self._work, self._tools, self._log.partial)
+        if len(answer.tool_calls) > CALLS_MAX:
+            text = f"the model asks for {len(answer.tool_calls):,} tools at once, at most {CALLS_MAX:,}"
+            raise StepError("OUTPUT_INVALID", text)
         calls = _told_apart(answer.tool_calls, turn, self._transcript)
         usage = answer.usage
         self._log.line(
@@ -139,7 +147,8 @@ class _Agent:
             output_tokens=usage.output_tokens,
             tool_calls=[call.name for call in calls],
         )
-        message = Message(role="assistant", content=answer.text, tool_calls=calls)
+        kept = answer.kept if calls == answer.tool_calls else {}
+        message = Message(role="assistant", content=answer.text, tool_calls=calls, kept=kept)
         await self._keep(self._transcript.with_answer(message))
 
     def _asked(self, offers: tuple[ToolOffer, ...]) -> ModelRequest:
@@ -173,17 +182,18 @@ class _Agent:
         except Exception as failure:  # noqa: BLE001 - whatever a tool does, the model is told
             error = told_error(failure)
         ms = int((time.monotonic() - begun) * 1000)
-        self._log.line("tool has failed" if error else "tool has answered", tool=name, ms=ms)
+        if error:
+            self._log.line("tool has failed", tool=name, ms=ms, error=error)
+        else:
+            self._log.line("tool has answered", tool=name, ms=ms)
         called = Called(
             tool=name, arguments=shown_arguments(call), result=decode_json(result), error=error, duration_ms=ms
         )
         await self._keep(self._transcript.with_result(call, called, error or _shown(result)))
 
     async def _keep(self, transcript: Transcript) -> None:
-        """The newest one is kept last, whoever comes first."""
         self._transcript = transcript
-        async with self._keeping:
-            await keep_transcript(self._transcript, self._work, self._tools)
+        await self._store.add(transcript)
 
     def _needs_repair(self) -> bool:
         """Whether the last answer is not of the shape that is wanted; the model is told then."""
@@ -210,6 +220,10 @@ class _Agent:
     def _exhausted(self, most: int) -> dict[str, Any]:
         if self._work.node.config.get("on_exhausted", EXHAUSTED[0]) == EXHAUSTED[0]:
             turns = "one turn" if most == 1 else f"{most} turns"
+            problems = [] if self._transcript.asked else self._problems()
+            if problems:
+                text = f"the model has given no answer of the wanted shape within {turns}: {'; '.join(problems)}"
+                raise StepError("AGENT_EXHAUSTED", text)
             called = dict.fromkeys(each.tool for each in self._transcript.called.values())
             did = f"it has called {', '.join(called)}" if called else "it has called no tool"
             raise StepError("AGENT_EXHAUSTED", f"the model has come to no end within {turns}: {did}")
@@ -246,7 +260,7 @@ class _Agent:
         with anyio.CancelScope(shield=True), anyio.move_on_after(2):
             spent, self._work.spent = self._work.spent, NOTHING
             try:
-                await keep_transcript(self._transcript, self._work, self._tools)
+                await self._store.keep(self._transcript)
             finally:
                 self._work.spent = spent
 
@@ -255,10 +269,13 @@ def _told_apart(calls: tuple[ToolCall, ...], turn: int, before: Transcript) -> t
     """Give ids to calls that have none, or that of another one."""
     seen = set(before.called)
     made: list[ToolCall] = []
-    for at, call in enumerate(calls):
-        is_own = bool(call.id) and call.id not in seen
-        made.append(call if is_own else msgspec.structs.replace(call, id=f"call_{turn}_{at}"))
-        seen.add(made[-1].id)
+    for call in calls:
+        numbers = count(len(made))
+        id = call.id
+        while not id or id in seen:
+            id = f"call_{turn}_{next(numbers)}"
+        made.append(call if id == call.id else msgspec.structs.replace(call, id=id))
+        seen.add(id)
     return tuple(made)
 
 

@@ -1,8 +1,8 @@
 """``aggregate``: what comes of the results of a map's items, or of the outputs of several nodes."""
 
-from ...sdk.aggregates import aggregate_items, aggregate_predecessors
-from ...sdk.item_values import ItemResults
-from ...sdk.outcomes import Outcome, Succeeded
+from ...sdk.outcomes.aggregates import aggregate_items, aggregate_predecessors
+from ...sdk.outcomes.item_values import ItemResults
+from ...sdk.outcomes.outcomes import Outcome, Succeeded
 from ..work import Work
 
 

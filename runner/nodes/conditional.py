@@ -1,6 +1,6 @@
 """``conditional``: passes its input on; its rules are decided on that (see ``routing``)."""
 
-from ...sdk.outcomes import Outcome, Succeeded
+from ...sdk.outcomes.outcomes import Outcome, Succeeded
 from ..work import Work
 
 

@@ -1,8 +1,8 @@
 """``echo``: returns its config's ``value``; without one, its input."""
 
-from ...sdk.outcomes import Outcome, Succeeded
-from ...sdk.step_config import render_config
-from ...sdk.step_context import encode_json
+from ...sdk.outcomes.outcomes import Outcome, Succeeded
+from ...sdk.outcomes.step_config import render_config
+from ...sdk.outcomes.step_context import encode_json
 from ..work import Work
 
 

@@ -5,8 +5,9 @@
 
 from typing import cast
 
-from ...sdk.outcomes import Outcome, Succeeded
-from ...sdk.step_context import StepError, decode_json, encode_json
+from ...compiler.reading import kind_of
+from ...sdk.outcomes.outcomes import Outcome, Succeeded
+from ...sdk.outcomes.step_context import StepError, decode_json, encode_json
 from ..work import Work
 
 
@@ -17,14 +18,14 @@ def run_filter(work: Work) -> Outcome:
         raise StepError("CONFIG_INVALID", "a filter has 'where', one expression, and may have 'items', another")
     items = decode_json(work.input_bytes()) if source is None else work.evaluate(source)
     if not isinstance(items, list):
-        raise StepError("INPUT_INVALID", f"a filter reads a list, not {type(items).__name__}")
+        raise StepError("INPUT_INVALID", f"a filter reads a list, not {kind_of(items)}")
     context = work.context()
     kept: list[object] = []
     for index, item in enumerate(cast("list[object]", items)):
         context["item"], context["index"] = item, index
         verdict = work.evaluate(where)
         if not isinstance(verdict, bool):
-            raise StepError("EXPRESSION_ERROR", f"'where' gives true or false, not {type(verdict).__name__}")
+            raise StepError("EXPRESSION_ERROR", f"'where' gives true or false, not {kind_of(verdict)}")
         if verdict:
             kept.append(item)
     return Succeeded(encode_json(kept))

@@ -7,14 +7,14 @@ from typing import Any
 
 import anyio.to_thread
 
-from ...sdk.around import call_through
-from ...sdk.context import Context
-from ...sdk.deferral import Deferred, DeferToken
-from ...sdk.outcomes import OUTSIDE, GivenBack, Outcome, Succeeded, Waits
-from ...sdk.scopes import scope_text
+from ...sdk.authoring.around import call_through
+from ...sdk.authoring.context import Context
+from ...sdk.authoring.deferral import Deferred, DeferToken
+from ...sdk.authoring.steps import Step
+from ...sdk.marking.scopes import scope_text
+from ...sdk.outcomes.outcomes import OUTSIDE, GivenBack, Outcome, Succeeded, Waits
+from ...sdk.outcomes.step_context import StepError, decode_json, encode_json
 from ...sdk.signal_names import outside_name
-from ...sdk.step_context import StepError, decode_json, encode_json
-from ...sdk.steps import Step
 from ..toolbox import Toolbox
 from ..work import Work
 

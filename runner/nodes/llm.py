@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import msgspec
 
-from ...sdk.outcomes import AsksBudget, Outcome, Succeeded
+from ...sdk.authoring.step_log import StepLog
+from ...sdk.outcomes.outcomes import AsksBudget, Outcome, Succeeded
+from ...sdk.outcomes.step_context import StepError, encode_json
 from ...sdk.schema_checks import SchemaChecks
-from ...sdk.step_context import StepError, encode_json
-from ...sdk.step_log import StepLog
 from ..budgets import ask_budget, lost_calls
 from ..models.answer import ModelAnswer, StopReason
 from ..models.calling import call_model, most_spent
@@ -19,6 +19,7 @@ from ..models.repair import Told, read_told, with_repair, write_told
 from ..models.request import ModelRequest
 from ..toolbox import Toolbox
 from ..work import Work
+from .failures import told_failures
 from .llm_request import make_request
 
 SHOWN_CHARS = 200
@@ -32,11 +33,10 @@ async def run_llm(work: Work, tools: Toolbox) -> Outcome:
     log = tools.step_log(work)
     log.line("started", attempt=work.attempt)
     told = read_told(work.held.last_report)
-    asked = _reserve(work, tools, told)
-    if asked is not None:
-        return asked
     try:
-        return Succeeded(await _answered(work, tools, told, log))
+        with told_failures(log):
+            asked = _reserve(work, tools, told)
+            return Succeeded(await _answered(work, tools, told, log)) if asked is None else asked
     except BaseException:
         # Where the attempt is given back its token comes again, and knows of the lost deliveries still.
         if work.deliveries and work.held.is_given_back:

@@ -7,11 +7,12 @@ from typing import Any, cast
 
 import msgspec
 
-from ...compiler.cel import EvaluationError
 from ...compiler.llm_config import ROLES, TEMPERATURE_MAX, TOKENS_MAX
-from ...sdk.step_context import StepContext, StepError, decode_json
+from ...sdk.outcomes.step_config import render_template
+from ...sdk.outcomes.step_context import StepContext, StepError, decode_json
+from ..models.defaults import defaults_of
 from ..models.request import Message, ModelRequest, text_of
-from ..models.router import defaults_of, provider_of
+from ..models.router import provider_of
 from ..models.terms import ModelTerms
 
 _encode = msgspec.json.Encoder().encode
@@ -33,6 +34,7 @@ def make_request(step: StepContext, terms: ModelTerms) -> ModelRequest:
         model=model,
         system=system,
         messages=messages,
+        prompt_turns=len(messages),
         temperature=_number(config.get("temperature", temperature), "temperature", TEMPERATURE_MAX),
         max_tokens=_tokens(config.get("max_tokens", defaults.max_tokens)),
         top_p=top_p,
@@ -48,13 +50,8 @@ def make_request(step: StepContext, terms: ModelTerms) -> ModelRequest:
 
 
 def _rendered(step: StepContext) -> dict[str, Any]:
-    assert step.code is not None
-    try:
-        found: dict[str, Any] = step.code.template.render(step.context())
-    except EvaluationError as error:
-        raise StepError("EXPRESSION_ERROR", str(error)) from error
     apart = {name: step.node.config[name] for name in ("schema",) if name in step.node.config}
-    return {**found, **apart}
+    return {**render_template(step), **apart}
 
 
 def _turns(config: Mapping[str, Any], step: StepContext) -> tuple[str, tuple[Message, ...]]:

@@ -1,6 +1,6 @@
 """``noop``: passes its input on."""
 
-from ...sdk.outcomes import Outcome, Succeeded
+from ...sdk.outcomes.outcomes import Outcome, Succeeded
 from ..work import Work
 
 

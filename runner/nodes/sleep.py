@@ -3,9 +3,9 @@
 import anyio
 
 from ...compiler.durations import parse_duration
-from ...sdk.outcomes import Outcome, Succeeded
-from ...sdk.step_config import render_config
-from ...sdk.step_context import StepError
+from ...sdk.outcomes.outcomes import Outcome, Succeeded
+from ...sdk.outcomes.step_config import render_config
+from ...sdk.outcomes.step_context import StepError
 from ..toolbox import Toolbox
 from ..work import Work
 

@@ -6,11 +6,11 @@ The log is told what to run, and the supervisor starts it (supervisor/children.p
 import re
 
 from ...compiler.reading import WORKFLOW_ID_PATTERN
-from ...sdk.outcomes import Outcome, Waits
+from ...sdk.outcomes.outcomes import Outcome, Waits
+from ...sdk.outcomes.step_config import render_config
+from ...sdk.outcomes.step_context import StepError
+from ...sdk.outcomes.subflows import CHILD
 from ...sdk.signal_names import child_name
-from ...sdk.step_config import render_config
-from ...sdk.step_context import StepError
-from ...sdk.subflows import CHILD
 from ..work import Work
 
 _WORKFLOW_ID = re.compile(WORKFLOW_ID_PATTERN.removesuffix("$"), re.ASCII)

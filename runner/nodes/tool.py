@@ -9,12 +9,13 @@ from __future__ import annotations
 from typing import Any
 
 from ...compiler.tool_config import TOOL_FIELDS
-from ...sdk.outcomes import GivenBack, Outcome, Succeeded
-from ...sdk.step_config import render_config
-from ...sdk.step_context import StepError
+from ...sdk.outcomes.outcomes import GivenBack, Outcome, Succeeded
+from ...sdk.outcomes.step_config import render_config
+from ...sdk.outcomes.step_context import StepError
 from ..toolbox import Toolbox
 from ..tools.offer import read_arguments, write_arguments
 from ..work import Work
+from .failures import told_failures
 from .function import UNKNOWN_DELAY_MS, step_context
 
 
@@ -25,7 +26,8 @@ async def run_tool(work: Work, tools: Toolbox) -> Outcome:
         return GivenBack(UNKNOWN_DELAY_MS)
     log = tools.step_log(work)
     log.line("calling tool", tool=name)
-    output = await tool.call(work.input_bytes(), step_context(work, tools))
+    with told_failures(log):
+        output = await tool.call(work.input_bytes(), step_context(work, tools))
     log.line("tool has answered", tool=name, result_bytes=len(output))
     return Succeeded(output)
 

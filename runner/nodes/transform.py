@@ -1,7 +1,7 @@
 """``transform``: shapes data by CEL: ``expression`` for the whole output, or ``mapping`` for an object's fields."""
 
-from ...sdk.outcomes import Outcome, Succeeded
-from ...sdk.step_context import encode_json
+from ...sdk.outcomes.outcomes import Outcome, Succeeded
+from ...sdk.outcomes.step_context import encode_json
 from ..work import Work
 
 

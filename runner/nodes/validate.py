@@ -4,9 +4,9 @@
 """
 
 from ...compiler.cel import Expression
-from ...sdk.outcomes import Outcome, Succeeded
+from ...sdk.outcomes.outcomes import Outcome, Succeeded
+from ...sdk.outcomes.step_context import StepError, decode_json, encode_json
 from ...sdk.schema_checks import SchemaChecks
-from ...sdk.step_context import StepError, decode_json, encode_json
 from ..work import Work
 
 SHOWN_MAX = 5

@@ -3,10 +3,10 @@
 from datetime import datetime
 
 from ...compiler.durations import parse_duration
-from ...sdk.marking import WOKEN
-from ...sdk.outcomes import Outcome, Parked, Succeeded
-from ...sdk.step_config import render_config
-from ...sdk.step_context import StepError
+from ...sdk.marking.marking import WOKEN
+from ...sdk.outcomes.outcomes import Outcome, Parked, Succeeded
+from ...sdk.outcomes.step_config import render_config
+from ...sdk.outcomes.step_context import StepError
 from ..work import Work
 
 SECONDS_MAX = 253_402_300_799

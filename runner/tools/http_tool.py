@@ -14,15 +14,15 @@ import anyio
 from ...compiler.cel import SECRET_ROOT, EvaluationError
 from ...compiler.http_config import BODIES
 from ...compiler.templates import compile_template, compile_value
-from ...sdk.context import Context
-from ...sdk.declared_tools import ROOTS, DeclaredHttpTool
+from ...sdk.authoring.context import Context
+from ...sdk.authoring.declared_tools import ROOTS, DeclaredHttpTool
+from ...sdk.outcomes.step_context import StepError, encode_json
 from ...sdk.schema_checks import SchemaChecks
-from ...sdk.secrets import NamedSecrets, Secrets
-from ...sdk.step_context import StepError, encode_json
+from ...sdk.secrets.secrets import NamedSecrets, Secrets
 from .offer import ToolOffer, read_arguments
 
 if TYPE_CHECKING:
-    from ..nodes.http import HttpTools
+    from ..http.calling import HttpTools
 
 QUERIED = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
 _checks = SchemaChecks()
@@ -49,8 +49,8 @@ class HttpTool:
         return ToolOffer(name=declared.name, description=declared.description, schema=dict(declared.schema))
 
     async def call(self, arguments: bytes, context: Context) -> bytes:
-        from ..nodes.http import UNLIMITED_S, Wanted, send_call
-        from ..nodes.http_request import call_of, fill_url
+        from ..http.calling import UNLIMITED_S, Wanted, send_call
+        from ..http.request import call_of, fill_url
 
         declared = self._declared
         given = read_arguments(arguments)

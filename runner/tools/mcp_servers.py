@@ -1,15 +1,16 @@
 """MCP servers: programs that a worker starts, or services that it calls, for their tools (Model Context Protocol).
 
 A session is opened when a tool of its server is first wanted, kept for all calls of the worker, also those at the same
-time, and opened anew when it has broken off: for a server that was started this starts another one. What breaks off in
-a call fails the attempt, which is tried again as the step's policy says: nobody can tell whether the tool has run.
+time, and opened anew when it has broken off, or hangs: for a server that was started this starts another one. What
+breaks off in a call fails the attempt, which is tried again as the step's policy says: nobody can tell whether the tool
+has run.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Generator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -20,9 +21,9 @@ from anyio.abc import TaskGroup
 
 from ...compiler.cel import SECRET_ROOT
 from ...compiler.templates import compile_value
-from ...sdk.declared_tools import SECRET_ROOTS, DeclaredServer
-from ...sdk.secrets import NamedSecrets, Secrets
-from ...sdk.step_context import StepError
+from ...sdk.authoring.declared_tools import SECRET_ROOTS, DeclaredServer
+from ...sdk.outcomes.step_context import StepError
+from ...sdk.secrets.secrets import NamedSecrets, Secrets
 
 if TYPE_CHECKING:
     from mcp import Client
@@ -32,6 +33,9 @@ CONNECT_S = 30.0
 """Until a session stands: a program may have to be fetched first."""
 CALL_S = 600.0
 """Of a call whose node has no timeout."""
+LIST_S = 30.0
+PROBE_S = 5.0
+"""For a server that has not answered a call to say anything at all."""
 PAGES_MAX = 100
 MINDER = Path(__file__).with_name("minder.py")
 log = structlog.get_logger()
@@ -73,22 +77,29 @@ class McpServer:
         from mcp.types import REQUEST_TIMEOUT
 
         try:
-            return await session.client.call_tool(tool, arguments, read_timeout_seconds=CALL_S)
+            with session.doubted_where_given_up():
+                return await session.client.call_tool(tool, arguments, read_timeout_seconds=CALL_S)
         except MCPError as error:
             if error.code == REQUEST_TIMEOUT:
+                session.is_doubted = True
                 raise TimeoutError(f"the MCP server {self.name!r} has not answered in {CALL_S:g} s") from error
             raise self._failure(session, error) from error
 
     async def tools(self) -> Mapping[str, Tool]:
-        """Return its tools by name, as it lists them. Raises McpServerUnavailable, StepError."""
+        """Return its tools by name, as it lists them. Raises McpServerUnavailable, StepError, TimeoutError."""
         session = await self._opened()
         from mcp import MCPError
 
         if session.tools is None:
             try:
-                session.tools = {each.name: each for each in await _listed(session.client)}
+                with anyio.fail_after(LIST_S), session.doubted_where_given_up():
+                    session.tools = {each.name: each for each in await _listed(session.client)}
             except MCPError as error:
                 raise self._failure(session, error) from error
+            except TimeoutError as error:
+                raise TimeoutError(
+                    f"the MCP server {self.name!r} has not listed its tools within {LIST_S:g} s"
+                ) from error
         return session.tools
 
     def _failure(self, session: _Session, error: Any) -> Exception:
@@ -106,6 +117,9 @@ class McpServer:
     async def _opened(self) -> _Session:
         """Return the session that is open, or open one. All who ask meanwhile wait for the same."""
         session = self._session
+        if session is not None and session.is_doubted and not session.is_over:
+            await session.probe()
+        session = self._session
         if session is None or session.is_over:
             session = self._session = _Session(self._declared, self.secrets)
             self._group.start_soon(session.hold)
@@ -114,7 +128,10 @@ class McpServer:
 
 
 class _Session:
-    """One session, held by a task of its own: what opens it closes it. ``tools``: as they were listed, once asked."""
+    """One session, held by a task of its own: what opens it closes it. ``tools``: as they were listed, once asked.
+
+    ``is_doubted``: a call was given up, and nothing was heard since: the server may be slow, or hang for ever.
+    """
 
     def __init__(self, declared: DeclaredServer, secrets: NamedSecrets) -> None:
         self._declared = declared
@@ -124,6 +141,7 @@ class _Session:
         self._client: Client | None = None
         self._problem: Exception | None = None
         self.tools: Mapping[str, Tool] | None = None
+        self.is_doubted = False
 
     @property
     def is_over(self) -> bool:
@@ -141,6 +159,25 @@ class _Session:
     def end(self) -> None:
         """Let it go; calls that are under way fail."""
         self._over.set()
+
+    @contextmanager
+    def doubted_where_given_up(self) -> Generator[None]:
+        try:
+            yield
+        except anyio.get_cancelled_exc_class():
+            self.is_doubted = True
+            raise
+
+    async def probe(self) -> None:
+        """End it unless the server says something soon, whatever that is."""
+        from mcp import MCPError
+
+        with anyio.move_on_after(PROBE_S) as waiting, suppress(MCPError, McpServerUnavailable):
+            await self.client.list_tools(cache_mode="refresh")
+        if waiting.cancelled_caught:
+            log.warning("mcp_server_hangs", server=self._declared.name)
+            self.end()
+        self.is_doubted = False
 
     async def wait(self) -> None:
         """Return when it stands. Raises McpServerUnavailable where it does not come to stand."""

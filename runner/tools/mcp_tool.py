@@ -10,10 +10,10 @@ import base64
 import binascii
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ...sdk.artifacts import CONTENT_TYPE, Artifact
-from ...sdk.context import Context
-from ...sdk.redaction import REDACTOR, mask_values
-from ...sdk.step_context import StepError, encode_json
+from ...sdk.authoring.context import Context
+from ...sdk.outcomes.step_context import StepError, encode_json
+from ...sdk.sealing.artifacts import CONTENT_TYPE, Artifact
+from ...sdk.secrets.redaction import REDACTOR, mask_values
 from .mcp_servers import McpServer
 from .offer import ToolOffer, read_arguments
 

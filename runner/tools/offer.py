@@ -6,9 +6,9 @@ from typing import Any, Protocol
 
 import msgspec
 
-from ...sdk.context import Context
+from ...sdk.authoring.context import Context
 from ...sdk.json_values import encode_value
-from ...sdk.step_context import StepError, decode_json
+from ...sdk.outcomes.step_context import StepError, decode_json
 
 
 class ToolOffer(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,11 +8,11 @@ from typing import Any
 
 import anyio.to_thread
 
-from ...sdk.around import Middleware, call_through
-from ...sdk.context import Context
-from ...sdk.deferral import Deferred
-from ...sdk.step_context import StepError
-from ...sdk.tools import Tool
+from ...sdk.authoring.around import Middleware, call_through
+from ...sdk.authoring.context import Context
+from ...sdk.authoring.deferral import Deferred
+from ...sdk.authoring.tools import Tool
+from ...sdk.outcomes.step_context import StepError
 from .offer import ToolOffer
 
 

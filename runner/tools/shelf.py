@@ -4,23 +4,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ...sdk.declared_tools import DeclaredTools
-from ...sdk.secrets import Secrets
-from ...sdk.steps import Steps
+from ...sdk.authoring.declared_tools import DeclaredTools
+from ...sdk.authoring.steps import Steps
+from ...sdk.secrets.secrets import Secrets
 from .http_tool import HttpTool
 from .offer import CallableTool
 from .python_tool import PythonTool
 
 if TYPE_CHECKING:
-    from ..nodes.http import HttpTools
+    from ..http.calling import HttpTools
     from .mcp_servers import McpServers
 
 
+class TwoTools(ValueError):
+    """Two tools have the same name."""
+
+
 def check_names(steps: Steps, declared: DeclaredTools) -> None:
-    """Raise ValueError where a tool in Python has the name of a declared one."""
+    """Raise TwoTools where a tool in Python has the name of a declared one."""
     for name in steps.tools.names():
         if name in declared.http or name.partition(".")[0] in declared.servers:
-            raise ValueError(f"two tools are named {name!r}: one in Python, and one that is declared")
+            raise TwoTools(f"two tools are named {name!r}: one in Python, and one that is declared")
 
 
 class Shelf:

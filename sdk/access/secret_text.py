@@ -18,6 +18,7 @@ PREFIX = "crt_"
 ID_CHARS = 12
 DIGEST_BYTES = 32
 _KEY = re.compile(r"(crt_[0-9a-z]{12})_[0-9a-f]{64}")
+_AS_A_KEY = re.compile(r"(crt_[0-9a-z]{12})_\w+")
 _TOKEN = re.compile(r"[0-9a-f]{64}")
 _PERSON = b"courante-access"
 
@@ -32,6 +33,17 @@ def key_id(text: str) -> str | None:
     """Return the id of a key, None for what cannot be one."""
     found = _KEY.fullmatch(text)
     return found and found[1]
+
+
+def id_in_secret(text: str) -> str | None:
+    """Return the id at the beginning of what is, or may be meant as, a whole key; None of anything else."""
+    found = _AS_A_KEY.fullmatch(text)
+    return found and found[1]
+
+
+def without_secrets(text: str) -> str:
+    """Return the text with no more than the ids of the keys that stand in it."""
+    return _AS_A_KEY.sub(r"\1_***", text)
 
 
 def new_token() -> str:

@@ -16,6 +16,10 @@ _PACKAGE = "cmeel-mimalloc"
 _NAME = "libmimalloc.so"
 _SEPARATORS = " :"
 """Of LD_PRELOAD, which knows no quotes. Source: ld.so(8)."""
+_WITHOUT_HUGE_PAGES = {"MIMALLOC_ALLOW_THP": "0"}
+"""The system clears all 2 MB of a huge page when it is touched first, in the middle of the call that does so: 5 ms on a
+virtual machine. See docs/decisions/allocator.md. Source: mimalloc, environment options.
+"""
 
 
 def preload(server: Binary) -> dict[str, str]:
@@ -24,7 +28,7 @@ def preload(server: Binary) -> dict[str, str]:
     Only for the one of the wheel, on Linux: any other was built with an allocator that somebody chose.
     """
     library = _find_library() if server.is_bundled and sys.platform.startswith("linux") else None
-    return {} if library is None else {"LD_PRELOAD": str(library)}
+    return {} if library is None else {"LD_PRELOAD": str(library), **_WITHOUT_HUGE_PAGES}
 
 
 def _find_library() -> Path | None:

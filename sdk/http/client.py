@@ -1,6 +1,7 @@
 """The HTTP client of a worker: one pool of connections within its reach, lent to nodes and steps.
 
-No proxies, cookies or credentials come from the environment: what is sent is what a document or a step says.
+No proxies, cookies or credentials come from the environment: what is sent is what a document or a step says, and what
+it goes through is the setting ``http_proxy``.
 """
 
 from __future__ import annotations
@@ -14,30 +15,38 @@ import httpcore
 import httpx
 
 from .connecting import GuardedBackend, Resolver, resolve
-from .reach import ALLOW_VARIABLE, Reach, read_reach
+from .reach import ALLOW_VARIABLE, PROXY_VARIABLE, Reach, reach_of_proxy, read_reach
 
 CONNECT_S = 10.0
 READ_S = 60.0
 IDLE_CONNECTIONS_MAX = 64
 IDLE_S = 30.0
 USER_AGENT = "courante"
+PORTS = {"http": 80, "https": 443}
 
 
 class Connections(httpx.AsyncBaseTransport):
     """A transport over connections that are kept. Closing a client over it closes nothing; ``shut`` does."""
 
     def __init__(self, reach: Reach, resolver: Resolver = resolve) -> None:
-        self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=httpx.create_ssl_context(),
-            max_connections=None,
-            max_keepalive_connections=IDLE_CONNECTIONS_MAX,
-            keepalive_expiry=IDLE_S,
-            network_backend=GuardedBackend(reach, resolver),
+        self._reach = reach
+        inner = reach_of_proxy(reach.proxy) if reach.proxy else reach
+        terms: dict[str, Any] = {
+            "ssl_context": httpx.create_ssl_context(),
+            "max_connections": None,
+            "max_keepalive_connections": IDLE_CONNECTIONS_MAX,
+            "keepalive_expiry": IDLE_S,
+            "network_backend": GuardedBackend(inner, resolver),
+        }
+        self._pool = (
+            httpcore.AsyncHTTPProxy(reach.proxy, **terms) if reach.proxy else httpcore.AsyncConnectionPool(**terms)
         )
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request; the answer's body is still to be read. Raises AddressRefused and httpx's errors."""
         url = request.url
+        if self._reach.proxy:
+            self._reach.check_named(url.raw_host.decode("ascii"), url.port or PORTS.get(url.scheme, 0))
         extensions: dict[str, object] = dict(cast("Any", request).extensions)
         inner = httpcore.Request(
             method=request.method,
@@ -110,7 +119,7 @@ def _as_httpx(error: Exception, request: httpx.Request) -> httpx.RequestError:
 def open_client(connections: Connections | None = None) -> httpx.AsyncClient:
     """Return a client over connections; without any it has its own, within what the environment allows."""
     if connections is None:
-        connections = Connections(read_reach(os.environ.get(ALLOW_VARIABLE, "")))
+        connections = Connections(read_reach(*(os.environ.get(name, "") for name in (ALLOW_VARIABLE, PROXY_VARIABLE))))
     return httpx.AsyncClient(
         transport=connections,
         timeout=httpx.Timeout(READ_S, connect=CONNECT_S),

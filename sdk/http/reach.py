@@ -2,6 +2,9 @@
 
 Everything that is not a public unicast address is refused: loopback, private and link-local networks (there the
 metadata of clouds live), shared, reserved, unspecified and multicast ones, also where an IPv6 address holds one.
+
+Through a proxy (setting ``http_proxy``) it is the proxy that resolves names, so that no address can be checked here:
+there is nothing but what ``http_allow`` names.
 """
 
 from __future__ import annotations
@@ -9,7 +12,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import TypeAlias
+from urllib.parse import urlsplit
 
+from ..urls import url_fault
 from ..user_errors import FatalError
 
 Address: TypeAlias = IPv4Address | IPv6Address
@@ -21,6 +26,7 @@ _SPECIAL = tuple(map(ip_network, ("100.64.0.0/10", "192.0.0.0/24", "198.18.0.0/1
 """Not public whatever the tables of this Python say."""
 EVERYTHING = "*"
 ALLOW_VARIABLE = "COURANTE_HTTP_ALLOW"
+PROXY_VARIABLE = "COURANTE_HTTP_PROXY"
 
 
 class AddressRefused(FatalError):
@@ -38,9 +44,13 @@ class _Rule:
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """What may be called beside public addresses. Made by ``read_reach``."""
+    """What may be called beside public addresses. Made by ``read_reach``.
+
+    ``proxy``: a URL that every call goes through, which then may only go where a rule names it; empty: none.
+    """
 
     rules: tuple[_Rule, ...] = ()
+    proxy: str = ""
 
     def check(self, host: str, address: str, port: int) -> None:
         """Raise AddressRefused unless this address, which ``host`` has led to, may be called at this port."""
@@ -50,10 +60,37 @@ class Reach:
             shown = host if host == address else f"{host} ({address})"
             raise AddressRefused(f"{shown} at port {port} is {reason}: the setting http_allow may permit it")
 
+    def check_named(self, host: str, port: int) -> None:
+        """Raise AddressRefused unless a rule names this host at this port. For calls that a proxy resolves."""
+        name = host.lower().rstrip(".")
+        if not any(_permits(rule, name, _literal(name), port) for rule in self.rules):
+            told = f"{host} at port {port} is named by nothing: through a proxy only what http_allow names is called"
+            raise AddressRefused(told)
 
-def read_reach(text: str) -> Reach:
+
+def read_reach(text: str, proxy: str = "") -> Reach:
     """Read ``10.0.0.0/8, billing.internal:8443, *.shop.internal``. Raises ValueError that names the part."""
-    return Reach(tuple(_rule(part.strip()) for part in text.split(",") if part.strip()))
+    return Reach(tuple(_rule(part.strip()) for part in text.split(",") if part.strip()), read_proxy(proxy))
+
+
+def read_proxy(text: str) -> str:
+    """Return the URL of a proxy as it is, or nothing. Raises ValueError."""
+    if not text:
+        return ""
+    problem, _ = url_fault(text, ("http",), is_alone=True)
+    if problem or urlsplit(text).port is None or urlsplit(text).path:
+        raise ValueError(problem or f"{text!r} is no http://host:port")
+    return text
+
+
+def reach_of_proxy(proxy: str) -> Reach:
+    """The proxy itself, wherever it is: its operator has named it."""
+    return read_reach(urlsplit(proxy).netloc)
+
+
+def read_networks(text: str) -> tuple[Network, ...]:
+    """Read ``10.0.0.5, 10.1.0.0/16``. Raises ValueError that names the part, also for an address beside its network."""
+    return tuple(ip_network(part.strip()) for part in text.split(",") if part.strip())
 
 
 def not_public(address: Address) -> str:
@@ -120,13 +157,20 @@ def _split_port(part: str) -> tuple[str, int]:
     return place, int(port or 0)
 
 
-def _permits(rule: _Rule, host: str, address: Address, port: int) -> bool:
+def _literal(host: str) -> Address | None:
+    try:
+        return ip_address(host.partition("%")[0])
+    except ValueError:
+        return None
+
+
+def _permits(rule: _Rule, host: str, address: Address | None, port: int) -> bool:
     if rule.host == EVERYTHING:
         return True
     if rule.port not in (0, port):
         return False
     if rule.network is not None:
-        return rule.network.version == address.version and address in rule.network
+        return address is not None and rule.network.version == address.version and address in rule.network
     if rule.host.startswith("*."):
         return host.endswith(rule.host[1:])
     return host == rule.host

@@ -7,7 +7,8 @@
 
 It lives in threads of its own and answers whatever the loop does: a handler that blocks its worker's loop costs no
 scrape, and is no reason to restart a worker, whose leases are renewed all the same. A client has ``TIMEOUT_S`` for its
-request; more than ``CLIENTS_MAX`` at once are turned away.
+request; more than ``CLIENTS_MAX`` at once are turned away. At a loopback address only names of this machine are
+answered: a page of somebody else's could make its own mean that address, and read.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from concurrent.futures import CancelledError
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 import structlog
@@ -112,6 +114,15 @@ def is_here(address: str) -> bool:
     return ipaddress.ip_address(address.partition("%")[0]).is_loopback
 
 
+def is_named_here(host: str) -> bool:
+    """Whether the header Host has a name of this machine, or nothing."""
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+        return name in ("", "localhost") or is_here(name)
+    except ValueError:
+        return False
+
+
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
@@ -160,6 +171,8 @@ class Handler(BaseHTTPRequestHandler):
         return self.server.endpoint
 
     def do_GET(self) -> None:
+        if not self._is_called_rightly():
+            return
         endpoint, path = self._endpoint, self.path.partition("?")[0]
         match path:
             case "/metrics":
@@ -178,6 +191,8 @@ class Handler(BaseHTTPRequestHandler):
     do_HEAD = do_GET  # noqa: N815 - the library's name
 
     def do_POST(self) -> None:
+        if not self._is_called_rightly():
+            return
         if self.path.partition("?")[0] != "/drain":
             self._tell(404, {"error": "there is /drain"})
         elif not is_here(self.client_address[0]):
@@ -187,6 +202,14 @@ class Handler(BaseHTTPRequestHandler):
         else:
             self._endpoint.drain()
             self._tell(202, {"draining": True})
+
+    def _is_called_rightly(self) -> bool:
+        assert isinstance(self.server, _Server)
+        address = str(self.server.server_address[0])
+        if is_here(address) and not is_named_here(self.headers.get("Host", "")):
+            self._tell(421, {"error": "nothing is served under that name"})
+            return False
+        return True
 
     def log_message(self, format: str, *args: Any) -> None:
         """Nobody wants a line for each scrape."""

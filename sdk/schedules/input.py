@@ -17,7 +17,7 @@ from ...compiler.cel import EvaluationError, ExpressionError
 from ...compiler.templates import compile_value
 from ..errors import InputInvalid, PayloadUnreadable
 from ..json_values import NotJson, encode_value
-from ..payload_terms import PAYLOAD_TERMS
+from ..sealing.payload_terms import PAYLOAD_TERMS
 
 if TYPE_CHECKING:
     from .schedule import Schedule

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from ..stores.connection import EPOCH
+from ..moments import EPOCH
 
 
 class Interval(msgspec.Struct, frozen=True):

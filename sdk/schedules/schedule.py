@@ -17,8 +17,8 @@ import msgspec
 
 from ...compiler.diagnostics import did_you_mean
 from ..errors import InputInvalid, ScheduleInvalid
-from ..stores.connection import EPOCH
-from ..submissions import Submission, check_texts, to_utc
+from ..moments import EPOCH
+from ..submissions.submissions import Submission, check_texts, to_utc
 from .cadence import Cadence, Times
 from .cron import Cron, CronError
 from .input import check_input

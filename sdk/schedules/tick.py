@@ -11,9 +11,9 @@ from enum import StrEnum
 
 import msgspec
 
+from ..moments import to_ms
 from ..stores.commands import run_id_of_key
-from ..stores.connection import to_ms
-from ..submissions import Submission
+from ..submissions.submissions import Submission
 from .input import render_input, tick_text
 from .schedule import Overlap, Schedule
 

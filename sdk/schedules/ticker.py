@@ -23,17 +23,17 @@ from anyio import to_thread
 
 from ..errors import CouranteError, IdempotencyConflict, InputInvalid, WorkflowNotFound
 from ..fault_points import reach
-from ..sealing import seal_text
-from ..stores import schedules as store
-from ..stores import ticks as rows
+from ..sealing.sealing import seal_text
 from ..stores.connection import Pool
-from ..stores.ticks import Move
-from ..submissions import Submission
+from ..submissions.submissions import Submission
 from ..unavailable import AsUnavailable
+from . import schedule_rows as store
+from . import tick_rows as rows
 from .overlap import Decision, decide
 from .plan import Plan, make_plan
 from .schedule import KeptSchedule, Schedule, cadence_of
 from .tick import TRIGGER, Tick, TickState, planned_tick, run_of, submission_of
+from .tick_rows import Move
 
 SCHEDULES_MAX = 100
 """Schedules that are locked together."""

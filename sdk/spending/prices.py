@@ -41,8 +41,9 @@ class PricesError(ValueError):
 class Price(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What tokens of ``models`` cost, in ``currency`` per million, from a day on (UTC).
 
-    ``models``: names; one with ``*`` at its end stands for all that begin so. ``cached``: of cached input tokens; left
-    out: as the others. ``over``: for calls with more input tokens than that.
+    ``models``: names; one with ``*`` at its end stands for all that begin so. ``cached``: of input tokens that were
+    cached, ``written``: of those that are cached by the call; left out: as the others. ``over``: for calls with more
+    input tokens than that.
     """
 
     provider: str
@@ -51,6 +52,7 @@ class Price(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     input: _Amount
     output: _Amount
     cached: _Amount | None = None
+    written: _Amount | None = None
     valid_from: date
     over: Annotated[int, Meta(ge=0)] = 0
 
@@ -67,9 +69,14 @@ class Price(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     def cost(self, usage: Usage) -> int:
         """Return billionths of the currency, rounded up."""
         cached = min(usage.cached_tokens, usage.input_tokens)
+        written = min(usage.written_tokens, usage.input_tokens - cached)
         per_cached = self.input if self.cached is None else self.cached
+        per_written = self.input if self.written is None else self.written
         million_fold = (
-            (usage.input_tokens - cached) * self.input + cached * per_cached + usage.output_tokens * self.output
+            (usage.input_tokens - cached - written) * self.input
+            + cached * per_cached
+            + written * per_written
+            + usage.output_tokens * self.output
         )
         whole, rest = divmod(million_fold * BILLIONTHS, _MILLION)
         return int(whole) + (1 if rest else 0)
@@ -103,7 +110,11 @@ class PriceTable:
 
     def most(self, provider: str, model: str, input_tokens: int, max_tokens: int, at_ms: int) -> Spent:
         """Return what one call can take at most. input_tokens, max_tokens: bounds of its input and its output."""
-        return self.spent(provider, model, Usage(input_tokens=input_tokens, output_tokens=max_tokens), at_ms)
+        usages = (
+            Usage(input_tokens=input_tokens, output_tokens=max_tokens, written_tokens=written)
+            for written in (0, input_tokens)
+        )
+        return max((self.spent(provider, model, usage, at_ms) for usage in usages), key=lambda spent: spent.cost)
 
     def _price(self, provider: str, model: str, input_tokens: int, at_ms: int) -> Price | None:
         day = datetime.fromtimestamp(at_ms / 1000, UTC).date()
@@ -150,7 +161,7 @@ def _read(path: Path) -> tuple[Price, ...]:
     except (msgspec.MsgspecError, UnicodeDecodeError) as cause:
         raise PricesError(path, str(cause)) from cause
     for number, price in enumerate(prices):
-        amounts = (price.input, price.output, price.cached or Decimal(0))
+        amounts = (price.input, price.output, price.cached or Decimal(0), price.written or Decimal(0))
         if not all(amount.is_finite() and 0 <= amount <= _MAX for amount in amounts):
             raise PricesError(path, f"a price is a number from 0 to {_MAX} - at `$[{number}]`")
     return prices

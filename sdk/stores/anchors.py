@@ -1,4 +1,7 @@
-"""Anchors as they are stored: heads of runs by anchor, and the lines that others keep. Rows never change."""
+"""Anchors as they are stored: heads of runs by anchor, and the lines that others keep. Rows never change.
+
+A draft is an anchor that waits for its signature, one in an environment.
+"""
 
 from __future__ import annotations
 
@@ -70,8 +73,31 @@ async def hash_of_event(conn: Connection, run_id: str, seq: int) -> bytes | None
 
 
 async def insert_heads(conn: Connection, env: str, anchor: int, leaves: Sequence[Leaf]) -> None:
-    columns = [[leaf.run_id for leaf in leaves], [leaf.seq for leaf in leaves], [leaf.hash for leaf in leaves]]
-    await conn.execute(_sql["insert_heads"], env, anchor, *columns, [leaf.position for leaf in leaves])
+    await conn.execute(_sql["insert_heads"], env, anchor, *_columns(leaves))
+
+
+async def insert_draft_heads(conn: Connection, env: str, leaves: Sequence[Leaf]) -> None:
+    await conn.execute(_sql["insert_draft_heads"], env, *_columns(leaves))
+
+
+async def insert_draft(conn: Connection, env: str, line: bytes) -> None:
+    await conn.execute(_sql["insert_draft"], env, line)
+
+
+async def read_draft(conn: Connection, env: str) -> bytes | None:
+    """Return the line of the draft; None where there is none."""
+    found: bytes | None = await conn.fetchval(_sql["read_draft"], env)
+    return found
+
+
+async def delete_draft(conn: Connection, env: str) -> None:
+    await conn.execute(_sql["delete_draft"], env)
+    await conn.execute(_sql["delete_draft_heads"], env)
+
+
+async def keep_draft_heads(conn: Connection, env: str, anchor: int) -> None:
+    """The leaves of the draft become those of this anchor."""
+    await conn.execute(_sql["keep_draft_heads"], env, anchor)
 
 
 async def insert_anchor(conn: Connection, env: str, number: int, at: datetime, heads: int, line: bytes) -> None:
@@ -105,3 +131,9 @@ async def leaves_of(conn: Connection, env: str, anchor: int, *, with_log: bool =
         for row in rows:
             yield Leaf(**dict(row))
         position = rows[-1]["position"] + 1
+
+
+def _columns(leaves: Sequence[Leaf]) -> tuple[list[str], list[int], list[bytes], list[int]]:
+    """Runs, numbers of events, hashes and positions."""
+    runs, seqs = [leaf.run_id for leaf in leaves], [leaf.seq for leaf in leaves]
+    return runs, seqs, [leaf.hash for leaf in leaves], [leaf.position for leaf in leaves]

@@ -15,7 +15,7 @@ import asyncpg
 import msgspec
 
 from ..events import ErrorInfo
-from ..sealing import read_error
+from ..sealing.sealing import read_error
 from .commands import run_id_of_key
 from .connection import Connection
 from .queries import load_queries
@@ -80,7 +80,9 @@ class OpenChild(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ChildRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A child run as its parent shows it. ``status``: None where it was not started."""
+    """A child run as its parent shows it. ``status``: None where it was not started. ``taken_from``: of a step that is
+    taken over, the run whose child it is.
+    """
 
     run_id: str
     node: str
@@ -92,6 +94,7 @@ class ChildRow(msgspec.Struct, frozen=True, kw_only=True):
     depth: int | None
     state: ChildState
     status: RunStatus | None
+    taken_from: str | None = None
 
 
 class ParentRow(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,7 +7,7 @@ the same key with another request is a conflict. Rows never change; what was app
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -16,7 +16,7 @@ import msgspec
 
 from ..base_terms import BaseTerms, decode_terms, encode_terms
 from ..events import digest
-from ..payload_terms import PAYLOAD_TERMS
+from ..sealing.payload_terms import PAYLOAD_TERMS
 from .connection import Connection
 from .errors import UnknownRun
 from .queries import load_queries
@@ -88,7 +88,10 @@ class Conflict(msgspec.Struct, frozen=True, tag=True):
 
 
 class StartToApply(msgspec.Struct, frozen=True, kw_only=True):
-    """A committed start whose ``run.started`` is not in the log. ``input``, ``base_terms``: as they are stored."""
+    """A committed start whose ``run.started`` is not in the log. ``input``, ``base_terms``: as they are stored.
+
+    ``xact``: the number of the transaction that accepted it.
+    """
 
     run_id: str
     partition: int
@@ -108,10 +111,11 @@ class StartToApply(msgspec.Struct, frozen=True, kw_only=True):
     base_seq: int | None
     base_terms: bytes | None
     created_at: datetime
+    xact: int
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag=True):
-    """A numbered command as it stands in Postgres; its body may be encrypted (``commanding.open_body``)."""
+    """A numbered command as it stands in Postgres; its body may be encrypted (``command_bodies.open_body``)."""
 
     number: int
     type: str
@@ -182,17 +186,25 @@ async def _is_same(conn: Connection, row: asyncpg.Record, start: StartCommand, b
 
 
 async def starts_to_apply(
-    conn: Connection, env: str, partition: int, *, older_than_ms: int = 0, limit: int = 1_000
+    conn: Connection,
+    env: str,
+    partition: int,
+    *,
+    older_than_ms: int = 0,
+    limit: int = 1_000,
+    put_off: Mapping[str, int] | None = None,
 ) -> list[StartToApply]:
     """Return committed starts with no ``run.started`` in the log, oldest first.
 
-    A start that waits for ``start_at`` is among them: applying it parks it. Cost: the starts committed since the last
-    call that found nothing older, not the history; a mark by transaction number keeps that exact. Writes the mark.
+    put_off: runs that are left out, each with the ``xact`` of its start. A start that waits for ``start_at`` is among
+    them: applying it parks it. Cost: the starts committed since the last call that found nothing older, not the
+    history; a mark by transaction number keeps that exact. Writes the mark.
     """
     horizon: str = await conn.fetchval(_sql["snapshot_xmin"])
     mark: str = await conn.fetchval(_sql["get_mark"], env, partition) or "0"
-    rows = await conn.fetch(_sql["starts_to_apply"], env, partition, mark, older_than_ms, limit)
-    oldest = min(int(rows[0]["xact"]), int(horizon)) if rows else int(horizon)
+    off = put_off or {}
+    rows = await conn.fetch(_sql["starts_to_apply"], env, partition, mark, older_than_ms, limit, list(off))
+    oldest = min([int(horizon), *off.values(), *(int(row["xact"]) for row in rows[:1])])
     await conn.execute(_sql["move_mark"], env, partition, str(oldest))
     return [_start_to_apply(dict(row)) for row in rows if row["is_old"]]
 
@@ -258,32 +270,54 @@ async def find_decisions(conn: Connection, run_id: str, types: Sequence[str]) ->
     return [Decided(**dict(row)) for row in await conn.fetch(_sql["find_decisions"], run_id, list(types))]
 
 
+async def find_starters(conn: Connection, run_id: str) -> list[str | None]:
+    """Return who has started a run, the runs that it goes on from, and those that it is a step of.
+
+    None: nobody has said so, or retention has deleted one of them.
+    """
+    return [row["by"] for row in await conn.fetch(_sql["find_starters"], run_id)]
+
+
+async def find_releases(conn: Connection, run_id: str) -> list[Decided]:
+    """Return the approvals and ends by force of a run, and of those that it goes on from."""
+    return [Decided(**dict(row)) for row in await conn.fetch(_sql["find_releases"], run_id)]
+
+
 class CommandToApply(msgspec.Struct, frozen=True, kw_only=True):
-    """A committed command that the log does not have, of a run that has not ended."""
+    """A committed command that the log does not have, of a run that has not ended. ``xact``: as of a start."""
 
     run_id: str
     ir_hash: str
     command: Command
+    xact: int
 
 
 async def commands_to_apply(
-    conn: Connection, env: str, partition: int, *, older_than_ms: int = 0, limit: int = 1_000
+    conn: Connection,
+    env: str,
+    partition: int,
+    *,
+    older_than_ms: int = 0,
+    limit: int = 1_000,
+    put_off: Mapping[str, int] | None = None,
 ) -> list[CommandToApply]:
     """Return committed commands that the log does not have, those of a run in order. Writes a mark, as for starts.
 
-    Halted runs are left out: whoever repairs one gives it its commands. Cost: the commands committed since the last
-    call that found nothing older, not the history.
+    put_off: as for starts. Halted runs are left out: whoever repairs one gives it its commands. Cost: the commands
+    committed since the last call that found nothing older, not the history.
     """
     horizon: str = await conn.fetchval(_sql["snapshot_xmin"])
     mark: str = await conn.fetchval(_sql["get_command_mark"], env, partition) or "0"
-    rows = await conn.fetch(_sql["commands_to_apply"], env, partition, mark, older_than_ms, limit)
-    oldest = min(int(rows[0]["xact"]), int(horizon)) if rows else int(horizon)
+    off = put_off or {}
+    rows = await conn.fetch(_sql["commands_to_apply"], env, partition, mark, older_than_ms, limit, list(off))
+    oldest = min([int(horizon), *off.values(), *(int(row["xact"]) for row in rows[:1])])
     await conn.execute(_sql["move_command_mark"], env, partition, str(oldest))
     return [
         CommandToApply(
             run_id=row["run_id"],
             ir_hash=row["ir_hash"],
             command=Command(**{name: row[name] for name in Command.__struct_fields__}),
+            xact=int(row["xact"]),
         )
         for row in rows
         if row["is_old"]
@@ -292,7 +326,7 @@ async def commands_to_apply(
 
 def _start_to_apply(row: dict[str, Any]) -> StartToApply:
     fields: dict[str, Any] = {name: row[name] for name in StartToApply.__struct_fields__}
-    fields["tags"] = tuple(row["tags"])
+    fields |= {"tags": tuple(row["tags"]), "xact": int(row["xact"])}
     return StartToApply(**fields)
 
 

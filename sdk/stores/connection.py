@@ -5,7 +5,6 @@ A function that takes a ``Connection`` does all its work on it, and leaves trans
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
@@ -14,21 +13,3 @@ if TYPE_CHECKING:
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]"
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
-
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MS = timedelta(milliseconds=1)
-
-
-def from_ms(at_ms: int) -> datetime:
-    """Raises OverflowError where no date can say it."""
-    return EPOCH + timedelta(milliseconds=at_ms)
-
-
-def to_ms(at: datetime) -> int:
-    """Whole milliseconds since the epoch; exact for what ``from_ms`` made."""
-    return (at - EPOCH) // _MS
-
-
-def iso_text(at: datetime) -> str:
-    """ISO 8601 in UTC with milliseconds, as all that people and programs are shown."""
-    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

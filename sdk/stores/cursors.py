@@ -57,6 +57,11 @@ async def read_cursor(conn: Connection, env: str, partition: int) -> Cursor | No
     return None if row is None else Cursor(*row)
 
 
+async def read_cursors(conn: Connection, env: str) -> dict[int, Cursor]:
+    """Return the cursors of an environment by partition; those that nobody has made yet are left out."""
+    return {row["partition"]: Cursor(*row[1:]) for row in await conn.fetch(_sql["read_cursors"], env)}
+
+
 async def move_cursor(conn: Connection, env: str, partition: int, old: Cursor, new: Cursor) -> bool:
     """Lock, compare and move in one statement; False where the cursor is not ``old`` any more.
 

@@ -11,8 +11,9 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 from ..events import ErrorInfo
-from ..sealing import read_error, seal_text, shown_text
-from .connection import Connection, from_ms, to_ms
+from ..moments import from_ms, to_ms
+from ..sealing.sealing import read_error, seal_text, shown_text
+from .connection import Connection
 from .errors import BadFilter
 from .queries import load_queries
 

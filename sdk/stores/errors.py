@@ -3,7 +3,8 @@
 StoreError
 ├── SchemaError        the database is not what this code needs
 │   ├── MigrationChanged    a migration that was applied reads otherwise now (file)
-│   └── SchemaTooNew        migrations were applied that this code does not know (names)
+│   ├── SchemaTooNew        migrations were applied that this code does not know (names)
+│   └── RoleUnusable        a role of Postgres cannot be granted less than it may (name, hint)
 ├── UnknownWorkflow    no such workflow or version
 ├── UnknownRun         no such run
 ├── LogArchived        the events of a run were moved out of the log (run_id, at, path)
@@ -41,6 +42,15 @@ class SchemaTooNew(SchemaError):
         self.names = tuple(names)
 
 
+class RoleUnusable(SchemaError):
+    """A role of Postgres is not there, or may do more than it would be granted. hint: what to do."""
+
+    def __init__(self, name: str, why: str, hint: str) -> None:
+        super().__init__(f"role {name!r} cannot be used: {why}")
+        self.name = name
+        self.hint = hint
+
+
 class UnknownWorkflow(StoreError):
     """No such workflow, or no such version of it."""
 
@@ -60,10 +70,14 @@ class UnknownRun(StoreError):
 
 
 class LogArchived(StoreError):
-    """The events of a run were moved out of the log, some or all. path: of the archive; None where there is none."""
+    """The events of a run were moved out of the log, some or all. path: of the archive; None where there is none.
+
+    ``told``: the message for those whom the server's disk is no business of.
+    """
 
     def __init__(self, run_id: str, at: datetime, path: str | None) -> None:
         day = at.astimezone(UTC).date().isoformat()
+        self.told = f"the log of run {run_id} was moved away by retention on {day}"
         where = f"moved to {path}" if path else "deleted"
         super().__init__(f"the log of run {run_id} was {where} by retention on {day}")
         self.run_id = run_id

@@ -13,7 +13,8 @@ from typing import NamedTuple
 import msgspec
 
 from ..base_terms import empty_terms
-from ..commanding import empty_body
+from ..events import decode_facts
+from .command_bodies import empty_body
 from .connection import Connection
 from .errors import NotEnded, UnknownRun
 from .queries import load_queries
@@ -47,8 +48,8 @@ async def read_forgotten(conn: Connection, run_ids: Sequence[str]) -> dict[str, 
 
 async def descendants_of(conn: Connection, run_ids: Sequence[str]) -> dict[str, bool]:
     """Return the recorded runs that are steps of these, of their steps and so on; and whether each has ended."""
-    rows = await conn.fetch(_sql["descendants"], list(run_ids))
-    return {row["run_id"]: row["has_ended"] for row in rows if row["run_id"] not in run_ids}
+    rows, known = await conn.fetch(_sql["descendants"], list(run_ids)), frozenset(run_ids)
+    return {row["run_id"]: row["has_ended"] for row in rows if row["run_id"] not in known}
 
 
 async def relatives_of(conn: Connection, run_ids: Sequence[str]) -> list[Relative]:
@@ -57,13 +58,20 @@ async def relatives_of(conn: Connection, run_ids: Sequence[str]) -> list[Relativ
 
 
 async def runs_to_forget(
-    conn: Connection, env: str, before: datetime, *, workflow: str | None = None, tag: str | None = None, limit: int
+    conn: Connection,
+    env: str,
+    before: datetime,
+    *,
+    workflow: str | None = None,
+    tag: str | None = None,
+    without: Sequence[str] = (),
+    limit: int,
 ) -> list[str]:
     """Return runs that ended before a time and were not forgotten yet, the oldest first.
 
-    Left out are those that another run is about to go on from.
+    without: workflows whose runs are left out. Left out are those that another run is about to go on from.
     """
-    rows = await conn.fetch(_sql["runs_to_forget"], env, before, workflow, tag, limit)
+    rows = await conn.fetch(_sql["runs_to_forget"], env, before, workflow, tag, limit, list(without))
     return [row[0] for row in rows]
 
 
@@ -72,27 +80,37 @@ async def payloads_of_run(conn: Connection, env: str, run_id: str) -> list[bytes
     return [row[0] for row in await conn.fetch(_sql["payloads_of_run"], run_id, env)]
 
 
-async def cache_keys(conn: Connection, env: str, run_id: str) -> list[str]:
-    """Return the keys of the cached outputs that a run has made."""
-    return [row[0] for row in await conn.fetch(_sql["cache_keys"], run_id, env)]
+async def cache_keys(conn: Connection, run_id: str) -> list[str]:
+    """Return the keys under which outputs of a run were kept or taken, as its log says: others may have them by now."""
+    rows = await conn.fetch(_sql["cache_facts"], run_id)
+    found = [decode_facts(row[0]).data.get("cache") for row in rows]
+    return [key for key in dict.fromkeys(found) if isinstance(key, str)]
 
 
-async def count_payloads(conn: Connection, run_id: str) -> int:
-    """Return how many events of a run still have their payload."""
-    return int(await conn.fetchval(_sql["count_payloads"], run_id))
+async def count_payloads(conn: Connection, run_ids: Sequence[str]) -> int:
+    """Return how many events of these runs still have their payload."""
+    return int(await conn.fetchval(_sql["count_payloads"], list(run_ids)))
+
+
+async def check_ended(conn: Connection, env: str, run_ids: Sequence[str]) -> None:
+    """Raises UnknownRun; NotEnded, also where another run is about to go on from one. Waits for nobody."""
+    rows = await conn.fetch(_sql["which_ended"], list(run_ids), env)
+    has_ended = {row["run_id"]: row["has_ended"] for row in rows}
+    for run_id in run_ids:
+        if run_id not in has_ended:
+            raise UnknownRun(run_id)
+        if not has_ended[run_id]:
+            raise NotEnded(run_id)
 
 
 async def lock_ended(conn: Connection, env: str, run_id: str) -> None:
     """Keep the row of an ended run, and lines of steps from being stored, until the transaction ends.
 
-    Raises UnknownRun; NotEnded, also where another run is about to go on from it.
+    Raises what ``check_ended`` does.
     """
-    row = await conn.fetchrow(_sql["lock_ended"], run_id, env)
-    if row is None:
-        raise UnknownRun(run_id)
-    if not row["has_ended"]:
-        raise NotEnded(run_id)
-    await conn.execute(_sql["lock_lines"], env, row["partition"])
+    partition = await conn.fetchval(_sql["lock_run"], run_id, env)
+    await check_ended(conn, env, [run_id])
+    await conn.execute(_sql["lock_lines"], env, partition)
 
 
 async def empty_run(conn: Connection, env: str, run_id: str, *, by: str | None, reason: str) -> int:

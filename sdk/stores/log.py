@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 import asyncpg
 import msgspec
 
 from ..events import GENESIS, Facts, RecordedEvent, chain_hash, decode_facts, digest
-from .connection import Connection, to_ms
+from ..moments import to_ms
+from ..sealing.payload_terms import PayloadTooLarge
+from ..slices import Slices
+from .connection import Connection, Pool
 from .errors import LogArchived
 from .queries import load_queries
 
 SEQ_MAX = 2**63 - 1
 PREFETCH = 1_000
+FIRST_SPAN, LAST_SPAN = timedelta(seconds=1), timedelta(days=365)
+RESULTS_AT_ONCE = 50
+"""Of chunks of maps, which may have as much as one payload."""
 
 _sql = load_queries("log")
 
@@ -72,6 +78,17 @@ async def read_events(conn: Connection, run_id: str, upto: int | None = None, *,
     return [_event(run_id, row) for row in rows]
 
 
+async def find_events(
+    conn: Connection, run_id: str, *, after: int, limit: int, step: str | None, kind: str | None
+) -> list[RecordedEvent]:
+    """Return events of a run behind ``after``, in order: of a step, of a type or of a family of types (``step.*``).
+
+    Cost: the rest of the run's log. Raises what ``read_events`` does.
+    """
+    await check_archived(conn, run_id)
+    return [_event(run_id, row) for row in await conn.fetch(_sql["find_events"], run_id, after, step, kind, limit)]
+
+
 async def read_events_of_runs(conn: Connection, run_ids: Sequence[str]) -> dict[str, list[RecordedEvent]]:
     """Return all events of some runs, in order, by run; the caller sees to it that they fit into memory.
 
@@ -90,9 +107,34 @@ async def read_events_at(conn: Connection, spans: Mapping[str, tuple[int, int]])
     return [_event(row["run_id"], row) for row in rows]
 
 
-async def read_events_since(conn: Connection, env: str, since: datetime, *, limit: int) -> list[RecordedEvent]:
-    """Return what all runs have done since a moment, without payloads, in the order of its times; the newest of it."""
-    return [_event(row["run_id"], row) for row in await conn.fetch(_sql["read_since"], env, since, limit)]
+async def read_partition(
+    conn: Connection, env: str, partition: int, since: datetime, until: datetime
+) -> list[RecordedEvent]:
+    """Return what the runs of one partition have done from a moment to another, without payloads and in no order."""
+    rows = await conn.fetch(_sql["read_partition"], env, partition, since, until)
+    return [_event(row["run_id"], row) for row in rows]
+
+
+async def stream_window(
+    pool: Pool, env: str, since: datetime, until: datetime, *, limit: int = PREFETCH
+) -> AsyncIterator[list[RecordedEvent]]:
+    """Yield what all runs have done from a moment to another, without payloads, in the order of its times.
+
+    Some at a time, without a connection in between. The log is found by its times, but not ordered by them: it is read
+    in spans of time that grow and shrink so that about ``limit`` events are in one, and nothing more is sorted at once.
+    """
+    place: tuple[datetime, str, int] = (since, "", 0)
+    span = FIRST_SPAN
+    while place[0] < until:
+        end = min(until, place[0] + span)
+        async with pool.acquire() as conn:
+            rows = await conn.fetch(_sql["read_window"], env, *place, end, limit)
+        if rows:
+            yield [_event(row["run_id"], row) for row in rows]
+        if len(rows) == limit:
+            place, span = (rows[-1]["at"], rows[-1]["run_id"], rows[-1]["seq"]), max(FIRST_SPAN, span / 2)
+        else:
+            place, span = (end, "", 0), min(LAST_SPAN, span * 2)
 
 
 async def last_events(conn: Connection, run_ids: Sequence[str]) -> dict[str, int]:
@@ -104,6 +146,26 @@ async def read_halts(conn: Connection, run_ids: Sequence[str]) -> dict[str, str]
     """Return why each run was halted the last time, by the reason in its log; those never halted are left out."""
     rows = await conn.fetch(_sql["read_halts"], list(run_ids))
     return {row["run_id"]: decode_facts(row["facts"]).reason for row in rows}
+
+
+async def read_results(
+    conn: Connection, run_id: str, nodes: Sequence[str], scope: str, bytes_max: int
+) -> dict[int, bytes]:
+    """Return the results of chunks of a map as they were told, by the chunk's number. nodes: the map and its collector.
+
+    Raises PayloadTooLarge where there is more than ``bytes_max``.
+    """
+    found: dict[int, bytes] = {}
+    size = 0
+    async with conn.transaction(readonly=True):
+        async for row in conn.cursor(_sql["read_results"], run_id, list(nodes), scope, prefetch=RESULTS_AT_ONCE):
+            chunk = decode_facts(row["facts"]).data.get("chunk")
+            if isinstance(chunk, int):
+                found[chunk] = row["payload"]
+                size += len(found[chunk])
+            if size > bytes_max:
+                raise PayloadTooLarge(size, bytes_max)
+    return found
 
 
 async def read_moves(conn: Connection, run_id: str) -> list[tuple[int, Facts]]:
@@ -118,27 +180,30 @@ async def read_moves(conn: Connection, run_id: str) -> list[tuple[int, Facts]]:
 
 
 async def stream_events(conn: Connection, run_id: str) -> AsyncIterator[RecordedEvent]:
-    """Yield the events of a run in order, a thousand at a time, for runs that do not fit into memory.
+    """Yield the events of a run in order, a thousand at a time, for runs that do not fit into memory. In slices.
 
     Raises LogArchived.
     """
-    after = 0
-    while True:
-        events = await read_events(conn, run_id, after + PREFETCH, after=after)
-        for event in events:
-            yield event
-        if not events:
-            return
-        after = events[-1].seq
+    after, slices = 0, Slices()
+    while rows := await conn.fetch(_sql["read_events"], run_id, after, after + PREFETCH):
+        if rows[0]["seq"] != after + 1:
+            await check_archived(conn, run_id)
+        for row in rows:
+            await slices.breathe()
+            yield _event(run_id, row)
+        after = rows[-1]["seq"]
+    await check_archived(conn, run_id)
 
 
 async def stream_chain(conn: Connection, run_id: str, after: int = 0) -> AsyncIterator[ChainRow]:
     """Yield the rows of a run behind event ``after`` in order, a thousand at a time; the connection is free between.
 
-    Raises LogArchived.
+    In slices. Raises LogArchived.
     """
+    slices = Slices()
     while rows := await conn.fetch(_sql["read_chain_part"], run_id, after, PREFETCH):
         for row in rows:
+            await slices.breathe()
             yield ChainRow(
                 row["seq"],
                 to_ms(row["at"]),
@@ -179,8 +244,9 @@ async def follow_chain(conn: Connection, run_id: str, seq: int, head: bytes) -> 
 
     In a transaction of the caller's that sees one moment. Raises LogArchived.
     """
-    previous = head
+    previous, slices = head, Slices()
     async for row in conn.cursor(_sql["read_chain"], run_id, seq, prefetch=PREFETCH):
+        await slices.breathe()
         seq += 1
         if row["seq"] != seq:
             await check_archived(conn, run_id)

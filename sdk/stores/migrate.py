@@ -1,27 +1,38 @@
 """Migrations: ``migrations/NNNN_what.sql``, applied in order, forward only.
 
 Each file is one transaction, together with its row in ``schema_migrations``; a killed migration leaves nothing.
-A file whose third line is ``-- transaction: none`` holds one statement that cannot run in a transaction.
+A file whose third line is ``-- transaction: none`` holds one statement that cannot run in a transaction, and that bears
+being repeated: ``CREATE INDEX CONCURRENTLY IF NOT EXISTS``. What an interrupted one has left of an index is built anew.
+Postgres builds no index of a partitioned table so: those of its partitions are built beforehand, beside all who write,
+and the file's ``CREATE INDEX`` finds them there and takes them up.
 Several processes may migrate at once: an advisory lock lets one through, the others then find nothing to do.
-Every migration also sees to the partitions of the event log for the months to come.
+Every migration also sees to the partitions of the event log for the months to come, and to the rights of ``roles``.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
 from importlib.resources import files
 
+import anyio
 import asyncpg
 import msgspec
 import structlog
 
 from .connection import Connection
 from .errors import MigrationChanged, SchemaError, SchemaTooNew
+from .roles import RoleKind, grant_roles
 
 MONTHS_AHEAD = 2
+FIRST = "0001"
 LOCK = 0x636F7572616E7465  # "courante"
+TURN_S = 0.05
 _NAME = re.compile(r"[0-9]{4}_[a-z0-9_]+\.sql")
+_WORD = re.compile(r"\w+")
+_INDEX = re.compile(r"^CREATE INDEX (\w+) ON (\w+) ([^;]+);", re.MULTILINE)
 _NO_TRANSACTION = "-- transaction: none"
 
 _log = structlog.get_logger()
@@ -37,21 +48,36 @@ class Migration(msgspec.Struct, frozen=True, kw_only=True):
     is_transaction: bool
 
 
-async def migrate(conn: Connection) -> list[str]:
+async def migrate(conn: Connection, roles: Mapping[str, RoleKind] | None = None) -> list[str]:
     """Bring the schema up to date and return the names of what was applied now.
 
-    Raises MigrationChanged, SchemaTooNew. Waits while another process migrates.
+    roles: that are granted the rights of their kind from now on. Raises MigrationChanged, SchemaTooNew, RoleUnusable.
+    Waits while another process migrates.
     """
-    await conn.execute("SELECT pg_advisory_lock($1)", LOCK)
-    try:
+    async with _turn(conn):
         missing = await _missing(conn)
+        is_new = bool(missing) and missing[0].name.startswith(FIRST)
         for migration in missing:
             await _apply(conn, migration)
-            _log.info("migration_applied", file=migration.name)
+            if not is_new:
+                _log.info("migration_applied", file=migration.name)
         await ensure_partitions(conn)
+        await grant_roles(conn, roles or {})
+        if is_new:
+            _log.info("schema_made", version=missing[-1].name[:4])
         return [migration.name for migration in missing]
+
+
+@asynccontextmanager
+async def _turn(conn: Connection) -> AsyncGenerator[None]:
+    """Wait for it by asking again: an index that is built concurrently would wait for a statement that waits for it."""
+    while not await conn.fetchval("SELECT pg_try_advisory_lock($1)", LOCK):  # noqa: ASYNC110 - other processes
+        await anyio.sleep(TURN_S)
+    try:
+        yield
     finally:
-        await conn.execute("SELECT pg_advisory_unlock($1)", LOCK)
+        if not conn.is_closed():
+            await conn.execute("SELECT pg_advisory_unlock($1)", LOCK)
 
 
 async def pending(conn: Connection) -> list[str]:
@@ -113,13 +139,33 @@ async def _applied(conn: Connection) -> dict[str, bytes]:
 async def _apply(conn: Connection, migration: Migration) -> None:
     """One transaction; where the file forbids one, its statement comes first, so it must bear being repeated."""
     if migration.is_transaction:
+        await _build_beforehand(conn, migration)
         async with conn.transaction():
             await conn.execute(migration.sql)
             await _note(conn, migration)
     else:
+        await _drop_invalid(conn, migration.sql, migration)
         await conn.execute(migration.sql)
         async with conn.transaction():
             await _note(conn, migration)
+
+
+async def _build_beforehand(conn: Connection, migration: Migration) -> None:
+    """Build the indexes of partitioned tables in the partitions that have rows."""
+    for index, table, terms in _INDEX.findall(migration.sql):
+        for (partition,) in await conn.fetch(_PARTITIONS, table):
+            if await conn.fetchval(f"SELECT EXISTS (SELECT FROM {partition})"):  # noqa: S608 - a table of ours
+                sql = f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {partition}_{index} ON {partition} {terms}"
+                await _drop_invalid(conn, sql, migration)
+                await conn.execute(sql)
+
+
+async def _drop_invalid(conn: Connection, sql: str, migration: Migration) -> None:
+    """Drop what is left of an index that was not built to its end: it is named there, and costs, but is never used."""
+    rows = await conn.fetch(_INVALID)
+    for name in {row[0] for row in rows} & set(_WORD.findall(sql)):
+        await conn.execute(f"DROP INDEX CONCURRENTLY {name}")
+        _log.info("invalid_index_dropped", index=name, file=migration.name)
 
 
 async def _note(conn: Connection, migration: Migration) -> None:
@@ -128,6 +174,14 @@ async def _note(conn: Connection, migration: Migration) -> None:
     await conn.execute(insert, migration.name, migration.checksum)
 
 
+_INVALID = """
+SELECT c.relname FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+ WHERE NOT i.indisvalid AND pg_table_is_visible(c.oid)
+"""
+_PARTITIONS = """
+SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+ WHERE i.inhparent = to_regclass($1) AND c.relkind = 'r' ORDER BY 1
+"""
 _TABLE = """
 CREATE TABLE IF NOT EXISTS schema_migrations (
   name text NOT NULL,

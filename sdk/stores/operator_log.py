@@ -17,7 +17,8 @@ _sql = load_queries("operator_log")
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True):
-    """``action``: method and path, or a word as ``key.created``. ``result``: status of the answer, or ``done``.
+    """``action``: method and path, with ``(dry run)`` where that was asked for; or a word as ``key.created``.
+    ``result``: status of the answer, or ``done``.
 
     ``by``: empty where nobody said who it was. ``address``: empty for the command line.
     """

@@ -9,7 +9,7 @@ import re
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from typing import NamedTuple
 
-from ..payload_terms import PAYLOAD_TERMS, SEALED_HEAD
+from ..sealing.payload_terms import PAYLOAD_TERMS, SEALED_HEAD
 from .connection import Connection
 from .queries import load_queries
 

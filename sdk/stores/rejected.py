@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 
 from ..errors import PayloadUnreadable
-from ..payload_terms import PAYLOAD_TERMS
-from ..sealing import seal_text, shown_text
+from ..sealing.payload_terms import PAYLOAD_TERMS
+from ..sealing.sealing import seal_text, shown_text
 from .connection import Connection
 from .queries import load_queries
 

@@ -9,6 +9,7 @@ import re
 from collections.abc import AsyncGenerator, Sequence
 from datetime import UTC, datetime
 
+import anyio
 import asyncpg
 import msgspec
 
@@ -17,7 +18,12 @@ from .queries import load_queries
 
 PREFETCH = 500
 LOCK_MS = 5_000
-"""How long readers of the log may have to wait for a month that is taken out."""
+"""How long a month is waited for that somebody writes into."""
+BRIEF_MS = 100
+"""How long readers and writers of the log may have to wait for a month to go, at a time."""
+TRIES_MAX = 60
+PAUSE_S = 0.4
+"""Between two tries: those who had to wait go first."""
 
 _sql = load_queries("retention")
 _NAME = re.compile(r"event_log_([0-9]{4})([0-9]{2})")
@@ -89,40 +95,64 @@ async def month_events(conn: Connection, month: Month) -> AsyncGenerator[asyncpg
 
 
 async def take_out(conn: Connection, month: Month, look: Look, path: str | None, sha256: bytes | None) -> None:
-    """Take a month out of the log, within a transaction that has locked it.
+    """Take a month out of the log, within a transaction that keeps it as it is.
 
-    Raises asyncpg.LockNotAvailableError where somebody reads for too long, asyncpg.InsufficientPrivilegeError.
+    Nobody else is kept from the log but for the moment in which the table goes. Raises asyncpg.LockNotAvailableError
+    where others read all the time, asyncpg.InsufficientPrivilegeError.
     """
     values = (month.name, month.starts, month.ends, look.events, look.runs, path, sha256)
     await conn.execute(_sql["note_archive"], *values)
     await conn.execute(_on(month, "mark_runs"))
-    await conn.execute(f"DROP TABLE {month.name}")
-    payloads = payloads_of(month)
-    if await conn.fetchval("SELECT to_regclass($1) IS NOT NULL", payloads):
-        await conn.execute(f"DROP TABLE {payloads}")
+    tables = [month.name]
+    if await conn.fetchval("SELECT to_regclass($1) IS NOT NULL", payloads_of(month)):
+        tables.append(payloads_of(month))
     else:
         await conn.execute("DELETE FROM event_payloads WHERE at >= $1 AND at < $2", month.starts, month.ends)
+    for tries_left in reversed(range(TRIES_MAX)):
+        try:
+            async with conn.transaction():
+                await conn.execute(f"SET LOCAL lock_timeout = {BRIEF_MS}")
+                await conn.execute("LOCK TABLE ONLY event_log, ONLY event_payloads IN ACCESS EXCLUSIVE MODE")
+                await conn.execute(f"DROP TABLE {', '.join(tables)}")
+        except asyncpg.LockNotAvailableError:
+            if not tries_left:
+                raise
+            await anyio.sleep(PAUSE_S)
+        else:
+            return
 
 
-async def lock_month(conn: Connection, month: Month) -> None:
-    """Keep everybody from the log until the transaction ends, or give up soon. Raises asyncpg.LockNotAvailableError."""
+async def keep_month(conn: Connection, month: Month) -> None:
+    """Let nothing be written into a month until the transaction ends: it is read as before, and others are written.
+
+    Raises asyncpg.LockNotAvailableError.
+    """
     await conn.execute(f"SET LOCAL lock_timeout = {LOCK_MS}")
-    await conn.execute("LOCK TABLE event_log, event_payloads IN ACCESS EXCLUSIVE MODE")
-    await conn.execute(f"LOCK TABLE {month.name} IN ACCESS EXCLUSIVE MODE")
+    await conn.execute(f"LOCK TABLE {month.name} IN EXCLUSIVE MODE")
 
 
 async def make_month(conn: Connection, month: Month) -> None:
-    """Make the tables of a month. Raises asyncpg.DuplicateTableError where the log still has it."""
-    for parent in ("event_log", "event_payloads"):
-        child = month.name if parent == "event_log" else payloads_of(month)
-        await conn.execute(
-            f"CREATE TABLE {child} PARTITION OF {parent} "
-            f"FOR VALUES FROM ('{month.starts.isoformat()}') TO ('{month.ends.isoformat()}')"
-        )
+    """Make the tables of a month, which are no part of the log yet.
+
+    Raises asyncpg.DuplicateTableError where the log still has it.
+    """
+    for parent, child in _tables(month):
+        await conn.execute(f"CREATE TABLE {child} (LIKE {parent} INCLUDING ALL)")
+
+
+async def attach_month(conn: Connection, month: Month) -> None:
+    """Let the tables be a part of the log: nobody is kept from it, however much is in them."""
+    span = f"FROM ('{month.starts.isoformat()}') TO ('{month.ends.isoformat()}')"
+    for parent, child in _tables(month):
+        await conn.execute(f"ALTER TABLE {parent} ATTACH PARTITION {child} FOR VALUES {span}")
     await conn.execute(
         f"CREATE TRIGGER event_log_refuse_truncate BEFORE TRUNCATE ON {month.name} "
         "FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()"
     )
+
+
+def _tables(month: Month) -> Sequence[tuple[str, str]]:
+    return (("event_log", month.name), ("event_payloads", payloads_of(month)))
 
 
 async def note_restore(conn: Connection, month: Month, run_ids: Sequence[str], runs: Sequence[str]) -> None:
@@ -149,9 +179,11 @@ async def delete_old_runs(conn: Connection, env: str, before: datetime, limit: i
     return len(run_ids)
 
 
-async def count_runs_to_forget(conn: Connection, env: str, before: datetime) -> int:
+async def count_runs_to_forget(
+    conn: Connection, env: str, before: datetime, *, workflow: str | None = None, without: Sequence[str] = ()
+) -> int:
     """Return how many runs ``runs_to_forget`` would name."""
-    return int(await conn.fetchval(_sql["count_runs_to_forget"], env, before))
+    return int(await conn.fetchval(_sql["count_runs_to_forget"], env, before, workflow, list(without)))
 
 
 async def count_cache(conn: Connection, env: str, before: datetime | None) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -15,14 +15,21 @@ import asyncpg
 import msgspec
 
 from ..events import ErrorInfo
-from ..sealing import read_error
-from .connection import Connection, from_ms, to_ms
+from ..moments import from_ms, to_ms
+from ..sealing.sealing import read_error
+from ..slices import Slices
+from .commands import run_id_of_key
+from .connection import Connection
 from .errors import BadFilter, UnknownRun
 from .queries import load_queries
 from .status import RunStatus, StepStatus, run_status
 
 LIMIT_MAX = 1_000
 STEPS_AT_ONCE = 1_000
+WORKFLOWS_MAX = 100
+WITH_TAG = "tags @> ARRAY[{}::text] AND tags <> '{{}}'"
+"""The second condition lets the partial index be used."""
+_AFTER_ALL = "\U0010ffff"
 
 _sql = load_queries("runs")
 
@@ -101,6 +108,31 @@ async def get_run(conn: Connection, run_id: str) -> RunRow:
     return _run(row)
 
 
+async def unknown_runs(conn: Connection, env: str, run_ids: Sequence[str]) -> list[str]:
+    """Return those of the runs that an environment does not have, in their order."""
+    known = {row["run_id"] for row in await conn.fetch(_sql["known_runs"], env, list(run_ids))}
+    return [run_id for run_id in run_ids if run_id not in known]
+
+
+async def select_runs(
+    conn: Connection,
+    env: str,
+    *,
+    workflow: str | None = None,
+    status: str | None = None,
+    since: datetime | None = None,
+) -> AsyncIterator[str]:
+    """Yield the ids of all runs that ``list_runs`` would list, the newest first, a page at a time. Raises BadFilter."""
+    cursor: str | None = None
+    while True:
+        page = await list_runs(conn, env, workflow=workflow, status=status, since=since, limit=LIMIT_MAX, cursor=cursor)
+        for run in page.runs:
+            yield run.run_id
+        cursor = page.next
+        if cursor is None:
+            return
+
+
 async def list_runs(
     conn: Connection,
     env: str,
@@ -110,12 +142,14 @@ async def list_runs(
     since: datetime | None = None,
     tag: str | None = None,
     parent: str | None = None,
+    search: str | None = None,
     limit: int = 50,
     cursor: str | None = None,
 ) -> RunPage:
     """Return one page of runs, newest first. status: any accepted spelling. limit: 1 to 1,000.
 
-    parent: only runs that are steps of this one. Raises BadFilter.
+    parent: only runs that are steps of this one. search: only runs whose id begins so, whose idempotency key or one of
+    whose tags is this, or whose workflow has it in its id or name. Raises BadFilter.
     """
     if not 1 <= limit <= LIMIT_MAX:
         raise BadFilter("limit", f"{limit} is not between 1 and {LIMIT_MAX}")
@@ -137,21 +171,44 @@ async def list_runs(
     if since is not None:
         add("created_at >= {}", since)
     if tag is not None:
-        # the second condition lets the partial index be used
-        add("tags @> ARRAY[{}::text] AND tags <> '{{}}'", tag)
+        add(WITH_TAG, tag)
     if parent is not None:
         add("run_id IN (SELECT c.run_id FROM children c WHERE c.parent_run_id = {})", parent)
     if cursor is not None:
         add("(created_at, run_id) < ({}, {})", *_read_cursor(cursor))
-    where = " AND ".join(conditions)
     order = f"ORDER BY created_at DESC, run_id DESC LIMIT {limit + 1}"
-    rows = [_run(row) for row in await conn.fetch(f"{_sql['list_runs']} WHERE {where} {order}", *values)]
+    branches: list[str] = []
+    for condition, *given in [("true",)] if search is None else await _search(conn, env, search):
+        kept = len(conditions)
+        add(condition, *given)
+        branches.append(f"({_sql['list_runs']} WHERE {' AND '.join(conditions)} {order})")
+        del conditions[kept:]
+    query = branches[0] if search is None else f"{' UNION '.join(branches)} {order}"
+    rows = [_run(row) for row in await conn.fetch(query, *values)]
     return RunPage(runs=rows[:limit], next=_make_cursor(rows[limit - 1]) if len(rows) > limit else None)
 
 
+async def _search(conn: Connection, env: str, words: str) -> list[tuple[Any, ...]]:
+    """Return conditions that are found each by an index of its own; together they find a run by what is known of it."""
+    words = words.strip().replace("\x00", "")
+    begins = {words, f"run_{words.upper()}"}
+    found: list[tuple[Any, ...]] = [("run_id >= {} AND run_id < {}", begin, begin + _AFTER_ALL) for begin in begins]
+    found.append(("run_id = {}", run_id_of_key(env, words)))
+    found.append((WITH_TAG, words))
+    workflows = [row[0] for row in await conn.fetch(_sql["find_workflows"], env, words, WORKFLOWS_MAX)]
+    return [*found, ("workflow = ANY({}::text[])", workflows)] if workflows else found
+
+
 async def list_steps(conn: Connection, run_id: str) -> list[StepRow]:
-    """Return the executions of a run in the order in which they began. Nodes that never began are not among them."""
-    return [_step(row) for row in await conn.fetch(_sql["list_steps"], run_id)]
+    """Return the executions of a run in the order in which they began. Nodes that never began are not among them.
+
+    Read in slices: there may be a hundred thousand.
+    """
+    slices, found = Slices(), list[StepRow]()
+    for row in await conn.fetch(_sql["list_steps"], run_id):
+        await slices.breathe()
+        found.append(_step(row))
+    return found
 
 
 async def stream_steps(conn: Connection, run_id: str) -> AsyncIterator[StepRow]:
@@ -276,6 +333,11 @@ async def unfinished_runs(
                 at, run_id = rows[-1]["created_at"], rows[-1]["run_id"]
             if len(rows) < page:
                 break
+
+
+async def is_recorded(conn: Connection, run_id: str) -> bool:
+    """Return whether the log has anything of a run."""
+    return bool(await conn.fetchval(_sql["is_recorded"], run_id))
 
 
 async def open_runs_by_status(conn: Connection, env: str) -> dict[str, int]:

@@ -12,7 +12,7 @@ from .connection import Connection
 from .queries import load_queries
 
 _sql = load_queries("statistics")
-_OPEN = ("PENDING", "RUNNING", "PAUSED")
+_OPEN = ("PENDING", "RUNNING", "WAITING", "PAUSED")
 RUNS_MAX = 10_000
 """The newest runs that are looked at."""
 STEPS_MAX = 500
@@ -24,7 +24,10 @@ class Spread(msgspec.Struct, frozen=True, kw_only=True):
 
     median: float
     p95: float
-    longest: float | None = None
+
+
+class RunSpread(Spread, frozen=True, kw_only=True):
+    longest: float
 
 
 class StepStatistics(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,7 +56,7 @@ class Statistics(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     by_status: dict[str, int]
-    seconds: Spread | None
+    seconds: RunSpread | None
     steps: tuple[StepStatistics, ...]
     workers: dict[str, int]
     is_cut: bool
@@ -68,14 +71,14 @@ async def read_statistics(
 ) -> Statistics:
     """Count the recorded runs that were accepted since. Cost: theirs, at most ``RUNS_MAX``, newest first."""
     about = env, since, workflow, run_id, RUNS_MAX
-    by_status = {row["status"]: int(row["runs"]) for row in await conn.fetch(_sql["count_runs"], *about)}
+    by_status = {row["shown"]: int(row["runs"]) for row in await conn.fetch(_sql["count_runs"], *about)}
     spread = await conn.fetchrow(_sql["spread_runs"], *about)
     steps = await conn.fetch(_sql["count_steps"], *about, STEPS_MAX)
     workers = await conn.fetch(_sql["count_workers"], *about, WORKERS_MAX)
     seconds = None
     if spread is not None and spread["some"] is not None:
         median, p95 = map(float, spread["some"])
-        seconds = Spread(median=median, p95=p95, longest=float(spread["longest"]))
+        seconds = RunSpread(median=median, p95=p95, longest=float(spread["longest"]))
     is_cut = sum(by_status.values()) >= RUNS_MAX or len(steps) >= STEPS_MAX or len(workers) >= WORKERS_MAX
     return Statistics(
         by_status=by_status,
@@ -100,6 +103,6 @@ async def workflows_of(conn: Connection, env: str, run_ids: Iterable[str]) -> di
 
 async def count_open(conn: Connection, env: str) -> tuple[dict[str, int], int]:
     """Return how many runs have not ended, by their status, and how many dead letters are open."""
-    found = {row["status"]: int(row["runs"]) for row in await conn.fetch(_sql["count_open_runs"], env)}
+    found = {row["shown"]: int(row["runs"]) for row in await conn.fetch(_sql["count_open_runs"], env)}
     dead = int(await conn.fetchval(_sql["count_open_dead_letters"], env))
     return {status: found.get(status, 0) for status in _OPEN}, dead

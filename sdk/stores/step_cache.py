@@ -1,8 +1,8 @@
 """Cached outputs in Postgres: what stays when Redis has them no more, how often they were taken, and from when on they
 count.
 
-The recorder writes them from the log (``supervisor/cache_rows.py``); nobody else adds any. An invalidation leaves a
-floor behind: what was made before is void, also where it is recorded later.
+The recorder writes them from the log (``supervisor/recording/cache_rows.py``); nobody else adds any. An invalidation
+leaves a floor behind: what was made before is void, also where it is recorded later.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from ..cached import Floors, floor_name
-from .connection import Connection, from_ms, to_ms
+from ..caching.cached import Floors, floor_name
+from ..moments import from_ms, to_ms
+from .connection import Connection
 from .queries import load_queries
 
 LOCK_CLASS = 0x434143

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 
 import asyncpg
 
-from ..step_lines import StepLine
-from .connection import EPOCH, Connection, from_ms, to_ms
+from ..logs.step_lines import StepLine
+from ..moments import EPOCH, from_ms, to_ms
+from .connection import Connection
 from .queries import load_queries
 
 PAGE = 500
@@ -70,6 +71,25 @@ async def lines_after(
     """Return the next lines that were stored after that id, and the last id among them."""
     rows = await conn.fetch(_sql["lines_after"], env, run_id, node, after, PAGE)
     return [_line(row) for row in rows], rows[-1]["id"] if rows else after
+
+
+async def lines_of_runs(
+    conn: Connection, env: str, after: Mapping[str, int], *, limit: int = PAGE
+) -> dict[str, list[tuple[int, StepLine]]]:
+    """Return what several runs have said, with its ids, in the order in which it was stored; at most so much of each.
+
+    after: by run, the id of the line behind which to begin. Runs that have said nothing since are left out.
+    """
+    found: dict[str, list[tuple[int, StepLine]]] = {}
+    for row in await conn.fetch(_sql["lines_of_runs"], env, list(after), list(after.values()), limit):
+        found.setdefault(row["run_id"], []).append((row["id"], _line(row)))
+    return found
+
+
+async def last_numbers(conn: Connection, env: str, run_id: str, *, up_to: int) -> dict[int, int]:
+    """Return for each source of a run the number of its last line among those that were stored up to that id."""
+    rows = await conn.fetch(_sql["last_numbers"], env, run_id, up_to)
+    return {row["source"]: row["number"] for row in rows}
 
 
 def _line(row: asyncpg.Record) -> StepLine:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from ..events import decode_facts
-from ..payload_terms import PAYLOAD_TERMS
+from ..sealing.payload_terms import PAYLOAD_TERMS
 from .connection import Connection
 from .payloads import get_payloads, read_reference
 from .queries import load_queries

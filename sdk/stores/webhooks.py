@@ -6,18 +6,21 @@ sent at least once, under the same id each time.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import msgspec
 
-from ..payload_terms import PAYLOAD_TERMS
+from ..sealing.payload_terms import PAYLOAD_TERMS
+from ..sealing.sealing import seal_text, shown_text
 from .connection import Connection
 from .queries import load_queries
 
 _sql = load_queries("webhooks")
+_HOST = re.compile(r"[a-z]+://[^/?#]+", re.IGNORECASE)
 DEAD_MAX = 200
 
 
@@ -31,7 +34,10 @@ class WebhookKind(StrEnum):
 
 
 class Webhook(msgspec.Struct, frozen=True, kw_only=True):
-    """``workflow``: None for all. ``due``, ``dead``: what waits to be sent, and what was given up."""
+    """``workflow``: None for all. ``due``, ``dead``: what waits to be sent, and what was given up.
+
+    ``url``: for people. What comes after its host may be a secret, and is masked.
+    """
 
     name: str
     url: str
@@ -56,7 +62,7 @@ class RunNews(NamedTuple):
 
 
 class Delivery(NamedTuple):
-    """One that is to be sent now. ``attempts``: with this one. ``secret``: as it is stored."""
+    """One that is to be sent now. ``attempts``: with this one. ``url``, ``secret``: as they are stored."""
 
     webhook: str
     event_id: str
@@ -64,6 +70,14 @@ class Delivery(NamedTuple):
     attempts: int
     url: str
     secret: bytes
+
+
+class DeliveryState(NamedTuple):
+    """``error``: the last one."""
+
+    state: Literal["due", "sent", "dead"]
+    attempts: int
+    error: str | None
 
 
 class DeadDelivery(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,13 +103,19 @@ async def add_webhook(
     by: str | None,
 ) -> bool:
     """Return whether it is new; one of that name stays as it is."""
-    kept = PAYLOAD_TERMS.encode(secret)
-    return await conn.fetchval(_sql["add_webhook"], env, name, url, list(kinds), workflow, kept, by) is not None
+    kept = seal_text(url), list(kinds), workflow, PAYLOAD_TERMS.encode(secret)
+    return await conn.fetchval(_sql["add_webhook"], env, name, *kept, by) is not None
 
 
 async def list_webhooks(conn: Connection, env: str, name: str | None = None) -> list[Webhook]:
     rows = await conn.fetch(_sql["list_webhooks"], env, name)
-    return [msgspec.convert(dict(row), Webhook) for row in rows]
+    return [msgspec.convert({**row, "url": masked_url(shown_text(row["url"]))}, Webhook) for row in rows]
+
+
+def masked_url(url: str) -> str:
+    """Return a URL with ``***`` for what comes after its host, if anything does: many a service has its token there."""
+    host = _HOST.match(url)
+    return url if host is None or host[0] == url.rstrip("/") else f"{host[0]}/***"
 
 
 async def remove_webhook(conn: Connection, env: str, name: str) -> None:
@@ -122,9 +142,14 @@ async def tell_a_test(conn: Connection, env: str, name: str, event_id: str, body
     await conn.execute(_sql["tell_a_test"], env, name, event_id, body)
 
 
-async def take_due(conn: Connection, env: str, limit: int, hold_ms: int) -> list[Delivery]:
-    """Take what is to be sent now. hold_ms: after so long without a word another takes it."""
-    rows = await conn.fetch(_sql["take_due"], env, limit, hold_ms)
+async def take_due(
+    conn: Connection, env: str, limit: int, hold_ms: int, of_one: int, held: Mapping[str, int]
+) -> list[Delivery]:
+    """Take what is to be sent now. hold_ms: after so long without a word another takes it.
+
+    of_one: so many of one webhook, with those of it that the caller has already: ``held``.
+    """
+    rows = await conn.fetch(_sql["take_due"], env, limit, hold_ms, of_one, list(held), list(held.values()))
     return [Delivery(*row) for row in rows]
 
 
@@ -141,10 +166,12 @@ async def drop_sent(conn: Connection, keep_s: int) -> None:
     await conn.execute(_sql["drop_sent"], keep_s)
 
 
-async def read_delivery(conn: Connection, env: str, name: str, event_id: str) -> tuple[str, int, str | None] | None:
-    """Return state, attempts and the last error."""
-    row = await conn.fetchrow(_sql["read_delivery"], env, name, event_id)
-    return None if row is None else (row["state"], row["attempts"], row["error"])
+async def read_deliveries(
+    conn: Connection, env: str, places: Sequence[tuple[str, str]]
+) -> dict[tuple[str, str], DeliveryState]:
+    """Return how these stand, by webhook and id of the event, without those that are not there."""
+    rows = await conn.fetch(_sql["read_deliveries"], env, [name for name, _ in places], [id for _, id in places])
+    return {(name, event_id): DeliveryState(*state) for name, event_id, *state in rows}
 
 
 async def list_dead(conn: Connection, env: str, name: str | None = None) -> list[DeadDelivery]:

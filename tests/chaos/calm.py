@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from chaos import shapes
-from chaos.nursery import Nursery
 from chaos.servers import PostgresServer
 from chaos.site import open_site
+from nursery import Nursery
 
 
 async def run_calmly(postgres: PostgresServer, folder: Path, nursery: Nursery | None = None) -> Path:

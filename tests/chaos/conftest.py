@@ -11,9 +11,25 @@ import anyio
 import pytest
 
 from chaos.calm import run_calmly
-from chaos.nursery import Nursery
 from chaos.servers import PostgresServer
-from chaos.site import Site, open_site, plain_environ
+from chaos.site import Site, open_site
+from command_line import plain_environ
+from nursery import Nursery
+
+LOADED = (
+    "chaos.checker",
+    "chaos.handlers",
+    "chaos.impatient",
+    "courante.__main__",
+    "courante.cli.commands.daemons",
+    "courante.cli.commands.replay",
+    "courante.cli.crew",
+    "courante.cli.main",
+    "courante.replay.verify",
+    "courante.runner.worker",
+    "courante.supervisor.supervisor",
+    "uvloop",
+)
 
 
 @pytest.fixture(scope="session")
@@ -35,7 +51,7 @@ def postgres() -> Iterator[PostgresServer]:
 @pytest.fixture(scope="session")
 def nursery() -> Iterator[Nursery]:
     """Where the members of all scenarios come from."""
-    made = Nursery(plain_environ())
+    made = Nursery(plain_environ(), LOADED)
     yield made
     made.close()
 

@@ -18,7 +18,7 @@ from chaos.processes import Process
 from chaos.proxy import Proxy
 from chaos.shapes import draw_cancelled, draw_orders
 from chaos.site import SHORT_LEASE_MS, Site
-from courante.sdk.scripts import load_script
+from courante.sdk.floor.scripts import load_script
 
 WORKERS = 4
 SUPERVISORS = 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import time
@@ -12,6 +13,7 @@ from typing import Protocol
 import anyio
 
 from courante.sdk.embedded.identity import Identity, before_exec, own_identity
+from nursery import Nursery
 
 END_S = 60.0
 """Patience of what comes at once on a machine that is at rest: others may be at work there too."""
@@ -50,6 +52,16 @@ class Process:
                 preexec_fn=before_exec(identity or own_identity(), signal.SIGKILL),  # noqa: PLW1509 - no lock is held
             )
         return cls(child, log)
+
+    @classmethod
+    def fork(
+        cls, nursery: Nursery, module: str, words: Sequence[str], environ: Mapping[str, str], log: Path
+    ) -> Process:
+        """Run a module as ``python -m`` does, without its imports."""
+        log.touch(0o600)
+        with log.open("ab") as output, Path(os.devnull).open("rb") as nothing:
+            streams = (nothing.fileno(), output.fileno(), output.fileno())
+            return cls(nursery.start(module, words, environ, streams), log)
 
     @property
     def pid(self) -> int:

@@ -9,6 +9,7 @@ import socket
 import subprocess
 from pathlib import Path
 from typing import cast
+from weakref import finalize
 
 import anyio
 import asyncpg
@@ -23,9 +24,13 @@ UP_S = 60.0
 ENVIRON = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C.UTF-8", "TZ": "UTC"}
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
+def hold_port(owner: object) -> int:
+    """A port that a server may listen at, and again after it was killed: nobody else is given it meanwhile."""
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    held.bind(("127.0.0.1", 0))
+    finalize(owner, held.close)
+    return int(held.getsockname()[1])
 
 
 class RedisServer:
@@ -33,7 +38,7 @@ class RedisServer:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.port = free_port()
+        self.port = hold_port(self)
         self.url = f"redis://127.0.0.1:{self.port}"
         self._process: Process | None = None
 
@@ -105,7 +110,7 @@ class PostgresServer:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.port = free_port()
+        self.port = hold_port(self)
         self.template = ""
         self._identity = unprivileged_identity()
         self._process: Process | None = None

@@ -23,24 +23,26 @@ import pytest
 
 from chaos import shapes
 from chaos.journal import VARIABLE as JOURNAL_VARIABLE
-from chaos.nursery import Nursery
 from chaos.oracles.replayed import REPLAY, read_verdicts
 from chaos.processes import Process
 from chaos.proxy import Proxy, open_proxy
 from chaos.servers import PostgresServer, RedisServer
 from chaos.shapes import Order, draw_orders
-from courante.sdk.client import Client
+from command_line import plain_environ
+from courante.sdk.client.client import Client
 from courante.sdk.errors import AlreadyDecided, ServiceUnavailable
 from courante.sdk.fault_points import VARIABLE as FAULT_VARIABLE
 from courante.sdk.stores.migrate import migrate
 from integration.floor import compile_document
+from nursery import Nursery
 
-ROOT = Path(__file__).resolve().parents[2]
 ENV = "chaos"
 LEASE_MS = 60_000
 """Nothing runs out in a scenario, however slow the machine is: whoever takes a token over robs the living."""
 SHORT_LEASE_MS = 1_000
 """Where tokens shall be taken over."""
+MIDDLE_LEASE_MS = 4_000
+"""Likewise, where executions are counted: nobody who lives is silent for so long."""
 PATIENCE_S = 120.0
 
 
@@ -106,7 +108,7 @@ class Site:
     def _start(self, module: str, words: list[str], environ: dict[str, str], log: Path) -> Process:
         if self.nursery is None:
             return Process.start([sys.executable, "-m", module, *words], environ, log)
-        return Process(self.nursery.start(module, words, environ, log), log)
+        return Process.fork(self.nursery, module, words, environ, log)
 
     async def until_ready(self) -> None:
         """Wait until everyone who was started is at work, or has ended."""
@@ -291,12 +293,6 @@ class Site:
     def said(self, pattern: str) -> int:
         """How often the processes have logged it."""
         return sum(len(re.findall(pattern, member.said())) for member in self.members)
-
-
-def plain_environ() -> dict[str, str]:
-    """That of this process, without settings of Courante, and with the way to it and to the harness."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("COURANTE_")}
-    return kept | {"PYTHONPATH": os.pathsep.join([str(ROOT / ".dev"), str(ROOT / "tests")])}
 
 
 @asynccontextmanager

@@ -11,7 +11,7 @@ import pytest
 from chaos.journal import count_executions, mend
 from chaos.shapes import document, draw_orders, order, step
 from chaos.site import ENV, PATIENCE_S, SHORT_LEASE_MS, Site
-from courante.sdk.client import Client
+from courante.sdk.client.client import Client
 from courante.sdk.errors import ServiceUnavailable
 
 pytestmark = pytest.mark.anyio

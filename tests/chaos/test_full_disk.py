@@ -11,13 +11,13 @@ import anyio
 import pytest
 from redis.asyncio import Redis
 
-from chaos.nursery import Nursery
 from chaos.oracles.layout import read_partition
 from chaos.servers import PostgresServer
 from chaos.shapes import draw_orders
 from chaos.site import ENV, PATIENCE_S, Site, open_site
 from courante.sdk.errors import ServiceUnavailable
 from integration.stage import until
+from nursery import Nursery
 
 pytestmark = pytest.mark.anyio
 BALLAST = "ballast"

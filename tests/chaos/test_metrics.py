@@ -33,6 +33,7 @@ async def port_of(member: Process) -> int:
 
 async def scrape(member: Process) -> Scrape:
     port = await port_of(member)
+    assert member.code is None, member.said()[-4_000:]
     return parse(await anyio.to_thread.run_sync(fetch, port))
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from chaos.servers import PostgresServer
 from chaos.shapes import Order, document
-from chaos.site import ENV, PATIENCE_S, SHORT_LEASE_MS, Site, open_site
+from chaos.site import ENV, MIDDLE_LEASE_MS, PATIENCE_S, Site, open_site
 from courante.sdk.spending.spent import Spent, told_spent
 from courante.sdk.stores.log import read_events
 from integration.wire import openai_answers
@@ -41,7 +41,7 @@ async def test_a_worker_is_killed_in_a_stream(own_site: Site) -> None:
         in_stream.set()
         await reply.until_gone()
 
-    site.lease_ms = SHORT_LEASE_MS
+    site.lease_ms = MIDDLE_LEASE_MS
     await site.register(document("asks", {"id": "a", "type": "llm", "config": ASKS}, output="outputs.a"))
     async with open_wire(give) as server:
         site.settings = {"COURANTE_OPENAI_URL": f"{server.url}/v1"}

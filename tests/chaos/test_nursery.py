@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from chaos.nursery import Nursery
 from chaos.processes import Process
-from chaos.site import plain_environ
+from command_line import plain_environ
 from courante.cli.exits import ExitCode
+from nursery import Nursery
 
 pytestmark = pytest.mark.anyio
 POSTGRES = {"COURANTE_DATABASE_URL": "postgresql://127.0.0.1:1/nowhere"}
 
 
 def begin(nursery: Nursery, log: Path, *words: str, **environ: str) -> Process:
-    return Process(nursery.start("courante", words, plain_environ() | environ, log), log)
+    return Process.fork(nursery, "courante", words, plain_environ() | environ, log)
 
 
 async def test_a_process_has_an_environment_and_an_exit_code_of_its_own(nursery: Nursery, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from chaos.shapes import draw_orders, order
 from chaos.site import PATIENCE_S, SHORT_LEASE_MS, Site
-from courante.sdk.schedules.face import Schedules
+from courante.sdk.client.schedules import Schedules
 from courante.sdk.schedules.schedule import CatchUp, Overlap, Schedule
 from courante.sdk.schedules.tick import Tick
 from integration.stage import until

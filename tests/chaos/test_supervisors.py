@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 
 from chaos.shapes import draw_orders, order
 from chaos.site import ENV, Site
-from courante.sdk.client import Client
+from courante.sdk.client.client import Client
 from courante.sdk.keys import Keys
 
 pytestmark = pytest.mark.anyio

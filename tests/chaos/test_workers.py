@@ -7,8 +7,8 @@ import pytest
 
 from chaos.journal import count_executions
 from chaos.shapes import document, draw_orders, order, step
-from chaos.site import PATIENCE_S, SHORT_LEASE_MS, Site
-from courante.sdk.scripts import load_script
+from chaos.site import MIDDLE_LEASE_MS, PATIENCE_S, SHORT_LEASE_MS, Site
+from courante.sdk.floor.scripts import load_script
 
 pytestmark = pytest.mark.anyio
 KILLED = -9
@@ -34,7 +34,7 @@ async def test_a_worker_is_killed(site: Site, point: str) -> None:
 async def test_a_worker_dies_in_its_handler(site: Site) -> None:
     """F02: the handler runs again elsewhere, with the same key, and its transition is made once."""
     await site.register(document("dying", step("a"), step("b", "a", handler="chaos.poison", input={"times": "1"})))
-    site.lease_ms = SHORT_LEASE_MS
+    site.lease_ms = MIDDLE_LEASE_MS
     site.supervisor()
     first = site.worker()
     (run_id,) = await site.order([order("dying", 0, "dying")])
@@ -51,7 +51,7 @@ async def test_a_worker_dies_in_its_handler(site: Site) -> None:
 async def test_a_worker_is_killed_that_makes_what_others_wait_for(site: Site) -> None:
     """The lock of an output is free after its time: one other attempt makes it, and the rest takes that."""
     await site.register(document("cached", step("a", cache="global", input="input.n")))
-    site.lease_ms = SHORT_LEASE_MS
+    site.lease_ms = MIDDLE_LEASE_MS
     site.supervisor()
     first = site.worker(fault="after_handler:1:kill9")
     run_ids = await site.order([order("cached", 0, f"cached-{number}") for number in range(6)])

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import anyio
+import anyio.from_thread
 import anyio.lowlevel
 import msgspec
 
@@ -72,6 +73,10 @@ def confides(name: str, context: Context) -> None:
     value = context.secret(name)
     context.logger.info("secret_told", value=value)
     raise Refused(f"{value} is not good enough")
+
+
+def calls_plainly(url: str, context: Context) -> list[int]:
+    return [anyio.from_thread.run(context.http.get, url).status_code for _ in range(2)]
 
 
 def calls(url: str, context: Context) -> int:

@@ -12,7 +12,7 @@ from courante.api.app import build_app
 from courante.api.backend import Backend
 from courante.api.route import Route
 from courante.sdk.access.scopes import Scope
-from courante.sdk.client import Client
+from courante.sdk.client.client import Client
 from courante.sdk.settings import Settings
 from integration.gated import caller, gate_of
 
@@ -25,7 +25,7 @@ def named(route: Route) -> str:
     return f"{route.method} {route.path}"
 
 
-def spelled(route: Route, id: str, **places: str) -> str:
+def spelled(route: Route, id: str, /, **places: str) -> str:
     """The path with this id in all places, but for those that are named."""
     return route.path.format(**{place: places.get(place, id) for place in route.places})
 

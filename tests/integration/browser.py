@@ -1,4 +1,4 @@
-"""A browser that looks at the page of a stage: Chromium, on a socket of its own, with nothing wrong in its console."""
+"""A browser that looks at the page of a stage: Chromium, over a real server, with nothing wrong in its console."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 import anyio
 import pytest
 from axe_playwright_python.async_playwright import Axe  # pyright: ignore[reportMissingTypeStubs]  # has none
-from playwright.async_api import Page, async_playwright
+from playwright.async_api import Browser, Page, async_playwright
 
 from courante.api.app import build_app
 from courante.api.backend import open_backend
@@ -47,6 +47,10 @@ class Looking:
         if SHOTS:
             await self.page.screenshot(path=Path(SHOTS) / f"{name}.png", full_page=True)
 
+    async def is_accessible(self) -> None:
+        """No serious violation, by axe."""
+        assert await violations(self.page) == []
+
     async def node_is(self, node: str, status: str) -> None:
         """Wait until the graph shows a step so."""
         await self.page.wait_for_selector(f'.node[data-node="{node}"][data-status="{status}"]', timeout=PATIENCE_MS)
@@ -61,10 +65,18 @@ async def violations(page: Page) -> list[str]:
 
 
 @asynccontextmanager
+async def open_browser() -> AsyncGenerator[Browser]:
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        await browser.close()
+
+
+@asynccontextmanager
 async def look(
-    stage: Stage, *, asks_keys: bool = False, width: int = 1280, height: int = 900, **options: Any
+    stage: Stage, browser: Browser, *, asks_keys: bool = False, width: int = 1280, height: int = 900, **options: Any
 ) -> AsyncGenerator[Looking]:
-    """The page of a stage in a browser. At the end the console must have complained of nothing."""
+    """The page of a stage, for somebody who was never there. At the end the console must have complained of nothing."""
     settings = settings_of(stage.place)
     async with open_backend(stage.client, settings, stage.place.redis_url) as backend:
         gated = guard(build_app(backend), stage.client, settings, is_open=not asks_keys, is_loopback=True)
@@ -72,14 +84,13 @@ async def look(
         with listen("127.0.0.1", 0) as listening:
             async with anyio.create_task_group() as group:
                 group.start_soon(server.run_on, listening)
-                async with async_playwright() as playwright:
-                    browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-                    page = await browser.new_page(viewport={"width": width, "height": height}, **options)
-                    page.set_default_timeout(PATIENCE_MS)
-                    looking = Looking(page, url_of(listening))
-                    page.on("console", lambda told: looking.said.append(told.text) if told.type == "error" else None)
-                    page.on("pageerror", lambda error: looking.said.append(str(error)))
-                    yield looking
-                    await browser.close()
+                context = await browser.new_context(viewport={"width": width, "height": height}, **options)
+                page = await context.new_page()
+                page.set_default_timeout(PATIENCE_MS)
+                looking = Looking(page, url_of(listening))
+                page.on("console", lambda told: looking.said.append(told.text) if told.type == "error" else None)
+                page.on("pageerror", lambda error: looking.said.append(str(error)))
+                yield looking
+                await context.close()
                 assert not looking.said, looking.said
                 server.kill()

@@ -13,8 +13,8 @@ import signal
 import socket
 import time
 from asyncio import Runner
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,21 +23,22 @@ from urllib.parse import parse_qs, urlsplit
 import anyio.to_thread
 import asyncpg
 import pytest
-import structlog
+from playwright.async_api import Browser
 from redis.asyncio import Redis
 
 from command_line import Said, spawn
 from courante.replay import history
-from courante.sdk.calling import Connection
 from courante.sdk.connections import connect_redis
 from courante.sdk.embedded import Servers, binaries, hold, locks, process, shut_down
 from courante.sdk.embedded.identity import own_identity
 from courante.sdk.embedded.process import Recipe
 from courante.sdk.embedded.wire import PostgresWire
+from courante.sdk.floor.calling import Connection
 from courante.sdk.stores.connection import Pool
 from courante.sdk.stores.migrate import migrate
-from courante.supervisor.recorder import Recorder
-from integration.outbox_writer import Writer, migrated_pool, node_ids
+from courante.supervisor.recording.recorder import Recorder
+from integration.browser import open_browser
+from integration.outbox_writer import Writer, node_ids, open_pool
 from integration.stage import Place, Stage, open_stage
 
 CLUSTER_SLOTS = 16_384
@@ -47,12 +48,6 @@ CLUSTER_UP_S = 30.0
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     return "asyncio"
-
-
-@pytest.fixture(autouse=True)
-def _own_log() -> None:
-    """A command that a test has run in this process left its log where nobody can write any more."""
-    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")
@@ -81,46 +76,47 @@ def env_name() -> str:
     return f"t{secrets.token_hex(6)}"
 
 
-@pytest.fixture(scope="session")
-def database_template(embedded_servers: Servers) -> str:
-    """The name of the database that each test's own is copied from; override it to copy a migrated one."""
-    del embedded_servers
-    return "template1"
-
-
 @pytest.fixture
-def database(embedded_servers: Servers, database_template: str) -> Iterator[str]:
+def database(embedded_servers: Servers) -> Iterator[str]:
     """The URL of a database that only this test has."""
-    name = f"t_{secrets.token_hex(6)}"
-    parts = urlsplit(embedded_servers.database_url)
-    directory = Path(parse_qs(parts.query)["host"][0])
-    with PostgresWire(directory, "postgres") as connection:
-        connection.query(f"CREATE DATABASE {name} TEMPLATE {database_template}")
-    yield parts._replace(path=f"/{name}").geturl()
-    with PostgresWire(directory, "postgres") as connection:
-        connection.query(f"DROP DATABASE {name} WITH (FORCE)")
+    with _made(embedded_servers, "t", "template1") as url:
+        yield url
 
 
 @pytest.fixture(scope="session")
 def migrated_database(embedded_servers: Servers) -> Iterator[str]:
     """The URL of one migrated database for all tests whose environments keep them apart."""
-    name = f"shared_{secrets.token_hex(6)}"
-    parts = urlsplit(embedded_servers.database_url)
-    directory = Path(parse_qs(parts.query)["host"][0])
-    with PostgresWire(directory, "postgres") as connection:
-        connection.query(f"CREATE DATABASE {name}")
-    url = parts._replace(path=f"/{name}").geturl()
-    asyncio.run(_migrate(url))
-    yield url
-    with PostgresWire(directory, "postgres") as connection:
-        connection.query(f"DROP DATABASE {name} WITH (FORCE)")
+    with _made(embedded_servers, "shared", "template1") as url:
+        asyncio.run(_migrate(url))
+        yield url
+
+
+@pytest.fixture(scope="session")
+def _migrated_template(embedded_servers: Servers) -> Iterator[str]:
+    """The name of a migrated database that nobody is connected to: each test's own is copied from it."""
+    with _made(embedded_servers, "template", "template1") as url:
+        asyncio.run(_migrate(url))
+        yield urlsplit(url).path.removeprefix("/")
 
 
 @pytest.fixture
-def own_migrated_database(database: str) -> str:
+def own_migrated_database(embedded_servers: Servers, _migrated_template: str) -> Iterator[str]:
     """The URL of a migrated database that only this test has; where environments are not kept apart."""
-    asyncio.run(_migrate(database))
-    return database
+    with _made(embedded_servers, "t", _migrated_template) as url:
+        yield url
+
+
+@contextmanager
+def _made(servers: Servers, kind: str, template: str) -> Generator[str]:
+    """The URL of a new database, a copy of ``template``; it is gone at the end."""
+    name = f"{kind}_{secrets.token_hex(6)}"
+    parts = urlsplit(servers.database_url)
+    directory = Path(parse_qs(parts.query)["host"][0])
+    with PostgresWire(directory, "postgres") as connection:
+        connection.query(f"CREATE DATABASE {name} TEMPLATE {template}")
+    yield parts._replace(path=f"/{name}").geturl()
+    with PostgresWire(directory, "postgres") as connection:
+        connection.query(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 async def _migrate(url: str) -> None:
@@ -263,9 +259,9 @@ async def redis(redis_url: str) -> AsyncIterator[Redis]:
 
 
 @pytest.fixture
-async def pool(database: str) -> AsyncIterator[Pool]:
+async def pool(own_migrated_database: str) -> AsyncIterator[Pool]:
     """A fresh database with the schema, for a test that writes the outbox by hand."""
-    async with migrated_pool(database) as made:
+    async with open_pool(own_migrated_database) as made:
         yield made
 
 
@@ -286,3 +282,10 @@ def sweeping(monkeypatch: pytest.MonkeyPatch) -> None:
     """A replay lets go with every event of what nobody can read any more."""
     monkeypatch.setattr(history, "SWEEP_MIN", 0)
     monkeypatch.setattr(history, "SWEEP_GROWTH", 0)
+
+
+@pytest.fixture(scope="module")
+async def browser() -> AsyncIterator[Browser]:
+    """One for all tests of a module; each looks with a context of its own."""
+    async with open_browser() as opened:
+        yield opened

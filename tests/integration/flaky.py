@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from courante.sdk.step_context import StepError
+from courante.sdk.outcomes.step_context import StepError
 
 SAID = "a text that nobody else shall read"
 

@@ -23,13 +23,13 @@ from courante.compiler.workflow import Workflow
 from courante.replay import Verification, verify_run
 from courante.runner.models.terms import ModelTerms
 from courante.runner.worker import Worker
-from courante.sdk.client import Client
+from courante.sdk.authoring.steps import Steps
+from courante.sdk.client.client import Client
+from courante.sdk.client.results import RunResult
 from courante.sdk.embedded import Servers
 from courante.sdk.embedded.wire import PostgresWire
 from courante.sdk.events import RecordedEvent
-from courante.sdk.results import RunResult
-from courante.sdk.scopes import parse_scope_key, scope_text
-from courante.sdk.steps import Steps
+from courante.sdk.marking.scopes import parse_scope_key, scope_text
 from courante.sdk.stores.log import read_events
 from courante.sdk.stores.migrate import migrate
 from courante.supervisor.supervisor import Supervisor
@@ -154,7 +154,9 @@ async def open_floor(
     await migrate(conn)
     await conn.close()
     supervisor = Supervisor(redis_url=servers.redis_url, database_url=database_url, env=env)
-    worker = Worker(redis_url=servers.redis_url, env=env, steps=steps or Steps(), models=models)
+    worker = Worker(
+        redis_url=servers.redis_url, database_url=database_url, env=env, steps=steps or Steps(), models=models
+    )
     try:
         async with Client.open(redis_url=servers.redis_url, database_url=database_url, env=env) as client:
             await client.prepare()

@@ -9,14 +9,15 @@ from typing import Any
 
 import anyio
 import httpx
+import pytest
 
 from courante.api.security.gate import Gate
 from courante.api.security.protocol import Limits, make_protocol
 from courante.api.security.terms import Terms, host_names
 from courante.api.server import Server
 from courante.cli.api_socket import listen
-from courante.sdk.access.face import Session
-from courante.sdk.client import Client
+from courante.sdk.client.access import Access, Session
+from courante.sdk.client.client import Client
 from courante.sdk.stores.operator_log import KeptOperation
 from integration.stage import Stage
 
@@ -87,3 +88,16 @@ def problem(answer: httpx.Response) -> dict[str, Any]:
     found: dict[str, Any] = answer.json()
     assert found["status"] == answer.status_code
     return found
+
+
+def listed(monkeypatch: pytest.MonkeyPatch, access: Access, name: str) -> list[str]:
+    """The list of what this method of it is asked for from now on."""
+    asked: list[str] = []
+    find = getattr(access, name)
+
+    async def find_listed(text: str) -> Any:
+        asked.append(text)
+        return await find(text)
+
+    monkeypatch.setattr(access, name, find_listed)
+    return asked

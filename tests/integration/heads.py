@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from redis.asyncio import Redis
 
-from courante.sdk.live_marking import RunHead
+from courante.sdk.floor.live_marking import RunHead
 
 
 async def head_of(redis: Redis, run_key: str) -> RunHead:

@@ -10,6 +10,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+from integration.loopback import serve
+
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
@@ -59,41 +61,24 @@ class Site:
 @asynccontextmanager
 async def open_site(give: Give, *, tls: ssl.SSLContext | None = None) -> AsyncGenerator[Site]:
     site = Site(0)
-    tasks: set[asyncio.Task[None]] = set()
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        tasks.add(task)
         site.connections += 1
         number = site.connections
-        try:
-            while asked := await read_request(reader, number):
-                site.asked.append(asked)
-                given = give(asked)
-                answer = given if isinstance(given, Answer) else await given
-                head = [f"HTTP/1.1 {answer.status} X", *(f"{name}: {value}" for name, value in answer.headers.items())]
-                head.append(f"Content-Length: {len(answer.body)}")
-                body = b"" if asked.method == "HEAD" else answer.body
-                writer.write("\r\n".join([*head, "", ""]).encode("latin-1") + body)
-                await writer.drain()
-                if answer.is_last:
-                    break
-        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            pass
-        finally:
-            tasks.discard(task)
-            writer.close()
+        while asked := await read_request(reader, number):
+            site.asked.append(asked)
+            given = give(asked)
+            answer = given if isinstance(given, Answer) else await given
+            head = [f"HTTP/1.1 {answer.status} X", *(f"{name}: {value}" for name, value in answer.headers.items())]
+            head.append(f"Content-Length: {len(answer.body)}")
+            body = b"" if asked.method == "HEAD" else answer.body
+            writer.write("\r\n".join([*head, "", ""]).encode("latin-1") + body)
+            await writer.drain()
+            if answer.is_last:
+                break
 
-    server = await asyncio.start_server(talk, "127.0.0.1", 0, ssl=tls)
-    site.port = int(server.sockets[0].getsockname()[1])
-    try:
+    async with serve(talk, tls=tls) as site.port:
         yield site
-    finally:
-        server.close()
-        for task in tuple(tasks):
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def read_request(reader: asyncio.StreamReader, connection: int) -> Asked | None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from courante.replay import Verification, verify_run
-from courante.sdk.fold import fold
-from courante.sdk.live_marking import read_marking
+from courante.sdk.floor.live_marking import read_marking
+from courante.sdk.fold.fold import fold
 from courante.sdk.stores.runs import get_run, list_steps
 from integration.cases import node
 from integration.stage import Stage, until

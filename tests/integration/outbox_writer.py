@@ -15,8 +15,7 @@ from courante.sdk.events import Facts, encode_blob, encode_facts
 from courante.sdk.stores.commands import StartCommand
 from courante.sdk.stores.connection import Pool
 from courante.sdk.stores.log import read_events, verify_chain
-from courante.sdk.stores.migrate import migrate
-from courante.supervisor.recorder import Recorder
+from courante.supervisor.recording.recorder import Recorder
 
 AT_MS = 1_790_000_000_000
 """Some time in September 2026: the log's default partition takes it."""
@@ -44,11 +43,9 @@ COMPLETED: Event = (Facts(type="run.completed"), b'{"ok":true}')
 
 
 @asynccontextmanager
-async def migrated_pool(database: str) -> AsyncGenerator[Pool, None]:
-    """A pool on a database with the schema; a connection that a failed test still holds does not hold it up."""
+async def open_pool(database: str) -> AsyncGenerator[Pool, None]:
+    """A pool whose end a connection that a failed test still holds does not hold up."""
     pool = await asyncpg.create_pool(database, min_size=1, max_size=8)
-    async with pool.acquire() as conn:
-        await migrate(conn)
     try:
         yield pool
     finally:

@@ -91,13 +91,14 @@ PATTERNS = [
         nodes=[
             says("a"),
             says("b", "a"),
-            node("c", "a", type="sleep", config={"for": "200ms"}),
+            waits("c", "a", name="late"),
             node("d", "b", "c", join="any"),
             node("e", "d"),
         ],
         completed=["a", "b", "d", "e", "c"],
         before=[("b", "d"), ("e", "c")],
         output={"e": {"b": "b"}},
+        commands=[Command("when_done", {"step": "e"}), signal("late")],
     ),
     Case(
         name="arbitrary-cycles",

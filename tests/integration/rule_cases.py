@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from integration.cases import Case, chooses, fails, node, says
+from integration.cases import Case, chooses, fails, node, says, signal, waits
+from integration.floor import Command
 
 AGAIN = "loop.iteration < 2"
 
@@ -62,12 +63,13 @@ FIRST_TESTS = [
         nodes=[
             node("H"),
             node("P", "H"),
-            node("Q", "H", type="sleep", config={"for": "100ms"}),
+            waits("Q", "H", name="late"),
             node("L", "P", "Q", join="any", loop={"while": AGAIN, "back_to": "H", "max_iterations": 5}),
             node("E", "L"),
         ],
         completed=["H L#1", "P L#1", "Q L#1", "L L#1", "H L#2", "P L#2", "Q L#2", "L L#2", "E"],
         before=[("L L#1", "Q L#1"), ("L L#2", "Q L#2")],
+        commands=[Command("when_done", {"step": "E"}), signal("late"), signal("late")],
     ),
     Case(
         name="any-fires-once",
@@ -180,7 +182,7 @@ FIRST_TESTS = [
         name="mutex-waiters-in-a-map-that-closes",
         nodes=[
             node("M", type="map", config={"items": "[1, 2, 3]"}),
-            node("b", "M", type="sleep", config={"for": "20ms"}, mutex="printer"),
+            node("b", "M", type="sleep", config={"for": "2s"}, mutex="printer"),  # all are withdrawn long before
             fails("c", "M"),
             node("G", "b", "c", type="aggregate", config={"policy": "fail_fast"}, on_error="E"),
             says("E"),

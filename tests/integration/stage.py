@@ -19,12 +19,12 @@ from courante.runner.meter import Meter
 from courante.runner.models.terms import ModelTerms
 from courante.runner.terms import Terms
 from courante.runner.worker import Worker
-from courante.sdk.client import Client, RunResult
+from courante.sdk.authoring.declared_tools import NOTHING_DECLARED, DeclaredTools
+from courante.sdk.authoring.steps import Steps
+from courante.sdk.client.client import Client, RunResult
 from courante.sdk.connections import connect_redis
-from courante.sdk.declared_tools import NOTHING_DECLARED, DeclaredTools
 from courante.sdk.events import RecordedEvent
-from courante.sdk.scripts import DONE_GROUP, INTAKE_GROUP, QUEUE_GROUP
-from courante.sdk.steps import Steps
+from courante.sdk.floor.scripts import DONE_GROUP, INTAKE_GROUP, QUEUE_GROUP
 from courante.sdk.stores.log import read_events, verify_chain
 from courante.supervisor.supervisor import Supervisor
 from integration.floor import compile_document
@@ -65,6 +65,7 @@ class Stage:
         redis_url: str = "",
         queues: Sequence[str] = ("default",),
         http_allow: str = "",
+        http_proxy: str = "",
         secrets_dir: Path | None = None,
         database_url: str = "",
         models: ModelTerms | None = None,
@@ -83,6 +84,7 @@ class Stage:
             concurrency=concurrency,
             terms=Terms(**terms),
             http_allow=http_allow,
+            http_proxy=http_proxy,
             secrets_dir=secrets_dir,
             database_url=database_url,
             models=models,
@@ -167,13 +169,15 @@ class Stage:
                     found[name] = int(summary["pending"])
         return found
 
-    async def run_out(self, worker: Worker) -> None:
-        """Let the leases of all that a worker holds run out: as if it had been silent for an hour."""
+    async def run_out(self, worker: Worker | None = None) -> None:
+        """Let the leases of all that a worker holds run out, or of all that is held: as if nobody had been heard of for
+        an hour.
+        """
         streams = [stream async for stream in self.redis.scan_iter(match=self.client.keys.partition(0).queue("*"))]
         for stream in streams:
             for entry in await self.redis.xpending_range(stream, QUEUE_GROUP, "-", "+", 1_000):
                 holder = entry["consumer"].decode()
-                if holder.startswith(worker.name):
+                if worker is None or holder.startswith(worker.name):
                     place = (stream, QUEUE_GROUP, holder, 0, [entry["message_id"]])
                     await self.redis.xclaim(*place, idle=HOUR_MS, justid=True)
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from courante.sdk.client import Submission
-from courante.sdk.fold import fold
-from courante.sdk.lineage import read_lineage
-from courante.sdk.live_marking import read_marking
+from functools import partial
+
+from courante.sdk.client.client import Submission
+from courante.sdk.events import RecordedEvent
+from courante.sdk.floor.live_marking import read_marking
+from courante.sdk.fold.fold import fold
+from courante.sdk.history.lineage import read_lineage
+from courante.sdk.stores.connection import Connection
 from courante.sdk.stores.cursors import Cursor, open_cursor
 from courante.sdk.stores.log import read_events
 from integration.heads import head_of
@@ -25,9 +29,14 @@ async def lives_as_logged(stage: Stage, run_ids: list[str]) -> int:
                 head = await head_of(stage.redis, partition.run(run_id))
                 lineage = await read_lineage(conn, stage.place.env, run_id)
                 assert lineage.last.hash == head.ir_hash
-                agree(live, fold(lineage.first.ir, await read_events(conn, run_id), lineage.irs), lineage.last)
+                agree(live, fold(lineage.first.ir, await logged(conn, run_id, live.seq), lineage.irs), lineage.last)
                 found += 1
     return found
+
+
+async def logged(conn: Connection, run_id: str, count: int) -> list[RecordedEvent]:
+    """So many events of a run, as soon as the recorder has come so far: that a step takes long is told by itself."""
+    return (await until(partial(read_events, conn, run_id), lambda events: len(events) >= count))[:count]
 
 
 async def epoch_of(stage: Stage) -> int:

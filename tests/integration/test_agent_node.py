@@ -9,8 +9,11 @@ import anyio
 import pytest
 
 from courante import Context
+from courante.sdk.authoring.steps import Steps
+from courante.sdk.client.step_log_reading import StepLogReader
+from courante.sdk.logs.step_lines import shown_fields
+from courante.sdk.sealing.sealing import shown_text
 from courante.sdk.spending.spent import Spent, told_spent, total
-from courante.sdk.steps import Steps
 from integration.stage import Stage, until
 from integration.transcripts import turns_kept
 
@@ -97,6 +100,7 @@ async def test_the_results_are_told_to_the_model(stage: Stage) -> None:
         (call("bank", sum=1), "INPUT_INVALID: there is no tool 'bank'"),
         ({"name": "search", "arguments": "tea"}, "INPUT_INVALID: the arguments are no JSON: "),
         ({"name": "search", "arguments": "[1]"}, "INPUT_INVALID: the arguments of a tool are an object"),
+        ({"name": "search", "arguments": "[" * 5_000 + "]" * 5_000}, "INPUT_INVALID: the arguments are no JSON: "),
     ],
 )
 async def test_what_goes_wrong_with_a_tool_is_told_to_the_model(stage: Stage, asked: Any, error: str) -> None:
@@ -137,6 +141,37 @@ async def test_an_answer_of_the_wrong_shape_is_asked_for_again(stage: Stage) -> 
     assert (output["answer"], output["turns"]) == ({"price": 3}, 3)
 
 
+async def test_turns_that_end_with_a_wrong_shape_say_so(stage: Stage) -> None:
+    """What the model was told last is what was wrong; the log says why each call failed."""
+    stage.worker(toolbox(refuse=refuse))
+    stage.supervisor()
+    schema = {"type": "object", "required": ["price"]}
+    script = [{"tools": [call("refuse", query="tea")]}, {"cost": 3}]
+    done = await stage.run(await stage.register(agent(*script, tools=["refuse"], schema=schema, max_turns=3)))
+    assert done.error is not None
+    said = "the model has given no answer of the wanted shape within 3 turns: answer: "
+    assert done.error["message"].startswith(said)
+    assert "price" in done.error["message"]
+    async with stage.client.pool.acquire() as conn:
+        reader = StepLogReader(conn, stage.redis, stage.client.keys.partition(0), stage.place.env, done.run_id)
+        failed = [line async for line in reader.past() if shown_text(line.text) == "tool has failed"]
+    assert [shown_fields(line.fields)["error"] for line in failed] == ["ValueError: no tea today"]
+
+
+async def test_a_model_that_asks_for_tools_without_end_is_no_answer(stage: Stage) -> None:
+    """Each call is stored, and goes back to the model: nobody wants thousands of them at once."""
+    stage.worker(toolbox(search=search))
+    stage.supervisor()
+    script = {"tools": [call("search", query="tea")] * 1_001}
+    done = await stage.run(await stage.register(agent(script, retry=ONCE)))
+    assert done.error is not None
+    assert (done.error["type"], done.error["message"]) == (
+        "OUTPUT_INVALID",
+        "the model asks for 1,001 tools at once, at most 1,000",
+    )
+    assert (await spent_in(stage, done.run_id)).calls == 1
+
+
 async def test_a_tool_that_no_worker_has_leaves_the_agent_waiting(stage: Stage) -> None:
     """No model is called before all tools are there."""
     first = stage.worker(toolbox(refuse=refuse))
@@ -166,12 +201,13 @@ async def test_a_worker_that_dies_costs_the_turn_that_it_was_in(stage: Stage) ->
 
     steps = toolbox(search=search, slow=slow)
     stage.worker(steps, lease_ms=1_000)
-    stage.supervisor(lease_ms=1_000)
+    stage.supervisor()
     script = [{"tools": [call("search", query="tea")]}, {"tools": [call("slow")]}, "Done."]
     run_id = await stage.client.submit(await stage.register(agent(*script, tools=["search", "slow"])))
     await began.wait()
     await until(lambda: turns_kept(stage, run_id), lambda turns: turns == 2)
     await stage.kill(0)
+    await stage.run_out(stage.workers[0])
     stage.worker(steps, lease_ms=1_000)
     done = await stage.result(run_id)
     output = done.output["a"]
@@ -183,6 +219,57 @@ async def test_a_worker_that_dies_costs_the_turn_that_it_was_in(stage: Stage) ->
     assert keys == [f"{run_id}/a/2.0"] * 2
     spent = await spent_in(stage, run_id)
     assert (spent.calls, spent.unknown) == (3, 0)
+
+
+async def test_what_was_said_is_stored_once(stage: Stage) -> None:
+    """A talk of many long results takes as much room as they have, and not as much again with each turn."""
+    turns, chars = 9, 30_000
+    asked: list[int] = []
+
+    def read(page: int) -> str:
+        asked.append(page)
+        return f"{page}" * (chars // len(f"{page}"))
+
+    stage.worker(toolbox(read=read))
+    stage.supervisor()
+    script = [{"tools": [call("read", page=page)]} for page in range(turns)]
+    done = await stage.run(await stage.register(agent(*script, "Done.", tools=["read"], max_turns=turns + 1)))
+    assert [len(each["result"]) for each in done.output["a"]["calls"]] == [chars] * turns
+    keys = [key async for key in stage.redis.scan_iter(stage.client.keys.blob("*"))]
+    stored = sum(len(content or b"") for content in await stage.redis.mget(keys))
+    assert turns * chars < stored < 5 * turns * chars  # a message, a call, and the outputs of the step and of the run
+    assert asked == list(range(turns))
+
+
+async def test_long_results_survive_the_worker_that_got_them(stage: Stage) -> None:
+    """The next one tells the model the same, and the output has all of it."""
+    began, calls = anyio.Event(), list[str]()
+
+    def read() -> str:
+        calls.append("read")
+        return "page " * 20_000
+
+    async def slow() -> str:
+        calls.append("slow")
+        if not began.is_set():
+            began.set()
+            await anyio.sleep_forever()
+        return "found"
+
+    steps = toolbox(read=read, slow=slow)
+    stage.worker(steps, lease_ms=1_000)
+    stage.supervisor()
+    script = [{"tools": [call("read")], "text": "I read. " * 1_000}, {"tools": [call("slow")]}, "Done."]
+    run_id = await stage.client.submit(await stage.register(agent(*script, tools=["read", "slow"])))
+    await began.wait()
+    await until(lambda: turns_kept(stage, run_id), lambda turns: turns == 2)
+    await stage.kill(0)
+    await stage.run_out(stage.workers[0])
+    stage.worker(steps, lease_ms=1_000)
+    output = (await stage.result(run_id)).output["a"]
+    assert (output["answer"], output["turns"], calls) == ("Done.", 3, ["read", "slow", "slow"])
+    assert [each["result"] for each in output["calls"]] == ["page " * 20_000, "found"]
+    assert (await spent_in(stage, run_id)).input_tokens > 2 * 65_536 // 4
 
 
 async def test_a_worker_that_stops_hands_the_agent_on(stage: Stage) -> None:

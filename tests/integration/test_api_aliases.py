@@ -11,6 +11,10 @@ from typing import Any
 import httpx
 import pytest
 
+from courante import Context
+from courante.api.routes import aliases
+from courante.sdk.access.scopes import Scope
+from integration.api_asking import asking, spelled
 from integration.http_calls import open_api
 from integration.stage import Stage, until
 
@@ -26,7 +30,7 @@ TASKS = {
         ]
     },
 }
-FEEDS = {
+FEEDS: dict[str, Any] = {
     "id": "feed-discovery",
     "steps": [
         {"id": "step1", "type": "transform", "inputMapping": {"interests": "input.interests"}},
@@ -50,6 +54,15 @@ SHOW_FEEDS = """curl http://localhost:3000/api/workflows/runs/RUN_ID \\
   -H "Cookie: session=YOUR_SESSION"
 """
 
+RERUN_FEEDS = """curl -X POST http://localhost:3000/api/workflows/feed-discovery/run \\
+  -H "Content-Type: application/json" \\
+  -H "Cookie: session=YOUR_SESSION" \\
+  -d '{
+    "input": {...},
+    "fromStepId": "step3"
+  }'
+"""
+
 
 @pytest.fixture
 async def api(stage: Stage) -> AsyncIterator[httpx.AsyncClient]:
@@ -60,7 +73,7 @@ async def api(stage: Stage) -> AsyncIterator[httpx.AsyncClient]:
 
 
 async def curl(api: httpx.AsyncClient, text: str) -> httpx.Response:
-    """Make the request that a curl command line makes, at our host and without its cookie."""
+    """Make the request that a curl command line makes, at our host; its cookie is none of ours, and says nothing."""
     words = shlex.split(text.replace("\\\n", " "))
     assert words.pop(0) == "curl"
     method, url, content = "GET", "", None
@@ -76,7 +89,6 @@ async def curl(api: httpx.AsyncClient, text: str) -> httpx.Response:
             content = words.pop(0)
         else:
             url = word.removeprefix("http://localhost:3000")
-    headers.pop("Cookie", None)
     return await api.request(method, url, headers=headers, content=content, timeout=60)
 
 
@@ -114,6 +126,11 @@ async def test_a_list_of_tasks_is_registered_run_and_approved(api: httpx.AsyncCl
         1,
     )
     assert (await api.post("/workflows", json=TASKS)).status_code == 201
+    wrong = await api.post(
+        "/workflows", json={"name": "x", "definition": {"tasks": [{"id": "a", "depends_on": ["b"]}]}}
+    )
+    assert (wrong.status_code, wrong.json()["status"], wrong.json()["title"]) == (400, 400, "Bad Request")
+    assert wrong.json()["errors"]
     other = await api.post("/workflows", json={**TASKS, "name": "Other"})
     assert (other.status_code, other.json()["code"]) == (409, "workflow_exists")
     assert (await api.get("/workflows")).json() == {
@@ -143,6 +160,7 @@ async def test_a_list_of_tasks_is_registered_run_and_approved(api: httpx.AsyncCl
     assert all(set(line) == {"timestamp", "level", "message"} for line in log["logs"])
     approved = await api.post(f"/task-runs/{task['id']}/approve", json={})
     assert (approved.status_code, approved.json()["task_id"]) == (200, "draft")
+    assert approved.json()["status"] != "BLOCKED", "it is told as it is now"
     done = await until(lambda: api.get(f"/runs/{run['id']}"), lambda one: one.json()["status"] != "RUNNING")
     assert (done.json()["status"], done.json()["stepsSummary"]) == ("SUCCESS", {"SUCCEEDED": 2}), json.dumps(
         done.json()
@@ -159,9 +177,38 @@ async def test_a_run_is_cancelled_in_both_ways(api: httpx.AsyncClient) -> None:
         id = (await api.post("/runs", json={"workflow": "long"})).json()["id"]
         assert (await api.get(f"/runs/{id}/steps")).json()["steps"][0]["id"] == "a"
         assert (await api.get(f"/runs/{id}/artifacts")).json()["artifacts"] == []
-        assert (await api.request(method, f"/runs/{id}{ending}")).status_code in (200, 202)
+        told = await api.request(method, f"/runs/{id}{ending}")
+        assert told.status_code in (200, 202)
+        assert method == "POST" or told.json()["status"] == "CANCELLED"
         await until(partial(api.get, f"/runs/{id}"), lambda one: one.json()["status"] == "CANCELLED")
     assert (await api.get("/task-runs/tr_none")).status_code == 404
+
+
+async def test_nobody_without_a_key(stage: Stage) -> None:
+    """401 at every one of these paths, with the key that they know: Authorization: Bearer KEY."""
+    async with asking(stage.client) as nobody, asking(stage.client, Scope.ADMIN) as somebody:
+        for route in aliases.routes.all:
+            told = await nobody.request(route.method, spelled(route, "x"), json={})
+            assert (told.status_code, told.headers["www-authenticate"]) == (401, "Bearer"), route
+            assert (await somebody.request(route.method, spelled(route, "x"), json={})).status_code != 401
+
+
+async def test_what_a_task_has_made_is_shown_with_it(stage: Stage) -> None:
+    """The content of an artifact, where it is text."""
+
+    async def make(_given: object, context: Context) -> list[object]:
+        return [await context.artifact(b'{"a": 1}', "application/json"), await context.artifact(b"\xff", "image/png")]
+
+    stage.worker({"make": make})
+    stage.supervisor()
+    await stage.register({"id": "a", "type": "function", "config": {"handler": "make"}})
+    run_id = (await stage.run("w")).run_id
+    async with open_api(stage) as api:
+        (task,) = (await api.get(f"/runs/{run_id}")).json()["task_runs"]
+        shown = (await api.get(f"/task-runs/{task['id']}")).json()
+    contents = {one["content_type"]: one["content"] for one in shown["artifacts"]}
+    assert contents == {"application/json": '{"a": 1}', "image/png": None}
+    assert (shown["run_id"], shown["task_id"], shown["status"], shown["attempt"]) == (run_id, "a", "SUCCESS", 1)
 
 
 CHANGES = {
@@ -202,22 +249,45 @@ async def test_what_a_change_makes_out_of_date(api: httpx.AsyncClient) -> None:
         "page": "SUCCEEDED",
     }
     assert (run["base_run_id"], run["output"]) == (first["run_id"], first["output"])
-    assert (await api.post(f"{path}/rebuild", json={"changes": ["TEXT"]})).status_code == 200, "the same run"
+    later, change = {"Idempotency-Key": "change-7"}, {"changeRequest": {"type": "TEXT"}}
+    asked = [
+        await api.post(f"/runs/{first['run_id']}/update", json=change, headers=headers)
+        for headers in ({}, later, later)
+    ]
+    assert [each.status_code for each in asked] == [201, 201, 200], "a new request is a new run, unless it has that key"
+    ids = [old.json()["run_id"], *(each.json()["run_id"] for each in asked)]
+    assert (len(set(ids)), ids[2]) == (3, ids[3])
+    assert (await ended(api, ids[1]))["status"] == "COMPLETED"
+    foreign = await api.post(f"/runs/{ids[1]}/update", json=change, headers=later)
+    assert (foreign.status_code, foreign.json()["code"]) == (409, "idempotency_conflict")
+    made = [await api.post(f"{path}/rebuild", json={"changes": ["TEXT"]}) for _ in range(2)]
+    assert [each.status_code for each in made] == [201, 200], "the same wish is the same run"
     wrong = await api.post(f"{path}/rebuild", json={"changes": ["TXT"]})
     assert (wrong.status_code >= 400, "TEXT" in wrong.text) == (True, True)
     again = await api.post(f"{path}/rerun", json={"steps": ["page"], "input": {"n": 2}})
     run = await ended(api, again.json()["run_id"])
     assert [step["id"] for step in run["steps"] if step["status"] == "SKIPPED"] == ["plan", "text"]
+    assert (await api.post("/v1/workflows", json={**CHANGES, "name": "newer"})).json()["version"] == 2
+    newer = await api.post(f"/runs/{first['run_id']}/update", json=change, headers=later)
+    assert (newer.status_code, newer.json()) == (200, asked[2].json()), "what was accepted is told again"
+    refused = await api.post(f"/runs/{first['run_id']}/update", json=change, headers={"Idempotency-Key": "change-8"})
+    assert (refused.status_code, refused.json()["code"]) == (409, "not_restartable")
 
 
 async def test_a_sequential_workflow_goes_on_from_a_step(api: httpx.AsyncClient) -> None:
     """The steps before it are not executed again."""
-    assert (await api.post("/workflows", json=FEEDS)).status_code == 201
+    third = {"id": "step3", "type": "transform", "inputMapping": {"about": "input.interests"}}
+    assert (await api.post("/workflows", json={**FEEDS, "steps": [*FEEDS["steps"], third]})).status_code == 201
     path = "/api/workflows/feed-discovery/run"
     early = await api.post(path, json={"fromStepId": "step2"})
     assert early.status_code == 404
     assert (await api.post(path, json={"input": {"interests": "tea"}})).status_code == 200
     keyed = await api.post(path, json={"fromStepId": "step2"}, headers={"Idempotency-Key": "k"})
-    assert (keyed.status_code, keyed.json()["code"]) == (422, "input_invalid"), "it is not done twice in silence"
+    assert (keyed.status_code, keyed.json()["code"]) == (400, "input_invalid"), "it is not done twice in silence"
     answer = (await api.post(path, json={"fromStepId": "step2"})).json()
-    assert [step["status"] for step in answer["run"]["steps"]] == ["skipped", "completed"]
+    assert [step["status"] for step in answer["run"]["steps"]] == ["skipped", "completed", "completed"]
+    told = await curl(api, RERUN_FEEDS.replace("{...}", '{"interests": "coffee"}'))
+    assert (told.status_code, told.json()["success"]) == (200, True)
+    run = told.json()["run"]
+    assert [step["status"] for step in run["steps"]] == ["skipped", "skipped", "completed"]
+    assert (run["inputJson"], run["steps"][2]["output"]) == ({"interests": "coffee"}, {"about": "coffee"})

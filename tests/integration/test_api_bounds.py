@@ -5,7 +5,7 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from courante.api.routes import runs as module
+from courante.api.reading import aliases, events
 from integration.http_calls import open_api, open_server
 from integration.stage import Stage
 
@@ -21,13 +21,36 @@ async def test_a_page_of_payloads_ends_early(stage: Stage, monkeypatch: pytest.M
     async with open_api(stage) as api:
         whole = (await api.get(f"/v1/runs/{run_id}/events", params={"payloads": True})).json()["events"]
         assert len([event for event in whole if "payload" in event["data"]]) > 1
-        monkeypatch.setattr(module, "PAYLOADS_BYTES_MAX", 50)
+        monkeypatch.setattr(events, "PAYLOADS_BYTES_MAX", 50)
         found, after, pages = [], 0, 0
         while after is not None:
             answer = await api.get(f"/v1/runs/{run_id}/events", params={"payloads": True, "after": after})
             found += answer.json()["events"]
             after, pages = answer.json()["next"], pages + 1
         assert (found, pages > 1) == (whole, True)
+
+
+async def test_the_paths_of_old_are_bounded_in_bytes(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of runs whose inputs and outputs are large those that come first are told, and that others are left out."""
+    stage.worker()
+    stage.supervisor()
+    await stage.register({"id": "a", "type": "noop"}, {"id": "b", "type": "noop", "depends_on": "a"})
+    ids = [(await stage.run("w", {"text": "x" * 100})).run_id for _ in range(3)]
+    async with open_api(stage) as api:
+        monkeypatch.setattr(aliases, "ANSWER_BYTES_MAX", 600)
+        runs = (await api.get("/api/workflows/w/runs")).json()["runs"]
+        assert [run["id"] for run in runs] == ids[::-1]
+        assert [run["isCut"] for run in runs] == [False, True, True]
+        assert runs[0]["steps"][1]["output"] == {"text": "x" * 100} != runs[2]["inputJson"]
+        whole = (await api.get(f"/runs/{ids[0]}")).json()
+        assert (whole["isCut"], whole["output"]["b"]) == (False, {"text": "x" * 100})
+        monkeypatch.setattr(aliases, "ANSWER_BYTES_MAX", 300)
+        cut = (await api.get(f"/runs/{ids[0]}")).json()
+        assert (cut["isCut"], cut["task_runs"][0]["output"], cut["task_runs"][1]["output"]) == (
+            True,
+            {"text": "x" * 100},
+            None,
+        )
 
 
 async def test_a_run_that_cannot_be_shown_ends_no_server(stage: Stage) -> None:

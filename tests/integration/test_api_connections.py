@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import socket
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 
-from courante.api.security.protocol import HEADERS_MAX, Limits
+from courante.api.security.protocol import HEADERS_MAX, GuardedProtocol, Limits, counted_as, make_protocol
+from courante.api.security.serving import server_options
+from courante.sdk.settings import Settings
 from integration.gated import served
+from integration.stage import until
 
 pytestmark = pytest.mark.anyio
 PATIENCE_S = 20.0
@@ -125,6 +129,43 @@ async def test_what_is_no_request_is_refused() -> None:
             assert answer.startswith(b"HTTP/1.1 400 "), (each, answer)
 
 
+async def test_headers_behind_a_body_count_for_nothing() -> None:
+    """A proxy may have taken out of the head what comes again behind the body. Without end they end the connection."""
+    heard: list[bytes] = []
+
+    async def nothing() -> dict[str, Any]:
+        return {"type": "http.request"}
+
+    async def answered(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        while (message := await receive()).get("more_body"):
+            pass
+        if message["type"] == "http.request":
+            heard.extend(name for name, _ in scope["headers"])
+            await hello(scope, nothing, send)
+
+    start = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+    many = b"".join(b"X-%d: y\r\n" % number for number in range(10_000))
+    async with served(answered) as port:
+        answer = await say(port, start + b"2\r\nhi\r\n0\r\nAuthorization: Bearer x\r\nX-Forwarded-For: y\r\n\r\n")
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        assert heard == [b"host", b"transfer-encoding", b"connection"]
+        for endless in (b"0\r\n" + many, b"0\r\nX: " + b"y" * 100_000, b"2;" + b"y" * 100_000):
+            assert (await say(port, start + b"2\r\nhi\r\n", endless[:10], endless[10:])).startswith(b"HTTP/1.1 431 ")
+        tiny = b"1\r\nx\r\n" * 50_000
+        assert (await say(port, start, tiny, b"0\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+
+
+async def test_a_request_has_one_address() -> None:
+    """Where the first line names a host it is that of the header, which is checked; nothing is passed on."""
+    rest = b"HTTP/1.1\r\nHost: x:1\r\nConnection: close\r\n\r\n"
+    async with served(hello) as port:
+        for good in (b"http://x:1/", b"/", b"//evil/"):
+            assert (await say(port, b"GET " + good + b" " + rest)).startswith(b"HTTP/1.1 200 "), good
+        for bad in (b"http://evil/", b"https://x/", b"http://u@x:1/", b"http://x:1#@evil/", b"http://x:1.evil/"):
+            assert (await say(port, b"GET " + bad + b" " + rest)).startswith(b"HTTP/1.1 400 "), bad
+        assert (await say(port, b"CONNECT x:1 " + rest)).startswith(b"HTTP/1.1 400 ")
+
+
 async def test_who_reads_nothing_is_cut_off() -> None:
     """The application waits for him no longer than that."""
     gone = anyio.Event()
@@ -168,6 +209,62 @@ async def test_there_are_only_so_many_connections() -> None:
                 pass
         for _, writer in held:
             writer.close()
+
+
+async def test_one_address_has_only_so_many_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others have theirs meanwhile; when one goes there is room again, and nothing is remembered of who has gone."""
+    made = make_protocol(Limits(address_connections_max=2))
+    request = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+
+    def keep(limits: Limits) -> type[GuardedProtocol]:
+        del limits
+        return made
+
+    monkeypatch.setattr("integration.gated.make_protocol", keep)
+    async with served(hello) as port:
+        held = [await open_from("127.0.0.2", port) for _ in range(2)]
+        for reader, writer in held:
+            writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert (await reader.readline()).startswith(b"HTTP/1.1 200 ")
+        for _ in range(3):
+            refused, writer = await open_from("127.0.0.2", port)
+            answer = await refused.read()
+            assert answer.startswith(b"HTTP/1.1 429 ")
+            assert b"retry-after: 1" in answer
+            writer.close()
+        assert (await say(port, request)).startswith(b"HTTP/1.1 200 "), "from another address"
+        held.pop()[1].close()
+        with anyio.fail_after(PATIENCE_S):
+            answer = b""
+            while not answer.startswith(b"HTTP/1.1 200 "):
+                reader, writer = await open_from("127.0.0.2", port)
+                writer.write(request)
+                answer = await reader.read()
+                writer.close()
+        for _, writer in held:
+            writer.close()
+
+        async def counted() -> int:
+            return len(made.by_address)
+
+        await until(counted, lambda count: count == 0)
+
+
+def test_who_is_counted_by_what_name() -> None:
+    """A network of IPv6 is one; proxies that are believed speak for many, and this machine is nobody from elsewhere."""
+    options = server_options(Settings(home=Path("/nowhere"), api_proxies="10.0.0.5, 10.1.0.0/16"))
+    limits: Limits = options["http"].limits
+    names = ["192.0.2.1", "::ffff:192.0.2.1", "2001:db8::1", "2001:db8::2:1", "10.0.0.6", "unix"]
+    told = [counted_as(name, limits.uncounted) for name in names]
+    assert told == ["192.0.2.1", "192.0.2.1", "2001:db8::/64", "2001:db8::/64", "10.0.0.6", "unix"]
+    for free in ("127.0.0.1", "::1", "::ffff:127.0.0.1", "10.0.0.5", "10.1.2.3", "::ffff:10.1.2.3"):
+        assert counted_as(free, limits.uncounted) == "", free
+    assert limits.address_connections_max == 1_024
+    assert options["forwarded_allow_ips"] == ["10.0.0.5/32", "10.1.0.0/16"]
+
+
+async def open_from(address: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    return await asyncio.open_connection("127.0.0.1", port, local_addr=(address, 0))
 
 
 async def test_an_answer_takes_no_header_from_what_was_asked() -> None:

@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import pytest
 
-from courante.sdk.access.face import Access, Session
-from courante.sdk.access.operators import Operators
 from courante.sdk.access.scopes import ALL_SCOPES, Scope
 from courante.sdk.access.secret_text import csrf_token, digest, key_id
+from courante.sdk.client.access import Access, Session
+from courante.sdk.client.operators import Operators
 from courante.sdk.errors import ApiKeyExists, ApiKeyNotFound, InputInvalid
 from courante.sdk.keys import Keys
 from courante.sdk.stores.errors import BadFilter

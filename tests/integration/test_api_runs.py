@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import AsyncGenerator, AsyncIterator
+import gzip
+from collections.abc import AsyncIterator
 from typing import Any
 
 import anyio
 import httpx
 import pytest
 
-from integration.http_calls import open_api, open_server
+from integration.http_calls import listen_to, open_api, open_server
 from integration.stage import Stage, until
 
 pytestmark = pytest.mark.anyio
@@ -61,11 +61,36 @@ async def test_a_run_from_its_submission_to_its_end(stage: Stage, api: httpx.Asy
     assert [step["id"] for step in steps] == ["a", "b"]
     page = (await api.get(f"/v1/runs/{run_id}/events", params={"limit": 2, "payloads": "true"})).json()
     assert ([one["seq"] for one in page["events"]], page["next"]) == ([1, 2], 2)
+    of_b = (await api.get(f"/v1/runs/{run_id}/events", params={"step": "b", "type": "step.*"})).json()
+    assert [(one["node"], one["type"]) for one in of_b["events"]] == [("b", "step.succeeded")]
+    some: dict[str, str | int] = {"type": "step.succeeded", "limit": 1, "payloads": "true"}
+    first = (await api.get(f"/v1/runs/{run_id}/events", params=some)).json()
+    rest = (await api.get(f"/v1/runs/{run_id}/events", params=some | {"after": first["next"]})).json()
+    assert [one["node"] for page in (first, rest) for one in page["events"]] == ["a", "b"]
+    assert rest["events"][0]["data"]["payload"] == {"n": 1}
+    stream = {"Accept": "text/event-stream"}
+    refused = await api.get(f"/v1/runs/{run_id}/events", params={"step": "b"}, headers=stream)
+    assert (refused.status_code, refused.json()["code"]) == (400, "query_invalid")
     listed = (await api.get("/v1/runs", params={"tag": "x", "status": "completed"})).json()["runs"]
     assert [one["run_id"] for one in listed] == [run_id]
     assert (await api.get(f"/v1/runs/{run_id}/cost")).json()["cost"] == {"amount": 0, "currency": "USD"}
     assert (await api.get(f"/v1/runs/{run_id}/logs")).json()["lines"] == []
     assert (await api.get(f"/v1/runs/{run_id}/artifacts")).json()["artifacts"] == []
+
+
+async def test_what_could_mean_two_things_starts_nothing(stage: Stage, api: httpx.AsyncClient) -> None:
+    """Two keys in one request, and a body that would have to be unpacked."""
+    await stage.register({"id": "a", "type": "noop"})
+    two = [("Idempotency-Key", "tea"), ("Idempotency-Key", "milk")]
+    for path, body in (("/v1/runs", {"workflow": "w"}), ("/api/workflows/w/run", {})):
+        refused = await api.post(path, json=body, headers=two)
+        assert (refused.status_code // 100, refused.json()["code"]) == (4, "bad_value")
+    packed = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
+    refused = await api.post("/v1/runs", content=gzip.compress(b'{"workflow": "w"}'), headers=packed)
+    assert (refused.status_code, refused.json()["code"]) == (415, "body_not_supported")
+    assert (await api.get("/v1/runs")).json()["runs"] == []
+    same = await api.post("/v1/runs", json={"workflow": "w"}, headers={"Content-Encoding": "identity"})
+    assert same.status_code == 201
 
 
 async def test_many_runs_at_once(stage: Stage, api: httpx.AsyncClient) -> None:
@@ -162,20 +187,6 @@ async def test_schedules_and_workers(stage: Stage, api: httpx.AsyncClient) -> No
     assert (await api.get("/v1/workers", params={"all": "true"})).json()["workers"] == []
 
 
-async def told(api: httpx.AsyncClient, path: str, after: str = "") -> AsyncGenerator[tuple[str, dict[str, Any]]]:
-    """The events of a stream: id and data."""
-    headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": after} if after else {})
-    async with api.stream("GET", path, headers=headers) as answer:
-        assert (answer.status_code, answer.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
-        id = ""
-        async for line in answer.aiter_lines():
-            name, _, value = line.partition(": ")
-            if name == "id":
-                id = value
-            elif name == "data":
-                yield id, json.loads(value)
-
-
 async def test_a_run_is_followed_as_it_goes(stage: Stage) -> None:
     """Every event comes once and in order; who was cut off goes on where it was; the stream ends with the run."""
     await staffed(stage)
@@ -184,7 +195,7 @@ async def test_a_run_is_followed_as_it_goes(stage: Stage) -> None:
     async with open_server(stage) as api:
         seen: list[int] = []
         with anyio.fail_after(20):
-            async for id, event in told(api, f"/v1/runs/{run_id}/events"):
+            async for _, id, event in listen_to(api, f"/v1/runs/{run_id}/events"):
                 assert (event["run_id"], id) == (run_id, str(event["seq"]))
                 seen.append(event["seq"])
                 if event["type"] == "step.waiting":
@@ -192,7 +203,7 @@ async def test_a_run_is_followed_as_it_goes(stage: Stage) -> None:
         assert seen == list(range(1, len(seen) + 1))
         assert len(seen) == len(await stage.events(run_id))
         with anyio.fail_after(20):
-            rest = [event["seq"] async for _, event in told(api, f"/v1/runs/{run_id}/events", "2")]
+            rest = [one.data["seq"] async for one in listen_to(api, f"/v1/runs/{run_id}/events", "2")]
         assert rest == seen[2:]
         headers = {"Accept": "text/event-stream", "Last-Event-ID": str(seen[-1])}
         assert (await api.get(f"/v1/runs/{run_id}/events", headers=headers)).status_code == 204
@@ -203,20 +214,23 @@ async def test_all_runs_are_followed(stage: Stage) -> None:
     await staffed(stage)
     await stage.register({"id": "a", "type": "noop"})
     heard: list[list[tuple[str, int]]] = [[] for _ in range(5)]
-    last: list[str] = []
     async with open_server(stage) as api, anyio.create_task_group() as group:
 
         async def hear(number: int) -> None:
-            async for id, event in told(api, "/v1/events"):
+            async for _, _, event in listen_to(api, "/v1/events"):
                 heard[number].append((event["run_id"], event["seq"]))
-                last.append(id)
                 if len(ends(heard[number], lengths)) == 10:
                     return
 
         lengths: dict[str, int] = {}
         for number in range(5):
             group.start_soon(hear, number)
-        await anyio.sleep(0.5)  # they are listening
+
+        async def listening() -> bool:
+            await stage.run("w")
+            return all(heard)
+
+        await until(listening, bool)
         run_ids = [await stage.client.submit("w") for _ in range(11)]
         await stage.results(run_ids)
         for run_id in run_ids[:10]:

@@ -11,6 +11,7 @@ from integration.stage import Stage
 
 pytestmark = pytest.mark.anyio
 OPEN = {
+    "GET /health",
     "GET /v1/health",
     "GET /v1/health/live",
     "GET /v1/health/ready",
@@ -30,7 +31,7 @@ def test_only_these_routes_are_open() -> None:
 
 def test_no_unsafe_route_needs_only_read() -> None:
     """But for those that change nothing: they take a body to look at."""
-    only_look = ("/validate", "/preview", "/graph", "/diagnose")
+    only_look = ("/validate", "/preview", "/graph", "/diagnose", "/audit/export", "/what-if")
     for route in ROUTES:
         if route.method not in SAFE and not route.path.endswith(only_look):
             assert route.scope is not Scope.READ, named(route)

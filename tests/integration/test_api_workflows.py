@@ -30,7 +30,7 @@ async def test_a_document_is_registered_once(api: httpx.AsyncClient) -> None:
     assert (changed.status_code, changed.json()["version"]) == (201, 2)
     shown = (await api.get("/v1/workflows/w")).json()
     assert [one["version"] for one in shown["versions"]] == [1, 2]
-    assert (shown["name"], shown["nodes"]) == ("Other", [{"id": "a", "type": "noop", "name": ""}])
+    assert (shown["name"], shown["nodes"]) == ("Other", [{"id": "a", "type": "noop", "name": "", "compensate": None}])
     assert (await api.get("/v1/workflows/w", params={"version": 1})).json()["version"] == 1
     (line,) = (await api.get("/v1/workflows")).json()["workflows"]
     assert (line["id"], line["version"], line["versions"]) == ("w", 2, 2)
@@ -91,6 +91,7 @@ async def test_what_is_refused(
 async def test_health_is_told(api: httpx.AsyncClient) -> None:
     """In one word, with reasons, and to probes."""
     said = (await api.get("/v1/health")).json()
+    assert (await api.get("/health")).json()["status"] == said["status"]
     assert said["status"] == "CRITICAL"
     assert "no_supervisor" in {one["code"] for one in said["reasons"]} or said["reasons"]
     assert (await api.get("/v1/health/live")).json() == {"ok": True}

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from courante.sdk.repairs import audit_runs
-from courante.sdk.scripts import release_timers
+from courante.sdk.floor.repairs import audit_runs
+from courante.sdk.floor.scripts import release_timers
 from courante.sdk.user_errors import FatalError
-from courante.supervisor.by_hand import ByHand
+from courante.supervisor.recovery.by_hand import ByHand
 from integration.journal import GATED, Journal, step
 from integration.stage import Stage, until
 from integration.standing import lives_as_logged, recorded

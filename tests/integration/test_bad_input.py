@@ -16,7 +16,7 @@ from courante.compiler.analysis import compile_workflow
 from courante.compiler.normalize import read_document
 from courante.compiler.source import load_source
 from courante.compiler.source_error import SourceError
-from courante.sdk.steps import FatalError, Steps
+from courante.sdk.authoring.steps import FatalError, Steps
 from integration.stage import Stage, until
 
 pytestmark = pytest.mark.anyio

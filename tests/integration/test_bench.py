@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from random import Random
 
 import anyio
 import pytest
 
-from courante.bench import makespan
+from courante.bench import api, machine, makespan
 from courante.bench.main import NAMES, BenchUnknown, run_bench
 from courante.bench.measured import figure, percentile
 from courante.sdk.connections import connect_redis
@@ -31,8 +32,9 @@ RUNS = {
     "recovery": 50,
     "replay": 60,
     "cache": 50,
+    "api": 10,
 }
-RATES = {"limit", "throughput", "map", "cache"}
+RATES = {"limit", "throughput", "map", "cache", "api"}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -41,6 +43,11 @@ async def test_a_benchmark_measures(
 ) -> None:
     """Each one returns its figures as JSON, a ratio with every rate, and leaves no key behind on servers of others."""
     monkeypatch.setattr(makespan, "SLOTS", (4, 64))
+    monkeypatch.setattr(api, "BATCHES", (10,))
+    monkeypatch.setattr(api, "WAITS", 1)
+    monkeypatch.setattr(api, "WAIT_MS", 100)
+    monkeypatch.setattr(api, "BEGIN_S", 2.0)
+    monkeypatch.setattr(api, "LATE", BENCH_S)  # listeners wait until all has come, however slow the machine is
     settings = Settings(home=tmp_path, redis_url=embedded_servers.redis_url, database_url=database)
     said: list[str] = []
     with anyio.fail_after(BENCH_S):
@@ -51,11 +58,25 @@ async def test_a_benchmark_measures(
     assert found["samples"] == (RUNS[name] if name in {"chain", "fanout"} else 1)
     assert (found["ratio"] is not None) == (name in RATES)
     assert said
+    for heard in (found[name] for name in ("listeners_own", "listeners_all") if name in found):
+        assert isinstance(heard, dict)
+        assert (heard["listeners"], heard["lost"], heard["repeated"], heard["let_go"]) == (10, 0, 0, 0)
+        assert heard["late_s"] or heard["undelivered"] == 0
     redis = connect_redis(embedded_servers.redis_url)
     try:
         assert [key async for key in redis.scan_iter(match="courante:bench-*")] == []
     finally:
         await redis.aclose()
+
+
+def test_who_is_gone_has_waited_for_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor has anybody where the system does not tell; a main thread's wait and the host's share are told in seconds."""
+    monkeypatch.setattr(machine, "PROC", tmp_path)
+    assert (machine.waited_s([7]), machine.stolen_s()) == (0, 0)
+    (tmp_path / "7").mkdir()
+    (tmp_path / "7" / "schedstat").write_text("900 1500000000 12\n")
+    (tmp_path / "stat").write_text("cpu  1 2 3 4 5 6 7 250 0 0\ncpu0 1 2 3 4 5 6 7 1 0 0\n")
+    assert (machine.waited_s([7, 8]), machine.stolen_s()) == (1.5, 250 / os.sysconf("SC_CLK_TCK"))
 
 
 async def test_a_benchmark_brings_servers_of_its_own(tmp_path: Path) -> None:

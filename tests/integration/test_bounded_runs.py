@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from courante.sdk.live_marking import read_marking
-from courante.sdk.marking import Marking
+from courante.sdk.floor.live_marking import read_marking
+from courante.sdk.marking.marking import Marking
 from integration.gauge import Gauge
 from integration.heads import head_of, put_head
 from integration.stage import Stage, until

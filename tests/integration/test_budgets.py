@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -15,8 +16,8 @@ from courante.runner.models.answer import ModelAnswer
 from courante.runner.models.echo import call_echo
 from courante.runner.models.request import ModelRequest
 from courante.runner.models.terms import ModelTerms
+from courante.sdk.authoring.steps import Steps
 from courante.sdk.spending.spent import told_spent, total
-from courante.sdk.steps import Steps
 from courante.sdk.stores.spending import spending_of_runs
 from integration.stage import Stage, until
 from integration.wire import openai_answers
@@ -74,8 +75,8 @@ async def proven(stage: Stage, run_id: str) -> None:
 async def test_calls_that_race_for_a_budget_do_not_overspend_it(stage: Stage, calls: list[ModelRequest]) -> None:
     """200 parallel calls under a budget for 50, on two workers: at most 50 are made, and nearly as many."""
     stage.supervisor()
-    stage.worker()
-    stage.worker()
+    stage.worker(database_url=stage.place.database_url)
+    stage.worker(database_url=stage.place.database_url)
     budget = {"tokens": 50 * TAKEN}
     await stage.register(*NODES, policy={"budget": budget}, output="outputs.all.filter(one, one == 'none')")
     done = await stage.run("w", ITEMS)
@@ -85,13 +86,16 @@ async def test_calls_that_race_for_a_budget_do_not_overspend_it(stage: Stage, ca
     events = await stage.events(done.run_id)
     errors = Counter(event.facts.error.type for event in events if event.facts.error is not None)
     assert errors == {"BUDGET_EXHAUSTED": 200 - len(calls)}
+    said = {event.facts.error.message for event in events if event.facts.error is not None}
+    told = re.compile(r"the call may take 2\d\d tokens of the budget: so much is not left \(max_tokens .*\)")
+    assert all(map(told.fullmatch, said))
     await proven(stage, done.run_id)
 
 
 async def test_what_waits_for_a_budget_goes_on_when_it_is_raised(stage: Stage, calls: list[ModelRequest]) -> None:
     """Also after the server has forgotten everything; what was spent before is known then."""
     stage.supervisor()
-    stage.worker()
+    stage.worker(database_url=stage.place.database_url)
     await stage.register(*NODES, policy={"budget": {"tokens": 6 * TAKEN, "on_exhausted": "park"}})
     run_id = await stage.client.submit("w", {"items": list(range(10, 20))})
     # All five calls that it has room for: one that is not in the log yet is forgotten with the server, and made again.
@@ -112,8 +116,8 @@ async def test_what_waits_for_a_budget_goes_on_when_it_is_raised(stage: Stage, c
 async def test_all_runs_of_a_workflow_share_its_budget(stage: Stage, calls: list[ModelRequest]) -> None:
     """Two runs at once stay within it together; it is known after the server has forgotten everything."""
     stage.supervisor()
-    stage.worker()
-    stage.worker()
+    stage.worker(database_url=stage.place.database_url)
+    stage.worker(database_url=stage.place.database_url)
     output = "outputs.all.filter(one, one == 'none')"
     await stage.register(*NODES, policy={"workflow_budget": {"tokens": 50 * TAKEN}}, output=output)
     runs = [await stage.client.submit("w", {"items": list(range(first, first + 80))}) for first in (10, 110)]
@@ -137,7 +141,7 @@ async def test_all_runs_of_a_workflow_share_its_budget(stage: Stage, calls: list
 async def test_runs_that_wait_for_the_budget_of_their_workflow_go_on(stage: Stage, calls: list[ModelRequest]) -> None:
     """What another run gives back goes to those that wait; raising it for one run lets that one go on."""
     stage.supervisor()
-    stage.worker()
+    stage.worker(database_url=stage.place.database_url)
     await stage.register(*NODES, policy={"workflow_budget": {"tokens": 6 * TAKEN, "on_exhausted": "park"}})
     runs = [await stage.client.submit("w", {"items": list(range(10, 18))}) for _ in range(2)]
 
@@ -170,7 +174,7 @@ async def test_a_run_that_is_rebuilt_alone_reserves_nothing_twice(
 
     monkeypatch.setattr(calling, "call_echo", held)
     stage.supervisor(audit_s=0.1)
-    stage.worker()
+    stage.worker(database_url=stage.place.database_url)
     alone: dict[str, Any] = {**NODES[1], "depends_on": [], "config": {**ASK, "prompt": "number 1"}}
     await stage.register(alone, policy={"workflow_budget": {"tokens": 10_000}})
     run_id = await stage.client.submit("w")
@@ -191,7 +195,7 @@ async def test_a_run_that_is_rebuilt_alone_reserves_nothing_twice(
 async def test_a_budget_of_money_needs_prices(stage: Stage, calls: list[ModelRequest]) -> None:
     """Without a price in its currency nothing is called; with one the sum stays within it."""
     stage.supervisor()
-    stage.worker()
+    stage.worker(database_url=stage.place.database_url)
     config = {"provider": "echo", "prompt": "p", "max_tokens": 9}
     node: dict[str, Any] = {**NODES[1], "depends_on": [], "config": config}
     await stage.register(node, policy={"budget": {"cost": 1, "currency": "EUR"}})
@@ -225,15 +229,16 @@ def lose_first_call(monkeypatch: pytest.MonkeyPatch) -> tuple[anyio.Event, list[
 async def test_a_call_that_is_lost_with_its_worker_stays_spent(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """The next worker tells it with the most that it can have taken, reserves anew, and the run goes on."""
     begun, made = lose_first_call(monkeypatch)
-    stage.worker(lease_ms=1_000)
+    stage.worker(database_url=stage.place.database_url, lease_ms=1_000)
     alone: dict[str, Any] = {**NODES[1], "depends_on": [], "config": {**ASK, "prompt": "number 1"}}
     await stage.register(alone, policy={"budget": {"tokens": 1_000}})
     run_id = await stage.client.submit("w")
     with anyio.fail_after(10):
         await begun.wait()
     await stage.kill(0)
-    stage.worker(lease_ms=1_000)
-    stage.supervisor(lease_ms=1_000)
+    await stage.run_out(stage.workers[0])
+    stage.worker(database_url=stage.place.database_url, lease_ms=1_000)
+    stage.supervisor()
     done = await stage.result(run_id)
     assert done.status == "COMPLETED"
     events = await stage.events(run_id)
@@ -306,7 +311,7 @@ async def test_a_call_that_a_stopping_worker_breaks_off_is_spent(stage: Stage) -
 async def test_who_goes_away_from_the_row_keeps_nobody_behind_waiting(stage: Stage, calls: list[ModelRequest]) -> None:
     """A step that wants more than there is, is withdrawn: the next one, which wants less, is answered."""
     stage.supervisor()
-    stage.worker()
+    stage.worker(database_url=stage.place.database_url)
     large = {"id": "large", "type": "llm", "config": {**ASK, "prompt": "p", "max_tokens": 900}}
     go = {"id": "go", "type": "signal", "config": {"name": "go"}}
     small = {"id": "small", "type": "llm", "depends_on": "go", "config": {**ASK, "prompt": "p"}}
@@ -336,8 +341,9 @@ async def test_the_lost_turn_of_an_agent_counts_with_what_was_reserved(
     with anyio.fail_after(10):
         await begun.wait()
     await stage.kill(0)
+    await stage.run_out(stage.workers[0])
     stage.worker(steps, lease_ms=1_000)
-    stage.supervisor(lease_ms=1_000)
+    stage.supervisor()
     assert (await stage.result(run_id)).status == "COMPLETED"
     facts = [event.facts for event in await stage.events(run_id)]
     (lost,) = [told_spent(each.data) for each in facts if each.type == "spending.recorded"]

@@ -8,7 +8,7 @@ import anyio
 import pytest
 from redis.asyncio import Redis
 
-from courante.sdk.cache_calls import Lock, free_cache_locks, take_cache_locks
+from courante.sdk.floor.cache_calls import Lock, free_cache_locks, take_cache_locks
 from courante.sdk.keys import Keys
 from courante.sdk.user_errors import FatalError
 from integration.stage import Stage, until

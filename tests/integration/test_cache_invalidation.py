@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import pytest
 
-from courante.sdk.cached import Floors
+from courante.sdk.caching.cached import Floors
 from courante.sdk.stores.step_cache import CacheTerms, get_floors, raise_floor
 from integration.stage import Stage, until
 

@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 
 from courante.compiler.workflow import Cache
 from courante.runner.step_cache import Flight, StepCache
-from courante.sdk.cache_calls import CacheCalls, Lock
+from courante.sdk.floor.cache_calls import CacheCalls, Lock
 from courante.sdk.keys import Keys
 
 pytestmark = pytest.mark.anyio

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from courante.compiler.ir import caches_of
-from courante.sdk.steps import Steps
+from courante.sdk.authoring.steps import Steps
 from integration.floor import compile_document
 from integration.http_site import Answer, Asked, open_site
 from integration.stage import Stage, until

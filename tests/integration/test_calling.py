@@ -10,11 +10,11 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from courante.sdk.calling import Script, run_script
 from courante.sdk.connections import connect_redis
-from courante.sdk.function_library import LIBRARIES_MAX, library_of
+from courante.sdk.floor.calling import Script, run_script
+from courante.sdk.floor.function_library import LIBRARIES_MAX, library_of
+from courante.sdk.floor.scripts import load_script, open_partition
 from courante.sdk.keys import Keys
-from courante.sdk.scripts import load_script, open_partition
 
 pytestmark = pytest.mark.anyio
 

@@ -14,20 +14,21 @@ from courante.runner.settling import Settler
 from courante.runner.transition import Transition
 from courante.runner.work import read_token
 from courante.sdk.connections import connect_blocking
-from courante.sdk.fold import fold
+from courante.sdk.floor.live_marking import read_marking
+from courante.sdk.floor.repairs import audit_runs, halt_runs
+from courante.sdk.floor.scripts import QUEUE_GROUP, BackPressure, Claims, claim_tokens, forget_consumers, renew_leases
+from courante.sdk.floor.starting import apply_starts
+from courante.sdk.fold.fold import fold
 from courante.sdk.keys import Keys
-from courante.sdk.live_marking import read_marking
-from courante.sdk.marking import RunPhase
-from courante.sdk.node_code import compile_node
-from courante.sdk.outcomes import Succeeded
-from courante.sdk.plan import Plan
-from courante.sdk.repairs import audit_runs, halt_runs
-from courante.sdk.scripts import QUEUE_GROUP, BackPressure, Claims, claim_tokens, forget_consumers, renew_leases
-from courante.sdk.starting import apply_starts
+from courante.sdk.marking.marking import RunPhase
+from courante.sdk.marking.plan import Plan
+from courante.sdk.outcomes.node_code import compile_node
+from courante.sdk.outcomes.outcomes import Succeeded
 from courante.sdk.stores.commands import StartCommand
-from courante.supervisor.audit import Audit
 from courante.supervisor.leases import Leases
+from courante.supervisor.recovery.audit import Audit
 from integration.heads import head_of, put_head
+from integration.stage import HOUR_MS, until
 from model.agreement import agree
 from model.compiled import plan_of
 from model.first_tests import node
@@ -96,6 +97,13 @@ async def idle_ms(hands: Hands, token: list[bytes]) -> int:
     return int(found["time_since_delivered"])
 
 
+async def grow_old(hands: Hands, *tokens: list[bytes]) -> None:
+    """Entries have been in their owner's hands for an hour, as Redis sees it."""
+    for token in tokens:
+        place = (hands.streams[int(token[0]) - 1], QUEUE_GROUP, CONSUMER, 0, [token[1]])
+        await hands.redis.xclaim(*place, idle=HOUR_MS, justid=True)
+
+
 async def check_log(hands: Hands, run_id: str = "r1", plan: Plan = ONE) -> list[str]:
     """The fold of the outbox is what Redis says; returns the types of its events."""
     events = await hands.events(plan.node_ids, run_id)
@@ -154,12 +162,12 @@ async def test_a_zombie_changes_nothing(hands: Hands, blocking: BlockingRedis) -
     zombie = await take(hands)
     await claim(hands)
     owner = await take(hands)
-    await anyio.sleep(0.05)
+    await grow_old(hands, owner)
     state = await hands.state("r1")
     assert (await hands.advance([settled(zombie)])).verdicts == "S"
     assert renew(blocking, hands, zombie) == "S"
     assert await hands.state("r1") == state
-    assert await idle_ms(hands, owner) >= 50
+    assert await idle_ms(hands, owner) >= HOUR_MS
     assert (await hands.advance([settled(owner)])).verdicts == "A"
     assert (await hands.advance([settled(zombie)])).verdicts == "D"
 
@@ -168,21 +176,21 @@ async def test_a_renewal_is_for_the_owner_alone(hands: Hands, blocking: Blocking
     """F08: whoever else renews it hears STALE, and its idle time goes on."""
     await start(hands, "r1")
     token = await take(hands)
-    await anyio.sleep(0.05)
+    await grow_old(hands, token)
     assert renew(blocking, hands, token, who="another") == "S"
-    assert await idle_ms(hands, token) >= 50
+    assert await idle_ms(hands, token) >= HOUR_MS
     assert renew(blocking, hands, token) == "A"
-    assert await idle_ms(hands, token) < 50
-    assert await claim(hands, lease_ms=50) == (0, 0, 0, [])
+    assert await idle_ms(hands, token) < HOUR_MS
+    assert await claim(hands, lease_ms=HOUR_MS) == (0, 0, 0, [])
 
 
 async def test_a_renewal_after_the_attempts_time_is_refused(hands: Hands, blocking: BlockingRedis) -> None:
     """The lease is not extended beyond the node's limit, by the clock of Redis (F11, F19)."""
     await start(hands, "r1")
     token = await take(hands)
-    await anyio.sleep(0.05)
+    await grow_old(hands, token)
     assert renew(blocking, hands, token, due=1) == "O"
-    assert await idle_ms(hands, token) >= 50
+    assert await idle_ms(hands, token) >= HOUR_MS
     assert renew(blocking, hands, token, due=2**45) == "A"
 
 
@@ -221,11 +229,11 @@ async def test_a_stale_duplicate_takes_nothing_from_the_owner(hands: Hands, bloc
     await start(hands, "r1")
     token = await take(hands)
     stream = hands.streams[NORMAL - 1]
-    await hands.redis.xadd(stream, {"t": b"|".join((*token[2:4], token[6].split(b"|")[0]))})
+    entry = await hands.redis.xadd(stream, {"t": b"|".join((*token[2:4], token[6].split(b"|")[0]))})
     await hands.redis.xreadgroup(QUEUE_GROUP, CONSUMER, {stream: ">"})
-    await anyio.sleep(0.05)
+    await grow_old(hands, token, [token[0], entry])
     assert renew(blocking, hands, token) == "A"
-    assert await claim(hands, lease_ms=50) == (0, 1, 0, [])
+    assert await claim(hands, lease_ms=HOUR_MS) == (0, 1, 0, [])
     assert await hands.lengths() == [0, 0, 0, 1, 0, 0]
     assert (await hands.advance([settled(token)])).verdicts == "A"
 
@@ -312,9 +320,10 @@ async def test_consumers_with_pending_entries_are_not_forgotten(hands: Hands) ->
 async def test_silent_consumers_are_forgotten(hands: Hands) -> None:
     """One that has tried to read of late is kept."""
     await hands.redis.xreadgroup(QUEUE_GROUP, "dead", dict.fromkeys(hands.streams, ">"))
-    await anyio.sleep(0.1)
+    stream = hands.streams[NORMAL - 1]
+    await until(lambda: hands.redis.xinfo_consumers(stream, QUEUE_GROUP), lambda found: found[0]["idle"] > 1_000)
     await hands.redis.xreadgroup(QUEUE_GROUP, "alive", dict.fromkeys(hands.streams, ">"))
-    assert await Leases(one(hands), hands.at, lease_ms=0, forget_after_s=0.08).forget() == 1
+    assert await Leases(one(hands), hands.at, lease_ms=0, forget_after_s=1).forget() == 1
     names = {found["name"] for found in await hands.redis.xinfo_consumers(hands.streams[NORMAL - 1], QUEUE_GROUP)}
     assert names == {b"alive"}
 

@@ -59,6 +59,8 @@ def test_without_a_key_it_does_not_start_where_one_is_asked_for(environ: dict[st
     said = spawn("api", "--port", "0", "--json", cwd=tmp_path, environ=environ)
     assert (said.code, said.json["error"]["code"]) == (2, "api_keys_missing")
     assert said.json["error"]["hint"] == "make one: courante keys create NAME --scope admin"
+    up = spawn("up", "--json", cwd=tmp_path, environ=environ | {"COURANTE_HOME": str(tmp_path)})
+    assert (up.code, up.json, up.out.count("\n")) == (2, said.json, 1)
 
 
 def test_from_a_key_to_its_revocation(environ: dict[str, str], tmp_path: Path) -> None:

@@ -75,6 +75,8 @@ async def test_runs_are_chosen_and_piped(stage: Stage, courante: Courante, tmp_p
     assert (again.code, again.json["runs"]) == (0, 4)
     none = await courante("audit", "export", "--workflow", "nobody", "--output", "none.jsonl", "--json")
     assert (none.code, none.json["runs"]) == (0, 0)
+    none = await courante("audit", "export", "--workflow", "nobody", "--output", "none.jsonl")
+    assert "there are no such runs" in none.err
     for argv, code in (
         (["export"], 64),
         (["export", "run_1", "--since", "1h"], 64),

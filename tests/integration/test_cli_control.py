@@ -6,10 +6,10 @@ import os
 import pty
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import anyio
 import anyio.to_thread
@@ -18,6 +18,8 @@ import pytest
 from command_line import Said, clean_environ, spawn
 from courante import Context, Deferred
 from courante.cli.texts import iso
+from courante.sdk.sealing.key_ring import KeyRing
+from courante.sdk.sealing.payload_terms import PAYLOAD_TERMS
 from courante.sdk.stores.runs import list_steps
 from integration.cases import node, says, waits
 from integration.stage import Stage, until
@@ -57,16 +59,20 @@ async def test_a_decision(stage: Stage, courante: Courante) -> None:
     stage.supervisor()
     stage.worker()
     await stage.register(
-        node("review", type="approval", config={"expires": "2h"}),
+        node("review", type="approval", config={"expires": "2h", "separate_approver": True}),
         says("ship", "review"),
         node("pack", requires_approval=True),
     )
-    run_id = await stage.client.submit("w")
+    run_id = await stage.client.submit("w", by="eve")
     await waiting(stage, run_id, "review", "pack")
     found = (await courante("approvals", "--workflow", "w"))["approvals"]
     assert {each["step"] for each in found} == {"review", "pack"}
     fields = {"run_id", "workflow", "step", "scope", "since", "expires_at", "escalated_at", "escalated_to", "form"}
-    assert set(found[0]) == fields
+    assert set(found[0]) == fields | {"separate_approver"}
+    listed: Said = await courante("approvals", is_json=False)
+    rows = {line.split()[2]: line for line in listed.out.splitlines()[1:3]}
+    assert "anybody but who has started the run" in rows["review"]
+    assert rows["pack"].rstrip().endswith("anybody")
     unclear = (await courante("approve", run_id, code=64))["error"]
     assert unclear["message"] == "2 steps wait for a decision: pack, review"
     done = await courante("approve", run_id, "review", "--comment", "go", "--by", "ada")
@@ -89,31 +95,95 @@ async def test_a_decision(stage: Stage, courante: Courante) -> None:
     assert (await courante("approve", "run_nobody", code=3))["error"]["code"] == "run_not_found"
 
 
-@pytest.mark.parametrize("decision", ["approve", "reject"])
-async def test_nobody_is_asked_about_a_run_that_is_not_there(
-    stage: Stage, redis_url: str, migrated_database: str, tmp_path: Path, decision: str
-) -> None:
-    """At a terminal, where a decision is asked back otherwise."""
+async def test_a_run_that_waits_for_its_budget_leads_to_who_can_raise_it(stage: Stage, courante: Courante) -> None:
+    """By the command that does so; what is added makes it go on."""
+    stage.supervisor()
+    stage.worker()
+    ask = node("ask", type="llm", config={"provider": "echo", "prompt": "p", "max_tokens": 50})
+    await stage.register(ask, policy={"budget": {"tokens": 10, "on_exhausted": "park"}})
+    run_id = await stage.client.submit("w")
+    await waiting(stage, run_id, "ask")
+    shown: Said = await courante("status", run_id, is_json=False)
+    assert shown.stable.splitlines()[-1] == "next: courante budget RUN --add-tokens N, or --add-cost AMOUNT"
+    assert (await courante("budget", run_id, code=64))["error"]["message"] == "nothing is added"
+    done = await courante("budget", run_id, "--add-tokens", "500", "--by", "ada")
+    assert (done["run_id"], done["tokens"], done["state"]) == (run_id, 500, "applied")
+    assert (await stage.result(run_id)).status == "COMPLETED"
+
+
+Typed: TypeAlias = Callable[..., Awaitable[subprocess.CompletedProcess[str]]]
+
+
+@pytest.fixture
+def at_a_terminal(stage: Stage, redis_url: str, migrated_database: str, tmp_path: Path) -> Typed:
+    """Run a command where somebody types."""
     place = {"REDIS_URL": redis_url, "DATABASE_URL": migrated_database, "ENV": stage.place.env}
-    ours, theirs = pty.openpty()
 
-    def decide() -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "courante", decision, "run_nobody"],
-            cwd=tmp_path,
-            env=clean_environ() | {f"COURANTE_{name}": value for name, value in place.items()},
-            stdin=theirs,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+    async def run(*words: str, types: str = "") -> subprocess.CompletedProcess[str]:
+        ours, theirs = pty.openpty()
 
-    done = await anyio.to_thread.run_sync(decide)
-    os.close(ours)
-    os.close(theirs)
+        def call() -> subprocess.CompletedProcess[str]:
+            return subprocess.run(
+                [sys.executable, "-m", "courante", *words],
+                cwd=tmp_path,
+                env=clean_environ() | {f"COURANTE_{name}": value for name, value in place.items()},
+                stdin=theirs,
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+
+        os.write(ours, types.encode())
+        done = await anyio.to_thread.run_sync(call)
+        os.close(ours)
+        os.close(theirs)
+        return done
+
+    return run
+
+
+@pytest.mark.parametrize("decision", ["approve", "reject"])
+async def test_nobody_is_asked_about_a_run_that_is_not_there(at_a_terminal: Typed, decision: str) -> None:
+    """At a terminal, where a decision is asked back otherwise."""
+    done = await at_a_terminal(decision, "run_nobody")
     assert (done.returncode, "there is no run run_nobody" in done.stderr) == (3, True), done
     assert "[y/N]" not in done.stdout + done.stderr
+
+
+async def test_who_decides_sees_what_about(stage: Stage, at_a_terminal: Typed) -> None:
+    """At a terminal: what the step was given, and what its form asks for. A no changes nothing."""
+    stage.supervisor()
+    stage.worker()
+    form = {"type": "object", "properties": {"ok": {"type": "boolean"}}}
+    order = node("order", type="echo", config={"value": {"sum": 900}})
+    await stage.register(order, node("ask", "order", type="approval", config={"form": form}))
+    run_id = await stage.client.submit("w")
+    await waiting(stage, run_id, "ask")
+    done = await at_a_terminal("approve", run_id, types="n\n")
+    assert (done.returncode, done.stdout) == (4, ""), done
+    told = done.stderr.splitlines()
+    assert told[:5] == ["w: ask", "{", '  "sum": 900', "}", "--data asks for: ok"]
+    assert told[5].startswith(f"approve ask of {run_id}, asked ")
+    await waiting(stage, run_id, "ask")
+
+
+async def test_who_cannot_see_what_about_may_decide(
+    stage: Stage, at_a_terminal: Typed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At a terminal without the key ring: it is said why, and asked all the same."""
+    monkeypatch.setattr(PAYLOAD_TERMS, "codec", KeyRing({"k": bytes(range(64))}))
+    stage.supervisor()
+    stage.worker()
+    await stage.register(node("order", type="echo", config={"value": 900}), node("ask", "order", type="approval"))
+    run_id = await stage.client.submit("w")
+    await waiting(stage, run_id, "ask")
+    done = await at_a_terminal("approve", run_id, types="n\n")
+    assert (done.returncode, done.stdout) == (4, ""), done
+    told = done.stderr.splitlines()
+    assert told[0] == "w: ask"
+    assert told[1].startswith("its input cannot be shown: ")
+    assert told[2].startswith(f"approve ask of {run_id}, asked ")
 
 
 async def test_what_waits_is_shown_and_ended(stage: Stage, courante: Courante) -> None:

@@ -23,10 +23,12 @@ async def test_a_run_is_forgotten_and_says_so(stage: Stage, ask: Ask) -> None:
     planned = await ask("forget", run_id, "--dry-run")
     assert (planned["dry_run"], planned["forgotten"], planned["events"]) == (True, [run_id], 3)
     assert (await ask("status", run_id))["output"] == {"a": "ann"}
-    done = await ask("forget", run_id, "--by", "bob", "--reason", "ticket 7")
+    assert (await ask("forget", run_id, code=64))["error"]["code"] == "not_confirmed"
+    assert (await ask("forget", run_id, code=64, is_json=False)).out == ""
+    done = await ask("forget", run_id, "--yes", "--by", "bob", "--reason", "ticket 7")
     assert done == {
         "dry_run": False, "by": "bob", "reason": "ticket 7", "forgotten": [run_id], "events": 3, "payloads": 0,
-        "left": 0, "not_ended": [], "related": [],
+        "left": 0, "not_ended": [], "related": [], "before": [],
     }  # fmt: skip
     shown = await ask("status", run_id)
     assert (shown["status"], shown["output"]) == ("COMPLETED", None)
@@ -37,7 +39,7 @@ async def test_a_run_is_forgotten_and_says_so(stage: Stage, ask: Ask) -> None:
     assert (verified["ok"], verified["emptied"]) == (True, 3)
     said = await ask("replay", run_id, "--verify", is_json=False)
     assert "3 payloads emptied" in said.out
-    said = await ask("forget", run_id, is_json=False)
+    said = await ask("forget", run_id, "--yes", is_json=False)
     assert "0 events with a payload" in said.out
     assert f"{run_id} was forgotten before" in said.out
 
@@ -50,9 +52,9 @@ async def test_many_are_found_by_workflow_and_time(stage: Stage, ask: Ask) -> No
     mine = [(await stage.run("w", number, tags=["x"])).run_id for number in range(2)]
     other = (await stage.run("v", 1)).run_id
     assert (await ask("forget", "--before", "1h"))["forgotten"] == []
-    assert (await ask("forget", "--workflow", "w", "--before", "0s", "--limit", "1"))["forgotten"] == mine[:1]
-    assert (await ask("forget", "--tag", "x", "--before", "0s"))["forgotten"] == mine[1:]
-    said: Said = await ask("forget", "--workflow", "w", "--before", "0s", is_json=False)
+    assert (await ask("forget", "--yes", "--workflow", "w", "--before", "0s", "--limit", "1"))["forgotten"] == mine[:1]
+    assert (await ask("forget", "--yes", "--tag", "x", "--before", "0s"))["forgotten"] == mine[1:]
+    said: Said = await ask("forget", "--yes", "--workflow", "w", "--before", "0s", is_json=False)
     assert "no runs to forget" in said.out
     assert (await ask("status", other))["forgotten"] is None
 

@@ -1,4 +1,4 @@
-"""Forks at the command line, and retries of many runs."""
+"""Forks at the command line, and many runs that go on anew."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from typing import Any
 
 import pytest
 
-from courante.sdk import bulk
-from courante.sdk.bulk import Selection
+from courante.sdk.client import bulk
+from courante.sdk.client.bulk import Selection
+from courante.sdk.client.restarts import Restarted
 from courante.sdk.errors import InputInvalid
-from courante.sdk.restarts import Restarted
 from integration.cases import node, waits
 from integration.stage import Stage, until
 from integration.test_cli_dlq import Ask
 from integration.test_dead_letters import Handlers, failed, step
+from integration.test_forgetting import forget
 
 pytestmark = pytest.mark.anyio
 
@@ -31,7 +32,9 @@ async def test_a_run_is_forked(stage: Stage, ask: Ask) -> None:
     types = await until(lambda: stage.types(base), lambda types: "timer.set" in types)
     last = str(types.index("timer.set") + 1)
     dry = await ask("fork", base, "--at", last, "--dry-run")
-    assert dry == {"base_run_id": base, "base_seq": int(last), "impacted": ["s", "t"], "reused": ["a"], "given": []}
+    assert dry == {
+        "is_new": True, "base_run_id": base, "base_seq": int(last), "impacted": ["s", "t"], "reused": ["a"], "given": []
+    }  # fmt: skip
     done = await ask("fork", base, "--at", last, "--input", "n=7", "--by", "ada")
     assert (done["is_new"], done["by"], done["base_seq"]) == (True, "ada", int(last))
     assert not (await ask("fork", base, "--at", last, "--input", "n=7"))["is_new"]
@@ -85,6 +88,18 @@ async def test_many_runs_are_retried(stage: Stage, ask: Ask, monkeypatch: pytest
     lines = said.out.splitlines()
     assert lines[-1] == "6 runs: 0 go on anew, 6 did before, 0 refused"
     assert len(lines) == 7
+    await stage.register(step("a"), id="other", input={"type": "object", "required": ["who"]})
+    said = await ask("retry", "--workflow", "other", "--version", "newest", code=1, is_json=False)
+    assert said.stable.splitlines()[1].strip() == "hint: start it anew: courante run other"
+    await stage.register(step("a"), step("c", "a", max_retries=0), step("d", "c"))
+    said = await ask("retry", bases[0], "--version", "newest", "--dry-run", is_json=False)
+    assert said.stable.splitlines() == [
+        "✓ RUN would be enacted again with version 2: c, d; 1 step taken over",
+        "    new: c, d",
+        "next: courante retry RUN --version newest",
+    ]
+    dry = await ask("retry", bases[0], "--version", "newest", "--dry-run")
+    assert (dry["version"], dry["way"], dry["why"]) == (2, "reenacted", {"c": "new", "d": "new"})
     assert (await ask("retry", code=64))["error"]["message"] == "which run is not said"
     assert "say two things" in (await ask("retry", bases[0], "--workflow", "w", code=64))["error"]["message"]
 
@@ -104,3 +119,43 @@ async def test_outputs_are_given_at_the_command_line(stage: Stage, ask: Ask) -> 
     assert (error["code"], error["hint"]) == ("step_not_found", "did you mean 'b'?")
     for wrong in ("b", "=2", "b={", "b=text"):
         assert (await ask("fork", base, "--at", last, "--override", wrong, code=64))["error"]["code"] == "bad_override"
+
+
+async def test_many_runs_are_forked_and_rebuilt(stage: Stage, ask: Ask) -> None:
+    """By the filters of a retry; a rebuild is of those that are complete, and what is refused of one stops no other."""
+    handlers = Handlers()
+    stage.supervisor()
+    stage.worker(handlers.steps())
+    nodes = (step("a"), step("b", "a", handler="breaks", max_retries=0))
+    await stage.register(*nodes, output="steps.b.output", changes={"news": ["b"]})
+    broken = [await failed(stage, "w") for _ in range(2)]
+    handlers.is_broken = False
+    whole = (await stage.run("w", tags=["x"])).run_id
+    lost = (await stage.run("w", tags=["x"])).run_id
+    await forget(stage, lost)
+    mended = ["--status", "FAILED", "--since", "1h", "--at", "4", "--override", 'b={"n": 1}']
+    dry = await ask("fork", *mended, "--dry-run")
+    assert dry == {"dry_run": True, "runs": 2, "started": 2, "known": 0, "refused": 0}
+    said = await ask("fork", *mended, is_json=False)
+    assert said.out.count("; given: b") == 2, said.out
+    found = [one async for one in stage.client.bulk.fork(Selection(status="FAILED"), 4, override={"b": {"n": 1}})]
+    assert [one.run_id for one in found] == broken[::-1]
+    for one in found:
+        assert isinstance(one.told, Restarted)
+        assert not one.told.is_new
+        assert (await stage.result(one.told.run_id)).output == {"n": 1}
+    assert (await ask("fork", "--workflow", "w", "--at", "99", code=1))["refused"] == 4 + len(found)
+    asked = [outcome async for outcome in stage.client.bulk.rebuild(Selection(tag="x"), ["news"])]
+    assert [(one.run_id, isinstance(one.told, Restarted)) for one in asked] == [(lost, False), (whole, True)]
+    said = await ask("rebuild", "--tag", "x", "--change", "news", code=1, is_json=False)
+    assert said.out.splitlines()[-1] == "3 runs: 0 go on anew, 2 did before, 1 refused", (
+        "what was made is not made again"
+    )
+    twice = ["rerun", "--tag", "x", "--from", "b", "--limit", "1"]
+    assert [(await ask(*twice))["started"] for _ in range(2)] == [1, 0]
+    assert (await ask("fork", "--workflow", "w", "--at", "1", code=1))["started"] == 7
+    assert (await ask("fork", "--workflow", "w", "--at", "1", code=1))["started"] == 0
+    error = (await ask("rebuild", "--workflow", "w", "--status", "FAILED", "--change", "news", code=1))["error"]
+    assert error["message"] == "status: runs that are FAILED are not rebuilt"
+    for wrong in (("fork", "--at", "1"), ("fork", whole, "--tag", "x", "--at", "1"), ("rebuild", "--change", "news")):
+        assert (await ask(*wrong, code=64))["error"]["code"] == "usage"

@@ -30,6 +30,8 @@ def test_a_key_from_its_making_to_its_end(keys: Keys) -> None:
     listed = keys("list", "--json")
     assert listed.json == {"keys": [made]}
     assert key not in listed.out
+    whole = keys("revoke", key, "--json")
+    assert (whole.code, whole.json["error"]["code"], key in whole.out + whole.err) == (64, "input_invalid", False)
     revoked = keys("revoke", "ci", "--by", "bob", "--json").json
     assert (revoked["id"], revoked["revoked_by"]) == (made["id"], "bob")
     assert keys("list", "--json").json == {"keys": []}
@@ -50,7 +52,8 @@ def test_what_people_read(keys: Keys) -> None:
 
 
 def test_mistakes_are_told(keys: Keys) -> None:
-    """An unknown key is 3, a name that is taken is 1, a scope that is none is wrong usage."""
+    """An unknown key is 3, a name that is taken is 1, a name or a scope that is none is wrong usage."""
+    assert keys("create", " ", "--scope", "read", "--json").code == 64
     assert (keys("revoke", "nobody", "--json").code, keys("create", "x", "--scope", "root").code) == (3, 64)
     assert keys("create", "x").code == 64
     assert keys("create", "ci", "--scope", "read").code == 0
@@ -59,4 +62,4 @@ def test_mistakes_are_told(keys: Keys) -> None:
     unnamed = keys("create", "", "--scope", "read", "--json").json["error"]
     assert (unnamed["code"], unnamed["hint"]) == ("input_invalid", "")
     past = keys("create", "y", "--scope", "read", "--expires", "2020-01-01", "--json")
-    assert (past.code, past.json["error"]["code"]) == (1, "input_invalid")
+    assert (past.code, past.json["error"]["code"]) == (64, "input_invalid")

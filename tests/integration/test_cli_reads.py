@@ -16,7 +16,7 @@ DIAMOND = Path(__file__).parents[2] / "test_data" / "diamond.yaml"
 STATUS = """\
 run       RUN
 workflow  diamond version 1
-status    COMPLETED, started AGE, took SPAN
+status    COMPLETED, started AGE by ada, took SPAN
 steps     4/4 complete
 
 ✓ order     SUCCEEDED     SPAN
@@ -69,7 +69,7 @@ def squeeze(text: str) -> str:
 
 def test_a_finished_run_is_seen_everywhere(courante: Courante) -> None:
     """Status, runs, events and replay tell of one run, in words and as JSON."""
-    ran = courante("run", str(DIAMOND), "--tag", "nightly", "--json").json
+    ran = courante("run", str(DIAMOND), "--tag", "nightly", "--by", "ada", "--json").json
     run_id = ran["run_id"]
     check_status(courante, ran)
     check_runs(courante, ran)
@@ -82,9 +82,22 @@ def check_status(courante: Courante, ran: dict[str, Any]) -> None:
     told = courante("status", ran["run_id"], "--json")
     assert told.code == 0
     assert {name: told.json[name] for name in ran} == ran
-    assert set(told.json) == {*ran, "steps", "parent", "children", "alerts", "usage", "cost", "forgotten", "archived"}
+    more = {
+        "workflow",
+        "version",
+        "reason",
+        "tags",
+        "is_halted",
+        "created_at",
+        "approvals",
+        "trigger",
+        "base_run_id",
+        "by",
+    }
+    more |= {"steps", "parent", "children", "alerts", "usage", "cost", "forgotten", "archived"}
+    assert set(told.json) == {*ran, *more}
     fields = {"id", "scope", "child", "status", "reason", "attempts", "started_at", "finished_at", "waiting_for"}
-    assert all(set(step) == fields for step in told.json["steps"])
+    assert all(set(step) - {"handler_ms"} == fields for step in told.json["steps"])
     assert [step["id"] for step in told.json["steps"]] == ["order", "goods", "shipping", "total"]
     assert {step["status"] for step in told.json["steps"]} == {"SUCCEEDED"}
     assert (told.json["usage"]["total_tokens"], set(told.json["cost"])) == (0, {"amount", "currency"})
@@ -199,7 +212,7 @@ def test_workflows_and_their_versions(courante: Courante, tmp_path: Path) -> Non
     file.write_text(DIAMOND.read_text())
     one = courante("init", "d.yaml", "--json").json
     assert (one["workflow"], one["version"], len(one["ir"])) == ("diamond", 1, 32)
-    assert courante("init", "d.yaml", "--json").json == one
+    assert courante("init", "d.yaml", "--json").json == one | {"is_new": False}
     assert "has not changed: it is version 1" in courante("init", "d.yaml").out
     assert courante("workflows", "show", "diamond").out == WORKFLOW
     file.write_text(DIAMOND.read_text().replace("pieces > 2", "pieces > 3"))
@@ -238,7 +251,7 @@ def test_workflows_and_their_versions(courante: Courante, tmp_path: Path) -> Non
         (["workflows", "show", "none"], 3, "workflow_not_found"),
         (["graph", "none"], 3, "workflow_not_found"),
         (["runs", "--status", "lost"], 64, "bad_status"),
-        (["runs", "--limit", "0"], 64, "bad_limit"),
+        (["runs", "--limit", "0"], 64, "usage"),
         (["runs", "--cursor", "x"], 64, "bad_cursor"),
         (["runs", "--since", "yesterday"], 64, "bad_since"),
     ],
@@ -281,6 +294,7 @@ def test_child_runs_are_seen_below_their_parent(courante: Courante, tmp_path: Pa
         "version": 1,
         "detached": False,
         "depth": 1,
+        "taken_from": None,
     }
     assert child == {"run_id": child["run_id"], **names, "state": "settled", "status": "COMPLETED"}
     link = {"run_id": parent, "step": "child", "scope": "", "attempt": 1, "detached": False}

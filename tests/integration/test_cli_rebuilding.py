@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from integration.stage import Stage
+from integration.stage import Stage, until
 from integration.test_cli_dlq import Ask
 from integration.test_rebuilding import Builders, built
 
@@ -20,7 +20,8 @@ async def test_a_run_is_rebuilt(stage: Stage, ask: Ask) -> None:
     dry = await ask("rebuild", base, "--change", "looks", "--dry-run")
     assert (dry["base_run_id"], dry["impacted"]) == (base, ["draw", "images", "page", "publish"])
     assert sorted(dry["reused"]) == ["brief", "copy", "cut", "legal", "mail", "price", "sizes", "style"]
-    assert set(dry) == {"base_run_id", "base_seq", "impacted", "reused"}
+    assert dry["scopes"] == {"draw": ["sizes[0]", "sizes[1]", "sizes[2]"]}
+    assert set(dry) == {"is_new", "base_run_id", "base_seq", "impacted", "reused", "scopes"}
     done = await ask("rebuild", base, "--change", "looks", "--by", "ada")
     assert (done["is_new"], done["by"]) == (True, "ada")
     assert not (await ask("rebuild", base, "--change", "looks"))["is_new"]
@@ -61,9 +62,17 @@ async def test_many_runs_are_made_again(stage: Stage, ask: Ask) -> None:
     await built(stage, builders)
     said = await ask("rerun", "--workflow", "w", "--from", "mail", "--dry-run")
     assert said == {"dry_run": True, "runs": 2, "started": 2, "known": 0, "refused": 0}
-    assert (await ask("rerun", "--workflow", "w", "--status", "COMPLETED", "--from", "mail"))["started"] == 2
     lines = (await ask("rerun", "--workflow", "w", "--from", "mail", "--limit", "1", "--dry-run", is_json=False)).out
     assert "1 run" in lines
     assert "would be made again: mail, publish" in lines
+    of_ended = ("rerun", "--workflow", "w", "--status", "COMPLETED", "--from", "mail")
+    assert (await ask(*of_ended))["started"] == 2
+
+    async def count_ended() -> int:
+        return len((await ask("runs", "--workflow", "w", "--status", "COMPLETED"))["runs"])
+
+    await until(count_ended, lambda count: count == 4)
+    said = await ask(*of_ended)
+    assert (said["runs"], said["started"], said["known"]) == (4, 0, 4), "also what the same wish has made"
     error = (await ask("rerun", "--from", "mail", code=64))["error"]
     assert error["message"] == "which run is not said"

@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from command_line import Said, spawn
-from courante.sdk.client import Submission
+from courante.sdk.client.client import Submission
 from integration.backups import PostgresCopy, keep_redis, set_redis_back, wipe_redis
 from integration.journal import GATED, Journal
 from integration.stage import Stage, until

@@ -12,9 +12,8 @@ import asyncpg
 import pytest
 
 from command_line import Said
-from courante.sdk.migrated import MIGRATED
-from courante.sdk.stores.migrate import migrate
-from courante.sdk.stores.retention import make_month, month_named
+from courante.sdk.fold.migrated import MIGRATED
+from courante.sdk.stores.retention import attach_month, make_month, month_named
 from integration.stage import Stage
 
 pytestmark = pytest.mark.anyio
@@ -23,17 +22,17 @@ OLD = "event_log_202001"
 
 
 @pytest.fixture
-def migrated_database(database: str) -> str:
+def migrated_database(own_migrated_database: str) -> str:
     """A database of its own, with an old month."""
 
     async def prepare() -> None:
-        connection = await asyncpg.connect(database)
-        await migrate(connection)
+        connection = await asyncpg.connect(own_migrated_database)
         await make_month(connection, month_named(OLD))
+        await attach_month(connection, month_named(OLD))
         await connection.close()
 
     asyncio.run(prepare())
-    return database
+    return own_migrated_database
 
 
 def policy(folder: Path, **terms: str) -> None:
@@ -96,7 +95,9 @@ async def test_a_run_whose_log_was_moved_says_where_it_is(stage: Stage, ask: Ask
     ]  # its hashes are of another time: nothing is taken out that cannot be verified
     assert "hash does not fit" in broken["failed"][OLD]
     policy(tmp_path, log="400d")
-    assert [one["runs"] for one in (await ask("retain"))["months"]] == [1]
+    told = (await ask("retain", code=64))["error"]
+    assert (told["code"], OLD in told["message"], "--yes" in told["hint"]) == ("not_confirmed", True, True)
+    assert [one["runs"] for one in (await ask("retain", "--yes"))["months"]] == [1]
     for argv in (("events", run_id), ("replay", run_id), ("replay", run_id, "--verify"), ("fork", run_id, "--at", "1")):
         told = (await ask(*argv, code=3))["error"]
         assert told["code"] == "log_archived"

@@ -24,7 +24,7 @@ RUN_FIELDS = {"run_id", "status", "output", "error", "started_at", "finished_at"
 
 APP = """
 import asyncio
-from courante.sdk.steps import FatalError, step
+from courante.sdk.authoring.steps import FatalError, step
 
 @step("shop.greet")
 def greet(input):
@@ -168,7 +168,7 @@ def test_a_failed_run_exits_with_5(courante: Courante) -> None:
     assert plain.code == 5
     assert (
         plain.stable
-        == "✗ RUN FAILED in SPAN\nerror: step only: FatalError: the shop is closed\nnext: courante events RUN\n"
+        == "✗ RUN FAILED in SPAN\nerror: step only: FatalError: the shop is closed\nnext: courante dlq show RUN\n"
     )
     assert courante("status", said.json["run_id"]).code == 0
     assert courante("status", said.json["run_id"], "--watch").code == 5

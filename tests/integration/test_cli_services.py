@@ -9,15 +9,19 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import httpx
 import pytest
 
 from command_line import Said, clean_environ, spawn
-from courante.cli.api_socket import answers
+from courante.cli import uplock
+from courante.cli.api_socket import answers, listen
+from courante.cli.commands import up
 from courante.cli.uplock import running_ups
 from courante.sdk.embedded import Servers, status
 
@@ -89,9 +93,10 @@ def test_up_runs_everything_and_down_ends_it(at_home: Courante, tmp_path: Path) 
     assert answers(said.json["api"]["url"])
     assert httpx.get(f"{said.json['api']['url']}/v1/runs").status_code == 200
     assert at_home("doctor", "--json").json["api"] == said.json["api"]
-    again = at_home("up")
+    again, detached = at_home("up"), at_home("up", "--detach")
     lines = [f"✓ already up (pid {up.pid}); 'courante down' stops it", f"  page {said.json['api']['url']}"]
     assert (again.code, again.out.splitlines()) == (0, lines)
+    assert (detached.code, detached.out.splitlines(), detached.err) == (0, lines, "")
     ran = at_home("run", str(DIAMOND), "--json")
     assert (ran.code, ran.json.get("status")) == (0, "COMPLETED"), ran.out + ran.err
     down = at_home("down", "--json")
@@ -101,11 +106,34 @@ def test_up_runs_everything_and_down_ends_it(at_home: Courante, tmp_path: Path) 
     assert at_home("down").out == f"nothing runs in {tmp_path / 'h'}\n"
 
 
-def test_what_up_started_does_not_outlive_it(environ: dict[str, str], tmp_path: Path) -> None:
-    """A killed ``up`` takes its worker, supervisor and API with it; one of them that dies is started again."""
+def test_up_fails_where_its_api_never_answers(environ: dict[str, str], courante: Courante, tmp_path: Path) -> None:
+    """Here because the port of its metrics is taken. Nothing is left of the others, and nobody is told it is up."""
+    assert courante("migrate").code == 0
+    script = f"import sys; from {up.__name__} import up as command; module = sys.modules['{up.__name__}'];"
+    script += "module.READY_S = 1.0; from courante.cli.main import run_cli; sys.exit(run_cli(sys.argv[1:]))"
+    with listen("127.0.0.1", 0) as taken:
+        port = int(taken.getsockname()[1]) - 1
+        done = subprocess.run(
+            [sys.executable, "-c", script, "up", "--workers", "0", "--json"],
+            cwd=tmp_path,
+            env=clean_environ() | environ | {"COURANTE_METRICS_PORT": str(port)},
+            capture_output=True,
+            text=True,
+            timeout=90,
+            check=False,
+        )
+    said = Said(done.returncode, done.stdout, done.stderr)
+    assert (said.code, said.out.count("\n"), said.json["error"]["code"]) == (2, 1, "api_unreachable"), said
+    assert "'courante api'" in said.json["error"]["hint"]
+    assert running_ups(tmp_path / "home") == []
+
+
+@contextmanager
+def started_up(environ: dict[str, str], cwd: Path) -> Generator[tuple[subprocess.Popen[str], dict[str, Any]]]:
+    """``courante up`` of one worker, and what it says when all is ready; killed at the end."""
     process = subprocess.Popen(
         [sys.executable, "-m", "courante", "up", "--json", "--workers", "1"],
-        cwd=tmp_path,
+        cwd=cwd,
         env=clean_environ() | environ,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -113,25 +141,62 @@ def test_what_up_started_does_not_outlive_it(environ: dict[str, str], tmp_path: 
     )
     try:
         assert process.stdout is not None
-        assert set(json.loads(process.stdout.readline())) == {"redis", "postgres", "api"}
+        yield process, json.loads(process.stdout.readline())
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_what_up_started_does_not_outlive_it(environ: dict[str, str], tmp_path: Path) -> None:
+    """A killed ``up`` takes its worker, supervisor and API with it; one of them that dies is started again."""
+    with started_up(environ, tmp_path) as (process, facts):
+        assert set(facts) == {"redis", "postgres", "api"}
         first = children_of(process.pid)
         for pid in first:
             os.kill(pid, signal.SIGKILL)
         wait_until(lambda: len(set(children_of(process.pid)) - set(first)) == 3)
         children = children_of(process.pid)
-    finally:
-        process.kill()
-        process.communicate()
     wait_until(lambda: not any(is_alive(pid) for pid in children))
 
 
-def test_up_that_cannot_start_says_why(courante: Courante) -> None:
+def test_down_ends_a_worker_that_hears_of_nothing(
+    environ: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one whose loop a step holds up for ever; what it had is taken over when its lease has passed."""
+    monkeypatch.setattr(uplock, "STOP_S", 1.0)
+    monkeypatch.setattr(uplock, "KILL_S", 1.0)
+    with started_up(environ, tmp_path) as (process, _):
+        children = children_of(process.pid)
+        (worker,) = [pid for pid in children if b"worker" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")]
+        os.kill(worker, signal.SIGSTOP)
+        (running,) = running_ups(tmp_path / "home")
+        uplock.stop_up(running)
+        process.wait(DEADLINE_S)
+        assert not any(is_alive(pid) for pid in children)
+
+
+def test_up_that_cannot_start_says_why(courante: Courante, environ: dict[str, str]) -> None:
     """Also from the background: the error of the one that was started is the error of the command."""
     said = courante("up", "--detach", "--redis-url", "redis://127.0.0.1:1", "--json")
     assert (said.code, said.json["error"]["code"]) == (2, "redis_unreachable")
+    for variable, code in (("COURANTE_TOOLS", "tools_unusable"), ("COURANTE_PRICES", "prices_unusable")):
+        environ[variable] = "/nowhere/at-all"
+        for more in ((), ("--detach",)):
+            said = courante("up", *more, "--json")
+            assert (said.code, said.json["error"]["code"]) == (2, code)
+        del environ[variable]
     said = courante("up", "--app", "nothere", "--json")
     assert (said.code, said.json["error"]["code"]) == (64, "app_not_found")
     assert courante("worker", "--queues", ",", "--json").json["error"]["code"] == "bad_queues"
+
+
+def test_a_worker_of_a_redis_elsewhere_makes_no_postgres_of_its_own(environ: dict[str, str], tmp_path: Path) -> None:
+    """That would know nothing of the runs; it says that it has none."""
+    del environ["COURANTE_DATABASE_URL"]
+    said = spawn("worker", "--stop-on-eof", "--json", cwd=tmp_path, environ=environ)
+    assert (said.code, said.json["applied"]) == (0, 0)
+    assert "postgres_not_named" in said.err
+    assert not (tmp_path / "home").exists()
 
 
 def test_the_doctor_finds_embedded_servers_safe(at_home: Courante, embedded_servers: Servers) -> None:
@@ -173,8 +238,8 @@ def test_migrations_are_applied_once(courante: Courante) -> None:
     """``--dry-run`` tells what would be applied; the second time there is nothing."""
     pending = courante("migrate", "--dry-run", "--json").json["pending"]
     assert pending == MIGRATIONS
-    assert courante("migrate", "--json").json == {"applied": MIGRATIONS}
-    assert courante("migrate", "--json").json == {"applied": []}
+    assert courante("migrate", "--json").json == {"applied": MIGRATIONS, "roles": []}
+    assert courante("migrate", "--json").json == {"applied": [], "roles": []}
     assert courante("migrate").out == "✓ the schema is up to date\n"
 
 

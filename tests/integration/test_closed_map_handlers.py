@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from courante import FatalError
-from courante.sdk.plan import READS_MAX
+from courante.sdk.marking.plan import READS_MAX
 from integration.journal import step
 from integration.stage import Stage, until
 
@@ -58,7 +58,7 @@ async def test_a_handler_below_a_closed_map_is_told(stage: Stage, handler: str) 
     """It is cancelled as in a run that is; what it comes to counts for nothing, and the run ends without waiting."""
     items = Items()
     stage.worker({"w": getattr(items, handler)}, lease_ms=LEASE_MS, cancel_grace_ms=0 if handler == "deaf" else 60_000)
-    stage.supervisor(lease_ms=LEASE_MS)
+    stage.supervisor()
     workflow = await stage.register(
         {"id": "m", "type": "map", "config": {"items": "[0, 1]"}},
         step("w", "w", "m"),
@@ -81,7 +81,7 @@ async def test_a_handler_that_reads_very_much_is_told_too(stage: Stage) -> None:
     """More than travels with its token; it hears with the next renewal all the same."""
     items = Items()
     stage.worker({"w": items.awaiting}, lease_ms=LEASE_MS, cancel_grace_ms=60_000)
-    stage.supervisor(lease_ms=LEASE_MS)
+    stage.supervisor()
     names = [f"n{number}" for number in range(READS_MAX + 1)]
     reads = ", ".join(f"steps.{name}.output" for name in names)
     workflow = await stage.register(
@@ -106,7 +106,7 @@ async def test_a_handler_below_another_map_is_not_told(stage: Stage) -> None:
         return item
 
     stage.worker({"w": items.awaiting, "beside": beside}, lease_ms=LEASE_MS)
-    stage.supervisor(lease_ms=LEASE_MS)
+    stage.supervisor()
     workflow = await stage.register(
         {"id": "m", "type": "map", "config": {"items": "[[0, 1], []]"}},
         {"id": "n", "type": "map", "depends_on": "m", "config": {"items": "item"}},

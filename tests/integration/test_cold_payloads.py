@@ -8,7 +8,7 @@ import pytest
 
 from courante.compiler.analysis import map_nodes
 from courante.runner.bringing import Bringer
-from courante.sdk.payloads import PayloadMissing
+from courante.sdk.floor.payloads import PayloadMissing
 from integration.stage import Stage, until
 
 if TYPE_CHECKING:
@@ -102,8 +102,8 @@ async def test_a_run_whose_results_cannot_be_gathered_is_halted(stage: Stage, mo
 
     monkeypatch.setattr(Bringer, "collect", collect)
     monkeypatch.setattr(map_nodes, "CHUNK_MAX", 2)
-    stage.worker(lease_ms=300, deliveries_max=3)
-    stage.supervisor(lease_ms=300)
+    stage.worker(lease_ms=1_000, deliveries_max=3)
+    stage.supervisor(lease_ms=1_000)
     nodes: list[dict[str, Any]] = [
         {"id": "m", "type": "map", "config": {"items": "[1, 2, 3]"}},
         {"id": "a", "type": "noop", "depends_on": ["m"]},

@@ -8,8 +8,8 @@ from typing import Any
 import anyio
 import pytest
 
-from courante.sdk.client import Client
-from courante.sdk.context import Context
+from courante.sdk.authoring.context import Context
+from courante.sdk.client.client import Client
 from courante.sdk.stores.commands import commands_to_apply
 from courante.sdk.stores.connection import Pool
 from courante.sdk.stores.queries import load_queries
@@ -35,7 +35,7 @@ async def test_a_cancel_races_the_last_completion(stage: Stage) -> None:
 
     async def race(number: int) -> None:
         run_id = await stage.client.submit("w")
-        await anyio.sleep(number % 20 / 1000)
+        await anyio.sleep(number % 20 / 1000 * pace)
         done = await stage.client.cancel(run_id)
         result = await stage.result(run_id, 60)
         if done.state == "no_effect":
@@ -45,10 +45,14 @@ async def test_a_cancel_races_the_last_completion(stage: Stage) -> None:
         statuses.add(result.status)
         await agrees(stage, run_id)
 
-    for first in range(0, RACES, 10):
+    first, pace = 0, 1.0
+    while first < RACES or (len(statuses) < 2 and 0.001 < pace < 1_000):
         async with anyio.create_task_group() as group:
             for number in range(first, first + 10):
                 group.start_soon(race, number)
+        first += 10
+        if first >= RACES:  # so slow a machine that all were cancelled, or so fast a one that none was
+            pace *= 2 if "CANCELLED" in statuses else 0.5
     assert statuses == {"COMPLETED", "CANCELLED"}
 
 
@@ -134,6 +138,7 @@ async def test_a_mutex_outlives_those_who_are_cancelled(stage: Stage) -> None:
     await stage.register(*(calls(id, "work", mutex="m") for id in "abc"))
     run_id = await stage.client.submit("w")
     await until(lambda: _waiters(stage, run_id), lambda count: count == 2)
+    await until(anyio.lowlevel.checkpoint, lambda _: bool(ran))
     holder = ran[0]
     first, second = (id for id in "abc" if id != holder)
     assert (await stage.client.cancel_step(run_id, first)).state == "applied"
@@ -255,7 +260,7 @@ async def test_commands_that_are_missing_are_found_by_an_index(pool: Pool) -> No
         assert await commands_to_apply(conn, "e", 0) == []
         mark = await conn.fetchval("SELECT command_xact::text FROM reconciler_marks WHERE env = 'e'")
         sql = load_queries("commands")["commands_to_apply"]
-        plan = await conn.fetch(f"EXPLAIN {sql}", "e", 0, mark, 0, 500)
+        plan = await conn.fetch(f"EXPLAIN {sql}", "e", 0, mark, 0, 500, [])
         text = "\n".join(row[0] for row in plan)
         assert "commands_other_xact_idx" in text
         assert "Seq Scan" not in text

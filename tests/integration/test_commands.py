@@ -5,8 +5,8 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from courante.sdk.context import Context
-from courante.sdk.deferral import Deferred
+from courante.sdk.authoring.context import Context
+from courante.sdk.authoring.deferral import Deferred
 from courante.sdk.errors import AlreadyDecided, InputInvalid, NothingWaits, RunNotFound, StepNotFound, StepUnclear
 from courante.sdk.stores.runs import get_run
 from integration.cases import node, says, waits

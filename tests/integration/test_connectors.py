@@ -12,9 +12,9 @@ from courante.runner.models.answer import StopReason
 from courante.runner.models.request import Message, ModelRequest
 from courante.runner.models.terms import ModelTerms
 from courante.runner.models.wire import StreamCut
-from courante.sdk.failures import classify
 from courante.sdk.http.reach import AddressRefused
-from courante.sdk.secrets import Secrets
+from courante.sdk.outcomes.failures import classify
+from courante.sdk.secrets.secrets import Secrets
 from courante.sdk.spending.usage import Usage
 from courante.sdk.step_error import StepError
 from courante.sdk.user_errors import FatalError, HttpError
@@ -23,7 +23,7 @@ from integration.wire.calls import ANTHROPIC, KEY, OPENAI, attempt, call, hello,
 from integration.wire.server import Asked, Give, Reply, open_wire
 
 pytestmark = pytest.mark.anyio
-USAGE = Usage(input_tokens=19, output_tokens=10, cached_tokens=4)
+USAGE = Usage(input_tokens=19, output_tokens=10, cached_tokens=4, written_tokens=3)
 """Of both: of Anthropic's, what its cache has taken in or given out is counted beside the input."""
 TEXT = anthropic_answers.text
 WHOLE: list[tuple[str, dict[str, Any], str, StopReason]] = [
@@ -160,6 +160,11 @@ async def test_statuses(provider: str, status: int, kind: str) -> None:
         (OPENAI, openai_answers.event(openai_answers.error("slow", "rate_limit_exceeded")), 429, "retryable"),
         (OPENAI, openai_answers.event({"error": "out of memory"}), 500, "retryable"),
         (OPENAI, openai_answers.event(openai_answers.error("bad")), 400, "fatal"),
+        (OPENAI, openai_answers.event({"error": {"message": "no key", "code": 401}}), 401, "fatal"),
+        (OPENAI, openai_answers.event({"error": {"type": "BadRequestError", "code": "400"}}), 400, "fatal"),
+        (OPENAI, openai_answers.event({"error": {"type": "tokens", "code": "rate_limit_exceeded"}}), 429, "retryable"),
+        (OPENAI, openai_answers.event({"error": {"message": "gone", "code": 7}}), 500, "retryable"),
+        (OPENAI, openai_answers.event(openai_answers.chunk({"content": ""}, "error")), 500, "retryable"),
         (ANTHROPIC, anthropic_answers.in_stream("overloaded_error"), 529, "retryable"),
         (ANTHROPIC, anthropic_answers.in_stream("permission_error"), 403, "fatal"),
     ],
@@ -173,6 +178,31 @@ async def test_errors_in_the_middle_of_a_stream(provider: str, event: bytes, sta
     called, _ = await call(provider, give, stream=True)
     assert isinstance(called.error, HttpError)
     assert (called.error.status, classify(called.error).kind, called.may_have_taken) == (status, kind, True)
+
+
+FAILED_CHOICE = {"message": {"content": "H"}, "finish_reason": "error", "error": {"code": 503, "message": "down"}}
+
+
+@pytest.mark.parametrize(
+    ("provider", "value", "status", "said"),
+    [
+        (OPENAI, {"error": {"code": 402, "message": "no credits"}}, 402, "no credits"),
+        (OPENAI, {"error": "out of memory", "choices": []}, 500, "out of memory"),
+        (OPENAI, {"choices": [FAILED_CHOICE]}, 503, "down"),
+        (OPENAI, {"choices": [{"finish_reason": "error"}]}, 500, "the model has failed"),
+        (ANTHROPIC, anthropic_answers.error("too much", "overloaded_error"), 529, "overloaded_error: too much"),
+    ],
+)
+async def test_errors_in_the_body_of_an_answer(provider: str, value: Any, status: int, said: str) -> None:
+    """Gateways have answered 200 before the model failed: the error is that which they tell."""
+
+    async def give(_asked: Asked, reply: Reply) -> None:
+        await reply.json(value)
+
+    called, _ = await call(provider, give)
+    assert isinstance(called.error, HttpError)
+    assert str(called.error) == f"HTTP {status}: {said}"
+    assert called.may_have_taken
 
 
 @pytest.mark.parametrize("provider", [OPENAI, ANTHROPIC])
@@ -216,10 +246,11 @@ async def test_redirects_are_not_followed() -> None:
     """A key goes nowhere else."""
 
     async def give(_asked: Asked, reply: Reply) -> None:
-        await reply.whole(b"", status=307, headers={"Location": "/elsewhere"})
+        await reply.whole(b"", status=307, headers={"Location": f"https://else.example/{KEY}"})
 
     called, server = await call(OPENAI, give)
     assert isinstance(called.error, FatalError)
+    assert str(called.error).startswith("HTTP 307: a redirect to https://else.example/***, which is not followed")
     assert len(server.asked) == 1
 
 
@@ -287,3 +318,16 @@ async def test_a_key_in_an_answer_is_masked() -> None:
         called, _ = await call(OPENAI, way, stream=way is streams)
         assert called.told.text == "Your key is ***."
         assert KEY not in json.dumps(called.told.text)
+
+
+async def test_a_key_in_what_is_kept_of_a_turn_is_masked() -> None:
+    """What a model has thought is stored with the agent, and so are the names that it makes up."""
+    thought = {"type": "thinking", "thinking": f"The key is {KEY}.", "signature": "x"}
+    used = {"type": "tool_use", "id": f"c-{KEY}", "name": f"n-{KEY}", "input": {"key": KEY}}
+
+    async def give(_asked: Asked, reply: Reply) -> None:
+        await reply.json(anthropic_answers.message(thought, used, stop_reason="tool_use"))
+
+    called, _ = await call(ANTHROPIC, give)
+    assert called.told.kept["anthropic"]["content"][0]["thinking"] == "The key is ***."
+    assert KEY not in repr(called.told)

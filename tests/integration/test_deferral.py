@@ -7,6 +7,7 @@ import pytest
 
 from courante import Context, Deferred
 from courante.sdk.errors import CouranteError
+from integration.hastening import hasten
 from integration.stage import Stage, until
 
 pytestmark = pytest.mark.anyio
@@ -85,7 +86,8 @@ async def test_a_step_that_is_failed_from_outside_is_tried_again(stage: Stage) -
 async def test_nobody_completes_it_in_time(stage: Stage) -> None:
     """The timeout of an attempt holds for the time in which it is in other hands, too."""
     desk = await open_desk(stage)
-    run_id = await hand_out(stage, desk, await stage.register(node(timeout="200ms", max_retries=0)))
+    run_id = await hand_out(stage, desk, await stage.register(node(timeout="1h", max_retries=0)))
+    assert await hasten(stage, run_id) == 1
     result = await stage.result(run_id)
     assert result.status == "FAILED"
     assert result.error is not None

@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from courante.replay import verify_run
-from courante.sdk.repairs import audit_runs
+from courante.sdk.floor.repairs import audit_runs
 from integration.cases import node, waits
 from integration.heads import head_of
 from integration.stage import Stage, until
@@ -69,14 +69,16 @@ async def test_what_somebody_has_in_hands_is_left_to_him(stage: Stage) -> None:
     await stage.register(node("a", type="function", config={"handler": "hold"}), far("b"))
     run_id = await stage.client.submit("w")
     await entered.wait()
-    await stage.client.cancel(run_id)
-    keys = stage.client.keys.partition(0)
-    await until(lambda: head_of(stage.redis, keys.run(run_id)), lambda head: head.counter == 2)
-    for _ in range(2):
-        assert (await audit_runs(stage.redis, keys, [run_id])).halted == []
-    assert (await head_of(stage.redis, keys.run(run_id))).counter == 1
-    assert await stage.redis.hexists(keys.run(run_id), "t0")
-    leave.set()
+    try:
+        await stage.client.cancel(run_id)
+        keys = stage.client.keys.partition(0)
+        await until(lambda: head_of(stage.redis, keys.run(run_id)), lambda head: head.counter == 2)
+        for _ in range(2):
+            assert (await audit_runs(stage.redis, keys, [run_id])).halted == []
+        assert (await head_of(stage.redis, keys.run(run_id))).counter == 1
+        assert await stage.redis.hexists(keys.run(run_id), "t0")
+    finally:
+        leave.set()
     assert (await stage.result(run_id)).status == "CANCELLED"
     assert await verified(stage, run_id)
 

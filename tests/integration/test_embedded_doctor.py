@@ -11,7 +11,7 @@ import pytest
 import redis.asyncio
 
 from courante.compiler.diagnostics import Severity
-from courante.sdk.durability import inspect_postgres, inspect_redis
+from courante.sdk.health.durability import inspect_postgres, inspect_redis
 
 pytestmark = pytest.mark.anyio
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from courante.sdk.key_ring import KeyRing
-from courante.sdk.payload_terms import PAYLOAD_TERMS
-from courante.supervisor.collector import Collector
+from courante.sdk.sealing.key_ring import KeyRing
+from courante.sdk.sealing.payload_terms import PAYLOAD_TERMS
+from courante.supervisor.retention.collector import Collector
 from integration.stage import Stage
 
 pytestmark = pytest.mark.anyio

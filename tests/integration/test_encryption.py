@@ -8,8 +8,8 @@ import pytest
 
 from courante import Context
 from courante.sdk.errors import ArtifactNotFound
-from courante.sdk.key_ring import KeyRing
-from courante.sdk.payload_terms import PAYLOAD_TERMS
+from courante.sdk.sealing.key_ring import KeyRing
+from courante.sdk.sealing.payload_terms import PAYLOAD_TERMS
 from integration.bundles import exported, verified
 from integration.stage import Stage
 from integration.standing_text import places_of

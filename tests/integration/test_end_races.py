@@ -9,12 +9,12 @@ import anyio
 import pytest
 from redis.asyncio import Redis
 
-from courante.sdk.calling import Connection
 from courante.sdk.connections import connect_redis
 from courante.sdk.events import Facts, encode_blob, encode_facts
+from courante.sdk.floor.calling import Connection
+from courante.sdk.floor.scripts import Applied, apply_commands, finish_runs, look_at_runs
+from courante.sdk.floor.starting import apply_starts
 from courante.sdk.keys import Keys
-from courante.sdk.scripts import Applied, apply_commands, finish_runs, look_at_runs
-from courante.sdk.starting import apply_starts
 from courante.sdk.stores.commands import StartCommand
 from integration.heads import head_of
 from integration.test_scripts import plan, settle

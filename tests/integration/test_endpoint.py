@@ -89,6 +89,25 @@ async def test_only_a_program_of_this_machine_drains(monkeypatch: pytest.MonkeyP
         await made.drained.wait()
 
 
+async def test_no_other_name_is_made_to_mean_this_machine() -> None:
+    """At a loopback address only names of this machine are answered, in whatever way they are written."""
+    async with daemon() as made:
+        for path in ("metrics", "live", "ready", "drain"):
+            method = "POST" if path == "drain" else "GET"
+            for host in (
+                "evil.test",
+                f"evil.test:{made.port}",
+                "127.0.0.1.evil.test",
+                "192.0.2.1",
+                "[",
+                "localhost@evil.test",
+            ):
+                assert (await ask(method, f"{made.url}/{path}", host=host)).status_code == 421, (path, host)
+        assert not made.drained.is_set()
+        for host in ("localhost", f"LOCALHOST:{made.port}", "127.0.0.1", "[::1]:9464", "127.8.8.8"):
+            assert (await ask("GET", f"{made.url}/live", host=host)).status_code == 200, host
+
+
 def elsewhere(address: str) -> bool:
     assert is_here(address)
     return is_here("192.0.2.1")
@@ -147,11 +166,12 @@ async def test_an_address_that_cannot_be_had_is_told(stage: Stage, tmp_path: Pat
             "COURANTE_DATABASE_URL": stage.place.database_url,
             "COURANTE_ENV": stage.place.env,
         }
-        for words in (("supervisor",), ("worker",)):
+        for words in (("supervisor",), ("worker",), ("api", "--port", "0")):
             argv = (*words, "--metrics-port", str(made.port), "--json")
             said = await anyio.to_thread.run_sync(partial(spawn, *argv, cwd=tmp_path, environ=environ))
             assert (said.code, said.json["error"]["code"]) == (2, "metrics_port_unusable")
             assert f"127.0.0.1:{made.port}" in said.json["error"]["message"]
+            assert len(said.out.splitlines()) == 1, "nothing is said to serve that does not"
         said = await anyio.to_thread.run_sync(
             partial(spawn, "worker", "--metrics-port", "70000", cwd=tmp_path, environ=environ)
         )

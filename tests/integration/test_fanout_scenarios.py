@@ -104,7 +104,7 @@ async def test_one_child_fails(stage: Stage) -> None:
     assert states(view) == expected | {"run": "FAILED"}
     assert result.error is not None
     assert (result.error["type"], result.error["node"]) == ("ITEMS_FAILED", "result")
-    assert result.error["message"].startswith("1 of 3 items failed, and at most 0 may: ConnectionError")
+    assert result.error["message"].startswith("1 of 3 items failed, and at most 0 may: parent[2]: ConnectionError")
 
 
 async def test_a_child_is_still_at_work(stage: Stage) -> None:

@@ -8,18 +8,18 @@ from typing import Any
 import pytest
 
 from courante import Context
-from courante.replay import verify_run
+from courante.replay import state_at, verify_run
 from courante.sdk.errors import NotRestartable
-from courante.sdk.key_ring import KeyRing
-from courante.sdk.payload_terms import PAYLOAD_TERMS
+from courante.sdk.sealing.key_ring import KeyRing
+from courante.sdk.sealing.payload_terms import PAYLOAD_TERMS
 from courante.sdk.stores.dead_letters import Wanted
 from courante.sdk.stores.errors import NotEnded, UnknownRun
-from courante.sdk.stores.forgetting import read_forgotten, relatives_of
+from courante.sdk.stores.forgetting import count_payloads, lock_ended, read_forgotten, relatives_of
 from courante.sdk.stores.log import verify_chain
-from courante.supervisor import forgetting as module
-from courante.supervisor.collector import Collector
-from courante.supervisor.forgetting import Emptied, Forgetting
-from courante.supervisor.projection_rebuild import rebuild_projections
+from courante.supervisor.recording.projection_rebuild import rebuild_projections
+from courante.supervisor.retention import forgetting as module
+from courante.supervisor.retention.collector import Collector
+from courante.supervisor.retention.forgetting import Emptied, Forgetting
 from integration.child_runs import child
 from integration.stage import Stage, until
 from integration.standing_text import places_of
@@ -257,6 +257,21 @@ async def test_only_ended_runs_are_forgotten(stage: Stage) -> None:
     assert (await stage.result(living)).status == "COMPLETED"
 
 
+async def test_looking_waits_for_nobody(stage: Stage) -> None:
+    """What would be forgotten is said while a run, and the lines of steps, are held by somebody else."""
+    stage.supervisor()
+    stage.worker()
+    await stage.register({"id": "a", "type": "noop"})
+    run_ids = [(await stage.run("w", number)).run_id for number in range(2)]
+    forgetting = Forgetting(stage.redis, stage.client.pool, stage.client.keys)
+    async with stage.client.pool.acquire() as conn, conn.transaction():
+        await lock_ended(conn, stage.client.keys.env, run_ids[1])
+        planned = await forgetting.preview([*run_ids, run_ids[0]])
+        counts = [await count_payloads(conn, [run_id]) for run_id in run_ids]
+    assert (planned.run_ids, planned.events) == (run_ids, sum(counts))
+    assert all(counts)
+
+
 async def test_cached_outputs_go_with_the_run_that_made_them(stage: Stage) -> None:
     """In Postgres and in Redis: the next run of the same input makes its own."""
     text, calls = marker(), list[str]()
@@ -276,8 +291,62 @@ async def test_cached_outputs_go_with_the_run_that_made_them(stage: Stage) -> No
     run_id = (await stage.run("w", 1)).run_id
     await until(held, lambda keys: len(keys) == 1)
     await _lay_over(stage)
+    async with stage.client.pool.acquire() as conn:  # as after its age, or where another run has made it since
+        await conn.execute("DELETE FROM step_cache WHERE env = $1", stage.place.env)
     await forget(stage, run_id)
     assert await held() == []
     assert await places_of(stage, text) == []
     await stage.run("w", 1)
     assert len(calls) == 2
+
+
+async def test_nothing_goes_on_with_an_input_that_was_forgotten(stage: Stage) -> None:
+    """It is refused without an input of its own, whichever way it goes on; with one it does."""
+    house, client = House(marker()), stage.client
+    house.falls = True
+    await house.begin(stage)
+    await stage.register(function("small", "small"), function("last", "last", "small", max_retries=0), id="falls")
+    run_id = (await stage.run("falls", {"text": house.text})).run_id
+    await forget(stage, run_id)
+    for asked in (
+        client.rerun(run_id, ["small"]),
+        client.fork(run_id, 1),
+        client.fork(run_id, 1, override={"small": 1}),
+    ):
+        with pytest.raises(NotRestartable) as refused:
+            await asked
+        assert (refused.value.reason, "input of the run" in refused.value.message) == ("emptied", True)
+    house.falls = False
+    for made in (await client.rerun(run_id, ["small"], input={"text": "a"}), await client.fork(run_id, 1, input=None)):
+        assert (await stage.result(made.run_id)).status == "COMPLETED"
+    events = await stage.events(run_id)
+    ir = str(events[0].facts.data["ir"])
+    assert state_at((await client.irs([ir]))[ir], events, 1)["input"] == {"emptied": True}
+
+
+async def test_nothing_goes_on_with_what_was_said_and_forgotten(stage: Stage) -> None:
+    """A signal that came early, or a value that a step has not taken yet, is not taken for null."""
+    stage.supervisor()
+    stage.worker({})
+    await stage.register(
+        {"id": "one", "type": "signal", "config": {"name": "first"}},
+        {"id": "two", "type": "signal", "depends_on": "one", "config": {"name": "second"}},
+    )
+    client = stage.client
+    run_id = await client.submit("w", 1)
+    await until(lambda: stage.types(run_id), lambda types: "step.waiting" in types)
+    await client.signal(run_id, "second", "secret")
+    await until(lambda: stage.types(run_id), lambda types: "command.applied" in types)
+    await client.signal(run_id, "first", "secret")
+    await stage.result(run_id)
+    types = await stage.types(run_id)
+    early, released = types.index("command.applied") + 1, types.index("token.released") + 1
+    await forget(stage, run_id)
+    for seq, step in ((early, "second"), (released, "one")):
+        with pytest.raises(NotRestartable) as refused:
+            await client.fork(run_id, seq, input=1)
+        assert (refused.value.reason, step in refused.value.message) == ("emptied", True)
+    again = await client.fork(run_id, early - 1, input=1)
+    await client.signal(again.run_id, "first")
+    await client.signal(again.run_id, "second")
+    assert (await stage.result(again.run_id)).status == "COMPLETED"

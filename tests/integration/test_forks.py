@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from courante.sdk.errors import InputInvalid, NotRestartable, StepNotFound, WorkflowNotFound
+from courante.sdk.errors import InputInvalid, NotRestartable, StepNotFound
 from courante.sdk.stores.runs import get_run
-from courante.supervisor.projection_rebuild import rebuild_projections
+from courante.supervisor.recording.projection_rebuild import rebuild_projections
 from integration.cases import chooses, node, waits
 from integration.stage import Stage, until
 from integration.test_dead_letters import Handlers, letters, step, steps_of, verified
@@ -145,7 +145,7 @@ async def test_an_output_is_given_in_the_place_of_a_step(stage: Stage) -> None:
     handlers.done.clear()
     value = {"from": "me", "long": "x" * 20_000}
     planned = await stage.client.fork(base, last, override={"a": value}, dry_run=True)
-    assert (planned.impacted, planned.reused, planned.given) == (("k", "b", "c", "z"), ("a", "x"), ("a",))
+    assert (planned.impacted, sorted(planned.reused), planned.given) == (("k", "b", "c", "z"), ["a", "x"], ("a",))
     done = await stage.client.fork(base, last, override={"a": value})
     assert done.run_id == planned.run_id
     result = await stage.result(done.run_id)
@@ -212,36 +212,3 @@ async def test_an_output_is_given_in_a_loop_and_in_a_map(stage: Stage) -> None:
     items = [{"from": "i"}, {"from": "item"}, {"from": "i"}]
     assert (result.output, handlers.done) == (wanted | {"items": items}, ["z"])
     assert (await verified(stage, early.run_id)).ok, await verified(stage, early.run_id)
-
-
-async def test_a_retry_goes_on_with_another_version(stage: Stage) -> None:
-    """Where it is proved to fit; else it says what stands in the way. What was done is taken over."""
-    handlers = Handlers()
-    stage.supervisor()
-    stage.worker(handlers.steps())
-    await stage.register(step("a"), step("b", "a", handler="breaks", max_retries=0), step("z", "b"))
-    base = await stage.client.submit("w")
-    assert (await stage.result(base)).status == "FAILED"
-    await stage.register(
-        step("a"), step("b", "a", max_retries=0), step("y", "b"), step("z", "y"), output="steps.z.output.from"
-    )
-    await stage.register(step("a"), step("z", "a"))
-    handlers.done.clear()
-    planned = await stage.client.retry(base, version=2, dry_run=True)
-    assert (planned.impacted, planned.reused) == (("b", "z", "y"), ("a",))
-    done = await stage.client.retry(base, version=2)
-    assert (done.run_id, done.is_new) == (planned.run_id, True)
-    result = await stage.result(done.run_id)
-    assert (result.status, result.output, handlers.done) == ("COMPLETED", "z", ["b", "y", "z"])
-    assert (await verified(stage, done.run_id)).ok, await verified(stage, done.run_id)
-    assert not (await stage.client.retry(base, version=2)).is_new
-    async with stage.client.pool.acquire() as conn:
-        assert (await get_run(conn, done.run_id)).version == 2
-    with pytest.raises(NotRestartable, match=r"b .*the new version has no such step"):
-        await stage.client.retry(base, version="newest")
-    with pytest.raises(WorkflowNotFound):
-        await stage.client.retry(base, version=9)
-    with pytest.raises(InputInvalid, match="odd"):
-        await stage.client.retry(base, version="odd")
-    plain = await stage.client.retry(base, version=1)
-    assert plain.run_id == (await stage.client.retry(base)).run_id != done.run_id

@@ -13,10 +13,10 @@ import pytest
 
 from command_line import Said, spawn
 from courante.api.wire.health import health_shown
-from courante.sdk.client import Client
-from courante.sdk.health import Health, Limits
+from courante.sdk.client.client import Client
+from courante.sdk.health.health import Health, Limits
+from courante.supervisor.monitoring.watch import Watch
 from courante.supervisor.supervisor import Supervisor
-from courante.supervisor.watch import Watch
 from integration.backups import wipe_redis
 from integration.cases import node, waits
 from integration.house import open_house

@@ -17,7 +17,7 @@ import pytest
 
 from courante import Context
 from courante.compiler.source import load_source
-from courante.runner.nodes.http import SHOWN_BYTES
+from courante.runner.http.refusal import SHOWN_BYTES
 from integration.floor import compile_document
 from integration.http_site import Answer, Asked, Give, Site, asks, echo, open_site
 from integration.stage import Stage
@@ -99,6 +99,11 @@ async def test_bodies(stage_here: Stage, config: dict[str, Any], content_type: s
         ("json", {"Content-Encoding": "gzip"}, gzip.compress(b"[1]", mtime=0), [1]),
         ("json", {"Content-Encoding": "deflate"}, zlib.compress(b"[1]"), [1]),
         ("json", {"Content-Encoding": "deflate"}, zlib.compress(b"[1]")[2:-4], [1]),
+        ("text", {"Content-Encoding": "gzip"}, gzip.compress(b"a" * 99_999) + gzip.compress(b"b"), "a" * 99_999 + "b"),
+        ("text", {"Content-Encoding": "gzip"}, gzip.compress(b"a", mtime=0) + b"\0" * 9, "a"),
+        ("text", {"Content-Encoding": "gzip"}, b"", ""),
+        ("json", {}, b"\xef\xbb\xbf[1]", [1]),
+        ("text", {"Content-Type": "text/plain; charset=idna"}, b"\xc3\xbc.b", "ü.b"),
     ],
 )
 async def test_answers(stage_here: Stage, kind: str, headers: dict[str, str], content: bytes, body: Any) -> None:
@@ -121,6 +126,15 @@ async def test_answers(stage_here: Stage, kind: str, headers: dict[str, str], co
         ({"max_retries": 0}, Answer(headers={"Content-Encoding": "br"}, body=b"x"), "OUTPUT_INVALID", "'br'"),
         ({}, Answer(status=404, body=b"no such order"), "HttpError", "HTTP 404: no such order"),
         ({"expect": 201}, Answer(status=200, body=b"there already"), "UnexpectedStatus", "HTTP 200 is not expected"),
+        ({}, Answer(status=304), "UnexpectedStatus", "HTTP 304 is not expected"),
+        ({}, Answer(status=999, body=b"go away"), "UnexpectedStatus", "HTTP 999 is not expected: go away"),
+        ({}, Answer(status=404, headers={"Content-Encoding": "br"}, body=b"x"), "HttpError", "HTTP 404: (what it says"),
+        (
+            {"max_retries": 0},
+            Answer(headers={"Content-Encoding": "gzip"}, body=gzip.compress(b"[1]", mtime=0)[:-9]),
+            "OUTPUT_INVALID",
+            "it ends before",
+        ),
         ({"redirects": 0}, Answer(status=302, headers={"Location": "/y"}), "UnexpectedStatus", "HTTP 302"),
         ({"url": "{{ input.site }}/{{ input.up }}"}, Answer(), "INPUT_INVALID", "'..' is no part of a URL"),
         ({"headers": {"X": "{{ input.break }}"}}, Answer(), "INPUT_INVALID", "the header 'x'"),

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import ssl
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from courante.sdk.http.client import Connections
 from courante.sdk.http.reach import AddressRefused, read_reach
+from integration.certificates import trusted
 from integration.http_site import Answer, Asked, asks, echo, open_site
 from integration.stage import Stage
 
@@ -70,7 +65,7 @@ async def test_a_name_that_changes_its_mind_is_caught_with_every_connection(stag
 
     async def resolver(host: str, _port: int) -> list[str]:
         asked.append(host)
-        return ["127.0.0.1"] if len(asked) == 1 else ["10.0.0.1"]
+        return ["127.0.0.1"] if len(asked) == 1 else ["127.0.0.2"]
 
     async with open_site(lambda _: Answer.json("1", is_last=len(asked) > 0)) as site:
         connections = Connections(read_reach("127.0.0.1"), resolver)
@@ -78,7 +73,7 @@ async def test_a_name_that_changes_its_mind_is_caught_with_every_connection(stag
         async with httpx.AsyncClient(transport=connections, trust_env=False) as client:
             assert (await client.get(url)).json() == 1
             assert site.asked[0].headers["host"] == f"shop.example:{site.port}"
-            with pytest.raises(AddressRefused, match=r"shop.example \(10.0.0.1\)"):
+            with pytest.raises(AddressRefused, match=r"shop.example \(127.0.0.2\)"):
                 await client.get(url)
         await connections.shut()
     assert asked == ["shop.example", "shop.example"]
@@ -88,43 +83,19 @@ async def test_one_private_address_among_public_ones_is_refused() -> None:
     """All answers of a name are checked, not only the one that is used."""
 
     async def resolver(_host: str, _port: int) -> list[str]:
-        return ["127.0.0.1", "10.0.0.1"]
+        return ["127.0.0.1", "127.0.0.2"]
 
     connections = Connections(read_reach("127.0.0.1"), resolver)
-    with pytest.raises(AddressRefused, match=r"10\.0\.0\.1"):
-        await connections.handle_async_request(httpx.Request("GET", "http://shop.example/"))
-    await connections.shut()
-
-
-def write_certificate(path: Path, name: str) -> None:
-    """A key, and a certificate of it that it has signed itself."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    plain = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    path.write_bytes(plain + made.public_bytes(pem))
+    try:
+        with pytest.raises(AddressRefused, match=r"127\.0\.0\.2"):
+            await connections.handle_async_request(httpx.Request("GET", "http://shop.example/"))
+    finally:
+        await connections.shut()
 
 
 async def test_certificates_are_checked_against_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Though the connection goes to an address."""
-    path = tmp_path / "shop.pem"
-    write_certificate(path, "shop.example")
-    monkeypatch.setenv("SSL_CERT_FILE", str(path))
-    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    tls.load_cert_chain(path)
+    tls = trusted("shop.example", tmp_path, monkeypatch)
 
     async def resolver(_host: str, _port: int) -> list[str]:
         return ["127.0.0.1"]

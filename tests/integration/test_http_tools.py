@@ -9,8 +9,8 @@ from urllib.parse import parse_qs
 import pytest
 
 from courante.runner.tools.shelf import check_names
-from courante.sdk.declared_tools import DeclaredHttpTool, DeclaredTools
-from courante.sdk.steps import Steps
+from courante.sdk.authoring.declared_tools import DeclaredHttpTool, DeclaredTools
+from courante.sdk.authoring.steps import Steps
 from integration.http_site import Answer, Asked, Site, open_site
 from integration.stage import Stage
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from courante.sdk.context import Context
+from courante.sdk.authoring.context import Context
 from integration.stage import Stage, until
 
 pytestmark = pytest.mark.anyio

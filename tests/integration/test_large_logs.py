@@ -1,7 +1,8 @@
-"""A log of years: what a recovery and the recorder read of it does not grow with it."""
+"""A log of years: what a recovery, the recorder and forgetting read of it does not grow with it."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -26,20 +27,26 @@ SELECT 'e', 0, 'run_' || n, s, 'step.succeeded',
        date_trunc('month', now()) + (n % {MONTHS}) * interval '1 month' + (n * {EVENTS} + s) * interval '1 ms',
        '', '', 0, '', '{{}}', '', ''
   FROM generate_series(1, {RUNS}) n, generate_series(1, {EVENTS}) s;
+UPDATE runs SET finished_at = now() - interval '100 days' WHERE run_id LIKE 'run_99%1';
 ANALYZE runs; ANALYZE event_log;
 """
 PAGES_MAX = 4_000
 """Fifty runs in eleven partitions: three pages of an index for each, and their rows. The index of one has some 600."""
 
 
-async def test_what_a_recovery_reads_does_not_grow_with_the_log(pool: Pool) -> None:
-    """F54: of a million events it finds those of the unfinished runs, by index, whichever month they are of."""
+async def test_what_is_read_of_the_log_does_not_grow_with_it(pool: Pool) -> None:
+    """F54: of a million events a recovery finds those of the unfinished runs, by index, whichever month they are of; of
+    all runs, those that are old enough to be forgotten are found in the same way.
+    """
     log, runs, recorder = load_queries("log"), load_queries("runs"), load_queries("recorder")
+    forgetting, retention = load_queries("forgetting"), load_queries("retention")
+    old = datetime.now(UTC) - timedelta(days=90)
     async with pool.acquire() as conn:
         await conn.execute(FILL, timeout=300)
         assert await conn.fetchval("SELECT count(*) FROM event_log") == RUNS * EVENTS
         open_runs = [run.run_id async for page in unfinished_runs(conn, "e", 0) for run in page]
         assert len(open_runs) == OPEN
+        assert await conn.fetchval(retention["count_runs_to_forget"], "e", old, None, []) == 111
         asked: dict[str, tuple[str, list[Any]]] = {
             "unfinished runs": (runs["unfinished_runs"], ["e", 0, "RUNNING", None, None, 1_000]),
             "those that are still open": (runs["open_runs"], ["e", open_runs]),
@@ -47,6 +54,8 @@ async def test_what_a_recovery_reads_does_not_grow_with_the_log(pool: Pool) -> N
             "their ends": (log["heads"], [open_runs]),
             "why they were halted": (log["read_halts"], [open_runs]),
             "their graphs": (recorder["irs_of_runs"], [open_runs]),
+            "runs to forget": (forgetting["runs_to_forget"], ["e", old, None, None, 1_000, []]),
+            "how many": (retention["count_runs_to_forget"], ["e", old, None, []]),
         }
         for what, (sql, arguments) in asked.items():
             plan = await conn.fetch(f"EXPLAIN (ANALYZE, BUFFERS, TIMING OFF) {sql}", *arguments)

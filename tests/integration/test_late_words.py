@@ -7,8 +7,8 @@ from typing import Any
 import anyio
 import pytest
 
-from courante.sdk import deciding
-from courante.sdk.control import Control
+from courante.sdk.client import deciding
+from courante.sdk.client.control import Control
 from courante.sdk.errors import AlreadyDecided, NothingWaits
 from courante.sdk.stores.commands import find_decision
 from integration.cases import waits

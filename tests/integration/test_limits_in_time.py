@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import anyio
 import pytest
 
+from integration.hastening import hasten
 from integration.stage import Stage, until
 
 pytestmark = pytest.mark.anyio
@@ -14,9 +15,11 @@ pytestmark = pytest.mark.anyio
 
 async def test_a_run_whose_time_is_over_is_drained(stage: Stage) -> None:
     """What is parked is taken away, what runs is waited for, the run is TIMED_OUT; its timer goes with a run's end."""
+    entered, leave = anyio.Event(), anyio.Event()
 
     async def slow() -> str:
-        await anyio.sleep(0.6)
+        entered.set()
+        await leave.wait()
         return "done"
 
     stage.worker({"slow": slow})
@@ -26,8 +29,13 @@ async def test_a_run_whose_time_is_over_is_drained(stage: Stage) -> None:
         {"id": "parked", "type": "wait", "config": {"for": "1h"}},
         {"id": "after", "type": "noop", "depends_on": ["slow"]},
     ]
-    workflow = await stage.register(*nodes, policy={"timeout": "200ms"})
+    workflow = await stage.register(*nodes, policy={"timeout": "2h"})
     run_id = await stage.client.submit(workflow)
+    await entered.wait()
+    await until(lambda: stage.types(run_id), lambda types: "timer.set" in types)
+    assert await hasten(stage, "!timeout") == 1
+    await until(lambda: stage.types(run_id), lambda types: "run.draining" in types)
+    leave.set()
     result = await stage.result(run_id)
     assert result.status == "TIMED_OUT"
     assert result.error is not None

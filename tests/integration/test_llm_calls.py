@@ -127,6 +127,32 @@ async def test_what_was_wrong_is_shown_to_the_model_again(stage: Stage, begin: C
     assert [(kind, spent.calls) for kind, spent in ends] == [("step.retried", 1)] * 2 + [("step.succeeded", 1)]
 
 
+@pytest.mark.parametrize(
+    ("reason", "said"),
+    [
+        ("length", "gpt-4o-2024-08-06 has said nothing: all of its 50 max_tokens were used before"),
+        ("content_filter", "gpt-4o-2024-08-06 has said nothing: it refuses to answer"),
+    ],
+)
+async def test_an_answer_without_a_word_says_why(
+    stage: Stage, begin: Callable[..., None], reason: str, said: str
+) -> None:
+    """All tokens were used to think, or the model was not allowed to: that is no empty text. What it took counts."""
+
+    async def give(_asked: Asked, reply: Reply) -> None:
+        await reply.json(openai_answers.completion("", finish_reason=reason))
+
+    async with open_wire(give) as server:
+        begin(server.url)
+        await stage.register(asks(TWICE))
+        done = await stage.run("w")
+        assert len(server.asked) == 2
+    assert done.error is not None
+    assert done.error["type"] == "OUTPUT_INVALID"
+    assert done.error["message"].startswith(said)
+    assert [spent.calls for _, spent in await told(stage, done.run_id)] == [1, 1]
+
+
 @pytest.mark.parametrize("most", ["", "1s"])
 async def test_slow_bytes_run_out_of_time(stage: Stage, begin: Callable[..., None], most: str) -> None:
     """A server that sends a byte now and then does not keep a step: the worker's own time, or that of the node."""
@@ -214,13 +240,14 @@ async def test_what_was_told_of_a_lost_call_is_not_told_again(stage: Stage, keys
 
     async with open_wire(give) as server:
         models = ModelTerms(openai_url=f"{server.url}/v1", anthropic_url=server.url)
-        stage.supervisor(lease_ms=1_000)
+        stage.supervisor()
         stage.worker(models=models, secrets_dir=keys, lease_ms=1_000)
         await stage.register(asks(), output="outputs.a")
         run_id = await stage.client.submit("w")
         with anyio.fail_after(30):
             await waiting.acquire()
             await stage.kill(1)
+            await stage.run_out(stage.workers[0])
             second = stage.worker(models=models, secrets_dir=keys, lease_ms=1_000, stop_grace_ms=0)
             await waiting.acquire()
             is_answered = True
@@ -314,8 +341,9 @@ async def test_a_lost_call_counts_once_where_the_next_worker_fails_while_it_stop
         with anyio.fail_after(10):
             await asked[0].wait()
             await stage.kill(0)
+            await stage.run_out(stage.workers[0])
             second = stage.worker(lease_ms=1_000, **terms)
-            stage.supervisor(lease_ms=1_000)
+            stage.supervisor()
             await asked[1].wait()
             second.stop()
             may_fail.set()
@@ -342,8 +370,9 @@ async def test_calls_that_were_lost_with_every_worker_are_told(stage: Stage, key
         with anyio.fail_after(10):
             await begun.wait()
         await stage.kill(0)
+        await stage.run_out(stage.workers[0])
         stage.worker(lease_ms=1_000, deliveries_max=1, **terms)
-        stage.supervisor(lease_ms=1_000)
+        stage.supervisor()
         done = await stage.result(run_id)
     assert done.error is not None
     assert done.error["type"] == "POISONED"

@@ -9,8 +9,8 @@ import pytest
 
 from courante.compiler.source import load_source
 from courante.runner.models.terms import ModelTerms
+from courante.sdk.authoring.steps import Steps
 from courante.sdk.spending.spent import Spent, told_spent
-from courante.sdk.steps import Steps
 from integration.floor import compile_document
 from integration.stage import Stage
 

@@ -9,7 +9,7 @@ import pytest
 from redis.asyncio import Redis
 
 from courante.sdk.connections import connect_redis
-from courante.sdk.scripts import load_script
+from courante.sdk.floor.scripts import load_script
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = sorted(path.stem for path in (ROOT / "lua").glob("*.lua"))

@@ -6,12 +6,11 @@ from typing import Any
 
 import pytest
 
-from courante.sdk.plan import READS_MAX
+from courante.sdk.marking.plan import READS_MAX
 from integration.journal import step
 from integration.stage import Stage, until
 
 pytestmark = pytest.mark.anyio
-LEASE_MS = 300
 LISTS = [[10, 11], [20, 21], [30, 31]]
 
 
@@ -51,8 +50,8 @@ async def test_an_item_of_another_worker_stays_the_same(stage: Stage) -> None:
         given.append(value)
         await context.cancelled()
 
-    stage.worker({"w": held}, concurrency=1, lease_ms=LEASE_MS)
-    stage.supervisor(lease_ms=LEASE_MS)
+    silent = stage.worker({"w": held}, concurrency=1)
+    stage.supervisor()
     workflow = await stage.register(*mapped(step("w", "w", "m"), max_concurrency=1))
     run_id = await stage.client.submit(workflow, LISTS)
 
@@ -61,7 +60,8 @@ async def test_an_item_of_another_worker_stays_the_same(stage: Stage) -> None:
 
     await until(count, bool)
     await stage.kill(0)
-    stage.worker({"w": quick}, lease_ms=LEASE_MS)
+    await stage.run_out(silent)
+    stage.worker({"w": quick})
     assert (await stage.result(run_id)).output == {"all": LISTS}
     assert given == LISTS[:1]
 
@@ -78,3 +78,52 @@ async def test_a_step_that_reads_very_much_has_its_item_too(stage: Stage) -> Non
     stage.supervisor()
     result = await stage.run(await stage.register(*outside, *nodes), LISTS)
     assert result.output == {"all": [item[0] + len(names) for item in LISTS]}
+
+
+@pytest.mark.parametrize(
+    ("policy", "count", "bad", "told"),
+    [
+        ("fail_fast", 12, 7, "1 of 12 items failed, and at most 0 may: m[7]: ValueError: not 7"),
+        ("fail_fast", 2_500, 2_345, "1 of 2500 items failed, and at most 0 may: m[2345]: ValueError: not 2345"),
+        ({"tolerate": 1}, 12, 7, "3 of 12 items failed, and at most 1 may: m[7]: ValueError: not 7"),
+    ],
+)
+async def test_an_aggregate_that_fails_says_by_which_item(
+    stage: Stage, policy: Any, count: int, bad: int, told: str
+) -> None:
+    """The first one that failed, or the one that has closed the map, with its error."""
+
+    async def picky(value: int) -> int:
+        if value >= bad and value % 2:
+            raise ValueError(f"not {value}")
+        return value
+
+    stage.worker({"picky": picky})
+    stage.supervisor()
+    nodes = mapped(step("w", "picky", "m", retry={"max_attempts": 1}), policy=policy, max_concurrency=2)
+    result = await stage.run(await stage.register(*nodes), list(range(count)))
+    assert result.error is not None
+    assert (result.error["type"], result.error["message"]) == ("ITEMS_FAILED", told)
+
+
+async def test_fields_of_an_object_are_items_in_the_order_of_their_names(stage: Stage) -> None:
+    """However the object came about."""
+    stage.worker()
+    stage.supervisor()
+    nodes = mapped({"id": "w", "type": "noop", "depends_on": "m"}, items="{'b': input, 10: 'x', 'a': 2}")
+    result = await stage.run(await stage.register(*nodes), 1)
+    items = [{"key": "10", "value": "x"}, {"key": "a", "value": 2}, {"key": "b", "value": 1}]
+    assert result.output == {"all": items}
+
+
+@pytest.mark.parametrize(("value", "told"), [(None, "null"), (True, "a boolean"), (1, "an integer"), ("x", "a string")])
+async def test_what_is_no_list_is_named_in_the_words_of_json(stage: Stage, value: object, told: str) -> None:
+    """Of a map and of a filter."""
+    stage.worker()
+    stage.supervisor()
+    nodes = mapped({"id": "w", "type": "noop", "depends_on": "m"})
+    result = await stage.run(await stage.register(*nodes), value)
+    assert (result.error or {})["message"] == f"a map runs over a list or an object, not {told}"
+    kept = {"id": "kept", "type": "filter", "config": {"where": "true"}}
+    result = await stage.run(await stage.register(kept, id="other"), value)
+    assert (result.error or {})["message"] == f"a filter reads a list, not {told}"

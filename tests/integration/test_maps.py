@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from courante.sdk.authoring.steps import FatalError, Steps
 from courante.sdk.embedded import Servers
-from courante.sdk.steps import FatalError, Steps
 from integration.cases import Case
 from integration.floor import Floor, open_floor
 from integration.map_cases import MAPS

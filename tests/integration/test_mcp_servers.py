@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import sys
 from collections.abc import AsyncGenerator
@@ -16,11 +17,12 @@ import pytest
 
 from cli_views import read_view
 from courante.runner.toolbox import Toolbox, open_toolbox
+from courante.runner.tools import mcp_servers
 from courante.runner.tools.mcp_servers import McpServerUnavailable
-from courante.sdk.context import Context
-from courante.sdk.declared_tools import DeclaredServer, DeclaredTools
-from courante.sdk.step_context import StepError
-from courante.sdk.steps import Steps
+from courante.sdk.authoring.context import Context
+from courante.sdk.authoring.declared_tools import DeclaredServer, DeclaredTools
+from courante.sdk.authoring.steps import Steps
+from courante.sdk.outcomes.step_context import StepError
 from integration.stage import Stage, until
 
 pytestmark = pytest.mark.anyio
@@ -72,7 +74,7 @@ async def test_tools_of_a_server_are_called_by_nodes(stage: Stage, tmp_path: Pat
         {"id": "e", "type": "noop"},
     ]
     workflow = await stage.register(*nodes, output="[steps.a.output, steps.b.output, steps.c.output]")
-    done = await stage.run(workflow, "tea")
+    done = await stage.result(await stage.client.submit(workflow, "tea"), timeout_s=60)  # a server has to begin
     assert done.status == "COMPLETED", done.error
     stock, greeting, picture = done.output
     assert (stock, greeting) == ({"item": "tea", "left": 20}, "hello tea")
@@ -112,7 +114,8 @@ async def test_what_a_server_says_of_its_tools_is_offered(tmp_path: Path, monkey
 async def test_a_server_that_ended_is_started_again(tmp_path: Path) -> None:
     """Between two calls, which nobody notices; or in a call, which fails and may be tried again."""
     async with opened(started(tmp_path)) as tools:
-        first = (await call(tools, "die_later"))["pid"]
+        first = (await call(tools, "whoami"))["pid"]
+        os.kill(first, signal.SIGKILL)
         assert tools.servers is not None
         server = tools.servers.get("shop")
         assert server is not None
@@ -125,6 +128,46 @@ async def test_a_server_that_ended_is_started_again(tmp_path: Path) -> None:
         assert [first, second] == pids(tmp_path)
         with pytest.raises(McpServerUnavailable, match="Connection closed"):
             await call(tools, "die")
+
+
+async def test_a_server_that_hangs_is_started_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a call that was given up it is asked whether it is there; who is only slow is not ended."""
+    monkeypatch.setattr(mcp_servers, "PROBE_S", 1.0)
+    async with opened(started(tmp_path)) as tools:
+        with anyio.move_on_after(0):
+            await call(tools, "stock", item="tea")
+        first = (await call(tools, "whoami"))["pid"]
+        with anyio.move_on_after(0.2) as given_up:
+            await call(tools, "freeze")
+        assert given_up.cancelled_caught
+        second = (await call(tools, "whoami"))["pid"]
+        assert [first, second] == pids(tmp_path)
+        with anyio.move_on_after(0):
+            await call(tools, "stock", item="tea")
+        assert (await call(tools, "whoami"))["pid"] == second
+
+        async def is_gone() -> bool:
+            return not await lives(first)
+
+        await until(is_gone, bool)
+
+
+async def test_a_server_that_does_not_list_its_tools_keeps_no_agent_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is given up, and started anew for who asks next."""
+    monkeypatch.setattr(mcp_servers, "LIST_S", 0.5)
+    async with opened(started(tmp_path)) as tools:
+        first = (await call(tools, "whoami"))["pid"]
+        os.kill(first, signal.SIGSTOP)
+        stock = tools.shelf.find("shop.stock")
+        assert stock is not None
+        with pytest.raises(TimeoutError, match=r"has not listed its tools within 0\.5 s"):
+            await stock.offer()
+        monkeypatch.undo()
+        monkeypatch.setattr(mcp_servers, "PROBE_S", 1.0)
+        assert (await stock.offer()).name == "shop.stock"
+        assert len(pids(tmp_path)) == 2
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,10 @@ from functools import partial
 import anyio
 import pytest
 
-from courante.sdk.client import Submission
+from courante.sdk.client.client import Submission
 from courante.sdk.stores.log import read_events
 from courante.sdk.stores.runs import get_run
-from courante.supervisor.by_hand import ByHand
+from courante.supervisor.recovery.by_hand import ByHand
 from integration.heads import head_of, put_head
 from integration.journal import GATED, LONG, Journal
 from integration.stage import Stage, until

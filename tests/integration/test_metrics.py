@@ -9,10 +9,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from courante.runner.meter import Meter
 from courante.sdk.metrics.exposition import Exposition, Sources
-from courante.supervisor import counting as counting_module
-from courante.supervisor import gauges as gauges_module
-from courante.supervisor.meter import Meter as LogMeter
-from courante.supervisor.projections import Projection
+from courante.supervisor.monitoring import counting as counting_module
+from courante.supervisor.monitoring import gauges as gauges_module
+from courante.supervisor.monitoring.meter import Meter as LogMeter
+from courante.supervisor.recording.projections import Projection
 from integration.cases import node, waits
 from integration.flaky import Flaky
 from integration.journal import step
@@ -90,7 +90,8 @@ async def test_what_the_servers_say_is_read_now_and_then(stage: Stage) -> None:
     def is_read(found: Scrape) -> bool:
         waiting = value(found, "courante_queue_waiting", queue="gpu", priority="high")
         timers, workers = value(found, "courante_timers", partition="0"), value(found, "courante_workers")
-        return (waiting, timers, workers, value(found, "courante_runs_open", status="RUNNING")) == (1, 1, 1, 2)
+        runs = [value(found, "courante_runs_open", status=each) for each in ("RUNNING", "WAITING", "PENDING", "PAUSED")]
+        return (waiting, timers, workers, *runs) == (1, 1, 1, 1, 1, 0, 0)
 
     found = await until(look, is_read)
     assert value(found, "courante_queue_age_seconds", queue="gpu", priority="high") > 0

@@ -9,11 +9,12 @@ import anyio
 import pytest
 
 from courante.replay import verify_run
-from courante.sdk import migrations
 from courante.sdk.errors import InputInvalid, NotMigratable, RunNotFound, WorkflowNotFound
-from courante.sdk.migration_calls import migrate_run
+from courante.sdk.migration import migrations
+from courante.sdk.migration.migration_calls import migrate_run
 from courante.sdk.stores.runs import get_run, list_steps
 from integration.cases import node
+from integration.hastening import hasten
 from integration.stage import Stage, until
 from integration.standing import lives_as_logged, recorded
 
@@ -213,12 +214,12 @@ async def test_everything_that_waits_moves(stage: Stage) -> None:
         return [
             *more,
             {"id": "ask", "type": "approval", "config": {"expires": "2h"}},
-            {"id": "rest", "type": "wait", "config": {"for": "600ms"}},
+            {"id": "rest", "type": "wait", "config": {"for": "30m"}},
             hears("m1", mutex="m"),
             hears("m2", mutex="m"),
             hears("s1", concurrency={"key": "'k'", "limit": 1}),
             hears("s2", concurrency={"key": "'k'", "limit": 1}),
-            node("flaky", type="function", config={"handler": "flaky"}, retry={"max_attempts": 3, "base": "600ms"}),
+            node("flaky", type="function", config={"handler": "flaky"}, retry={"base": "30m", "max": "30m"}),
             {"id": "map", "type": "map", "config": {"items": "[1, 2, 3]", "max_concurrency": limit + 1}},
             hears("item", "map"),
             {"id": "all", "type": "aggregate", "depends_on": ["item"]},
@@ -234,6 +235,7 @@ async def test_everything_that_waits_moves(stage: Stage) -> None:
     await stage.register(*longer, policy={"timeout": "1h", "max_parallel": 3})
     assert (await stage.client.migrate_run(run_id)).is_moved
     await until(stage.pending, lambda pending: not pending)
+    assert await hasten(stage, run_id, before_ms=40 * 60_000) == 2
     await stage.client.approve(run_id, "ask")
     for name in ("m1", "m2", "s1", "s2", "turn", "turn", "item", "item", "item"):
         await stage.client.signal(run_id, name, name)

@@ -9,12 +9,14 @@ import anyio
 import asyncpg
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from courante.sdk.stores import migrate as module
 from courante.sdk.stores.connection import Connection
 from courante.sdk.stores.errors import MigrationChanged, SchemaTooNew
 from courante.sdk.stores.migrate import Migration, ensure_partitions, load_migrations, migrate, pending
 from courante.sdk.stores.queries import load_queries
+from integration.stage import until
 
 pytestmark = pytest.mark.anyio
 
@@ -24,8 +26,9 @@ TABLES = """
     pauses dead_letters dead_letter_drops children worker_registry pending_tokens run_counter_snapshots step_cache
     step_cache_counts step_cache_floors
     step_logs attempt_spending run_spending api_keys api_sessions operator_log schema_migrations
-    anchors anchor_heads webhooks webhook_deliveries
-    anchors anchor_heads forgotten_runs log_archives
+    webhooks webhook_deliveries
+    anchors anchor_heads anchor_drafts anchor_draft_heads
+    forgotten_runs log_archives salts dropped_artifacts retention_marks database_roles
 """.split()
 VIEWS = """
     events run_list run_statistics workflow_statistics tasks dependencies run_steps task_runs artifacts applied_keys
@@ -64,6 +67,20 @@ async def test_migrating_is_idempotent(conn: Connection) -> None:
     assert await migrate(conn) == names
     assert await pending(conn) == []
     assert await migrate(conn) == []
+
+
+async def test_a_new_database_is_said_in_one_line_and_news_file_by_file(
+    conn: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    migrations = load_migrations()
+    with_file(monkeypatch, *migrations[:-2])
+    with capture_logs() as lines:
+        await migrate(conn)
+    assert [(line["event"], line["version"]) for line in lines] == [("schema_made", migrations[-3].name[:4])]
+    with_file(monkeypatch, *migrations)
+    with capture_logs() as lines:
+        await migrate(conn)
+    assert [line["file"] for line in lines] == [each.name for each in migrations[-2:]]
 
 
 async def test_all_tables_and_views_come_from_migrations(conn: Connection) -> None:
@@ -187,6 +204,36 @@ async def test_a_statement_that_bears_no_transaction(conn: Connection, monkeypat
     assert await pending(conn) == []
 
 
+async def test_an_index_of_the_log_is_built_beside_who_writes(
+    database: str, conn: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """F53: its partitions get theirs one by one while others write, however long that takes; the log takes them up."""
+    migrations = load_migrations()
+    at = next(number for number, one in enumerate(migrations) if "event_log_results" in one.sql)
+    with_file(monkeypatch, *migrations[: at - 1])
+    await migrate(conn)
+    with_file(monkeypatch, *migrations)
+    insert = INSERT.replace("$2", quote("2001-01-01"))
+    await conn.execute(insert, 1)
+    first, second = await asyncpg.connect(database), await asyncpg.connect(database)
+    writing = first.transaction()
+    await writing.start()
+    await first.execute(insert, 2)  # the builder waits for all who write
+    async with anyio.create_task_group() as group:
+        group.start_soon(migrate, conn)
+        waits = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $1 AND wait_event_type = 'Lock')"
+        await until(lambda: second.fetchval(waits, conn.get_server_pid()), bool)
+        await second.execute("SET lock_timeout = 1000")
+        await second.execute(insert, 3)
+        await writing.rollback()
+    built = "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = $1::text::regclass"
+    for index in ("event_log_at", "event_log_results"):
+        assert f"event_log_default_{index}" in {row[0] for row in await conn.fetch(built, index)}
+    assert await conn.fetchval("SELECT bool_and(indisvalid) FROM pg_index")
+    await first.close()
+    await second.close()
+
+
 def test_files_say_why_and_when() -> None:
     """Numbers have no gap; the first line says why, the second when to deploy."""
     migrations = load_migrations()
@@ -221,6 +268,15 @@ async def test_the_log_is_append_only(conn: Connection, change: str) -> None:
     assert await conn.fetchval("SELECT count(*) FROM event_log") == 2
 
 
+async def test_months_to_come_keep_their_times_summarised(conn: Connection) -> None:
+    """Else whoever asks for the newest events would read all that were added since the last vacuum."""
+    await migrate(conn)
+    await ensure_partitions(conn, 7)
+    rows = await conn.fetch("SELECT reloptions FROM pg_class WHERE relname LIKE 'event\\_log\\_%at\\_idx'")
+    assert len(rows) > 7
+    assert [row["reloptions"] for row in rows] == [["autosummarize=on"]] * len(rows)
+
+
 def quote(text: str) -> str:
     return f"'{text}'"
 
@@ -253,3 +309,34 @@ async def test_one_bad_row_does_not_blind_the_view(conn: Connection, facts: byte
     await migrate(conn)
     await conn.execute(INSERT.replace("$1", "1").replace("$2", "now()").replace("'{}'", "$1"), facts)
     assert await conn.fetchval("SELECT facts IS NOT NULL FROM events")
+
+
+async def test_an_index_that_was_not_built_to_its_end_is_built_anew(
+    database: str, conn: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """F53: whoever builds it holds up no writer; one that was interrupted leaves an index that nothing uses."""
+    migrations = load_migrations()
+    at = next(number for number, one in enumerate(migrations) if "runs_finished_idx" in one.sql)
+    with_file(monkeypatch, *migrations[:at])
+    await migrate(conn)
+    with_file(monkeypatch, *migrations)
+    writer, builder = await asyncpg.connect(database), await asyncpg.connect(database)
+    writing = writer.transaction()
+    await writing.start()
+    await writer.execute("LOCK TABLE runs IN ROW EXCLUSIVE MODE")  # the builder waits for all who write
+
+    async def build() -> None:
+        with pytest.raises(asyncpg.ConnectionDoesNotExistError):
+            await migrate(builder)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(build)
+        begun = "SELECT to_regclass('runs_finished_idx') IS NOT NULL"
+        await until(lambda: conn.fetchval(begun), bool)
+        await conn.execute("SELECT pg_terminate_backend($1)", builder.get_server_pid())
+    await writing.rollback()
+    await writer.close()
+    is_valid = "SELECT indisvalid FROM pg_index WHERE indexrelid = 'runs_finished_idx'::regclass"
+    assert await conn.fetchval(is_valid) is False
+    assert await migrate(conn) == [one.name for one in migrations[at:]]
+    assert await conn.fetchval(is_valid) is True

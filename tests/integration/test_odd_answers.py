@@ -7,11 +7,12 @@ from typing import Any
 import msgspec
 import pytest
 
+from courante.runner.models.anthropic import Anthropic
 from courante.runner.models.calling import most_spent
-from courante.runner.models.events import LINE_BYTES_MAX, EventReader
 from courante.runner.models.openai import OpenAi
-from courante.runner.models.request import ModelRequest
+from courante.runner.models.request import PICTURE_TOKENS, Message, ModelRequest
 from courante.runner.models.terms import ModelTerms
+from courante.sdk.http.server_events import LINE_BYTES_MAX, EventReader
 from courante.sdk.spending.spent import told_spent
 from courante.sdk.step_error import StepError
 from courante.sdk.user_errors import HttpError
@@ -100,7 +101,7 @@ def test_an_event_without_end_is_given_up() -> None:
         ({}, 50),
         ({"max_tokens": 9_000}, 9_000),
         ({"max_completion_tokens": 70, "n": 3}, 210),
-        ({"max_tokens": None}, 100_000),
+        ({"max_tokens": None}, 128_000),
         ({"best_of": 2}, 100),
     ],
 )
@@ -112,6 +113,32 @@ async def test_what_extra_says_is_reserved_too(extra: dict[str, Any], tokens: in
     assert most.output_tokens == tokens
     assert most.input_tokens >= len(msgspec.json.encode(OpenAi().body(request)["messages"]))
     assert not extra or most.input_tokens >= len(msgspec.json.encode(extra))
+
+
+@pytest.mark.parametrize(("model", "tokens"), [("claude-sonnet-4-5", 4_096), ("claude-opus-5-5", 16_000)])
+async def test_what_a_provider_has_to_be_told_is_reserved(model: str, tokens: int) -> None:
+    """Anthropic wants a ``max_tokens``: where the document leaves it to the provider that which is sent counts."""
+    request = ModelRequest(provider=ANTHROPIC, model=model, messages=(Message(role="user", content="p"),))
+    async with open_tools(ModelTerms(), {}) as tools:
+        assert most_spent(request, tools, 0).output_tokens == tokens
+    assert Anthropic().body(request)["max_tokens"] == tokens
+
+
+async def test_a_picture_counts_as_one_however_it_is_given() -> None:
+    """By its bytes a budget would have room for none; by the length of a URL it would be had for nothing."""
+    data = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "A" * 500_000}}
+    link = {"type": "image_url", "image_url": {"url": "https://a.example/b.png"}}
+    text = {"type": "text", "text": "x" * 1_000}
+
+    async with open_tools(ModelTerms(), {}) as tools:
+
+        def most(*parts: Any) -> int:
+            messages = (Message(role="user", content=[*parts]),)
+            return most_spent(ModelRequest(provider=OPENAI, model="gpt-4o", messages=messages), tools, 0).input_tokens
+
+        assert most(text, data) == most(text, link) == most(text) + PICTURE_TOKENS
+        assert 1_000 < most(text) < 1_200
+        assert most(data, link) > 2 * PICTURE_TOKENS
 
 
 async def test_a_model_of_another_name_costs_what_was_asked_for(stage: Stage) -> None:
@@ -126,3 +153,35 @@ async def test_a_model_of_another_name_costs_what_was_asked_for(stage: Stage) ->
     (spent,) = [told_spent(each.facts.data) for each in await stage.events(done.run_id) if "spent" in each.facts.data]
     assert (spent.model, spent.unpriced, spent.currency) == ("/models/mine.gguf", 0, "USD")
     assert spent.cost > 0
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ([{"error": {"code": 400, "message": "no such model", "status": "INVALID_ARGUMENT"}}], "no such model"),
+        ({"error": "out of memory"}, "out of memory"),
+        ({"object": "error", "message": "too long", "type": "BadRequestError"}, "BadRequestError: too long"),
+        ({"detail": "Not Found"}, '{"detail": "Not Found"}'),
+        ([], "[]"),
+    ],
+)
+async def test_refusals_of_other_servers_are_said_in_one_line(value: Any, said: str) -> None:
+    """Those that speak OpenAI's format have errors of their own; what nobody knows is shown as it is."""
+
+    async def give(_asked: Asked, reply: Reply) -> None:
+        await reply.json(value, status=400)
+
+    called, _ = await call(OPENAI, give)
+    assert str(called.error) == f"HTTP 400: {said}"
+
+
+@pytest.mark.parametrize("provider", [OPENAI, ANTHROPIC])
+async def test_events_that_only_keep_a_stream_alive_are_passed_over(provider: str) -> None:
+    """Comments, and events without data."""
+    answers = openai_answers.stream("Hi") if provider == OPENAI else anthropic_answers.stream(["Hi"])
+
+    async def give(_asked: Asked, reply: Reply) -> None:
+        await reply.events(b": alive\n\ndata:\n\nevent: ping\ndata: \n\n" + answers)
+
+    called, _ = await call(provider, give, stream=True)
+    assert called.told.text == "Hi"

@@ -17,16 +17,16 @@ from courante.runner.settling import Settler
 from courante.runner.transition import Transition
 from courante.runner.work import read_token
 from courante.sdk.corrupt import Corrupt
-from courante.sdk.fold import fold
+from courante.sdk.floor.live_marking import read_marking
+from courante.sdk.floor.repairs import audit_runs
+from courante.sdk.floor.scripts import Applied, apply_commands
+from courante.sdk.floor.starting import apply_starts
+from courante.sdk.fold.fold import fold
 from courante.sdk.keys import Keys
-from courante.sdk.live_marking import read_marking
-from courante.sdk.marking import RunPhase
-from courante.sdk.node_code import compile_node
-from courante.sdk.outcomes import Succeeded, failed
-from courante.sdk.plan import Plan
-from courante.sdk.repairs import audit_runs
-from courante.sdk.scripts import Applied, apply_commands
-from courante.sdk.starting import apply_starts
+from courante.sdk.marking.marking import RunPhase
+from courante.sdk.marking.plan import Plan
+from courante.sdk.outcomes.node_code import compile_node
+from courante.sdk.outcomes.outcomes import Succeeded, failed
 from courante.sdk.stores.commands import StartCommand
 from courante.sdk.user_errors import FatalError
 from courante.testing.commands import start_words

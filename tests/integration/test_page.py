@@ -6,18 +6,26 @@ from typing import Any
 
 import anyio
 import pytest
+from playwright.async_api import Browser
 
-from courante.sdk.access import Scope
+from courante import Context
 from courante.sdk.stores.runs import list_runs, list_steps
-from integration.browser import Looking, look, needs_chromium, violations
+from integration.browser import look, needs_chromium
 from integration.stage import Stage, until
 
 pytestmark = [pytest.mark.anyio, needs_chromium]
+
+
 EVIL = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
 SCHEMA = {
     "type": "object",
     "required": ["name"],
-    "properties": {"name": {"type": "string"}, "count": {"type": "integer", "default": 2}, "fast": {"type": "boolean"}},
+    "properties": {
+        "name": {"type": "string"},
+        "count": {"type": "integer", "default": 2},
+        "fast": {"type": "boolean"},
+        "notes": {"type": "array", "items": {"type": ["string", "null"]}},
+    },
 }
 
 
@@ -35,16 +43,13 @@ async def newest(stage: Stage, count: int) -> str:
     return (await until(ids, lambda found: len(found) == count))[0]
 
 
-async def accessible(looking: Looking) -> None:
-    """No serious violation, by axe."""
-    assert await violations(looking.page) == []
-
-
-async def test_a_run_from_its_form_to_its_end(stage: Stage) -> None:
+async def test_a_run_from_its_form_to_its_end(stage: Stage, browser: Browser) -> None:
     """Started by a form that the schema makes, it turns green without a reload, waits for a person, and goes on."""
     gate = anyio.Event()
 
-    async def slow() -> str:
+    async def slow(context: Context) -> str:
+        context.log("thinking")
+        context.step_log.partial(f"so far {EVIL} ")
         await gate.wait()
         return EVIL
 
@@ -57,20 +62,28 @@ async def test_a_run_from_its_form_to_its_end(stage: Stage) -> None:
         {"id": "z", "type": "noop", "depends_on": ["ask"]},
         input=SCHEMA,
     )
-    async with look(stage) as looking:
+    async with look(stage, browser) as looking:
         page = looking.page
         await looking.open("/start/w")
         await page.get_by_label("name").fill("tea")
         assert await page.get_by_label("count").input_value() == "2"
-        await accessible(looking)
+        await page.get_by_role("button", name="add to notes").click()
+        await page.get_by_label("notes 1", exact=True).fill("hot")
+        await looking.is_accessible()
         await page.get_by_role("button", name="Start", exact=True).click()
         await looking.node_is("a", "SUCCEEDED")
         await looking.node_is("slow", "RUNNING")
+        await page.locator('.node[data-node="slow"]').click()
+        said = page.get_by_role("log")
+        await said.get_by_text("thinking").wait_for()
+        await said.get_by_text(f"so far {EVIL}").wait_for()
+        await looking.is_accessible()
         await looking.shot("running")
         gate.set()
         await looking.node_is("slow", "SUCCEEDED")
         await looking.node_is("ask", "WAITING")
-        await accessible(looking)
+        await page.get_by_label("decisions").get_by_text(EVIL, exact=True).wait_for()  # what is decided about
+        await looking.is_accessible()
         await looking.shot("waiting")
         await page.get_by_label("name").fill("yes")
         await page.get_by_role("button", name="Approve").click()
@@ -78,15 +91,17 @@ async def test_a_run_from_its_form_to_its_end(stage: Stage) -> None:
         await page.wait_for_selector(".head .s-COMPLETED")
         result = await stage.result(await newest(stage, 1))
         assert result.output["z"]["data"] == {"name": "yes", "count": 2}
-        await page.locator('.node[data-node="slow"]').click()
-        await page.get_by_role("complementary").get_by_text(EVIL).wait_for()
+        await page.get_by_role("complementary").get_by_role("heading", name="Output").wait_for()
+        await page.get_by_role("complementary").get_by_text(EVIL, exact=True).wait_for()
         assert "Courante" in await page.title()
         await looking.shot("completed")
         await page.get_by_role("tab", name="Input and output").click()
-        await page.get_by_text("tea").wait_for()
+        panel = page.get_by_role("tabpanel")
+        await panel.get_by_text("tea").wait_for()
+        await panel.get_by_text("hot").wait_for()
 
 
-async def test_a_failure_is_seen_and_done_again(stage: Stage) -> None:
+async def test_a_failure_is_seen_and_done_again(stage: Stage, browser: Browser) -> None:
     """The traceback of the step that failed; retried, the new run is shown, and ends well."""
     broken = [True]
 
@@ -100,32 +115,55 @@ async def test_a_failure_is_seen_and_done_again(stage: Stage) -> None:
     await stage.register({"id": "a", "type": "noop"}, step("b", "work", "a", retry={"max_attempts": 1}))
     run_id = await stage.client.submit("w", 1)
     await stage.result(run_id)
-    async with look(stage) as looking:
+    async with look(stage, browser) as looking:
         page = looking.page
         await looking.open(f"/runs/{run_id}")
         await looking.node_is("b", "FAILED")
         await page.locator('.node[data-node="b"]').press("Enter")
         side = page.get_by_role("complementary")
         await side.get_by_text("raise ValueError(EVIL)").wait_for()
-        await accessible(looking)
+        await looking.is_accessible()
         await looking.shot("failed")
         broken[0] = False
-        await page.get_by_role("button", name="Retry").click()
+        await page.get_by_role("button", name="Retry…").click()
+        dialog = page.get_by_role("dialog")
+        await dialog.get_by_text("b (failed)").wait_for()
+        await dialog.get_by_role("button", name="Retry").click()
         await page.wait_for_function("run => !location.hash.includes(run)", arg=run_id)
         await page.wait_for_selector(".head .s-COMPLETED")
         await looking.node_is("a", "SKIPPED")
         await looking.node_is("b", "SUCCEEDED")
         assert "Courante" in await page.title()
+        again = await newest(stage, 2)
+        await page.locator('.node[data-node="b"]').press("Enter")
+        await side.get_by_role("button", name="Rerun from here").click()
+        await dialog.get_by_text("Executed: b").wait_for()
+        await looking.is_accessible()
+        await looking.shot("rerun")
+        await page.keyboard.press("Escape")
+        await dialog.wait_for(state="detached")
+        await side.wait_for()
+        await side.get_by_role("button", name="Rerun from here").click()
+        await dialog.get_by_role("button", name="Rerun from b").click()
+        await page.wait_for_function("run => !location.hash.includes(run)", arg=again)
+        await looking.node_is("b", "SUCCEEDED")
+        await page.get_by_text("rerun of").wait_for()
+        await page.locator('.node[data-node="b"]').press("Enter")
+        await side.wait_for()
+        await page.keyboard.press("Escape")
+        await side.wait_for(state="detached")
+        await looking.open("/dead-letters")
+        await page.get_by_text("None: no step").wait_for()
 
 
-async def test_the_slider_takes_the_page_back(stage: Stage) -> None:
+async def test_the_slider_takes_the_page_back(stage: Stage, browser: Browser) -> None:
     """To any event, and to now again; the keyboard does it too."""
     stage.worker()
     stage.supervisor()
     await stage.register({"id": "a", "type": "noop"}, {"id": "b", "type": "noop", "depends_on": ["a"]})
     run_id = await stage.client.submit("w", 1)
     await stage.result(run_id)
-    async with look(stage) as looking:
+    async with look(stage, browser) as looking:
         page = looking.page
         await looking.open(f"/runs/{run_id}")
         await looking.node_is("b", "SUCCEEDED")
@@ -136,11 +174,26 @@ async def test_the_slider_takes_the_page_back(stage: Stage) -> None:
             await looking.node_is(node, status)
         await page.get_by_text("as it was after event 1").wait_for()
         await looking.shot("back")
+        await page.reload()
+        await looking.node_is("a", "PENDING")
+        await page.get_by_role("tab", name="Input and output").click()
+        await page.get_by_text("none yet").wait_for()
+        await page.get_by_label("one event on").click()
+        await page.locator("td details summary").click()
+        await page.locator("td details").get_by_text("1", exact=True).wait_for()
+        assert await page.get_by_text("not yet").count() == 1
+        await page.get_by_role("tab", name="Graph").click()
         await page.get_by_role("button", name="now").click()
         await looking.node_is("a", "SUCCEEDED")
-        for name in ("Timeline", "Steps", "Events"):
-            await page.get_by_role("tab", name=name).click()
-            await accessible(looking)
+        await page.get_by_role("tab", name="Events").click()
+        async with page.expect_download() as downloading:
+            await page.get_by_role("link", name="Audit bundle").click()
+        assert (await downloading.value).suggested_filename == f"{run_id}.jsonl"
+        await page.get_by_role("tab", name="Graph").click()
+        for name in ("Timeline", "Steps", "Events", "Input and output"):
+            await page.keyboard.press("ArrowRight")
+            await page.wait_for_selector(f'[role="tab"][aria-selected="true"]:has-text("{name}")')
+            await looking.is_accessible()
             await looking.shot(name.lower())
 
 
@@ -154,7 +207,7 @@ READING = """async path => {
 }"""
 
 
-async def test_the_page_reads_the_log_as_the_engine_does(stage: Stage) -> None:
+async def test_the_page_reads_the_log_as_the_engine_does(stage: Stage, browser: Browser) -> None:
     """What the slider shows at the last event is what the API says of the run."""
 
     def work(item: int) -> int:
@@ -176,10 +229,11 @@ async def test_the_page_reads_the_log_as_the_engine_does(stage: Stage) -> None:
     run_id = await stage.client.submit("w", [1, 2, 3])
     asking = ("ask", "WAITING")
     await until(lambda: statuses(stage, run_id), lambda found: asking in found)
-    async with look(stage) as looking:
+    async with look(stage, browser) as looking:
         await looking.open("/health")
-        own, told, *_ = await looking.page.evaluate(READING, f"/v1/runs/{run_id}")
-        assert own == told
+        own, told, status, known = await looking.page.evaluate(READING, f"/v1/runs/{run_id}")
+        assert (own, status) == (told, known)
+        assert status == "WAITING"
         await stage.client.reject(run_id)
         await stage.result(run_id)
         own, told, status, known = await looking.page.evaluate(READING, f"/v1/runs/{run_id}")
@@ -192,28 +246,10 @@ async def statuses(stage: Stage, run_id: str) -> list[tuple[str, str]]:
         return [(row.node, str(row.status)) for row in await list_steps(conn, run_id)]
 
 
-async def test_the_lists(stage: Stage) -> None:
-    """Every page is sound where there is nothing and where there is something, in light and dark, and on a phone."""
-    places = ("/", "/workflows", "/actions", "/dead-letters", "/schedules", "/health")
-    for scheme, width in (("light", 1280), ("dark", 380)):
-        async with look(stage, width=width, color_scheme=scheme) as looking:
-            for place in places:
-                await looking.open(place)
-                await looking.page.wait_for_selector("h1")
-                await looking.page.wait_for_load_state("networkidle") if place != "/" else None
-                await accessible(looking)
-                assert await looking.page.evaluate("document.documentElement.scrollWidth") <= width
-                await looking.shot(f"{place.strip('/') or 'runs'}-{scheme}")
-        stage.worker()
-        stage.supervisor()
-        await stage.register({"id": "a", "type": "noop"})
-        await stage.run("w", 1)
-
-
-async def test_the_editor_says_what_is_wrong(stage: Stage) -> None:
+async def test_the_editor_says_what_is_wrong(stage: Stage, browser: Browser) -> None:
     """A moment after the last key, with the place; what is sound can be saved and is the next version."""
     await stage.register({"id": "a", "type": "noop"})
-    async with look(stage) as looking:
+    async with look(stage, browser) as looking:
         page = looking.page
         await looking.open("/workflows/w")
         await page.get_by_role("tab", name="Document").click()
@@ -221,7 +257,7 @@ async def test_the_editor_says_what_is_wrong(stage: Stage) -> None:
         await editor.fill("courante: 1\nid: w\nnodes:\n  - {id: a, type: nop}\n")
         await page.locator(".diagnostics .error").first.wait_for()
         assert await page.get_by_role("button", name="Save as a new version").is_disabled()
-        await accessible(looking)
+        await looking.is_accessible()
         await looking.shot("editor")
         await editor.fill(
             "courante: 1\nid: w\nnodes:\n  - {id: a, type: noop}\n  - {id: b, type: noop, depends_on: [a]}\n"
@@ -229,43 +265,36 @@ async def test_the_editor_says_what_is_wrong(stage: Stage) -> None:
         await page.get_by_text("2 steps, 1 edge").wait_for()
         await page.get_by_role("button", name="Save as a new version").click()
         await page.get_by_text("2 (latest)").wait_for(state="attached")
+        await page.get_by_role("tab", name="Versions").click()
+        await page.get_by_text("New steps: b").wait_for()
+        await page.locator(".diff .added").get_by_text("depends_on: [a]").wait_for()
+        await looking.is_accessible()
+        await looking.shot("versions")
+        await page.get_by_role("tab", name="Statistics").click()
+        await page.get_by_text("It has not run").wait_for()
+        await looking.is_accessible()
 
 
-async def test_a_key_opens_the_page(stage: Stage) -> None:
-    """Who has none sees nothing; a session may do what its key may, also after a reload, until it is ended."""
-    await stage.register({"id": "a", "type": "noop"})
-    _, key = await stage.client.access.create_key("ann", {Scope.READ, Scope.SUBMIT})
-    async with look(stage, asks_keys=True) as looking:
-        page = looking.page
-        await looking.open("/start/w")
-        await page.get_by_label("Key").fill("wrong")
-        await page.get_by_role("button", name="log in").click()
-        await page.get_by_role("alert").wait_for()
-        await accessible(looking)
-        await page.get_by_label("Key").fill(key)
-        await page.get_by_role("button", name="log in").click()
-        await page.get_by_text("ann").wait_for()
-        assert await page.evaluate("[localStorage.length, sessionStorage.length, document.cookie]") == [0, 0, ""]
-        await page.reload()
-        await page.get_by_role("button", name="Start", exact=True).click()
-        await page.wait_for_selector(".head .s-RUNNING, .head .s-PENDING")
-        await page.get_by_role("button", name="Pause").click()
-        await page.get_by_text("needs the scope").wait_for()
-        await page.get_by_role("button", name="log out").click()
-        await page.get_by_label("Key").wait_for()
-        looking.said[:] = [text for text in looking.said if "401" not in text and "403" not in text]
-
-
-async def test_a_graph_of_two_thousand_steps(stage: Stage) -> None:
-    """It is drawn, moved and asked about."""
+async def test_a_graph_of_two_thousand_steps(stage: Stage, browser: Browser) -> None:
+    """Only what is seen is drawn; a step is found by its name, by the arrow keys, and by a click from afar."""
     nodes = [{"id": f"n{n}", "type": "noop", "depends_on": [f"n{n // 3}"] if n else []} for n in range(2_000)]
     await stage.register(*nodes)
-    async with look(stage) as looking:
+    async with look(stage, browser) as looking:
         page = looking.page
         await looking.open("/workflows/w")
-        await page.wait_for_selector('.node[data-node="n1999"]', state="attached")
-        await page.locator(".graph").press("+")
-        await page.get_by_role("button", name="all").click()
-        await page.locator('.node[data-node="n0"]').press("Enter")
-        await page.wait_for_selector('.node[data-node="n0"].is-selected', state="attached")
+        await page.locator('.node[data-node="n0"]').press("ArrowRight")
+        await page.locator('.node[data-node="n1"]:focus, .node[data-node="n2"]:focus').press("Enter")
+        await page.wait_for_selector(".node.is-selected", state="attached")
+        assert 0 < await page.locator(".node").count() < 300
+        assert await page.locator('.node[tabindex="0"]').count() == 1
         await looking.shot("large")
+        await page.get_by_label("find a step").fill("n1999")
+        await page.get_by_label("find a step").press("Enter")
+        await page.wait_for_selector('.node[data-node="n1999"].is-selected')
+        await page.get_by_role("button", name="all").click()
+        await page.wait_for_selector(".far.s-NONE", state="attached")
+        assert await page.locator(".node").count() == 0
+        await page.locator(".graph svg").click(position={"x": 2, "y": 200})
+        await page.get_by_role("status").get_by_text("n0", exact=True).wait_for()
+        await looking.is_accessible()
+        await looking.shot("large-whole")

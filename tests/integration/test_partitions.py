@@ -8,9 +8,9 @@ import anyio
 import pytest
 
 from courante.runner.worker import Worker
-from courante.sdk.client import Client, Submission
+from courante.sdk.authoring.steps import Steps
+from courante.sdk.client.client import Client, Submission
 from courante.sdk.connections import connect_redis
-from courante.sdk.steps import Steps
 from courante.sdk.stores.runs import get_run
 from courante.supervisor.supervisor import Supervisor
 from integration.floor import compile_document

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from courante.sdk.authoring.steps import FatalError, Steps
 from courante.sdk.embedded import Servers
-from courante.sdk.steps import FatalError, Steps
 from integration.cases import Case
 from integration.floor import Floor, open_floor
 from integration.pattern_cases import PATTERNS

@@ -5,14 +5,22 @@ from __future__ import annotations
 import anyio
 import pytest
 
+from courante.runner import worker
 from courante.sdk.errors import InputInvalid, WorkflowNotFound
 from courante.sdk.stores.pauses import PauseKind, put_pause
 from courante.sdk.stores.runs import get_run
+from courante.supervisor import pauses
 from integration.cases import node, says, waits
 from integration.onlooker import agrees, call_up, waiting
 from integration.stage import Stage, until
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pauses, "LOOK_S", 0.1)
+    monkeypatch.setattr(worker, "HEARTBEAT_S", 0.1)
 
 
 async def status_of_run(stage: Stage, run_id: str) -> str:

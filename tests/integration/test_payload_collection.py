@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from courante.sdk.payloads import store_payload
+from courante.sdk.floor.payloads import store_payload
 from courante.sdk.stores.payloads import get_payloads, put_payloads, touch_payloads
-from courante.supervisor import collector as module
-from courante.supervisor.blobs import copy_blobs
-from courante.supervisor.collector import Collector
+from courante.supervisor.recording.blobs import copy_blobs
+from courante.supervisor.retention import collector as module
+from courante.supervisor.retention.collector import Collector
 from integration.stage import Stage, until
 
 pytestmark = pytest.mark.anyio
@@ -187,10 +187,10 @@ async def test_what_is_referred_to_anew_is_not_deleted(stage: Stage) -> None:
     await age(stage)
 
     class Overtaken(Collector):
-        async def _named_by_runs(self, conn: Any, wanted: set[bytes]) -> set[bytes]:
+        async def named_by_runs(self, conn: Any, wanted: set[bytes]) -> set[bytes]:
             async with stage.client.pool.acquire() as recorder:
                 await copy_blobs(stage.redis, recorder, stage.place.env, [f"@{found.hex()}:5".encode()])
-            return await super()._named_by_runs(conn, wanted)
+            return await super().named_by_runs(conn, wanted)
 
     sweep = Overtaken(stage.redis, stage.client.pool, stage.client.keys, hot_s=0, keep_s=DAY_S).sweep
     assert await sweep() == (0, 1)

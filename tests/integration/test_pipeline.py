@@ -59,7 +59,7 @@ class Shop:
 async def sell(stage: Stage, shop: Shop) -> tuple[str, Any, Site]:
     """Run the pipeline to its end; return (run, output, site)."""
     report, document = (load_source((SAMPLES / name).read_bytes()).value for name in ("shop_report.yaml", PIPELINE))
-    stage.worker(http_allow="127.0.0.1")
+    stage.worker(http_allow="127.0.0.1", database_url=stage.place.database_url)
     stage.supervisor()
     for each in (report, document):
         await stage.register(*each["nodes"], **{name: each[name] for name in ("id", "input", "output")})

@@ -18,7 +18,7 @@ from integration.test_dead_letters import letters, steps_of, verified
 from integration.test_leases import claims, step
 
 pytestmark = pytest.mark.anyio
-LEASE_MS = 1_000
+LEASE_MS = 3_000
 DELIVERIES_MAX = 1
 APP = """
 import os

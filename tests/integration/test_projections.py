@@ -6,12 +6,13 @@ import pytest
 from redis.asyncio import Redis
 
 from courante.sdk.events import ErrorInfo
-from courante.sdk.stores.connection import Pool, from_ms
+from courante.sdk.moments import from_ms
+from courante.sdk.stores.connection import Pool
 from courante.sdk.stores.runs import StepRow, get_run, get_statistics, list_steps
 from courante.sdk.stores.spending import spending_of_attempts, spending_of_runs
 from courante.sdk.stores.status import RunStatus, StepStatus
-from courante.supervisor.projection_rebuild import rebuild_projections
-from courante.supervisor.recorder import Recorder, RecorderSettings
+from courante.supervisor.recording.projection_rebuild import rebuild_projections
+from courante.supervisor.recording.recorder import Recorder, RecorderSettings
 from integration.outbox_writer import (
     AT_MS,
     COMPLETED,
@@ -218,7 +219,7 @@ async def test_projections_can_be_made_again(
         await conn.execute("DELETE FROM node_executions WHERE status = 'SUCCEEDED'")
         await conn.execute("UPDATE node_executions SET reason = 'wrong'")
         await conn.execute("UPDATE run_spending SET cost = 1")
-        monkeypatch.setattr("courante.supervisor.projection_rebuild.REBUILD_EVENTS", rebuild_events)
+        monkeypatch.setattr("courante.supervisor.recording.projection_rebuild.REBUILD_EVENTS", rebuild_events)
         count = await rebuild_projections(conn, env_name)
         assert count == await conn.fetchval("SELECT count(*) FROM event_log WHERE env = $1", env_name)
         assert await conn.fetchval("SELECT workflow FROM runs WHERE run_id = 'run_x'") == "wrong"

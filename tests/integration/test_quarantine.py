@@ -14,7 +14,7 @@ from courante.sdk.events import encode_blob, encode_facts
 from courante.sdk.stores.connection import Pool
 from courante.sdk.stores.log import read_events
 from courante.sdk.stores.runs import get_run
-from courante.supervisor.recorder import Recorder
+from courante.supervisor.recording.recorder import Recorder
 from integration.outbox_writer import (
     COMPLETED,
     Event,

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from courante.sdk.context import Context
-from courante.sdk.deferral import Deferred
+from courante.sdk.authoring.context import Context
+from courante.sdk.authoring.deferral import Deferred
 from integration.onlooker import agrees, waiting
 from integration.stage import Stage, until
 from integration.test_audit_timers import rebuild

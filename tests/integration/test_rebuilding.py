@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
+from msgspec import structs
 
 from courante.sdk.errors import InputInvalid, NotRestartable, RunNotFound, StepNotFound
-from courante.sdk.fold import fold
+from courante.sdk.fold.fold import fold
 from courante.sdk.stores.runs import get_run
 from courante.sdk.user_errors import FatalError
 from integration.cases import node
@@ -18,7 +20,7 @@ from integration.stage import Stage, until
 from integration.test_dead_letters import letters, steps_of, verified
 
 if TYPE_CHECKING:
-    from courante.sdk.restarts import Restarted
+    from courante.sdk.client.restarts import Restarted
 
 pytestmark = pytest.mark.anyio
 
@@ -113,7 +115,7 @@ async def test_exactly_what_a_change_makes_out_of_date_is_executed(stage: Stage)
         planned = await stage.client.rebuild(base, [change], dry_run=True)
         done = await rebuilt(stage, base, change, by="ada")
         assert builders.done == {name: ITEMS.get(name, 1) for name in steps}, change
-        assert (done, done.is_new) == (planned, True)
+        assert (done, done.is_new) == (structs.replace(planned, by="ada"), True)
         assert set(done.impacted) - {"sizes", "images"} == steps
         assert set(done.reused) - {"sizes", "images"} == STEPS - steps
         assert (await stage.client.result(done.run_id)).output == whole.output, change
@@ -193,6 +195,18 @@ async def test_a_run_is_made_again_from_a_step(stage: Stage) -> None:
     assert other.run_id != done.run_id
     assert (await stage.client.rerun(base, ["images"], input={"n": 2})).run_id == done.run_id
     assert (await stage.client.rerun(base, ["images"], again=True)).is_new
+
+
+async def test_a_run_of_which_no_log_says_anything_yet_has_not_ended(stage: Stage) -> None:
+    """Also where Redis knows its end, and nobody has recorded it: the workflow is not what is missing."""
+    await stage.register(node("a"), changes={"all": ["a"]})
+    client, run_id = stage.client, await stage.client.submit("w")
+    asked = (partial(client.rebuild, changes=["all"]), partial(client.rerun, steps=["a"]), partial(client.fork, at=1))
+    for ask, reason in zip(asked, ("not_ended", "not_ended", "unknown_event"), strict=True):
+        with pytest.raises(NotRestartable) as error:
+            await ask(run_id)
+        assert error.value.reason == reason
+        assert error.value.hint == f"courante status {run_id} --watch"
 
 
 async def test_what_cannot_be_made_again_is_refused(stage: Stage) -> None:

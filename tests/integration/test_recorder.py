@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import anyio
 import pytest
 from redis.asyncio import Redis
 
 from courante.sdk.events import digest
-from courante.sdk.stores.connection import Pool, from_ms
+from courante.sdk.moments import from_ms
+from courante.sdk.stores.connection import Pool
 from courante.sdk.stores.log import read_events, verify_chain
 from courante.sdk.stores.payloads import event_payload
 from courante.sdk.stores.runs import get_run
 from courante.sdk.stores.status import RunStatus
 from courante.sdk.stores.waits import Waits
-from courante.supervisor.recorder import Recorder, RecorderSettings
+from courante.supervisor.recording.map_results import MapResults, ToldResults
+from courante.supervisor.recording.recorder import Recorder, RecorderSettings
+from integration.backups import PostgresCopy
 from integration.outbox_writer import (
     AT_MS,
     COMPLETED,
@@ -157,6 +162,61 @@ async def test_trimming_waits_and_keeps_the_last_recorded_entry(
     assert await recorder.trim() == 0
     assert await recorder.record_batch() == 1
     await recorder.aclose()
+
+
+async def test_a_postgres_that_goes_back_in_time_is_given_again_what_it_has_lost(
+    redis: Redis, pool: Pool, env_name: str, writer: Writer
+) -> None:
+    """F52: nothing is trimmed any more that was noted before, where the log has it no more."""
+    now, copy = 100.0, PostgresCopy(env_name)
+    recorder = Recorder(
+        redis, pool, env_name, 0, node_ids, settings=RecorderSettings(batch_events=1), clock=lambda: now
+    )
+    await writer.put("run_a", started())
+    assert await recorder.record_batch() == 1
+    async with pool.acquire() as conn:
+        await copy.keep(conn)
+    for _ in range(3):
+        await writer.put("run_a", succeeded("fetch"))
+        assert await recorder.record_batch() == 1
+    await recorder.aclose()
+    async with pool.acquire() as conn:
+        await copy.set_back(conn)
+    now += 3
+    for _ in range(3):
+        assert await recorder.record_batch() == 1
+        await recorder.trim()
+    await recorder.aclose()
+    assert await types(pool, "run_a") == ["run.started", *["step.succeeded"] * 3]
+
+
+async def test_who_stands_by_notes_results_once(
+    redis: Redis, pool: Pool, env_name: str, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often it asks for the cursor, what it has to do stays what stands in the outbox."""
+    now, told = 100.0, list[tuple[int, ...]]()
+
+    async def cool(_: MapResults, results: Sequence[ToldResults]) -> None:
+        told.extend(each.place for each in results)
+
+    monkeypatch.setattr(MapResults, "cool", cool)
+    first, second = (Recorder(redis, pool, env_name, 0, node_ids, clock=lambda: now) for _ in range(2))
+    await writer.put("run_a", started())
+    for chunk in range(4):
+        await writer.put("run_a", event("fanout.collected", "results:fetch", payload=b"[]", data={"chunk": chunk}))
+        await first.record_batch()
+        assert await second.record_batch() == 0
+        await second.aclose()
+        now += 1
+    assert await second.record_batch() == 0
+    assert (await second.trim(), told) == (3, [(0,), (1,), (2,)])
+    assert await first.record_batch() == 0
+    await first.aclose()
+    assert await first.record_batch() == 0
+    now += 3
+    assert (await first.trim(), told[3:]) == (1, [(3,)])
+    await first.aclose()
+    await second.aclose()
 
 
 async def test_a_restarted_recorder_trims_what_the_old_one_left(

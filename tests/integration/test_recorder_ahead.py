@@ -9,7 +9,7 @@ import pytest
 from redis.asyncio import Redis
 
 from courante.sdk.stores.connection import Pool
-from courante.supervisor.recorder import Recorder, RecorderSettings
+from courante.supervisor.recording.recorder import Recorder, RecorderSettings
 from integration.outbox_writer import COMPLETED, Writer, node_ids, started, succeeded, types
 from integration.test_recorder_faults import FaultyPool, Killed
 

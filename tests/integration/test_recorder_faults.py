@@ -14,8 +14,8 @@ from courante.sdk.stores.connection import Pool
 from courante.sdk.stores.cursors import move_cursor, raise_epoch, read_cursor, restart_cursor
 from courante.sdk.stores.runs import get_run, list_steps
 from courante.sdk.stores.status import RunStatus, StepStatus
-from courante.supervisor.entries import LogDiverged
-from courante.supervisor.recorder import Recorder, RecorderSettings
+from courante.supervisor.recording.entries import LogDiverged
+from courante.supervisor.recording.recorder import Recorder, RecorderSettings
 from integration.outbox_writer import (
     COMPLETED,
     Writer,
@@ -142,7 +142,7 @@ async def test_a_recorder_that_died_after_commit_is_made_up_for(
         raise Killed
 
     with monkeypatch.context() as patched:
-        patched.setattr("courante.supervisor.outbox.expire_runs", die)
+        patched.setattr("courante.supervisor.recording.outbox.expire_runs", die)
         with pytest.raises(Killed):
             await dying.record_batch()
     assert await dying.trim() == 0, "what is not told is told again from these entries"
@@ -311,7 +311,7 @@ async def test_a_recorder_that_was_overtaken_between_its_read_and_its_commit(
             recorded.append(await other.record_batch())
         return await move_cursor(*arguments)
 
-    monkeypatch.setattr("courante.supervisor.recorder.move_cursor", move_after_the_other)
+    monkeypatch.setattr("courante.supervisor.recording.recorder.move_cursor", move_after_the_other)
     await writer.put("run_a", started())
     assert await late.record_batch() == 0
     assert recorded == [0, 1]

@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 from courante.sdk.stores.connection import Pool
 from courante.sdk.stores.cursors import read_cursor
-from courante.supervisor.recorder import Recorder, RecorderSettings
+from courante.supervisor.recording.recorder import Recorder, RecorderSettings
 from integration.outbox_writer import COMPLETED, Writer, node_ids, started, succeeded, types, until
 
 pytestmark = pytest.mark.anyio

@@ -11,12 +11,12 @@ import anyio
 import pytest
 
 from courante.sdk import fault_points
-from courante.sdk.client import Submission
-from courante.supervisor import guard
-from courante.supervisor.rebuild import Rebuild
-from courante.supervisor.reconciler import Reconciler
-from courante.supervisor.recorder import Recorder
-from courante.supervisor.recovery import Recovery
+from courante.sdk.client.client import Submission
+from courante.supervisor.recording.recorder import Recorder
+from courante.supervisor.recovery import guard
+from courante.supervisor.recovery.rebuild import Rebuild
+from courante.supervisor.recovery.reconciler import Reconciler
+from courante.supervisor.recovery.recovery import Recovery
 from integration.backups import keep_redis, set_redis_back, wipe_redis
 from integration.journal import LONG, Journal
 from integration.stage import Stage, until

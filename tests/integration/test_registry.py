@@ -7,8 +7,8 @@ from datetime import timedelta
 
 import pytest
 
-from courante.sdk.clock import read_clock
-from courante.sdk.presence import FORGOTTEN_S
+from courante.sdk.floor.clock import read_clock
+from courante.sdk.floor.presence import FORGOTTEN_S
 from courante.sdk.stores.workers import WorkerRow, list_workers
 from courante.supervisor.registry import Registry
 from integration.stage import Stage, until

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from courante.sdk.context import Context
+from courante.sdk.authoring.context import Context
+from courante.sdk.authoring.steps import FatalError, Steps
 from courante.sdk.embedded import Servers
-from courante.sdk.steps import FatalError, Steps
 from integration.floor import Floor, open_floor
 from model.reading.draw import HANDLER, LARGE, SMALL, accepted
 from model.reading.graph import from_document

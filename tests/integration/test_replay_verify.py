@@ -10,11 +10,12 @@ import msgspec
 import pytest
 
 from courante.replay import Difference, Verification, marking_at, state_at, verify_run
+from courante.sdk.authoring.steps import FatalError, Steps
 from courante.sdk.embedded import Servers
 from courante.sdk.events import GENESIS, Facts, RecordedEvent, chain_hash, digest, encode_facts
-from courante.sdk.fold import fold
-from courante.sdk.steps import FatalError, Steps
-from courante.sdk.stores.connection import Connection, from_ms
+from courante.sdk.fold.fold import fold
+from courante.sdk.moments import from_ms
+from courante.sdk.stores.connection import Connection
 from courante.sdk.stores.errors import UnknownRun
 from integration.floor import Done, Floor, open_floor
 
@@ -383,8 +384,7 @@ async def test_the_state_at_any_event(floor: Floor, done: Done) -> None:
     """The state can be shown after each event; the last one is the end."""
     for seq in range(len(done.events) + 1):
         assert state_at(done.ir, done.events, seq)["seq"] == seq
-    last = state_at(done.ir, done.events, len(done.events))
-    assert last["status"] == "COMPLETED"
+    assert state_at(done.ir, done.events, len(done.events))["status"] == "COMPLETED"
     assert marking_at(done.ir, done.events, 3) == fold(done.ir, done.events[:3])
 
 

@@ -13,15 +13,16 @@ from typing import Any
 
 import pytest
 
-from courante.sdk import restart_calls, restarting
-from courante.sdk.calling import Connection
-from courante.sdk.fold import fold
-from courante.sdk.payloads import is_reference, load_payload
-from courante.sdk.restart_calls import apply_restart
-from courante.sdk.restarting import RestartPlan, started
-from courante.sdk.scopes import WAKER_NODE
-from courante.sdk.scripts import Closed, Late
-from courante.sdk.starting import StartWindow
+from courante.sdk.floor.calling import Connection
+from courante.sdk.floor.payloads import is_reference, load_payload
+from courante.sdk.floor.scripts import Closed, Late
+from courante.sdk.floor.starting import StartWindow
+from courante.sdk.fold.fold import fold
+from courante.sdk.marking.scopes import WAKER_NODE
+from courante.sdk.reenactment import restarting
+from courante.sdk.reenactment.restarting import RestartPlan, started
+from courante.sdk.restarts import restart_calls
+from courante.sdk.restarts.restart_calls import apply_restart
 from courante.sdk.stores.commands import StartCommand
 from courante.testing.floor import MemoryFloor
 from courante.testing.simulation import Simulation
@@ -41,7 +42,16 @@ VALUES = 7
 
 
 class Begun(RedisFloor):
-    """A floor on which runs go on from others. As a worker does, it brings what is stored apart."""
+    """A floor on which runs go on from others. As a worker does, it brings what is stored apart; where the server was
+    emptied in between, from what Postgres would have of it.
+    """
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._cold: dict[bytes, bytes] = {}
+
+    async def get(self, digest: bytes) -> bytes | None:
+        return self._cold.get(digest)
 
     def take(self, want: int) -> list[list[bytes]]:
         return [self._bring(token) for token in super().take(want)]
@@ -60,7 +70,7 @@ class Begun(RedisFloor):
     def _load(self, value: bytes | None) -> bytes | None:
         if value is None or not is_reference(value):
             return value
-        return self.runner.run(load_payload(self.redis, self.hands.keys, value))
+        return self.runner.run(load_payload(self.redis, self.hands.keys, value, self))
 
     def begin(self, restart: RestartPlan, *, epoch: int = 1, until_ms: int = FAR_MS) -> bool:
         keys, at = self.hands.keys, self.hands.at
@@ -76,7 +86,12 @@ class Begun(RedisFloor):
             base_seq=7,
         )
         window = StartWindow(until_ms, {at.base: str(epoch)})
-        return self._do(apply_restart(self.redis, keys, at, command, restart, outbox_hard_max=100_000, window=window))
+        is_new = self._do(apply_restart(self.redis, keys, at, command, restart, outbox_hard_max=100_000, window=window))
+        for name in self.keys_like("blob:"):
+            content = self._do(self.redis.get(name))
+            assert content is not None
+            self._cold[bytes.fromhex(name.decode().rpartition(":")[2])] = content
+        return is_new
 
     def keys_like(self, pattern: str) -> list[bytes]:
         found: list[bytes] = self._do(self.redis.execute_command("KEYS", f"{self.hands.keys.prefix}*{pattern}*"))

@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from courante.replay.audit.anchors import check_anchors, make_anchor
-from courante.supervisor.retention import Policy, Retention
+from courante.supervisor.retention.policy import Policy
+from courante.supervisor.retention.retention import Retention
 from integration.cases import node
 from integration.stage import Stage
 

@@ -1,4 +1,4 @@
-"""An archive that is put back brings nothing back of runs that were forgotten since."""
+"""Runs are forgotten by the age of their workflow, and no archive that is put back brings back what they have said."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ import pytest
 
 from courante import Context
 from courante.replay import verify_run
-from courante.supervisor.collector import Collector
-from courante.supervisor.forgetting import Forgetting
-from courante.supervisor.putting_back import put_back
-from courante.supervisor.retention import Policy, Retention
+from courante.sdk.stores.forgetting import read_forgotten
+from courante.supervisor.retention.collector import Collector
+from courante.supervisor.retention.forgetting import Forgetting
+from courante.supervisor.retention.policy import Policy
+from courante.supervisor.retention.putting_back import put_back
+from courante.supervisor.retention.retention import Retention
 from integration.stage import Stage
 from integration.standing_text import places_of
 
@@ -56,3 +58,23 @@ async def test_what_was_forgotten_does_not_come_back(stage: Stage, tmp_path: Pat
     assert json.dumps((await stage.client.result(stays)).output) == json.dumps(output)
     (artifact,) = await stage.client.artifacts.of_run(stays)
     assert await stage.client.artifacts.read(artifact.artifact.digest) == b"picture of marker-bob"
+
+
+async def test_a_workflow_may_have_an_age_of_its_own(stage: Stage) -> None:
+    """Shorter or longer than that of all others; it is remembered that the policy has forgotten."""
+    month = timedelta(days=30)
+    stage.supervisor()
+    stage.worker()
+    for workflow in ("w", "other"):
+        await stage.register({"id": "a", "type": "noop"}, id=workflow)
+    run_id, other = (await stage.run("w", 1)).run_id, (await stage.run("other", 1)).run_id
+    pool, keys, now = stage.client.pool, stage.client.keys, datetime.now(UTC) + LATER
+    longer = Policy(payloads=month, payloads_of={"w": 2 * LATER})
+    alone = Policy(payloads_of={"w": month, "gone": month})
+    for policy, forgotten in ((longer, {other}), (alone, {other, run_id})):
+        retention = Retention(stage.redis, pool, keys, policy, now=now)
+        assert ((await retention.plan()).payloads, (await retention.carry_out()).payloads) == (1, 1)
+        async with pool.acquire() as conn:
+            found = await read_forgotten(conn, [run_id, other])
+        assert {one.by for one in found.values()} == {"policy"}
+        assert found.keys() == forgotten

@@ -7,8 +7,8 @@ from collections import Counter
 import pytest
 
 from courante import FatalError, RetryableError
-from courante.sdk.fold import fold
-from courante.sdk.marking import RunPhase
+from courante.sdk.fold.fold import fold
+from courante.sdk.marking.marking import RunPhase
 from courante.sdk.stores.runs import list_steps
 from courante.sdk.stores.status import StepStatus
 from integration.stage import Stage, until

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from courante.runner.models.terms import ModelTerms
-from courante.sdk.steps import REGISTRY
+from courante.sdk.authoring.steps import REGISTRY
 from integration.floor import compile_document
 from integration.stage import Stage, until
 from integration.test_samples import SAMPLES, Expected, read_expected, read_sample

@@ -9,11 +9,13 @@ import anyio
 import pytest
 from redis.asyncio import Redis
 
+from courante.sdk.moments import from_ms, to_ms
 from courante.sdk.stores.commands import (
     Accepted,
     insert_starts,
+    run_id_of_key,
 )
-from courante.sdk.stores.connection import Connection, Pool, from_ms, to_ms
+from courante.sdk.stores.connection import Connection, Pool
 from courante.sdk.stores.errors import BadFilter, UnknownRun
 from courante.sdk.stores.log import read_events, stream_events, verify_chain
 from courante.sdk.stores.runs import get_run, get_statistics, list_runs
@@ -24,7 +26,6 @@ from integration.outbox_writer import (
     COMPLETED,
     Writer,
     event,
-    migrated_pool,
     record,
     start,
     started,
@@ -32,12 +33,6 @@ from integration.outbox_writer import (
 )
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-async def pool(database: str) -> AsyncIterator[Pool]:
-    async with migrated_pool(database) as made:
-        yield made
 
 
 @pytest.fixture
@@ -113,6 +108,42 @@ async def test_runs_are_found_by_what_they_are(redis: Redis, pool: Pool, env_nam
             assert caught.value.field == field
         with pytest.raises(BadFilter, match="limit"):
             await list_runs(conn, env_name, limit=0)
+
+
+async def test_runs_are_found_by_what_is_known_of_them(redis: Redis, pool: Pool, env_name: str) -> None:
+    """The beginning of an id, a tag, an idempotency key, a part of a workflow's id or name; also pending, by page."""
+    await fill(redis, pool, env_name)
+    keyed, ulid = run_id_of_key(env_name, "invoice 7"), "run_01ARZ3NDEKTSV4RRFFQ69G5FAV"
+
+    async def found(search: str, **filters: str) -> list[str]:
+        page = await list_runs(conn, env_name, search=search, **filters)  # type: ignore[arg-type]  # each case brings its own
+        return [run.run_id for run in page.runs]
+
+    async with pool.acquire() as conn:
+        await conn.execute(
+            "INSERT INTO workflows (env, id, name, latest) VALUES ($1, 'bills', 'What we owe', 1), ($1, 'x', 'x', 1)",
+            env_name,
+        )
+        everything = await found("run_")
+        assert len(everything) == 10
+        assert await found("run_8") == ["run_8"]
+        assert await found("un_8") == []
+        assert await found(" even ") == ["run_new", "run_8", "run_6", "run_4", "run_2", "run_0"]
+        assert await found("even", status="running", workflow="bills") == ["run_6"]
+        assert await found("eve") == []
+        assert await found("BILL") == await found("we owe") == ["run_6", "run_3", "run_0"]
+        assert await found("100%_") == await found("\x00'\"\\") == []
+        await insert_starts(conn, [start(run_id, env=env_name) for run_id in (keyed, ulid)])
+        assert await found("invoice 7") == [keyed]
+        assert await found("01arz3ndek") == [ulid]
+        seen: list[str] = []
+        cursor: str | None = None
+        while not seen or cursor:
+            page = await list_runs(conn, env_name, search="r", limit=5, cursor=cursor)
+            seen += [run.run_id for run in page.runs]
+            cursor = page.next
+        assert seen == [run.run_id for run in (await list_runs(conn, env_name)).runs]
+        assert (await list_runs(conn, "elsewhere", search="run_8")).runs == []
 
 
 async def test_an_accepted_run_is_pending(redis: Redis, pool: Pool, env_name: str) -> None:

@@ -16,8 +16,8 @@ from courante.compiler.diagnostics import Severity
 from courante.compiler.normalize import read_document
 from courante.compiler.source import load_source
 from courante.runner.models.terms import ModelTerms
+from courante.sdk.authoring.steps import REGISTRY
 from courante.sdk.embedded import Servers
-from courante.sdk.steps import REGISTRY
 from integration.floor import Command, Done, Floor, open_floor
 
 SAMPLES = Path(__file__).resolve().parents[2] / "test_data"

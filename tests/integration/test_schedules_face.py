@@ -9,6 +9,7 @@ import anyio
 import msgspec
 import pytest
 
+from courante.sdk.client.schedules import BACKFILL_MAX, Schedules
 from courante.sdk.errors import (
     InputInvalid,
     ScheduleExists,
@@ -16,7 +17,6 @@ from courante.sdk.errors import (
     ScheduleNotFound,
     WorkflowNotFound,
 )
-from courante.sdk.schedules.face import BACKFILL_MAX, Schedules
 from courante.sdk.schedules.schedule import CatchUp, Overlap, Schedule
 from integration.stage import Stage
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from courante.sdk.calling import Word
-from courante.sdk.scripts import QUEUE_GROUP, finish_runs, release_timers
+from courante.sdk.floor.calling import Word
+from courante.sdk.floor.scripts import QUEUE_GROUP, finish_runs, release_timers
 from integration.stage import Stage, until
 
 pytestmark = pytest.mark.anyio

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from courante.sdk import cache_calls, migration_calls, repairs, restart_calls, scripts
+from courante.sdk.floor import cache_calls, repairs, scripts
 from courante.sdk.keys import Keys
+from courante.sdk.migration import migration_calls
+from courante.sdk.restarts import restart_calls
 
 LUA = Path(str(files("courante") / "lua"))
 NAMES = sorted(path.stem for path in LUA.glob("*.lua"))
@@ -68,7 +70,7 @@ def test_scripts_have_nothing_that_is_forbidden(name: str) -> None:
 
 @pytest.mark.parametrize("name", INCLUDES)
 def test_an_include_keeps_nothing_from_call_to_call(name: str) -> None:
-    """What changes, or comes from the call, stands below ``@each call``; all else is made once (sdk/calling.py)."""
+    """What changes, or comes from the call, stands below ``@each call``; all else is made once (``calling``)."""
     text = (LUA / "includes" / f"{name}.lua").read_text("utf-8")
     text = re.sub(r"^-- @each call\n(?:local .+\n)+", "", text, flags=re.MULTILINE)
     for line in re.findall(r"^local [\w, ]+ = .+$", text, re.MULTILINE):
@@ -87,7 +89,7 @@ def test_the_dictionary_lists_every_key() -> None:
     keys = Keys("x")
     at = keys.partition(0)
     known = {f"P {value.removeprefix(at.base)}" for value in vars(at).values() if value != at.base}
-    made = (at.run(""), at.queue(""), at.worker(""), at.partial(""))
+    made = (at.run(""), at.queue(""), at.worker(""), at.partial(""), at.talk(""))
     known |= {f"P {value.removeprefix(at.base)}" for value in made}
     cached = (keys.cached(""), keys.cache_lock(""), keys.cache_floors)
     known |= {f"E {value.removeprefix(keys.prefix)}" for value in (keys.ir(""), keys.blob(""), *cached)}

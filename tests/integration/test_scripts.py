@@ -16,16 +16,16 @@ from courante.runner.work import read_token
 from courante.sdk.connections import connect_redis
 from courante.sdk.corrupt import Corrupt
 from courante.sdk.events import ErrorInfo
-from courante.sdk.fold import fold
+from courante.sdk.floor.live_marking import read_marking
+from courante.sdk.floor.scripts import BackPressure, Closed, finish_runs, release_timers, start_runs
+from courante.sdk.floor.starting import apply_starts
+from courante.sdk.fold.fold import fold
 from courante.sdk.keys import Keys
-from courante.sdk.live_marking import read_marking
-from courante.sdk.marking import Marking, RunPhase
-from courante.sdk.node_code import compile_node
-from courante.sdk.outcomes import Failed, Outcome, Parked, Succeeded
-from courante.sdk.plan import READS_MAX, Plan
-from courante.sdk.rules import EFFECTS_MAX
-from courante.sdk.scripts import BackPressure, Closed, finish_runs, release_timers, start_runs
-from courante.sdk.starting import apply_starts
+from courante.sdk.marking.marking import Marking, RunPhase
+from courante.sdk.marking.plan import READS_MAX, Plan
+from courante.sdk.marking.rules import EFFECTS_MAX
+from courante.sdk.outcomes.node_code import compile_node
+from courante.sdk.outcomes.outcomes import Failed, Outcome, Parked, Succeeded
 from courante.sdk.stores.commands import StartCommand
 from integration.heads import head_of, put_head
 from model.agreement import agree

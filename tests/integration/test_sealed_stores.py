@@ -17,16 +17,17 @@ from redis.exceptions import RedisError
 from courante import Context
 from courante.api.reading.runs import RunReader
 from courante.replay import verify_run
-from courante.sdk import control, submitting
+from courante.sdk.client import control, submitting
 from courante.sdk.errors import IdempotencyConflict, PayloadUnreadable
-from courante.sdk.key_ring import KeyRing
-from courante.sdk.payload_terms import PAYLOAD_TERMS
 from courante.sdk.schedules.schedule import Schedule
-from courante.sdk.sealing import shown_text
+from courante.sdk.sealing.key_ring import KeyRing
+from courante.sdk.sealing.payload_terms import PAYLOAD_TERMS
+from courante.sdk.sealing.sealing import shown_text
 from courante.sdk.stores.dead_letters import Wanted
 from courante.sdk.stores.rejected import list_rejected
 from courante.sdk.stores.runs import list_steps
-from courante.supervisor.projection_rebuild import rebuild_projections
+from courante.supervisor.recording.projection_rebuild import rebuild_projections
+from courante.supervisor.recovery import reconciler
 from integration.child_runs import child
 from integration.stage import Stage, until
 from integration.standing_text import places_of
@@ -329,6 +330,7 @@ async def test_what_redis_has_not_heard_of_is_applied_by_who_has_the_key(
             ids.append(await stage.client.submit("w", secret.text))
             await stage.client.signal(ids[-1], "go", secret.text)
     monkeypatch.setattr(PAYLOAD_TERMS, "codec", KeyRing({"new": NEW}))
+    monkeypatch.setattr(reconciler, "PUT_OFF_S", 0.5)
     stage.supervisor()
     assert (await stage.result(ids[1])).output == {"b": secret.text}
     assert (await stage.client.result(ids[0])).status == "PENDING"

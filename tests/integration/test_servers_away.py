@@ -14,12 +14,17 @@ import anyio
 import asyncpg
 import pytest
 
+from courante.runner import lane
 from courante.runner.worker import Worker
-from courante.sdk import submitting
-from courante.sdk.client import Client
+from courante.sdk.access.scopes import Scope
+from courante.sdk.authoring.steps import Steps
+from courante.sdk.client import submitting
+from courante.sdk.client.client import Client
 from courante.sdk.errors import ServiceUnavailable
-from courante.sdk.steps import Steps
 from courante.sdk.stores.commands import insert_starts
+from courante.supervisor import supervisor
+from courante.supervisor.recording.recorder import RecorderSettings
+from integration.api_asking import asking
 from integration.house import House, open_house
 from integration.journal import GATED, LONG, Journal
 from integration.stage import Stage, until
@@ -125,14 +130,33 @@ async def test_redis_is_away(house: House) -> None:
     house.redis.kill()
     second = await stage.client.submit(workflow, 2)
     assert await stage.commands() == 2
+    assert (await stage.client.result(second)).status == "PENDING"
     journal.gate.set()
     await house.redis.start()
     results = await stage.results([first, second])
     assert [result.output for result in results] == [{"b": 1}, {"b": 2}]
 
 
-async def test_over_the_soft_limit_no_step_begins(stage: Stage) -> None:
+async def test_what_is_accepted_is_answered_so(house: House) -> None:
+    """Over the API, where nothing of the run can be read; who asks again with the same key gets the same run."""
+    stage = house.stage
+    workflow = await stage.register(GATED[0])
+    await stage.client.submit(workflow, 0)
+    house.redis.kill()
+    async with asking(stage.client, Scope.SUBMIT) as api:
+        body, keyed = {"workflow": workflow, "input": 1}, {"Idempotency-Key": "k"}
+        first, again = [await api.post("/v1/runs", json=body, headers=keyed) for _ in range(2)]
+        assert (first.status_code, first.json()["status"]) == (201, "PENDING")
+        assert (again.status_code, again.json()) == (201, first.json())
+        old = await api.post("/runs", json={"workflow_id": workflow, "input": 1}, headers=keyed)
+        assert (old.status_code, old.json()["id"]) == (201, first.json()["run_id"])
+        assert await stage.commands() == 2
+
+
+async def test_over_the_soft_limit_no_step_begins(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """F42: nobody records, so the outbox grows; what is at hand ends, nothing new is taken, and then it drains."""
+    monkeypatch.setattr(lane, "HELD_BACK_S", 0.05)
+    monkeypatch.setattr(supervisor, "RecorderSettings", partial(RecorderSettings, trim_delay_ms=50))
     journal, steps = Journal(), Steps()
     for name, function in journal.steps().items():
         steps.add(function, name)

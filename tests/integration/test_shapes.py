@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from courante.sdk.client import RunResult
+from courante.sdk.client.client import RunResult
 from integration.stage import Stage
 
 pytestmark = pytest.mark.anyio

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from asyncio import Runner
 
-from courante.sdk.calling import Connection
+from courante.sdk.floor.calling import Connection
 from courante.testing.floor import MemoryFloor
 from courante.testing.simulation import Simulation
 from model.budgets import CHANCES, Calls, drawn

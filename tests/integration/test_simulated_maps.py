@@ -14,12 +14,12 @@ import pytest
 
 from courante.compiler.analysis import map_nodes
 from courante.runner.work import Work
-from courante.sdk import maps
-from courante.sdk.calling import Connection
-from courante.sdk.outcomes import Outcome, Succeeded
-from courante.sdk.plan import Plan
-from courante.sdk.scopes import scope_text
-from courante.sdk.step_context import encode_json
+from courante.sdk.floor.calling import Connection
+from courante.sdk.marking import maps
+from courante.sdk.marking.plan import Plan
+from courante.sdk.marking.scopes import scope_text
+from courante.sdk.outcomes.outcomes import Outcome, Succeeded
+from courante.sdk.outcomes.step_context import encode_json
 from courante.sdk.user_errors import FatalError
 from courante.testing.floor import MemoryFloor
 from courante.testing.simulation import Simulation

@@ -6,7 +6,7 @@ import os
 from asyncio import Runner
 from collections import Counter
 
-from courante.sdk.calling import Connection
+from courante.sdk.floor.calling import Connection
 from courante.testing.floor import MemoryFloor
 from model.eventful import begin, without_order
 from model.moving import move_on_the_way, plans_of

@@ -11,8 +11,8 @@ from __future__ import annotations
 import os
 from asyncio import Runner
 
-from courante.sdk.calling import Connection
-from courante.sdk.scopes import WAKER_NODE
+from courante.sdk.floor.calling import Connection
+from courante.sdk.marking.scopes import WAKER_NODE
 from courante.testing.floor import MemoryFloor
 from courante.testing.simulation import CALM, Simulation
 from model.compiled import plan_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from courante.sdk.client import Submission
+from courante.sdk.client.client import Submission
 from courante.sdk.stores.runs import get_run
 from integration.stage import Stage
 

@@ -9,10 +9,10 @@ import pytest
 
 from courante import Context
 from courante.replay.verify import verify_run
-from courante.sdk.key_ring import KeyRing
-from courante.sdk.payload_terms import PAYLOAD_TERMS
+from courante.sdk.sealing.key_ring import KeyRing
+from courante.sdk.sealing.payload_terms import PAYLOAD_TERMS
 from courante.sdk.user_errors import FatalError
-from courante.supervisor.projection_rebuild import rebuild_projections
+from courante.supervisor.recording.projection_rebuild import rebuild_projections
 from integration.stage import Stage, until
 
 pytestmark = pytest.mark.anyio
@@ -39,8 +39,10 @@ def step(id: str, handler: str, **fields: Any) -> dict[str, Any]:
 
 
 async def rows(stage: Stage, run_id: str) -> dict[str, tuple[str, str | None]]:
+    """The last attempt of each step; of one that was skipped after an attempt, that it was."""
+    sql = "SELECT node, status, reason FROM node_executions WHERE run_id = $1 ORDER BY status = 'SKIPPED', attempt"
     async with stage.client.pool.acquire() as conn:
-        found = await conn.fetch("SELECT node, status, reason FROM node_executions WHERE run_id = $1", run_id)
+        found = await conn.fetch(sql, run_id)
     return {row["node"]: (row["status"], row["reason"]) for row in found}
 
 

@@ -14,7 +14,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from courante import Context, StepCall
-from courante.sdk.steps import Isolation, Steps
+from courante.sdk.authoring.steps import Isolation, Steps
 from integration import apart
 from integration.http_site import echo, open_site
 from integration.stage import Stage, until
@@ -234,12 +234,14 @@ async def test_a_process_has_the_secrets_of_its_worker(
 
 
 async def test_a_process_calls_what_its_worker_may_call(stage: Stage) -> None:
-    """The reach is the worker's, wherever its settings come from."""
-    stage.worker(registry("process", calls=apart.calls), http_allow="127.0.0.1")
+    """The reach is the worker's, wherever its settings come from; plain steps call as they do elsewhere."""
+    stage.worker(registry("process", calls=apart.calls, plainly=apart.calls_plainly), http_allow="127.0.0.1")
     stage.supervisor()
     async with open_site(echo) as site:
         done = await stage.run(await stage.register(calls("calls", max_retries=0)), site.url)
-    assert done.output == {"a": 200}
+        assert done.output == {"a": 200}
+        done = await stage.run(await stage.register(calls("plainly", max_retries=0)), site.url)
+        assert done.output == {"a": [200, 200]}
 
 
 async def test_heartbeats_and_cancellation_reach_into_a_process(stage: Stage, tmp_path: Path) -> None:
@@ -262,7 +264,7 @@ async def test_heartbeats_and_cancellation_reach_into_a_process(stage: Stage, tm
 
 async def test_a_step_in_a_process_may_end_later(stage: Stage) -> None:
     """By the token that it returns."""
-    from courante.sdk.deferral import DeferToken
+    from courante.sdk.authoring.deferral import DeferToken
 
     stage.worker(registry("process", defers=apart.defers))
     stage.supervisor()

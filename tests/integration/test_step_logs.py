@@ -10,13 +10,22 @@ import pytest
 
 from courante import Context
 from courante.runner.step_logs import StepLogs
+from courante.sdk.client.step_log_reading import StepLogReader
 from courante.sdk.fault_points import InjectedFault
-from courante.sdk.key_ring import KeyRing
-from courante.sdk.payload_terms import PAYLOAD_TERMS
-from courante.sdk.redaction import REDACTOR
-from courante.sdk.sealing import shown_text
-from courante.sdk.step_lines import LINES, LINES_MAX, PIECE, Piece, StepLine, encode_lines, encode_piece, shown_fields
-from courante.sdk.step_log_reading import StepLogReader
+from courante.sdk.logs.step_lines import (
+    LINES,
+    LINES_MAX,
+    PIECE,
+    Piece,
+    StepLine,
+    encode_lines,
+    encode_piece,
+    shown_fields,
+)
+from courante.sdk.sealing.key_ring import KeyRing
+from courante.sdk.sealing.payload_terms import PAYLOAD_TERMS
+from courante.sdk.sealing.sealing import shown_text
+from courante.sdk.secrets.redaction import REDACTOR
 from courante.supervisor.step_logs import StepLogs as Keeper
 from integration.stage import Stage, until
 from integration.standing_text import places_of
@@ -192,6 +201,7 @@ async def test_a_line_that_comes_twice_is_stored_once(stage: Stage) -> None:
         await stage.redis.xadd(keys.step_log, {LINES: content})
     stage.supervisor()
     stage.supervisor()
+    await until(lambda: stored(stage, "r"), bool)
     await until(lambda: is_emptied(stage), bool)
     assert await stored(stage, "r") == ["one", "two"]
 

@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 
 from courante.sdk.base_terms import BaseTerms, decode_terms, restart_key
 from courante.sdk.events import digest
+from courante.sdk.moments import from_ms
 from courante.sdk.stores import workflows
 from courante.sdk.stores.commands import (
     Accepted,
@@ -28,7 +29,7 @@ from courante.sdk.stores.commands import (
     run_id_of_key,
     starts_to_apply,
 )
-from courante.sdk.stores.connection import Connection, Pool, from_ms
+from courante.sdk.stores.connection import Connection, Pool
 from courante.sdk.stores.errors import UnknownRun, UnknownWorkflow
 from courante.sdk.stores.payloads import get_payloads, put_payloads, resolve, touch_payloads
 from courante.sdk.stores.workers import (
@@ -44,7 +45,6 @@ from integration.outbox_writer import (
     AT_MS,
     ENV,
     Writer,
-    migrated_pool,
     record,
     start,
     started,
@@ -62,12 +62,6 @@ DOCUMENT = {
     ],
     "edges": [{"source": "a", "target": "b", "kind": "normal"}],
 }
-
-
-@pytest.fixture
-async def pool(database: str) -> AsyncIterator[Pool]:
-    async with migrated_pool(database) as made:
-        yield made
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 
 from courante.sdk.stores.children import children_of
 from courante.supervisor import children as module
-from courante.supervisor.projection_rebuild import rebuild_projections
+from courante.supervisor.recording.projection_rebuild import rebuild_projections
 from integration.stage import Stage, until
 
 pytestmark = pytest.mark.anyio

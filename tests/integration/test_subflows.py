@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from courante.replay.verify import verify_run
-from courante.sdk.client import RunResult
+from courante.sdk.client.client import RunResult
 from integration.child_runs import child, children
 from integration.floor import compile_document
+from integration.hastening import hasten
 from integration.stage import Stage, until
 
 pytestmark = pytest.mark.anyio
@@ -131,9 +132,11 @@ async def test_a_child_run_ends_when_its_step_is_over_without_it(stage: Stage, h
     """Its time is up, it is withdrawn, or somebody has said how it ends."""
     await open_stage(stage)
     await stage.register({"id": "s", "type": "signal", "config": {"name": "go"}}, id="inner")
-    limit = {"timeout": "300ms"} if how == "timeout" else {}
+    limit = {"timeout": "1h"} if how == "timeout" else {}
     run_id, child_id = await waiting(stage, await stage.register(child(max_retries=0, **limit), id="outer"))
-    if how == "cancel_step":
+    if how == "timeout":
+        assert await hasten(stage, run_id) == 1
+    elif how == "cancel_step":
         await stage.client.cancel_step(run_id, "child")
     elif how == "force_succeed":
         await stage.client.force_succeed(run_id, "child", "by hand")

@@ -9,12 +9,17 @@ from typing import Any
 import anyio
 import pytest
 
-from courante.sdk.scripts import Late
-from courante.sdk.starting import StartWindow, apply_starts
+from courante.runner.worker import Worker
+from courante.sdk.authoring.steps import Steps
+from courante.sdk.client.client import Client
+from courante.sdk.floor.scripts import Late
+from courante.sdk.floor.starting import StartWindow, apply_starts
 from courante.sdk.stores.commands import StartCommand, insert_starts
-from courante.sdk.submissions import Submission, start_command
-from courante.supervisor import completion, reconciler
-from integration.stage import Stage, until
+from courante.sdk.submissions.submissions import Submission, start_command
+from courante.supervisor import completion
+from courante.supervisor.recovery import reconciler
+from courante.supervisor.supervisor import Supervisor
+from integration.stage import PATIENCE_S, Stage, until
 
 pytestmark = pytest.mark.anyio
 NOOP = {"id": "a", "type": "noop"}
@@ -40,6 +45,24 @@ async def test_three_supervisors_end_each_run_once(stage: Stage) -> None:
     for run_id in ids:
         assert await stage.types(run_id) == ["run.started", "step.succeeded", "step.succeeded", "run.completed"]
     assert await until(stage.pending, lambda pending: not pending) == {}
+
+
+async def test_one_supervisor_watches_many_partitions(stage: Stage) -> None:
+    """Recorders keep their connections to Postgres, and there are some left for everything else."""
+    place, partitions = stage.place, 10
+    terms: dict[str, Any] = {"redis_url": place.redis_url, "env": place.env}
+    worker = Worker(**terms, steps=Steps(), partitions=range(partitions))
+    terms |= {"database_url": place.database_url, "partitions": partitions}
+    supervisor = Supervisor(**terms)
+    workflow = await stage.register(NOOP)
+    async with Client.open(**terms) as client, anyio.create_task_group() as group:
+        group.start_soon(supervisor.run)
+        group.start_soon(worker.run)
+        ids = await client.submit_many([Submission(workflow=workflow) for _ in range(3 * partitions)])
+        for run_id in ids:
+            assert (await client.wait(run_id, timeout_s=PATIENCE_S, is_recorded=True)).status == "COMPLETED"
+        supervisor.stop()
+        worker.stop()
 
 
 async def test_runs_end_when_supervisors_come_and_go(stage: Stage, quick_sweep: None) -> None:

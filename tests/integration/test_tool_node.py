@@ -11,7 +11,7 @@ import pytest
 from cli_views import read_view
 from courante import Context, StepCall
 from courante.api.wire.traces import ToolError
-from courante.sdk.steps import Steps
+from courante.sdk.authoring.steps import Steps
 from courante.sdk.stores.traces import list_traces
 from integration.stage import Stage, until
 

@@ -9,9 +9,9 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
-from courante.sdk.submissions import Submission
+from courante.sdk.submissions.submissions import Submission
 from courante.sdk.trace_context import read_traceparent, run_span_of, trace_id_of
-from courante.supervisor import traces as traces_module
+from courante.supervisor.monitoring import traces as traces_module
 from integration.cases import waits
 from integration.flaky import SAID, Flaky
 from integration.http_site import Answer, Asked, asks, open_site

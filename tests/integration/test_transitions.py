@@ -10,7 +10,7 @@ from asyncio import Runner
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
 from redis.asyncio import RedisCluster
 from redis.asyncio.cluster import ClusterNode
@@ -66,8 +66,6 @@ def test_whatever_happens_rules_log_and_reading_agree(floor: LiveFloor) -> None:
     limits = settings(
         max_examples=EXAMPLES or 20,
         stateful_step_count=100 if EXAMPLES else 40,
-        deadline=None,
-        suppress_health_check=[HealthCheck.too_slow],
     )
     here = floor
 
@@ -82,8 +80,6 @@ def test_a_token_has_one_owner_whatever_happens(floor: LiveFloor, redis_url: str
     limits = settings(
         max_examples=EXAMPLES or 25,
         stateful_step_count=100 if EXAMPLES else 40,
-        deadline=None,
-        suppress_health_check=[HealthCheck.too_slow],
     )
     here = floor
 

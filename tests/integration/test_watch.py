@@ -8,11 +8,11 @@ import anyio
 import pytest
 from redis.asyncio import Redis
 
-from courante.sdk import repairs
 from courante.sdk.connections import connect_redis
+from courante.sdk.floor import repairs
 from courante.sdk.stores.alerts import Alert, AlertKind, list_alerts
-from courante.supervisor import watch as watch_module
-from courante.supervisor.watch import Watch
+from courante.supervisor.monitoring import watch as watch_module
+from courante.supervisor.monitoring.watch import Watch
 from integration.journal import GATED, Journal, step
 from integration.stage import Stage, until
 
@@ -87,6 +87,7 @@ async def test_the_document_lets_the_run_fail(stage: Stage) -> None:
     stage.worker(journal.steps())
     workflow = await stage.register(*nodes, policy={"stuck": {"after": "200ms", "action": "fail"}})
     run_id = await stage.client.submit(workflow, 1)
+    await until(lambda: stage.succeeded(run_id), lambda done: done == ["done"])
     watch = watch_of(stage)
     assert await until(watch.look, bool) == [run_id]
     result = await stage.result(run_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
 from functools import partial
 from pathlib import Path
@@ -15,11 +16,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from command_line import Said, spawn
+from courante.sdk.sealing.key_ring import KeyRing
+from courante.sdk.sealing.payload_terms import PAYLOAD_TERMS
 from courante.sdk.stores.alerts import Alert, AlertKind, replace_alerts
-from courante.sdk.stores.webhooks import add_webhook, list_dead, read_delivery, take_due, tell_a_test
+from courante.sdk.stores.webhooks import add_webhook, list_dead, read_deliveries, take_due, tell_a_test
 from courante.sdk.webhook_signing import sign, verify
 from courante.supervisor import webhooks as webhooks_module
-from courante.supervisor.projection_rebuild import rebuild_projections
+from courante.supervisor.recording.projection_rebuild import rebuild_projections
 from courante.supervisor.webhooks import Webhooks
 from integration.cases import node
 from integration.flaky import SAID, Flaky
@@ -57,6 +60,14 @@ async def hook(stage: Stage, url: str, *kinds: str, name: str = "h", workflow: s
         assert await add_webhook(conn, stage.place.env, name, url, kinds, SECRET, workflow=workflow, by="ada")
 
 
+async def send(sender: Webhooks) -> int:
+    """Send what is due, and wait until it is sent; return how much that was."""
+    begun: list[int] = []
+    async with anyio.create_task_group() as group:
+        begun.append(await sender.send(group))
+    return sum(begun)
+
+
 async def test_ends_failures_and_approvals_are_told(stage: Stage) -> None:
     """To each webhook what it asked for, signed, and once; what was before it is not told."""
     receiver = Receiver()
@@ -85,7 +96,7 @@ async def test_ends_failures_and_approvals_are_told(stage: Stage) -> None:
         assert (wait["type"], wait["step"]) == ("approval.needed", "ok")
         async with stage.client.pool.acquire() as conn:
             await rebuild_projections(conn, stage.place.env)
-            assert await take_due(conn, stage.place.env, 10, 1) == []
+            assert await take_due(conn, stage.place.env, 10, 1, 10, {}) == []
             assert await conn.fetchval("SELECT count(*) FROM webhook_deliveries WHERE env = $1", stage.place.env) == 4
     assert supervisor.name
 
@@ -128,9 +139,9 @@ async def test_what_somebody_had_in_hand_who_died_is_sent_by_another(stage: Stag
             await conn.execute(
                 "UPDATE webhook_deliveries SET state = 'due', due_at = now() WHERE env = $1", stage.place.env
             )
-            (mine,) = await take_due(conn, stage.place.env, 10, hold_ms=1)
+            (mine,) = await take_due(conn, stage.place.env, 10, hold_ms=1, of_one=10, held={})
             sender = Webhooks(stage.client.pool, stage.place.env, "127.0.0.1")
-            assert await until(sender.send, bool) == 1
+            assert await until(partial(send, sender), bool) == 1
         assert [one["id"] for one in receiver.told] == [mine.event_id]
 
 
@@ -152,6 +163,24 @@ async def test_an_inner_address_is_never_asked(stage: Stage) -> None:
         assert site.asked == []
 
 
+async def test_what_a_url_says_after_its_host_is_kept_to_itself(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many a service has its token there: it is encrypted where payloads are, and masked for people."""
+    monkeypatch.setattr(PAYLOAD_TERMS, "codec", KeyRing({"k": bytes(range(64))}))
+    receiver = Receiver()
+    env, pool = stage.place.env, stage.client.pool
+    async with open_site(receiver.give) as site, pool.acquire() as conn:
+        await hook(stage, f"{site.url}/services/token-7?key=8", "alert")
+        stored = str(await conn.fetchval("SELECT url FROM webhooks WHERE env = $1", env))
+        assert "token-7" not in stored
+        assert site.url not in stored
+        (listed,) = await stage.client.webhooks.list()
+        assert listed.url == f"{site.url}/***"
+        await tell_a_test(conn, env, listed.name, "test:now", '{"id": "test:now"}')
+        assert await send(Webhooks(pool, env, "127.0.0.1")) == 1
+        (asked,) = site.asked
+        assert asked.target == "/services/token-7?key=8"
+
+
 async def test_one_that_cannot_be_told_holds_up_no_other(stage: Stage) -> None:
     """Neither one whose key cannot be read, nor what is left of many that were removed."""
     receiver = Receiver()
@@ -159,19 +188,45 @@ async def test_one_that_cannot_be_told_holds_up_no_other(stage: Stage) -> None:
     async with open_site(receiver.give) as site, pool.acquire() as conn:
         await hook(stage, site.url, "alert", name="sealed")
         await hook(stage, site.url, "alert", name="well")
-        await conn.execute("UPDATE webhooks SET secret = $2 WHERE env = $1 AND name = 'sealed'", env, SEALED)
-        for number in range(webhooks_module.BATCH):
+        await conn.execute("UPDATE webhooks SET url = $2 WHERE env = $1 AND name = 'sealed'", env, SEALED.decode())
+        for number in range(webhooks_module.HELD_MAX):
             await tell_a_test(conn, env, "removed", f"test:{number}", "{}")
         for name in ("sealed", "well"):
             await tell_a_test(conn, env, name, "test:now", '{"id": "test:now"}')
         sender = Webhooks(pool, env, "127.0.0.1")
-        while await sender.send():
+        while await send(sender):
             pass
-        assert await read_delivery(conn, env, "well", "test:now") == ("sent", 1, None)
-        found = await read_delivery(conn, env, "sealed", "test:now")
-        assert found is not None
+        places = [(name, "test:now") for name in ("well", "sealed", "nobody")]
+        states = await read_deliveries(conn, env, places)
+        found = states.pop(places[1])
+        assert states == {places[0]: ("sent", 1, None)}
         assert (found[0], found[1]) == ("due", 1)
         assert "cannot be read" in str(found[2])
+
+
+async def test_one_that_does_not_answer_holds_up_no_other(stage: Stage) -> None:
+    """However much is due to it, and for as long as it keeps silent; it has only so many requests at once itself."""
+    env, pool = stage.place.env, stage.client.pool
+    receiver = Receiver()
+    asked = "SELECT count(*) FROM webhook_deliveries WHERE env = $1 AND webhook = 'silent' AND attempts > 0"
+
+    async def under_way() -> int:
+        async with pool.acquire() as conn:
+            return int(await conn.fetchval(asked, env))
+
+    with socket.create_server(("127.0.0.1", 0), backlog=128) as silent:
+        async with open_site(receiver.give) as site, pool.acquire() as conn, anyio.create_task_group() as group:
+            await hook(stage, f"http://127.0.0.1:{silent.getsockname()[1]}", "alert", name="silent")
+            await hook(stage, site.url, "alert", name="well")
+            for number in range(2 * webhooks_module.HELD_MAX):
+                await tell_a_test(conn, env, "silent", f"test:{number}", "{}")
+            group.start_soon(Webhooks(pool, env, "127.0.0.1").run)
+            await until(under_way, bool)
+            for number in range(3):
+                await tell_a_test(conn, env, "well", f"test:{number}", f'{{"id": "test:{number}"}}')
+            await until(receiver.all, lambda told: len(told) == 3)
+            assert await under_way() == webhooks_module.HELD_OF_ONE_MAX
+            group.cancel_scope.cancel()
 
 
 async def test_the_loop_outlives_a_database_that_fails_in_the_middle(stage: Stage) -> None:
@@ -194,8 +249,8 @@ async def test_the_loop_outlives_a_database_that_fails_in_the_middle(stage: Stag
 
             async def sent() -> bool:
                 async with pool.acquire() as conn:
-                    found = await read_delivery(conn, env, "h", "test:now")
-                    return found is not None and found[0] == "sent"
+                    (found,) = (await read_deliveries(conn, env, [("h", "test:now")])).values()
+                    return found.state == "sent"
 
             await until(sent, bool)
             group.cancel_scope.cancel()
@@ -215,7 +270,7 @@ async def test_an_alert_is_told_once_each_time_it_is_raised(stage: Stage) -> Non
         alert = Alert(kind=AlertKind.RUN_STUCK, subject="run_1", message="nothing happens", since=now)
         for alerts in ([alert], [alert], [], [alert]):
             await replace_alerts(conn, env, AlertKind.RUN_STUCK, alerts)
-        while await sender.send():
+        while await send(sender):
             pass
     assert [(one["type"], one["alert"], one["subject"]) for one in receiver.told] == [
         ("alert", "run.stuck", "run_1")

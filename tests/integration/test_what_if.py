@@ -7,14 +7,11 @@ from typing import Any
 
 import pytest
 
-from courante.cli.what_if import OtherVersion, ask_run
-from courante.compiler.ir import encode_ir, ir_hash
-from courante.replay.what_if import Place, Rerouted, WhatIf
-from courante.sdk.context import Context
+from courante.api.reading.what_ifs import OtherVersion, ask_run
+from courante.replay.what_if import OtherList, Place, Rerouted, WhatIf
+from courante.sdk.authoring.context import Context
+from courante.sdk.authoring.steps import FatalError, Steps
 from courante.sdk.embedded import Servers
-from courante.sdk.lineage import read_lineage
-from courante.sdk.plan import Plan
-from courante.sdk.steps import FatalError, Steps
 from integration.cases import node, says, waits
 from integration.floor import Command, Done, Floor, compile_document, open_floor
 from integration.test_replay_verify import unguarded
@@ -52,19 +49,11 @@ async def floor(embedded_servers: Servers) -> AsyncIterator[Floor]:
         yield made
 
 
-class Other(OtherVersion):
-    """A version that is at hand."""
-
-    def __init__(self, document: dict[str, Any]) -> None:
-        _, ir = compile_document(document)
-        self._document = Plan(ir_hash(encode_ir(ir)), ir)
-
-
 async def asked(floor: Floor, run_id: str, document: dict[str, Any], conn: Any = None) -> WhatIf:
     if conn is None:
         async with floor.client.pool.acquire() as own:
             return await asked(floor, run_id, document, own)
-    return await ask_run(conn, floor.env, run_id, await read_lineage(conn, floor.env, run_id), Other(document))
+    return await ask_run(conn, floor.env, run_id, OtherVersion(compile_document(document)[1]))
 
 
 def run_of(done: Done) -> str:
@@ -132,6 +121,12 @@ async def test_conditions_and_expressions_that_fail(floor: Floor) -> None:
     told = await asked(floor, run_of(skipped), guarded("steps.a.output.n == 1"))
     assert told.decisions == [Rerouted(step="b", scope="", before="skipped", after="executed")]
     assert told.executed == [Place("b")]
+    free = {
+        **guarded(""),
+        "nodes": [{name: v for name, v in each.items() if name != "when"} for each in guarded("")["nodes"]],
+    }
+    told = await asked(floor, run_of(skipped), free)
+    assert told.decisions == [Rerouted(step="b", scope="", before="skipped", after="executed")]
     told = await asked(floor, run_of(ran), guarded("steps.a.output.missing == 1"))
     assert told.decisions == [Rerouted(step="b", scope="", before="executed", after="fails")]
 
@@ -160,6 +155,101 @@ async def test_loops_and_maps(floor: Floor) -> None:
         Place("count", "count#3"),
         Place("count", "count#4"),
     ]
+
+
+def over(items: str, *more: dict[str, Any], **config: Any) -> dict[str, Any]:
+    nodes = [
+        says("seed", value=[f"item {n} {'x' * 300}" for n in range(5)]),
+        node("each", "seed", type="map", config={"items": items, **config}),
+        node("odd", "each", when="!item.contains('1')"),
+        node("all", "odd", type="aggregate"),
+        says("z", "all"),
+        *more,
+    ]
+    return {"courante": 1, "id": "listed", "nodes": nodes}
+
+
+async def test_lists_of_maps_are_made_again(floor: Floor) -> None:
+    """An item is the same where its value is; of others nothing is known, and what gathers them is open."""
+    done = await floor.run(over("steps.seed.output"))
+    told = await asked(floor, run_of(done), over("steps.seed.output.filter(x, true)"))
+    assert told == WhatIf(run_id=run_of(done), version=1, verdict="same")
+    told = await asked(floor, run_of(done), over("steps.seed.output.filter(x, !x.contains('item 0'))"))
+    assert told.lists == [OtherList(step="each", scope="", before=5, after=4, new=0, gone=1)]
+    assert (told.verdict, told.decisions, told.executed) == ("differs", [], [Place("all")])
+    assert (told.not_reached, told.open) == ([Place("odd", "each[0]")], [Place("z")])
+    told = await asked(floor, run_of(done), over("steps.seed.output + ['more']"))
+    assert told.lists == [OtherList(step="each", scope="", before=5, after=6, new=1, gone=0)]
+    assert (told.executed, told.not_reached, told.open) == ([Place("odd", "each[5]")], [], [Place("all"), Place("z")])
+    told = await asked(floor, run_of(done), over("[steps.seed.output[4], steps.seed.output[1], 'item 1']"))
+    assert told.lists == [OtherList(step="each", scope="", before=5, after=3, new=1, gone=3)]
+    told = await asked(floor, run_of(done), over("steps.seed.output", batch_size=2))
+    assert told.lists == [OtherList(step="each", scope="", before=5, after=3, new=3, gone=5)]
+    told = await asked(floor, run_of(done), over("steps.seed.output[0]"))
+    assert told.decisions == [Rerouted(step="each", scope="", before="executed", after="fails")]
+
+
+async def test_an_aggregate_with_another_policy_is_executed_anew(floor: Floor) -> None:
+    """What it would come to is not known: neither where it failed then, nor where it did not."""
+
+    def mapped(n: int, **config: Any) -> dict[str, Any]:
+        nodes = [
+            node("each", type="map", config={"items": "[1, 2]"}),
+            node("halve", "each", type="function", config={"handler": "boom"}, when=f"item > {n}"),
+            node("all", "halve", type="aggregate", config=config),
+            says("z", "all"),
+        ]
+        return {"courante": 1, "id": "gathered", "nodes": nodes}
+
+    failed, done = await floor.run(mapped(1)), await floor.run(mapped(2))
+    assert (failed.result.status, done.result.status) == ("FAILED", "COMPLETED")
+    for run, n, behind in ((failed, 1, []), (done, 2, [Place("z")])):
+        assert (await asked(floor, run_of(run), mapped(n))).verdict == "same"
+        told = await asked(floor, run_of(run), mapped(n, policy="collect"))
+        assert (told.verdict, told.executed, told.open) == ("differs", [Place("all")], behind)
+        assert (told.decisions, told.not_reached) == ([], [])
+
+
+async def test_items_that_were_added_by_signals_stand_behind_the_list_of_another_version(floor: Floor) -> None:
+    more: Any = {"more": {"signal": "more", "expires": "1h"}}
+    added = Command("signal", {"name": "more", "data": {"items": ["late"], "is_last": True}})
+    done = await floor.run(over("steps.seed.output", **more), commands=[added])
+    assert (await asked(floor, run_of(done), over("steps.seed.output", **more))).verdict == "same"
+    told = await asked(floor, run_of(done), over("[steps.seed.output[0]]", **more))
+    assert (told.lists, told.waits) == ([OtherList(step="each", scope="", before=6, after=2, new=0, gone=4)], [])
+    told = await asked(floor, run_of(done), over("steps.seed.output", more={"signal": "items"}))
+    assert [(wait.what, wait.before, wait.after) for wait in told.waits] == [
+        ("more.expires", "1h", None),
+        ("more.signal", "more", "items"),
+    ]
+
+
+async def test_approvals_and_signals_are_compared_and_decisions_stand(floor: Floor) -> None:
+    """What is decided on what they brought is decided again."""
+
+    def waiting(limit: int, name: str = "x", **approval: Any) -> dict[str, Any]:
+        rules = [{"when": f"output.n > {limit}", "next": ["big"]}]
+        nodes = [
+            node("w", type="signal", config={"name": name}, rules=rules, default=["small"]),
+            says("big", requires_approval={"expires": "2h", **approval}),
+            says("small"),
+            node("never", "small", type="signal", config={"name": name}),
+        ]
+        return {"courante": 1, "id": "waits", "nodes": nodes}
+
+    commands = [Command("signal", {"name": "x", "data": {"n": 5}}), Command("approve", {"step": "big"})]
+    done = await floor.run(waiting(3), commands=commands)
+    assert (await asked(floor, run_of(done), waiting(4))).verdict == "same"
+    told = await asked(floor, run_of(done), waiting(9))
+    assert told.decisions == [Rerouted(step="w", scope="", before="big", after="small")]
+    form = {"type": "object", "properties": {"why": {"type": "string"}}}
+    told = await asked(floor, run_of(done), waiting(3, "y", expires="1h", form=form))
+    assert (told.verdict, told.decisions, told.executed) == ("differs", [], [])
+    assert {(wait.step, wait.what): (wait.before, wait.after) for wait in told.waits} == {
+        ("w", "signal.names"): (("x",), ("y",)),
+        ("big", "approval.expires_ms"): (7_200_000, 3_600_000),
+        ("big", "approval.form"): (None, form),
+    }
 
 
 async def test_a_run_that_failed_or_still_waits_stands_where_it_stood(floor: Floor) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from courante.sdk.plan import READS_MAX
+from courante.sdk.marking.plan import READS_MAX
 from integration.stage import Stage
 
 pytestmark = pytest.mark.anyio

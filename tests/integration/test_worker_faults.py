@@ -12,8 +12,8 @@ import anyio.lowlevel
 import pytest
 
 from courante import Context, RetryableError
+from courante.sdk.floor.scripts import look_at_runs
 from courante.sdk.ids import new_run_id
-from courante.sdk.scripts import look_at_runs
 from integration.stage import Stage, until
 
 pytestmark = pytest.mark.anyio

@@ -14,7 +14,7 @@ import asyncpg
 import pytest
 from redis.exceptions import RedisError
 
-from courante.sdk.client import Submission
+from courante.sdk.client.client import Submission
 from courante.sdk.embedded import hold, shut_down
 from courante.sdk.stores.migrate import migrate
 from integration.stage import Place, Stage, open_stage, until

@@ -24,8 +24,10 @@ from courante import step
 
 @step("slow")
 def slow(value):
-    Path(value["entered"]).touch()
-    time.sleep(value["seconds"])
+    folder = Path(value)
+    (folder / "entered").touch()
+    while not (folder / "leave").exists():
+        time.sleep(0.01)
     return "done"
 """
 
@@ -50,22 +52,29 @@ def worker_process(stage: Stage, folder: Path) -> Generator[subprocess.Popen[byt
         child.wait()
 
 
-async def begin(stage: Stage, folder: Path, seconds: float) -> list[str]:
+async def begin(stage: Stage, folder: Path) -> list[str]:
     """Two runs: the first one's step is under way, the second waits."""
     fields = {"id": "s", "type": "function", "config": {"handler": "slow"}}
     workflow = await stage.register(fields)
-    entered = folder / "entered"
-    ids = [await stage.client.submit(workflow, {"entered": f"{entered}", "seconds": seconds}) for _ in range(2)]
-    await until(anyio.lowlevel.checkpoint, lambda _: entered.exists())
+    ids = [await stage.client.submit(workflow, f"{folder}") for _ in range(2)]
+    await until(anyio.lowlevel.checkpoint, lambda _: (folder / "entered").exists())
     return ids
 
 
-async def test_sigterm_lets_a_step_of_a_second_finish(stage: Stage, tmp_path: Path) -> None:
+async def stops(folder: Path) -> None:
+    """Until the worker has heard that it shall."""
+    log = folder / "worker.log"
+    await until(anyio.lowlevel.checkpoint, lambda _: "worker_stopping" in log.read_text())
+
+
+async def test_sigterm_lets_a_step_finish(stage: Stage, tmp_path: Path) -> None:
     """The worker takes no more, ends with exit code 0 after its step, and leaves neither entry nor consumer."""
     stage.supervisor()
     with worker_process(stage, tmp_path) as child:
-        first, second = await begin(stage, tmp_path, 1.0)
+        first, second = await begin(stage, tmp_path)
         child.send_signal(signal.SIGTERM)
+        await stops(tmp_path)
+        (tmp_path / "leave").touch()
         assert await anyio.to_thread.run_sync(lambda: child.wait(10)) == 0, (tmp_path / "worker.log").read_text()
     assert (await stage.result(first)).output == {"s": "done"}
     assert (await stage.client.result(second)).status == "RUNNING"
@@ -75,12 +84,11 @@ async def test_sigterm_lets_a_step_of_a_second_finish(stage: Stage, tmp_path: Pa
 
 
 async def test_a_second_sigterm_ends_a_worker_at_once(stage: Stage, tmp_path: Path) -> None:
-    """A plain step that sleeps for a minute keeps nobody; its entry stays pending for whoever takes over."""
+    """A plain step that does not end keeps nobody; its entry stays pending for whoever takes over."""
     with worker_process(stage, tmp_path) as child:
-        await begin(stage, tmp_path, 60.0)
+        await begin(stage, tmp_path)
         child.send_signal(signal.SIGTERM)
-        log = tmp_path / "worker.log"
-        await until(anyio.lowlevel.checkpoint, lambda _: "worker_stopping" in log.read_text())
+        await stops(tmp_path)
         child.send_signal(signal.SIGTERM)
         await anyio.to_thread.run_sync(lambda: child.wait(5))
     assert sum((await stage.pending()).values()) == 1

@@ -5,10 +5,13 @@ from __future__ import annotations
 import threading
 from functools import partial
 from operator import eq
+from urllib.parse import urlsplit
 
 import anyio
+import anyio.lowlevel
 import pytest
 
+from chaos.proxy import open_proxy
 from courante import FatalError
 from integration.stage import Stage, until
 from integration.test_leases import step
@@ -79,3 +82,33 @@ async def test_a_step_that_has_not_begun_when_the_grace_is_over_does_not_begin(s
     stage.worker({"notes": notes_too})
     assert (await stage.result(run_id)).output == {"a": "by the second"}
     assert ran == []
+
+
+async def test_who_stops_while_redis_is_away_ends_all_the_same(stage: Stage) -> None:
+    """What it cannot hand in is left: another worker takes it over when its lease has passed."""
+    ran: list[str] = []
+    ends = anyio.Event()
+
+    async def first(value: int) -> str:
+        ran.append("first")
+        await ends.wait()
+        return "first"
+
+    async def second(value: int) -> str:
+        ran.append("second")
+        return "second"
+
+    stage.supervisor()
+    run_id = await stage.client.submit(await stage.register(step("a", "hold")), 7)
+    async with open_proxy(urlsplit(stage.place.redis_url).path) as proxy:
+        late = stage.worker(
+            {"hold": first}, redis_url=f"redis://127.0.0.1:{proxy.port}", lease_ms=1_000, stop_grace_ms=100
+        )
+        await until(anyio.lowlevel.checkpoint, lambda _: ran == ["first"])
+        proxy.cut()
+        ends.set()
+        late.stop()
+        await stage.ends[1].wait()
+        stage.worker({"hold": second})
+        await until(lambda: stage.run_out(late), lambda _: ran == ["first", "second"])
+        assert (await stage.result(run_id)).output == {"a": "second"}

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from courante.sdk.marking import Marking, Token
-from courante.sdk.scopes import scope_text
+from courante.sdk.marking.marking import Marking, Token
+from courante.sdk.marking.scopes import scope_text
 from model.reading.regions import levels
 
 if TYPE_CHECKING:
     from courante.compiler.ir import Ir
     from courante.runner.work import Work
-    from courante.sdk.plan import Plan
+    from courante.sdk.marking.plan import Plan
     from model.reading.graph import Graph
     from model.reading.reading import Reading
 

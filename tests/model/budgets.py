@@ -8,7 +8,7 @@ from typing import Any
 
 from courante.runner.budgets import ask_budget, lost_calls
 from courante.runner.work import Work
-from courante.sdk.outcomes import Outcome, Succeeded
+from courante.sdk.outcomes.outcomes import Outcome, Succeeded
 from courante.sdk.spending.spent import Spent, total
 from courante.testing.simulation import Chances
 

@@ -12,7 +12,7 @@ from courante.compiler.analysis import compile_workflow
 from courante.compiler.diagnostics import Severity
 from courante.compiler.ir import encode_ir, ir_hash
 from courante.compiler.normalize import normalize
-from courante.sdk.plan import Plan
+from courante.sdk.marking.plan import Plan
 from model.reading.regions import Reason
 
 if TYPE_CHECKING:

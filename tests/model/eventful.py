@@ -16,10 +16,10 @@ import msgspec
 from courante.compiler.analysis import compile_workflow
 from courante.compiler.diagnostics import Severity
 from courante.compiler.normalize import normalize
-from courante.sdk.outcomes import OUTSIDE, Outcome, Succeeded, Waits
-from courante.sdk.scopes import scope_text
+from courante.sdk.marking.scopes import scope_text
+from courante.sdk.outcomes.outcomes import OUTSIDE, Outcome, Succeeded, Waits
+from courante.sdk.outcomes.step_context import encode_json
 from courante.sdk.signal_names import outside_name
-from courante.sdk.step_context import encode_json
 from courante.sdk.user_errors import FatalError
 from courante.testing.simulation import Chances, Simulation
 from model.reading.draw import HANDLER, SMALL, Taste, accepted
@@ -28,8 +28,8 @@ from model.reading.oracle import Seeded
 
 if TYPE_CHECKING:
     from courante.runner.work import Work
-    from courante.sdk.plan import Plan
-    from courante.testing.simulation import Floor
+    from courante.sdk.marking.plan import Plan
+    from courante.testing.floor_calls import Floor
     from model.reading.graph import Document
 
 Node = dict[str, Any]

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from courante.sdk.calling import Connection, Word
 from courante.sdk.corrupt import Corrupt
 from courante.sdk.events import RecordedEvent, decode_blob, decode_facts
+from courante.sdk.floor.calling import Connection, Word
+from courante.sdk.floor.scripts import DONE_GROUP, QUEUE_GROUP, Advanced, advance, open_partition
 from courante.sdk.keys import Keys, PartitionKeys
-from courante.sdk.scripts import DONE_GROUP, QUEUE_GROUP, Advanced, advance, open_partition
-from courante.supervisor.entries import read_code, read_entry
+from courante.supervisor.recording.entries import read_code, read_entry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

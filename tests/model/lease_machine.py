@@ -16,15 +16,15 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from courante.runner.settling import Settler
 from courante.runner.work import read_token
-from courante.sdk.calling import Word
-from courante.sdk.fold import fold
+from courante.sdk.floor.calling import Word
+from courante.sdk.floor.live_marking import read_marking
+from courante.sdk.floor.repairs import audit_runs
+from courante.sdk.floor.scripts import QUEUE_GROUP, claim_tokens, release_timers, renew_leases
+from courante.sdk.floor.starting import apply_starts
+from courante.sdk.fold.fold import fold
 from courante.sdk.keys import Keys
-from courante.sdk.live_marking import read_marking
-from courante.sdk.node_code import compile_node
-from courante.sdk.outcomes import GivenBack, Succeeded
-from courante.sdk.repairs import audit_runs
-from courante.sdk.scripts import QUEUE_GROUP, claim_tokens, release_timers, renew_leases
-from courante.sdk.starting import apply_starts
+from courante.sdk.outcomes.node_code import compile_node
+from courante.sdk.outcomes.outcomes import GivenBack, Succeeded
 from courante.sdk.stores.commands import StartCommand
 from model.agreement import agree
 from model.compiled import plan_of

@@ -6,8 +6,8 @@ from asyncio import Runner
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from courante.sdk.marking import RunPhase
-from courante.sdk.scopes import token_key
+from courante.sdk.marking.marking import RunPhase
+from courante.sdk.marking.scopes import token_key
 
 if TYPE_CHECKING:
     from model.live_run import LiveRun

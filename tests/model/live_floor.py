@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from courante.sdk import rules
-from courante.sdk.calling import Connection
+from courante.sdk.floor.calling import Connection
 from courante.sdk.keys import Keys
+from courante.sdk.marking import rules
 from model.compiled import Parking, plan_of
 from model.hands import Hands
 from model.interleave import compare, drive_at_random

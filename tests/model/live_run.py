@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, Protocol
 from courante.runner.settling import Settler
 from courante.runner.transition import Transition
 from courante.runner.work import Work, read_token
-from courante.sdk.calling import Word
 from courante.sdk.events import ErrorInfo, Facts, encode_blob, encode_facts
-from courante.sdk.fold import Folder
-from courante.sdk.fold_ends import FINAL
-from courante.sdk.live_marking import read_marking
-from courante.sdk.marking import WOKEN, Marking, RunPhase, TokenKind
-from courante.sdk.node_code import NodeCode, compile_node
-from courante.sdk.outcomes import Failed, GivenBack, Outcome, Parked, Skipped, Succeeded
-from courante.sdk.scopes import parse_token_key, scope_text
-from courante.sdk.scripts import DONE_GROUP, finish_runs, release_timers
-from courante.sdk.starting import apply_starts
-from courante.sdk.step_context import encode_json
+from courante.sdk.floor.calling import Word
+from courante.sdk.floor.live_marking import read_marking
+from courante.sdk.floor.scripts import DONE_GROUP, finish_runs, release_timers
+from courante.sdk.floor.starting import apply_starts
+from courante.sdk.fold.fold import Folder
+from courante.sdk.fold.fold_ends import FINAL
+from courante.sdk.marking.marking import WOKEN, Marking, RunPhase, TokenKind
+from courante.sdk.marking.scopes import parse_token_key, scope_text
+from courante.sdk.outcomes.node_code import NodeCode, compile_node
+from courante.sdk.outcomes.outcomes import Failed, GivenBack, Outcome, Parked, Skipped, Succeeded
+from courante.sdk.outcomes.step_context import encode_json
 from courante.sdk.stores.commands import StartCommand
 from model.agreement import agree, agree_with_rules, expected_sources
 from model.hands import ALL, CONSUMER, Found, Hands
@@ -33,7 +33,7 @@ from model.pure_engine import PureEngine
 from model.reading.oracle import Oracle
 
 if TYPE_CHECKING:
-    from courante.sdk.plan import Plan
+    from courante.sdk.marking.plan import Plan
     from model.compiled import Parking
     from model.reading.graph import Graph
     from model.reading.reading import Place, Reading

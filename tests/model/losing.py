@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from courante.sdk.repairs import clear_partition, close_partition, reopen_partition, restore_runs
-from courante.sdk.restoring import restore, restore_calls
+from courante.sdk.floor.repairs import clear_partition, close_partition, reopen_partition, restore_runs
+from courante.sdk.floor.restoring import restore, restore_calls
 
 if TYPE_CHECKING:
-    from courante.sdk.marking import Marking
-    from courante.sdk.plan import Plan
+    from courante.sdk.marking.marking import Marking
+    from courante.sdk.marking.plan import Plan
     from model.hands import Hands
 
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from courante.compiler.fitting import fit
 from courante.compiler.ir import encode_ir, ir_hash
-from courante.sdk.cuts import Cutter
-from courante.sdk.migrated import Move
-from courante.sdk.migrating import prove
-from courante.sdk.migration_calls import migrate_words
-from courante.sdk.plan import Plan
+from courante.sdk.fold.cuts import Cutter
+from courante.sdk.fold.migrated import Move
+from courante.sdk.marking.plan import Plan
+from courante.sdk.migration.migrating import prove
+from courante.sdk.migration.migration_calls import migrate_words
 from courante.testing.simulation import Simulation
 from model.compiled import plan_of
 from model.eventful import Handlers, eventful, is_accepted, taste_of

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from courante.compiler.workflow import EdgeKind
-from courante.sdk import rules
-from courante.sdk.marking import WOKEN, Marking, Place, RunPhase, Token, TokenKind
-from courante.sdk.scopes import (
+from courante.sdk.marking import rules
+from courante.sdk.marking.marking import WOKEN, Marking, Place, RunPhase, Token, TokenKind
+from courante.sdk.marking.scopes import (
     START_NODE,
     SWEEP_NODE,
     Scope,

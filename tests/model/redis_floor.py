@@ -7,13 +7,11 @@ from asyncio import Runner
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
-from courante.sdk.calling import Connection
-from courante.sdk.keys import Keys
-from courante.sdk.live_marking import read_marking
-from courante.sdk.migration_calls import migrate_run
-from courante.sdk.repairs import close_partition, reopen_partition, restore_runs
-from courante.sdk.restoring import restore_calls
-from courante.sdk.scripts import (
+from courante.sdk.floor.calling import Connection
+from courante.sdk.floor.live_marking import read_marking
+from courante.sdk.floor.repairs import close_partition, reopen_partition, restore_runs
+from courante.sdk.floor.restoring import restore_calls
+from courante.sdk.floor.scripts import (
     DONE_GROUP,
     apply_commands,
     claim_tokens,
@@ -22,6 +20,8 @@ from courante.sdk.scripts import (
     release_timers,
     start_runs,
 )
+from courante.sdk.keys import Keys
+from courante.sdk.migration.migration_calls import migrate_run
 from model.hands import ALL, Found, Hands
 
 if TYPE_CHECKING:
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
     from typing import Any
 
     from courante.runner.transition import Transition
-    from courante.sdk.calling import Word
     from courante.sdk.events import RecordedEvent
-    from courante.sdk.marking import Marking
-    from courante.sdk.plan import Plan
-    from courante.sdk.restoring import RestoredRun
-    from courante.sdk.scripts import Applied
+    from courante.sdk.floor.calling import Word
+    from courante.sdk.floor.restoring import RestoredRun
+    from courante.sdk.floor.scripts import Applied
+    from courante.sdk.marking.marking import Marking
+    from courante.sdk.marking.plan import Plan
 
 T = TypeVar("T")
 
@@ -92,6 +92,10 @@ class RedisFloor:
 
     def look(self, fields: list[str]) -> list[bytes | None]:
         return self.runner.run(look_at_runs(self.redis, self.hands.at, [(self.run_id, " ".join(fields))]))[0].values
+
+    def let_go(self, fields: list[str]) -> None:
+        if fields:
+            self._do(self.redis.execute_command("HDEL", self.hands.at.run(self.run_id), *fields))
 
     def reopen(self, entry: str) -> list[bytes] | None:
         answer = self._do(self.hands.advance(opened=[self._found[entry]]))

@@ -5,25 +5,41 @@ from __future__ import annotations
 from random import Random
 from typing import TYPE_CHECKING
 
-from courante.sdk.cuts import At, Cut, Cutter
 from courante.sdk.errors import NotRestartable
 from courante.sdk.events import Facts, RecordedEvent
-from courante.sdk.fold import Folder
-from courante.sdk.marking import GOES_ON, Corrupt, Marking, Place
-from courante.sdk.restarting import RestartPlan, restart_plan, started
-from courante.sdk.restoring import restore
-from courante.sdk.scopes import parse_token_key, scope_key
+from courante.sdk.floor.restoring import restore
+from courante.sdk.fold.cuts import At, Cut, Cutter
+from courante.sdk.fold.fold import Folder
+from courante.sdk.marking.marking import GOES_ON, Corrupt, Marking, Place
+from courante.sdk.marking.scopes import parse_token_key, scope_key
+from courante.sdk.reenactment.reenacting import Enacting
+from courante.sdk.reenactment.restarting import RestartPlan, restart_plan, started
 from courante.testing.floor import MemoryFloor
 from courante.testing.simulation import Chances, Simulation
 from model.eventful import Handlers
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
-    from courante.sdk.plan import Plan
+    from courante.sdk.marking.plan import Plan
+    from courante.sdk.reenactment.oracle import Oracle
+    from courante.sdk.reenactment.reenacting import Enacted
     from courante.testing.crew import Handler
 
 NOW_MS = 5_000_000
+
+
+def reenact(
+    plan: Plan,
+    oracle: Oracle,
+    *,
+    stop: Collection[int] = (),
+    given: Mapping[At, bytes] | None = None,
+    reroute: bool = False,
+    input: bytes | None = None,
+) -> Enacted:
+    """Play a run again to its end: see ``Enacting``, where nothing has to be brought."""
+    return Enacting(plan, oracle, stop=frozenset(stop), given=given or {}, is_rerouting=reroute, input=input).run()
 
 
 def cut_at(plan: Plan, events: list[RecordedEvent], seq: int) -> Cut | None:

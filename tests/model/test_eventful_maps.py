@@ -20,11 +20,11 @@ from chaos.oracles.graph import read_graph
 from courante.compiler.analysis import map_nodes
 from courante.compiler.ir import encode_ir
 from courante.replay import state_at
-from courante.sdk import maps
-from courante.sdk.outcomes import OUTSIDE, Outcome, Succeeded, Waits
-from courante.sdk.scopes import scope_text
+from courante.sdk.marking import maps
+from courante.sdk.marking.scopes import scope_text
+from courante.sdk.outcomes.outcomes import OUTSIDE, Outcome, Succeeded, Waits
+from courante.sdk.outcomes.step_context import encode_json
 from courante.sdk.signal_names import outside_name
-from courante.sdk.step_context import encode_json
 from courante.sdk.user_errors import FatalError
 from courante.testing.floor import MemoryFloor
 from courante.testing.simulation import Simulation

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from courante.sdk.fold import fold
-from courante.sdk.given import without_dependents
-from courante.sdk.marking import GOES_ON, RunPhase
-from courante.sdk.oracle import ask
-from courante.sdk.outcomes import Outcome, Succeeded
-from courante.sdk.reenacting import reenact
-from courante.sdk.restarting import GIVEN, restart_plan, started
-from courante.sdk.scopes import scope_text
-from courante.sdk.step_context import encode_json
+from courante.sdk.fold.fold import fold
+from courante.sdk.marking.marking import GOES_ON, RunPhase
+from courante.sdk.marking.scopes import scope_text
+from courante.sdk.outcomes.outcomes import Outcome, Succeeded
+from courante.sdk.outcomes.step_context import encode_json
+from courante.sdk.reenactment.impact import impacted
+from courante.sdk.reenactment.oracle import ask
+from courante.sdk.reenactment.restarting import GIVEN, restart_plan, started
+from courante.sdk.restarts.given import without_dependents
 from courante.sdk.user_errors import FatalError
 from courante.testing.floor import MemoryFloor
 from courante.testing.simulation import CALM, Simulation
@@ -29,13 +29,15 @@ from model.eventful import eventful, taste_of
 from model.reading.draw import SMALL, accepted
 from model.reading.graph import from_document
 from model.reading.oracle import Seeded
-from model.restarts import NOW_MS, go_on, log_of, resume, whole_cut
+from model.restarts import NOW_MS, go_on, log_of, reenact, resume, whole_cut
 from model.test_every_run_ends import simulate
 from model.test_restarted_maps import CASES, Drawn, disagreements
 
 if TYPE_CHECKING:
     from courante.runner.work import Work
     from courante.sdk.events import RecordedEvent
+    from courante.sdk.marking.marking import Marking
+    from courante.sdk.marking.plan import Plan
 
 EXAMPLES = int(os.environ.get("COURANTE_SIM_EXAMPLES", "40"))
 FIRST = 500_000
@@ -43,6 +45,16 @@ FIRST = 500_000
 
 def events_of(simulation: Simulation) -> list[RecordedEvent]:
     return [event for call in simulation.log for event in call]
+
+
+DOING = frozenset({"step.succeeded", "step.failed", "step.skipped", "step.waiting", "step.retried"})
+
+
+def not_told(plan: Plan, marking: Marking, fork: Simulation) -> set[str]:
+    """The steps that a fork executed and that were not said to be; what undoes others is never said."""
+    undoing = {node.id for node in plan.ir.nodes if node.compensates >= 0}
+    done = {event.facts.node for event in events_of(fork) if event.facts.type in DOING and event.facts.attempt}
+    return done - undoing - set(impacted(plan.ir, marking))
 
 
 def test_a_run_may_be_forked_at_every_event() -> None:
@@ -61,6 +73,7 @@ def test_a_run_may_be_forked_at_every_event() -> None:
             assert fold(base.plan.ir, log) == started(restart.marking, NOW_MS), (seed, seq)
             again = go_on(base, restart.marking, log, eventful(seed, taste_of(seed)), seed)
             end = again.drive()
+            assert not not_told(base.plan, restart.marking, again), (seed, seq)
             if not restart.marking.tokens or restart.marking.phase not in GOES_ON:
                 assert end == status, (seed, seq)
             met["ended"] += not restart.marking.tokens
@@ -102,6 +115,7 @@ def test_a_fork_ends_as_the_run_did_with_the_same_outputs() -> None:
             restart = restart_plan(plan, cut)
             again = resume(plan, steps, restart.marking, log_of(plan, restart), seed + seq, CALM)
             assert again.drive() == status, (seed, seq)
+            assert not not_told(plan, restart.marking, again), (seed, seq)
             found = again.folder.marking
             if status == "COMPLETED":
                 assert (found.outputs, found.statuses, found.last) == (wanted.outputs, wanted.statuses, wanted.last)
@@ -151,7 +165,8 @@ def test_a_run_with_maps_may_be_forked_at_every_event(name: str) -> None:
         base = Simulation(plan=plan, handler=Drawn(seed), floor=MemoryFloor(plan), seed=seed, chances=CALM)
         base.compares_every = 50 if is_large else 1
         status, events = base.run(), events_of(base)
-        for seq in range(1, len(events) + 1, 97 if is_large else 1):
+        last = len(events)
+        for seq in (*range(1, last - 9, 97), *range(last - 9, last + 1)) if is_large else range(1, last + 1):
             cut = whole_cut(plan, events, seq)
             if cut is None:
                 continue
@@ -161,6 +176,7 @@ def test_a_run_with_maps_may_be_forked_at_every_event(name: str) -> None:
             again = resume(plan, Drawn(seed), restart.marking, log, seed + seq, CALM)
             again.compares_every = base.compares_every
             assert again.drive() == status, (seed, seq)
+            assert not not_told(plan, restart.marking, again), (seed, seq)
             if status == "COMPLETED":
                 assert again.folder.marking.outputs == base.folder.marking.outputs
             assert disagreements(plan, events_of(again)) == []

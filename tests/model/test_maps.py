@@ -14,10 +14,10 @@ import msgspec
 import pytest
 
 from courante.compiler.analysis import map_nodes
-from courante.sdk import maps
-from courante.sdk.outcomes import Outcome, Succeeded
-from courante.sdk.scopes import parse_scope_key, scope_text
-from courante.sdk.step_context import encode_json
+from courante.sdk.marking import maps
+from courante.sdk.marking.scopes import parse_scope_key, scope_text
+from courante.sdk.outcomes.outcomes import Outcome, Succeeded
+from courante.sdk.outcomes.step_context import encode_json
 from courante.sdk.user_errors import FatalError
 from courante.testing.floor import MemoryFloor
 from courante.testing.simulation import Chances, Simulation
@@ -26,14 +26,15 @@ from model.map_documents import Draws, Reading, document_of, draw_parts
 
 if TYPE_CHECKING:
     from courante.runner.work import Work
-    from courante.sdk.plan import Plan
+    from courante.sdk.marking.plan import Plan
     from model.map_documents import Part
 
 EXAMPLES = int(os.environ.get("COURANTE_MODEL_EXAMPLES", "0")) or 150
 CHANCES = (
     Chances(meddling=0.0),
-    Chances(meddling=0.0, crashing=0.2, twice=0.2, stale=0.2, giving_back=0.1),
+    Chances(meddling=0.0, crashing=0.2, twice=0.2, stale=0.2, giving_back=0.1, recording=0.1),
     Chances(meddling=0.0, losing=0.05, crashing=0.1),
+    Chances(meddling=0.0, losing=0.05, recording=0.1),
 )
 FILLS = (100, 1, 2)
 CHUNKS = (100, 1, 2)

@@ -16,12 +16,12 @@ import pytest
 from courante.compiler.analysis import map_nodes
 from courante.compiler.fitting import fit
 from courante.compiler.ir import Ir, encode_ir, ir_hash
-from courante.sdk import maps, rules
-from courante.sdk.cuts import Cutter
 from courante.sdk.errors import Blocker
-from courante.sdk.marking import RunPhase
-from courante.sdk.migrating import prove
-from courante.sdk.plan import Plan
+from courante.sdk.fold.cuts import Cutter
+from courante.sdk.marking import maps, rules
+from courante.sdk.marking.marking import RunPhase
+from courante.sdk.marking.plan import Plan
+from courante.sdk.migration.migrating import prove
 from courante.testing.floor import MemoryFloor
 from courante.testing.simulation import Simulation
 from model.compiled import Parking, plan_of, with_delays
@@ -38,7 +38,7 @@ from model.versions import another_version, wider_maps
 from unit.logged_engine import LoggedEngine
 
 if TYPE_CHECKING:
-    from courante.sdk.cuts import Cut
+    from courante.sdk.fold.cuts import Cut
 
 EXAMPLES = int(os.environ.get("COURANTE_MODEL_EXAMPLES", "0")) or 300
 SIMULATED = int(os.environ.get("COURANTE_SIM_EXAMPLES", "120"))

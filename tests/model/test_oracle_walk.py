@@ -21,8 +21,8 @@ from chaos.oracles.log import Event
 from chaos.oracles.restarts import check_taken
 from chaos.oracles.walk import Walk
 from courante.compiler.ir import encode_ir
-from courante.sdk import rules
 from courante.sdk.events import RecordedEvent, encode_facts
+from courante.sdk.marking import rules
 from courante.testing.floor import MemoryFloor
 from courante.testing.simulation import Simulation
 from model.compiled import plan_of
@@ -34,7 +34,7 @@ from model.test_maps import FILLS, drive
 from model.test_restarted_maps import CASES, CHANCES, Drawn
 
 if TYPE_CHECKING:
-    from courante.sdk.plan import Plan
+    from courante.sdk.marking.plan import Plan
 
 DECIDING = frozenset(
     {

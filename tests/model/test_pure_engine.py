@@ -12,10 +12,10 @@ from itertools import islice
 from random import Random
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from courante.sdk import rules
+from courante.sdk.marking import rules
 from model.compiled import REASONS, Parking, compile_document, plan_of, with_delays
 from model.first_tests import FIRST_TESTS, FirstTest
 from model.interleave import compare, drive_at_random, every_order
@@ -61,7 +61,7 @@ def test_random_orders_agree_with_the_reading() -> None:
             raise AssertionError(f"seed {seed}: {error}") from error
 
 
-@settings(max_examples=EXAMPLES or 100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=EXAMPLES or 100)
 @given(documents(), st.integers(0, 10_000))
 def test_drawn_documents_agree_with_the_reading(drawn: Document, seed: int) -> None:
     try_document(drawn, seed)

@@ -207,7 +207,7 @@ def test_drawn_documents_are_mostly_accepted_and_varied() -> None:
     assert {found.rules.every_rule for graph in good for found in graph.nodes.values() if found.rules} == {True, False}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(documents(), st.integers(0, 10_000))
 def test_loops_end_once_and_activations_bear_the_number_of_a_live_edge(document: Document, seed: int) -> None:
     """All iterations but the last go back; (join, i) exists if and only if in-edge i of the join is live."""
@@ -243,7 +243,7 @@ def _is_last(reading: Reading, graph: Graph, source: str, scope: str) -> bool:
     return source in graph.nodes
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(documents(Taste(loops_max=0)), st.integers(0, 10_000))
 def test_a_stricter_join_never_runs_more(document: Document, seed: int) -> None:
     """Without failures: ``every`` runs no more than ``all``, and ``any`` the same nodes as ``all``."""

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from courante.replay.decisions import Codes, Disagreement, check_claim, claim_of
+from courante.replay.decisions import Disagreement, check_claim, claim_of
 from courante.replay.history import History
-from courante.sdk.cuts import Ending
-from courante.sdk.fold import fold
-from courante.sdk.item_values import cut_items
-from courante.sdk.outcomes import Outcome, Succeeded
-from courante.sdk.restarting import started
+from courante.sdk.fold.cuts import Ending
+from courante.sdk.fold.fold import fold
+from courante.sdk.outcomes.item_values import cut_items
+from courante.sdk.outcomes.outcomes import Outcome, Succeeded
+from courante.sdk.reenactment.restarting import started
 from courante.sdk.user_errors import FatalError
 from courante.testing.floor import MemoryFloor
 from courante.testing.simulation import Chances, Simulation
@@ -29,7 +29,8 @@ from model.restarts import NOW_MS, drawn_cuts, log_of, restart_of, resume
 if TYPE_CHECKING:
     from courante.runner.work import Work
     from courante.sdk.events import RecordedEvent
-    from courante.sdk.plan import Plan
+from courante.sdk.marking.plan import Plan
+from courante.sdk.outcomes.node_code import Codes
 
 HANDLED: dict[str, Any] = {"type": "function", "config": {"handler": "h"}}
 CHANCES = Chances(meddling=0.05, crashing=0.1, commands=("pause", "resume"))

@@ -10,9 +10,9 @@ import os
 from collections import Counter
 from random import Random
 
-from courante.sdk.fold import fold
-from courante.sdk.marking import Marking
-from courante.sdk.restarting import started
+from courante.sdk.fold.fold import fold
+from courante.sdk.marking.marking import Marking
+from courante.sdk.reenactment.restarting import started
 from model.eventful import eventful, taste_of
 from model.restarts import NOW_MS, drawn_cuts, go_on, log_of, restart_of
 from model.test_every_run_ends import FIRST, simulate

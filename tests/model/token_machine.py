@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from courante.sdk.marking import RunPhase
+from courante.sdk.marking.marking import RunPhase
 from model.compiled import with_delays
 from model.interleave import Driven, compare
 from model.live_engine import LiveEngine

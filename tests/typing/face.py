@@ -25,7 +25,7 @@ from courante import (
     step,
     workflow,
 )
-from courante.sdk.building import Flow
+from courante.sdk.authoring.building import Flow
 
 
 @step

@@ -5,14 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from courante.sdk import rules
 from courante.sdk.events import ErrorInfo, Facts, RecordedEvent
-from courante.sdk.marking import Place, RunPhase, Token, TokenKind
-from courante.sdk.scopes import START_NODE, SWEEP_NODE, Scope, parse_scope_key, parse_token_key, scope_key, token_key
+from courante.sdk.marking import rules
+from courante.sdk.marking.marking import Place, RunPhase, Token, TokenKind
+from courante.sdk.marking.scopes import (
+    START_NODE,
+    SWEEP_NODE,
+    Scope,
+    parse_scope_key,
+    parse_token_key,
+    scope_key,
+    token_key,
+)
 from model.pure_engine import PureEngine
 
 if TYPE_CHECKING:
-    from courante.sdk.rules import Effect
+    from courante.sdk.marking.rules import Effect
 
 EVENT = {TokenKind.SKIP: "path.died", TokenKind.CURSOR: "effects.continued", TokenKind.NORMAL: "step.succeeded"}
 END = {"COMPLETED": "run.completed", "FAILED": "run.failed"}

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from courante.api.problems import Refused
-from courante.api.security.bodies import nesting
+from courante.api.security.bodies import Shape, shape_of
 from courante.api.security.buckets import NAMES_MAX, Buckets, neighbourhood
 from courante.api.security.forgery import check_host, check_origin, check_token
 from courante.api.security.headers import PAGE_POLICY, STRICT_POLICY, cookie_of, guarded_headers
@@ -51,33 +51,61 @@ def depth_of(value: object) -> int:
     return 0
 
 
-@given(VALUES, st.booleans())
-def test_depth_is_that_of_the_value(value: object, is_ascii: bool) -> None:
-    """Brackets and quotes in strings do not count."""
-    assert nesting(json.dumps(value, ensure_ascii=is_ascii).encode(), 0) == depth_of(value)
+def values_of(value: object) -> int:
+    """An empty object or list counts as if it had one."""
+    if isinstance(value, dict):
+        value = list(cast("dict[str, object]", value).values())
+    if not isinstance(value, list):
+        return 0
+    inner = cast("list[object]", value)
+    return max(1, len(inner)) + sum(map(values_of, inner))
+
+
+def members_of(value: object) -> int:
+    if isinstance(value, dict):
+        inner = list(cast("dict[str, object]", value).values())
+        return max(len(inner), *map(members_of, inner), 0)
+    return max(map(members_of, cast("list[object]", value)), default=0) if isinstance(value, list) else 0
+
+
+@given(VALUES, st.booleans(), st.integers(0, 5), st.integers(0, 20), st.integers(0, 3))
+def test_a_shape_is_that_of_the_value(value: object, is_ascii: bool, depth: int, values: int, members: int) -> None:
+    """What is too much is told, and nothing else is. Brackets and quotes in strings are text."""
+    enough = Shape(depth, values, members)
+    found = shape_of(json.dumps(value, ensure_ascii=is_ascii).encode(), enough)
+    truly = Shape(depth_of(value), values_of(value), members_of(value))
+    assert found.is_within(enough) == truly.is_within(enough)
+    if not found.is_within(enough):
+        assert all(one <= other for one, other in zip(found, truly, strict=True))
 
 
 @pytest.mark.parametrize(
-    ("body", "depth"),
+    ("body", "shape"),
     [
-        (b"[" * 1_000_000, 1_000_000),
-        (b'{"a":' * 300_000, 300_000),
-        (b"[]" * 1_000_000, 1),
-        (b'"' + b'\\"[' * 500_000, 0),
-        (b'"[[' + b"\\", 0),
-        (b'["a' + b"[" * 1_000_000, 1),
-        (b"]" * 1_000_000 + b"[[", 0),
+        (b"[" * 1_000_000, Shape(1_000_000, 1_000_000, 0)),
+        (b'{"a":' * 300_000, Shape(300_000, 300_000, 1)),
+        (b"[]" * 1_000_000, Shape(1, 1_000_000, 0)),
+        (b"[" + b"1," * 2_000_000, Shape(1, 2_000_001, 0)),
+        (b"{" + b'"":1,' * 500_000 + b'"":1}', Shape(1, 500_001, 500_001)),
+        (b'"' + b'\\"[,:' * 500_000, Shape(0, 0, 0)),
+        (b'"[[' + b"\\", Shape(0, 0, 0)),
+        (b'["a' + b"[" * 1_000_000, Shape(1, 1, 0)),
+        (b"]" * 1_000_000 + b"[[", Shape(2, 2, 0)),
+        (b'["' + b"a" * 1_000_000 + b'", {"b": [[]]}]', Shape(4, 5, 1)),
     ],
 )
-def test_depth_of_what_is_no_json(body: bytes, depth: int) -> None:
-    """Bodies that are made to be slow to read are read in one pass."""
-    assert nesting(body, 0) == depth
+def test_the_shape_of_what_is_made_to_be_slow_to_read(body: bytes, shape: Shape) -> None:
+    """It is read in one pass, also where it is no JSON; what is exactly enough is not too much, and one more is."""
+    assert shape_of(body, shape).is_within(shape)
+    for name, most in zip(Shape._fields, shape, strict=True):
+        if most:
+            assert not shape_of(body, shape._replace(**{name: most - 1})).is_within(shape._replace(**{name: most - 1}))
 
 
-def test_few_brackets_are_not_looked_at() -> None:
-    """A body with no more brackets than may stand inside each other needs no second look."""
-    assert nesting(b"[1, [2, [3]]]", 100) == 3
-    assert nesting(b"[[[[", 3) == 4
+def test_what_is_not_much_is_not_looked_at() -> None:
+    """A body with no more brackets, commas and colons than may stand there needs no second look."""
+    assert shape_of(b'[1, [2, [":"]]]', Shape(100, 100, 100)) == (3, 5, 1)
+    assert shape_of(b"[[[[", Shape(3, 100, 100)).depth == 4
 
 
 def test_a_bucket_empties_and_fills() -> None:
@@ -162,11 +190,15 @@ def test_what_is_no_name_is_refused_everywhere(host: str | list[str]) -> None:
     ],
 )
 def test_pages_from_elsewhere_change_nothing(headers: dict[str, str | list[str]]) -> None:
-    """An unsafe request is refused; a safe one is answered, for its answer is shown to no such page."""
-    with pytest.raises(Refused) as refused:
-        check_origin(request(host="localhost:8420", **headers))
-    assert refused.value.code == "origin_refused"
-    check_origin(request("GET", host="localhost:8420", **headers))
+    """Nor do they look: neither as a stream, nor as a picture whose loading takes its time. A link may lead here."""
+    for method in ("POST", "GET", "HEAD", "OPTIONS"):
+        with pytest.raises(Refused) as refused:
+            check_origin(request(method, host="localhost:8420", **headers))
+        assert refused.value.code == "origin_refused"
+    linked = request("GET", host="localhost:8420", sec_fetch_mode="navigate", **headers)
+    check_origin(linked)
+    with pytest.raises(Refused):
+        check_origin(linked | {"method": "POST"})
 
 
 @pytest.mark.parametrize(
@@ -212,6 +244,17 @@ def test_every_answer_bears_the_headers() -> None:
     page = dict(guarded_headers(given, is_tls=True, request_id="i"))
     assert (page[b"content-security-policy"], page[b"cache-control"]) == (PAGE_POLICY.encode(), b"max-age=60")
     assert page[b"strict-transport-security"].startswith(b"max-age=")
-    for policy in (STRICT_POLICY, PAGE_POLICY):
-        assert "unsafe" not in policy
-        assert "frame-ancestors 'none'" in policy
+
+
+def test_policies_let_nothing_in_from_elsewhere() -> None:
+    """The page is made of what this server has, and pictures that it makes itself; other answers of nothing at all."""
+    ours = {"script-src", "style-src", "img-src", "font-src", "connect-src", "manifest-src", "form-action"}
+    for policy, allowed in ((STRICT_POLICY, set[str]()), (PAGE_POLICY, ours)):
+        parts = [part.strip().partition(" ") for part in policy.split(";")]
+        said = {name: sources for name, _, sources in parts}
+        trusted = said.pop("require-trusted-types-for", None), said.pop("sandbox", None)
+        assert trusted == (("'script'", None) if allowed else (None, ""))
+        assert {"default-src", "base-uri", "form-action", "frame-ancestors"} | allowed == set(said)
+        for name, sources in said.items():
+            wanted = "'none'" if name not in allowed else "'self' data:" if name == "img-src" else "'self'"
+            assert sources == wanted, name

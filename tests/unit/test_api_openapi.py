@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 import pytest
@@ -17,6 +17,7 @@ from courante.api.routes import ROUTES
 
 class Query(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     limit: Annotated[int, Meta(ge=1, le=10)] = 5
+    kind: Literal["x", "y"] | None = None
     workflow: str | None = None
     tag: list[str] = msgspec.field(default_factory=lambda: [])
     is_all: bool = False
@@ -53,6 +54,14 @@ def places(path: str) -> list[str]:
     return [part.split("}")[0] for part in path.split("{")[1:]]
 
 
+def test_what_can_be_followed_says_so(document: dict[str, Any]) -> None:
+    """A page of JSON, or server-sent events, or that nothing more is to come."""
+    for path in ("/v1/runs/{run_id}/events", "/v1/runs/{run_id}/logs"):
+        answers = document["paths"][path]["get"]["responses"]
+        assert set(answers["200"]["content"]) == {"application/json", "text/event-stream"}
+        assert "content" not in answers["204"]
+
+
 def test_every_code_of_a_route_has_a_status() -> None:
     """A refusal that a route may give is never 400 by accident."""
     assert {code for route in ROUTES for code in route.errors} <= set(STATUSES)
@@ -60,18 +69,20 @@ def test_every_code_of_a_route_has_a_status() -> None:
 
 def test_a_query_is_decoded() -> None:
     """Numbers and words by their types; a list may stand there several times."""
-    found = decode_query(QueryParams("limit=3&tag=a&tag=b&is_all=true&workflow=null"), Query)
-    assert (found.limit, found.tag, found.is_all) == (3, ["a", "b"], True)
+    found = decode_query(QueryParams("limit=3&tag=a&tag=null&is_all=true&workflow=null"), Query)
+    assert (found.limit, found.tag, found.is_all, found.workflow) == (3, ["a", "null"], True, "null")
     assert decode_query(QueryParams(""), Query) == Query()
 
 
-@pytest.mark.parametrize("text", ["limit=11", "limit=x", "limit=1&limit=2", "limt=1", "is_all=perhaps", "limit="])
+@pytest.mark.parametrize(
+    "text", ["limit=11", "limit=x", "limit=1&limit=2", "limt=1", "is_all=perhaps", "limit=", "kind=null"]
+)
 def test_a_query_that_is_wrong(text: str) -> None:
     """The parameter is named, and the nearest that is known."""
     with pytest.raises(Refused) as error:
         decode_query(QueryParams(text), Query)
     assert error.value.code == "query_invalid"
-    assert error.value.faults[0].path in {"limit", "limt", "is_all"}
+    assert error.value.faults[0].path in {"limit", "limt", "is_all", "kind"}
     assert text != "limt=1" or error.value.hint == "did you mean 'limit'?"
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from courante.sdk.base_terms import BaseTerms, decode_terms, empty_terms, encode_terms
-from courante.sdk.key_ring import KeyRing
-from courante.sdk.payload_terms import PAYLOAD_TERMS
+from courante.sdk.sealing.key_ring import KeyRing
+from courante.sdk.sealing.payload_terms import PAYLOAD_TERMS
 
 TERMS = BaseTerms(way="rerun", steps=("a",), given={"b": b'"said"'}, change="copy")
 BARE = BaseTerms(way="rerun", steps=("a",), change="copy")

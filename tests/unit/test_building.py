@@ -14,9 +14,9 @@ from courante.compiler.ir import encode_ir
 from courante.compiler.normalize import normalize, read_document
 from courante.compiler.source import load_source
 from courante.compiler.workflow import Workflow
-from courante.sdk.building import Flow
+from courante.sdk.authoring.building import Flow
+from courante.sdk.authoring.flow_text import flow_text
 from courante.sdk.errors import DocumentInvalid
-from courante.sdk.flow_text import flow_text
 
 from .test_dialects import GOLDEN
 from .test_normalize import native_documents

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from courante.sdk.cache_keys import CacheKey, cache_key, canonical, read_key
+from courante.sdk.caching.cache_keys import CacheKey, cache_key, canonical, read_key
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 SCALARS = (

@@ -14,7 +14,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from courante.compiler.cel import EvaluationError, ExpressionError, compile_expression
@@ -312,7 +312,7 @@ def theirs(source: str, context: dict[str, Any]) -> Any:
         return None
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=400)
 @given(source=expressions(), held=CONTEXTS)
 @example(source="(input.i == input.d)", held={"i": 1, "d": 1.0})
 @example(source="[input.i, 1u, 1.0]", held={"i": 1})
@@ -336,7 +336,7 @@ def test_agrees_with_the_cpp_implementation(source: str, held: dict[str, Any]) -
         assert tagged(result) == expected
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(source=st.text(alphabet="ab1.u'\"\\()[]{},:?!-+*/%<>=&| \nrx", max_size=24))
 def test_any_text_compiles_or_is_refused(source: str) -> None:
     """No text whatever raises anything but ExpressionError, and what compiles evaluates or gives a coded error."""

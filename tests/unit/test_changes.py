@@ -10,7 +10,7 @@ from courante.compiler.analysis import compile_workflow
 from courante.compiler.diagnostics import has_errors
 from courante.compiler.ir import changes_of, encode_ir
 from courante.compiler.normalize import normalize, to_document
-from courante.sdk.building import workflow
+from courante.sdk.authoring.building import workflow
 
 NODES: list[dict[str, Any]] = [{"id": "a", "type": "noop"}, {"id": "b", "type": "noop", "depends_on": "a"}]
 

@@ -142,7 +142,12 @@ def test_since_is_an_age_or_a_moment() -> None:
 def test_an_app_is_imported_from_the_current_directory(folder: Path) -> None:
     """Its steps are there after it."""
     name = "app_that_is_here"
-    lines = ["from courante.sdk.steps import step", f"@step('{name}.greet')", "def greet(input):", "    return input"]
+    lines = [
+        "from courante.sdk.authoring.steps import step",
+        f"@step('{name}.greet')",
+        "def greet(input):",
+        "    return input",
+    ]
     (folder / f"{name}.py").write_text("\n".join(lines))
     assert f"{name}.greet" in load_apps([name]).names()
 

@@ -145,6 +145,7 @@ def test_no_command_shows_the_help_and_exits_with_64(capsys: pytest.CaptureFixtu
         (SchemaTooNew(["0009_x.sql"]), ExitCode.SERVICE, "schema_unusable"),
         (RedisConnectionError("no"), ExitCode.SERVICE, "redis_unavailable"),
         (asyncpg.UndefinedTableError("no"), ExitCode.SERVICE, "schema_missing"),
+        (asyncpg.InsufficientPrivilegeError("no"), ExitCode.SERVICE, "role_lacks_right"),
         (asyncpg.CannotConnectNowError("no"), ExitCode.SERVICE, "postgres_unavailable"),
         (ConnectionRefusedError("no"), ExitCode.SERVICE, "service_unavailable"),
         (ExceptionGroup("tasks", [ExceptionGroup("tasks", [RunNotFound("no")])]), ExitCode.NOT_FOUND, "run_not_found"),

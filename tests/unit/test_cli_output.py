@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import logging
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -141,14 +140,6 @@ def test_errors_have_a_message_of_many_lines_and_a_hint() -> None:
     assert err.getvalue() == "error: first\n  second\nhint: do this\n"
 
 
-@pytest.fixture
-def fresh_logs() -> Iterator[None]:
-    """No configuration of logs outlives the test."""
-    yield
-    structlog.reset_defaults()
-
-
-@pytest.mark.usefixtures("fresh_logs")
 def test_logs_are_lines_of_json_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     """A time with milliseconds in UTC, the level, the event; below the level nothing."""
     configure_logs("info")
@@ -164,7 +155,6 @@ def test_logs_are_lines_of_json_on_stderr(capsys: pytest.CaptureFixture[str]) ->
     assert structlog.get_config()["wrapper_class"] is structlog.make_filtering_bound_logger(logging.INFO)
 
 
-@pytest.mark.usefixtures("fresh_logs")
 def test_logs_hold_tracebacks_as_text(capsys: pytest.CaptureFixture[str]) -> None:
     """An exception stays inside of its line."""
     configure_logs("error")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -11,11 +12,12 @@ from click import unstyle
 
 from courante.api.reading.runs import RunView
 from courante.api.reading.steps import StepView, step_views
+from courante.api.wire.runs import RunShown
 from courante.cli.documents import dependencies
 from courante.cli.live import Progress
 from courante.cli.output import Output
-from courante.cli.run_view import head_lines, outcome_lines, step_lines
-from courante.cli.steps_view import progress_text, step_line
+from courante.cli.views.run import head_lines, outcome_lines, step_lines
+from courante.cli.views.steps import progress_text, step_line
 from courante.compiler.analysis import compile_workflow
 from courante.compiler.ir import Ir
 from courante.compiler.normalize import normalize
@@ -87,6 +89,10 @@ def step_row(node: str, status: StepStatus, scope: str = "", attempt: int = 1, *
     return msgspec.structs.replace(row, **fields)
 
 
+def shown_run(row: RunRow, steps: Sequence[StepView], output: object = None) -> RunShown:
+    return RunView(row, list(steps), output).to_wire()
+
+
 def shown(steps: list[StepView]) -> list[tuple[str, str, str]]:
     return [(step.id, step.scope, str(step.status)) for step in steps]
 
@@ -108,7 +114,7 @@ def test_steps_stand_in_the_order_of_the_document() -> None:
         ("d", "", "PENDING"),
         ("sorry", "", "PENDING"),
     ]
-    assert progress_text(steps) == "3/6 complete"
+    assert progress_text([step.to_wire() for step in steps]) == "3/6 complete"
 
 
 def test_the_last_attempt_is_the_step() -> None:
@@ -179,7 +185,7 @@ def test_what_never_began(status: RunStatus, expected: StepStatus, reason: str |
     """Still to come, on a path that was not taken, or not reached before the run failed: only the second is done."""
     steps = step_views(run_row(status), compiled(), [step_row("a", StepStatus.SUCCEEDED, finished_at=at(2))])
     assert {(step.status, step.reason) for step in steps[1:]} == {(expected, reason)}
-    assert progress_text(steps) == progress
+    assert progress_text([step.to_wire() for step in steps]) == progress
 
 
 def test_a_step_as_json_has_the_documented_fields() -> None:
@@ -234,19 +240,19 @@ def test_a_step_as_json_has_the_documented_fields() -> None:
 )
 def test_a_step_is_one_line(step: StepView, line: str) -> None:
     """Glyph, name, status, time so far or taken, and what there is to say, cut at the width."""
-    assert unstyle(step_line(step, at(60), width=64, label_width=4)) == line
+    assert unstyle(step_line(step.to_wire(), at(60), width=64, label_width=4)) == line
 
 
 def test_a_running_step_turns() -> None:
     """The frame chooses the sign of the spinner."""
     step = StepView(id="a", scope="", status=StepStatus.RUNNING, started_at=at(0))
-    signs = [unstyle(step_line(step, at(1), width=80, label_width=1, frame=frame))[0] for frame in (0, 1, 10)]
+    signs = [unstyle(step_line(step.to_wire(), at(1), width=80, label_width=1, frame=frame))[0] for frame in (0, 1, 10)]
     assert signs == ["⠋", "⠙", "⠋"]
 
 
 def test_the_head_of_a_run() -> None:
     """Run, workflow, status with age and duration, progress."""
-    view = RunView(
+    view = shown_run(
         run_row(RunStatus.COMPLETED, tags=("nightly",)), [StepView(id="a", scope="", status=StepStatus.SUCCEEDED)]
     )
     assert [unstyle(line) for line in head_lines(view, at(210))] == [
@@ -256,8 +262,14 @@ def test_the_head_of_a_run() -> None:
         "steps     1/1 complete",
         "tags      nightly",
     ]
-    waiting = RunView(run_row(RunStatus.PENDING, started_at=None), [])
+    waiting = shown_run(run_row(RunStatus.PENDING, started_at=None), [])
     assert unstyle(head_lines(waiting, at(61))[2]) == "status    PENDING, accepted 1 minute ago"
+    theirs = head_lines(shown_run(run_row(RunStatus.COMPLETED, by="ada\x1b\nx"), []), at(210))
+    assert unstyle(theirs[2]) == "status    COMPLETED, started 3 minutes ago by ada\\x1b x, took 1m 30s"
+    again = head_lines(shown_run(run_row(RunStatus.PENDING, trigger="retry", base_run_id="run_0"), []), at(61))
+    assert unstyle(again[4]) == "base      run_0, of which it is a retry"
+    asked = head_lines(shown_run(run_row(RunStatus.PENDING, started_at=None, by="ada"), []), at(61))
+    assert unstyle(asked[2]) == "status    PENDING, accepted 1 minute ago from ada"
 
 
 def test_too_many_steps_show_what_matters() -> None:
@@ -268,22 +280,22 @@ def test_too_many_steps_show_what_matters() -> None:
         StepView(id="r", scope="", status=StepStatus.RUNNING),
     ]
     steps += [StepView(id="f", scope="", status=StepStatus.FAILED, finished_at=at(1))]
-    lines = step_lines(RunView(run_row(RunStatus.RUNNING), steps), at(9), width=80, rows_max=4)
+    lines = step_lines(shown_run(run_row(RunStatus.RUNNING), steps), at(9), width=80, rows_max=4)
     assert [unstyle(line).split()[1] for line in lines[:3]] == ["f", "r", "s4"]
     assert unstyle(lines[3]).strip() == "and 5 more steps"
 
 
 def test_the_outcome_is_the_output_or_the_error() -> None:
     """A completed run shows its output, a failed one the step and the error."""
-    done = RunView(run_row(RunStatus.COMPLETED), [], {"a": 1})
+    done = shown_run(run_row(RunStatus.COMPLETED), [], {"a": 1})
     assert outcome_lines(done) == ['{\n  "a": 1\n}']
     error = ErrorInfo(type="ValueError", message="boom", node="a")
     assert (
-        unstyle(outcome_lines(RunView(run_row(RunStatus.FAILED, error=error), []))[0])
+        unstyle(outcome_lines(shown_run(run_row(RunStatus.FAILED, error=error), []))[0])
         == "error: step a: ValueError: boom"
     )
-    assert outcome_lines(RunView(run_row(RunStatus.RUNNING), [])) == []
-    cancelled = RunView(run_row(RunStatus.CANCELLED, drain_reason="cancelled"), [])
+    assert outcome_lines(shown_run(run_row(RunStatus.RUNNING), [])) == []
+    cancelled = shown_run(run_row(RunStatus.CANCELLED, drain_reason="cancelled"), [])
     assert unstyle(outcome_lines(cancelled)[0]) == "reason: cancelled"
 
 
@@ -317,11 +329,11 @@ def test_progress_without_a_terminal_is_a_line_per_change() -> None:
     err = io.StringIO()
     with Progress(Output(stderr=err)) as progress:
         for step in (running, running, done, done):
-            progress.show(RunView(run_row(RunStatus.RUNNING), [step, pending]))
+            progress.show(shown_run(run_row(RunStatus.RUNNING), [step, pending]))
     lines = err.getvalue().splitlines()
     assert lines[0] == "run_1 RUNNING"
     assert [line.split()[:3] for line in lines[1:]] == [["▸", "a", "RUNNING"], ["✓", "a", "SUCCEEDED"]]
     silent = io.StringIO()
     with Progress(Output(is_json=True, stderr=silent)) as progress:
-        progress.show(RunView(run_row(RunStatus.RUNNING), [running]))
+        progress.show(shown_run(run_row(RunStatus.RUNNING), [running]))
     assert silent.getvalue() == ""

@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from courante.sdk.commanding import Body, encode_body, value_of
+from courante.sdk.floor.commanding import value_of
+from courante.sdk.stores.command_bodies import Body, encode_body
 from courante.sdk.stores.commands import Command
 
 NOW = datetime.now(UTC)

@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from courante.sdk.cancellation import Cancellation, CancelReason
-from courante.sdk.context import HEARTBEAT_BYTES_MAX, Attempt, Context
-from courante.sdk.deferral import Deferred, DeferToken, parse_defer_token
+from courante.sdk.authoring.cancellation import Cancellation, CancelReason
+from courante.sdk.authoring.context import HEARTBEAT_BYTES_MAX, Attempt, Context
+from courante.sdk.authoring.deferral import Deferred, DeferToken, parse_defer_token
 from courante.sdk.ids import new_run_id
-from courante.sdk.scopes import token_key
+from courante.sdk.marking.scopes import token_key
 
 IN_TIME_S = 10.0
 

@@ -92,7 +92,7 @@ def times(cron: Cron, begin: datetime, end: datetime) -> list[datetime]:
     return found
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 @given(minute=field(range(60)), hour=field(range(24)), place=places(), shift=st.integers(-300, 300))
 def test_the_times_are_those_that_a_clock_on_the_wall_shows(
     minute: Field, hour: Field, place: tuple[str, datetime], shift: int
@@ -105,7 +105,7 @@ def test_the_times_are_those_that_a_clock_on_the_wall_shows(
     assert times(cron, begin, end) == times_by_looking(minute, hour, zone, begin, end)
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 @given(minute=field(range(60)), hour=field(range(24)), place=places(), seconds=st.integers(-20_000, 20_000))
 def test_the_next_time_does_not_depend_on_where_one_looks_from(
     minute: Field, hour: Field, place: tuple[str, datetime], seconds: int
@@ -199,7 +199,7 @@ def test_what_is_no_cron_expression_is_refused(expression: str, words: str) -> N
         Cron(expression)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.text(alphabet="0123456789*/-,#LWMONa@ ", max_size=24))
 def test_any_text_is_read_or_refused(text: str) -> None:
     """Nothing but CronError comes out of reading an expression, and what is read has a time that comes."""

@@ -6,9 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from courante.sdk.declared_tools import NOTHING_DECLARED, DeclaredServer, ToolsFileError, load_tools
-from courante.sdk.presence import LiveWorker, can_serve, handlers_of
-from courante.sdk.tools import lacking, shown_handler
+from courante.cli.crew import read_tools
+from courante.cli.exits import CliError
+from courante.sdk.authoring.declared_tools import NOTHING_DECLARED, DeclaredServer, ToolsFileError, load_tools
+from courante.sdk.authoring.steps import Steps
+from courante.sdk.authoring.tools import lacking, shown_handler
+from courante.sdk.floor.presence import LiveWorker, can_serve, handlers_of
+from courante.sdk.settings import Settings
 from integration.floor import compile_document
 
 WHOLE = """
@@ -105,3 +109,20 @@ def test_a_workflow_wants_the_tools_that_it_names() -> None:
 
     assert serves("tool:look", "tool:shop.*")
     assert not serves("look", "tool:shop.*")
+
+
+def looked(q: str) -> str:
+    return q
+
+
+@pytest.mark.parametrize("name", ["look", "shop.stock"])
+def test_a_tool_in_python_of_the_same_name_is_told_before_anything_begins(tmp_path: Path, name: str) -> None:
+    """By commands, as what is wrong with the file itself is."""
+    path = tmp_path / "tools.yaml"
+    path.write_text("http: {look: {url: 'http://a.example/'}}\nmcp: {shop: {command: [shop]}}\n")
+    steps = Steps()
+    assert read_tools(Settings(home=tmp_path, tools=str(path)), steps).handlers()
+    steps.tools.add(looked, name)
+    with pytest.raises(CliError, match=f"tools cannot be used: two tools are named '{name}'") as raised:
+        read_tools(Settings(home=tmp_path, tools=str(path)), steps)
+    assert raised.value.code == "tools_unusable"

@@ -9,10 +9,10 @@ from courante.runner.effective_input import effective_input
 from courante.runner.nodes.transform import run_transform
 from courante.runner.toolbox import Toolbox
 from courante.runner.work import Work
-from courante.sdk.marking import TokenKind
-from courante.sdk.node_code import compile_node
-from courante.sdk.outcomes import Succeeded
-from courante.sdk.plan import Plan
+from courante.sdk.marking.marking import TokenKind
+from courante.sdk.marking.plan import Plan
+from courante.sdk.outcomes.node_code import compile_node
+from courante.sdk.outcomes.outcomes import Succeeded
 from integration.floor import compile_document
 
 TOOLS = cast("Toolbox", None)

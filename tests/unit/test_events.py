@@ -22,12 +22,12 @@ from courante.sdk.events import (
     encode_facts,
     join_codes,
 )
-from courante.sdk.fold_ends import FINAL
-from courante.sdk.migrated import Move, migrated_code
+from courante.sdk.fold.fold_ends import FINAL
+from courante.sdk.fold.migrated import Move, migrated_code
 from courante.sdk.stores.cursors import entry_digest
 from courante.sdk.stores.payloads import read_reference
-from courante.supervisor.entries import LogDiverged, quarantine, read_code, read_entry
-from courante.supervisor.projections import Projection
+from courante.supervisor.recording.entries import LogDiverged, quarantine, read_code, read_entry
+from courante.supervisor.recording.projections import Projection
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 INT64 = st.integers(-(2**63), 2**63 - 1)

@@ -7,12 +7,12 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from courante.runner.models.extraction import extract_json, found_values
 
-CALM = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+CALM = settings(max_examples=50)
 SCALARS = (
     st.none()
     | st.booleans()

@@ -21,8 +21,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from courante import FatalError, HttpError, RetryableError
-from courante.sdk.failures import CODES, LEAVES_MAX, classify, of_code
-from courante.sdk.step_context import StepError
+from courante.sdk.outcomes.failures import CODES, LEAVES_MAX, classify, of_code
+from courante.sdk.outcomes.step_context import StepError
 
 ROOT = Path(__file__).resolve().parents[2]
 REQUEST = httpx.Request("GET", "http://localhost")
@@ -177,7 +177,7 @@ def test_every_code_of_the_engine_is_known() -> None:
 def test_no_client_library_is_loaded() -> None:
     """Telling failures apart costs no import of what the user does not use."""
     code = (
-        "import sys; from courante.sdk.failures import classify; classify(ValueError()); "
+        "import sys; from courante.sdk.outcomes.failures import classify; classify(ValueError()); "
         "print(sorted({'httpx', 'requests', 'aiohttp', 'ssl', 'redis', 'asyncpg'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd="/")

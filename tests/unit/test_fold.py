@@ -9,10 +9,10 @@ import pytest
 
 from courante.sdk.corrupt import Corrupt
 from courante.sdk.events import ErrorInfo, Facts, RecordedEvent
-from courante.sdk.fold import Folder, fold
-from courante.sdk.marking import Marking, RunPhase, TokenKind
-from courante.sdk.rules import is_decision
-from courante.sdk.scopes import START_NODE
+from courante.sdk.fold.fold import Folder, fold
+from courante.sdk.marking.marking import Marking, RunPhase, TokenKind
+from courante.sdk.marking.rules import is_decision
+from courante.sdk.marking.scopes import START_NODE
 from model.compiled import Parking, plan_of, with_delays
 from model.reading.draw import SMALL, accepted
 from model.reading.graph import Document, from_document

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from courante.sdk.cuts import At, Cut, Settled
 from courante.sdk.errors import InputInvalid
-from courante.sdk.given import place_given
-from courante.sdk.marking import Marking
+from courante.sdk.fold.cuts import At, Cut, Settled
+from courante.sdk.marking.marking import Marking
+from courante.sdk.restarts.given import place_given
 from integration.cases import node
 from model.compiled import plan_of
 
@@ -22,3 +22,13 @@ def test_two_outputs_for_one_place_are_refused() -> None:
     assert first != last
     with pytest.raises(InputInvalid, match=r"l\[l#2\].*twice"):
         place_given(plan, cut, {"l": b"1", "l[l#2]": b"2"})
+
+
+def test_a_map_is_given_a_list() -> None:
+    nodes = [node("m", type="map", config={"items": "[1]"}), node("a", "m"), node("all", "a", type="aggregate")]
+    plan = plan_of({"courante": 1, "id": "w", "nodes": nodes})
+    done: dict[At, Settled] = {(0, ()): Settled("SUCCEEDED", 1, "", items=1)}
+    cut = Cut(seq=9, at_ms=0, marking=Marking(), settled=done, parked={}, emptied=set())
+    assert place_given(plan, cut, {"m": b"[5,6]"}) == {"m": b"[5,6]"}
+    with pytest.raises(InputInvalid, match="m is a map, and gives a list of items"):
+        place_given(plan, cut, {"m": b"5"})

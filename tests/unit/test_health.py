@@ -9,15 +9,15 @@ import msgspec
 import pytest
 
 from courante.compiler.diagnostics import Severity
-from courante.sdk.durability import Problem
-from courante.sdk.health import SUBJECTS_MAX, Health, Limits, judge_health
-from courante.sdk.presence import LiveWorker
-from courante.sdk.standing import Look, Standing, Verdict
+from courante.sdk.floor.presence import LiveWorker
+from courante.sdk.floor.standing import Look, Standing, Verdict
+from courante.sdk.health.durability import Problem
+from courante.sdk.health.health import SUBJECTS_MAX, Health, Limits, judge_health
+from courante.sdk.health.vitals import PartitionVitals, PostgresVitals, QueueVitals, RedisVitals, Vitals
 from courante.sdk.stores.alerts import Alert, AlertKind
 from courante.sdk.stores.cursors import Cursor
 from courante.sdk.stores.pauses import Pause, PauseKind
 from courante.sdk.stores.runs import Ends, HaltedRun
-from courante.sdk.vitals import PartitionVitals, PostgresVitals, QueueVitals, RedisVitals, Vitals
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 LIMITS = Limits(outbox_soft=100, outbox_hard=200, lag_ms=60_000, queue_age_ms=30_000)

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any, NewType, TypedDict
 import msgspec
 import pytest
 
-from courante.sdk.context import Context
-from courante.sdk.deferral import Deferred
-from courante.sdk.failures import classify
-from courante.sdk.step_context import StepError
-from courante.sdk.steps import Step, Steps
+from courante.sdk.authoring.context import Context
+from courante.sdk.authoring.deferral import Deferred
+from courante.sdk.authoring.steps import Step, Steps
+from courante.sdk.outcomes.failures import classify
+from courante.sdk.outcomes.step_context import StepError
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -161,7 +161,7 @@ def test_a_hint_that_cannot_be_read_is_told() -> None:
 
 def test_classes_of_a_function_are_known_to_its_steps() -> None:
     """Where the decorator sees them."""
-    from courante.sdk.steps import REGISTRY, step
+    from courante.sdk.authoring.steps import REGISTRY, step
 
     class Inner(msgspec.Struct):
         n: int

@@ -28,7 +28,7 @@ from courante.compiler.ir import (
 )
 from courante.compiler.normalize import normalize, to_document
 from courante.compiler.workflow import EdgeKind, JoinPolicy
-from courante.sdk.rules import WALK_MAX
+from courante.sdk.marking.rules import WALK_MAX
 from model.reading.draw import LARGE, SMALL, accepted
 
 GROWTH_S = 10.0

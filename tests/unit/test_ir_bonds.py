@@ -50,6 +50,16 @@ def test_what_a_node_waits_for_is_in_the_ir() -> None:
     assert ir.nodes[1].config == {"x-a": 1}
 
 
+def test_a_separate_approver_leaves_no_trace_where_none_is_asked_for() -> None:
+    """What was compiled before keeps its bytes; what asks for one says so, and is read back."""
+    plain = encode_ir(compiled([node("gate", requires_approval={"separate_approver": False})]))
+    assert plain == encode_ir(compiled([node("gate", requires_approval=True)]))
+    assert b"separate_approver" not in plain
+    assert decode_ir(plain).nodes[0].approval == Approval()
+    asking = decode_ir(encode_ir(compiled([node("gate", requires_approval={"separate_approver": True})])))
+    assert asking.nodes[0].approval == Approval(separate_approver=True)
+
+
 def test_times_retries_and_mutexes_are_in_the_ir() -> None:
     """What the defaults say is at every node; no node that runs is without a retry policy."""
     nodes = [node("a", queue_timeout=1, mutex="printer"), node("b", "a", heartbeat_timeout="2s", timeout="3s")]

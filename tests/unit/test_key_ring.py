@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from courante.sdk.errors import PayloadUnreadable
-from courante.sdk.key_ring import HEAD, KeyRing, new_line
-from courante.sdk.payload_terms import PayloadTerms
+from courante.sdk.sealing.key_ring import HEAD, KeyRing, new_line
+from courante.sdk.sealing.payload_terms import PayloadTerms
 
 OLD, NEW = b"o" * 64, b"n" * 64
 RING = KeyRing({"new": NEW, "old": OLD})

@@ -10,7 +10,7 @@ import pytest
 from courante.compiler.normalize import normalize
 from courante.compiler.schema import workflow_json_schema
 from courante.runner.models.echo_values import smallest_value
-from courante.runner.models.router import DEFAULTS, defaults_of, provider_of
+from courante.runner.models.router import provider_of
 from courante.runner.models.terms import ModelTerms
 from courante.sdk.http.reach import read_reach
 from courante.sdk.step_error import StepError
@@ -104,13 +104,6 @@ def test_an_unknown_provider(model: str, provider: str) -> None:
     with pytest.raises(StepError, match=r"^Unknown provider: ") as raised:
         provider_of(model, provider)
     assert raised.value.type == "CONFIG_INVALID"
-
-
-def test_defaults() -> None:
-    """As the providers' examples have them; models that think first take no temperature."""
-    assert (DEFAULTS["openai"].temperature, DEFAULTS["openai"].max_tokens) == (0.7, 2_000)
-    assert (DEFAULTS["anthropic"].temperature, DEFAULTS["anthropic"].max_tokens) == (1.0, 4_096)
-    assert (defaults_of("openai", "o3").temperature, defaults_of("openai", "gpt-4o").temperature) == (None, 0.7)
 
 
 @pytest.mark.parametrize(

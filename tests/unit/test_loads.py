@@ -5,7 +5,7 @@ import pytest
 
 from courante.runner.item_lists import ItemLists
 from courante.runner.loads import Loads
-from courante.sdk.payloads import PayloadMissing
+from courante.sdk.floor.payloads import PayloadMissing
 
 pytestmark = pytest.mark.anyio
 

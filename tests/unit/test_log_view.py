@@ -8,9 +8,11 @@ from typing import Any
 
 import msgspec
 
-from courante.cli.log_view import LogView
+from courante.api.wire.events import Numbers
+from courante.api.wire.logs import SaidReader
 from courante.cli.output import Output
-from courante.sdk.step_lines import Piece, StepLine
+from courante.cli.views.log import LogView
+from courante.sdk.logs.step_lines import Piece, StepLine
 
 BAR = " " * 30 + "│ "
 LINE = StepLine(
@@ -29,9 +31,10 @@ def piece(text: str, source: int = 1, **fields: Any) -> Piece:
 
 def shown(*said: StepLine | Piece, is_json: bool = False) -> list[str]:
     stdout = io.StringIO()
-    view = LogView(Output(is_json=is_json, stdout=stdout), None)
-    for each in said:
-        view.show(each)
+    view, words = LogView(Output(is_json=is_json, stdout=stdout), "1970-01-01"), SaidReader(Numbers(None))
+    for found in said:
+        for each in words.said(found):
+            view.show(each)
     view.close()
     return stdout.getvalue().splitlines()
 
@@ -88,4 +91,17 @@ def test_what_would_steer_a_terminal_is_shown() -> None:
     assert shown(line("a\x1b[2Jb\r", fields='{"x\\u0007": "\\u001b]0;t"}'), piece("c\x1bd")) == [
         "00:00:01.000  ask             a\\x1b[2Jb\\r  x\\x07=\\x1b]0;t",
         "00:00:02.000  ask1            │ c\\x1bd",
+    ]
+
+
+def test_another_day_is_said() -> None:
+    """Before the first line of it; what was said today needs no date."""
+    day_ms = 86_400_000
+    assert shown(
+        line("one", number=1), line("two", number=2, at_ms=day_ms), line("three", number=3, at_ms=day_ms + 1)
+    ) == [
+        "00:00:01.000  ask             one",
+        "1970-01-02",
+        "00:00:00.000  ask             two",
+        "00:00:00.001  ask             three",
     ]

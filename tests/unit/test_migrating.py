@@ -8,11 +8,11 @@ import pytest
 
 from courante.compiler.fitting import fit
 from courante.compiler.ir import encode_ir, ir_hash
-from courante.sdk.cuts import Cut, Cutter
 from courante.sdk.errors import Blocker
 from courante.sdk.events import ErrorInfo, Facts, RecordedEvent
-from courante.sdk.migrating import prove
-from courante.sdk.plan import Plan
+from courante.sdk.fold.cuts import Cut, Cutter
+from courante.sdk.marking.plan import Plan
+from courante.sdk.migration.migrating import prove
 from model.compiled import plan_of
 
 Nodes = list[dict[str, Any]]

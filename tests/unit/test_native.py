@@ -234,6 +234,8 @@ def test_a_formatted_duration_is_read_back(ms: int) -> None:
         ({"expires": 1, "escalate_to": "lead"}, Approval(expires_ms=1_000, escalate_to="lead", escalate_ms=500)),
         ({"expires": "1ms", "escalate_to": "lead"}, Approval(expires_ms=1, escalate_to="lead", escalate_ms=1)),
         ({"escalate_to": "lead", "escalate_after": "1h"}, Approval(escalate_to="lead", escalate_ms=3_600_000)),
+        ({"separate_approver": True}, Approval(separate_approver=True)),
+        ({"separate_approver": False}, Approval()),
         ({"x-note": 1}, Approval()),
     ],
 )

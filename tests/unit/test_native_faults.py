@@ -123,6 +123,8 @@ WRONG: list[tuple[str, Json, str, tuple[str | int, ...]]] = [
      ("nodes", 0, "requires_approval")),
     ("escalates too late", small(node(requires_approval={"escalate_to": "lead", "escalate_after": 2, "expires": 2})),
      "conflicting_fields", ("nodes", 0, "requires_approval", "escalate_after")),
+    ("separate approver perhaps", small(node(requires_approval={"separate_approver": "yes"})), "wrong_type",
+     ("nodes", 0, "requires_approval", "separate_approver")),
     ("gate of the defaults", small(node(), defaults={"requires_approval": {"expires": -1}}), "bad_duration",
      ("defaults", "requires_approval", "expires")),
     ("signal of nothing", small(node(type="signal")), "missing_field", ("nodes", 0, "config")),

@@ -75,6 +75,8 @@ _approvals = st.sampled_from(
         {"expires": "2d", "escalate_to": "lead"},
         {"expires": 90, "escalate_to": "lead", "escalate_after": "1500ms", "x-why": 1},
         {"escalate_to": "lead", "escalate_after": 1},
+        {"separate_approver": True},
+        {"separate_approver": False, "expires": 1},
     ]
 )
 _common: dict[str, st.SearchStrategy[Any]] = {

@@ -10,8 +10,8 @@ from courante.runner.agents.offered import OfferedTools, arguments_of
 from courante.runner.models.echo_script import read_script
 from courante.runner.models.request import Message, ModelRequest, ToolCall, ToolOffer
 from courante.runner.tools.python_tool import PythonTool
-from courante.sdk.step_context import StepError
-from courante.sdk.tools import ToolSet
+from courante.sdk.authoring.tools import ToolSet
+from courante.sdk.outcomes.step_context import StepError
 
 OFFER = ToolOffer(name="search", schema={"type": "object"})
 

@@ -10,9 +10,9 @@ import pytest
 
 from courante.compiler.workflow import FailureClass
 from courante.sdk.events import ErrorInfo, Facts, decode_facts, encode_facts
-from courante.sdk.failures import CODES
-from courante.sdk.outcomes import MESSAGE_MAX, TRACEBACK_MAX, failed
-from courante.sdk.step_context import StepError
+from courante.sdk.outcomes.failures import CODES
+from courante.sdk.outcomes.outcomes import MESSAGE_MAX, TRACEBACK_MAX, failed
+from courante.sdk.outcomes.step_context import StepError
 from courante.sdk.user_errors import HttpError
 
 

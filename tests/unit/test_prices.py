@@ -31,7 +31,7 @@ def at(day: str) -> int:
     return int(datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp() * 1000)
 
 
-NOW = at("2026-11-01")
+NOW = at("2026-11-20")
 
 
 def written(tmp_path: Path, *entries: dict[str, Any]) -> Path:
@@ -54,6 +54,26 @@ def test_a_call_costs_its_tokens_by_their_kinds() -> None:
     assert (spent.provider, spent.model, spent.tokens, spent.cached_tokens) == ("openai", "gpt-4o", 1100, 400)
 
 
+def test_what_a_call_writes_into_a_cache_has_its_price() -> None:
+    """Those tokens are among the input tokens, and dearer; without a price of their own they cost as the others."""
+    usage = Usage(input_tokens=1000, cached_tokens=400, written_tokens=500)
+    assert cost(None, "gpt-6-sol", usage) * 1_000_000 == 100 * 2 + 400 * Decimal("0.2") + 500 * Decimal("2.5")
+    assert cost(None, "gpt-4o", usage) * 1_000_000 == 600 * Decimal("2.5") + 400 * Decimal("1.25")
+    more = Usage(input_tokens=10, cached_tokens=8, written_tokens=8)
+    assert cost(None, "gpt-6-sol", more) * 1_000_000 == 8 * Decimal("0.2") + 2 * Decimal("2.5")
+
+
+def test_the_most_that_a_call_can_take_is_all_of_it_written() -> None:
+    """So a budget is not overspent by a cache."""
+    table = load_prices(None)
+    for written in (0, 1000):
+        usage = Usage(input_tokens=1000, output_tokens=10, written_tokens=written)
+        for model in ("gpt-6-sol", "gpt-4o", "unknown"):
+            spent = table.spent("openai", model, usage, NOW)
+            most = table.most("openai", model, 1000, 10, NOW)
+            assert (most.cost >= spent.cost, most.tokens) == (True, spent.tokens)
+
+
 @pytest.mark.parametrize(
     ("provider", "model", "price"),
     [
@@ -64,6 +84,8 @@ def test_a_call_costs_its_tokens_by_their_kinds() -> None:
         ("anthropic", "claude-3-5-sonnet-20241022", "3"),
         ("anthropic", "claude-opus-5-5", "4"),
         ("anthropic", "claude-opus-5", "5"),
+        ("anthropic", "claude-fable-5-2", "8"),
+        ("openai", "gpt-6.1-terra", "1"),
         ("echo", "whatever", "1"),
     ],
 )

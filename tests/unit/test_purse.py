@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from courante.compiler.budgets import COST_MAX, billionths
 from courante.compiler.ir import budget_of
-from courante.sdk.live_marking import PurseRecord, RunHead
-from courante.sdk.purse import Amount, Purse, granted, paid, refused, wanted, wants, without_purse
+from courante.sdk.floor.live_marking import PurseRecord, RunHead
+from courante.sdk.marking.purse import Amount, Purse, granted, paid, refused, wanted, wants, without_purse
 from model.compiled import plan_of
 
 NODE = {"id": "a", "type": "noop"}

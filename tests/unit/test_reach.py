@@ -6,8 +6,8 @@ from ipaddress import ip_address
 
 import pytest
 
-from courante.sdk.failures import classify
 from courante.sdk.http.reach import AddressRefused, not_public, read_reach
+from courante.sdk.outcomes.failures import classify
 
 REFUSED = """127.0.0.1 127.1.2.3 0.0.0.0 10.1.2.3 172.16.0.1 172.31.255.255 192.168.1.1 169.254.169.254 100.64.0.1
     100.127.255.255 192.0.0.1 192.0.2.1 198.18.0.1 198.51.100.1 203.0.113.1 224.0.0.1 240.0.0.1 255.255.255.255

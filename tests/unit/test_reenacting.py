@@ -6,23 +6,23 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from courante.sdk.fold import fold
-from courante.sdk.impact import downstream, impacted, reused
-from courante.sdk.oracle import Oracle, ask
-from courante.sdk.outcomes import Outcome, Succeeded
-from courante.sdk.redeciding import Unloaded
-from courante.sdk.reenacting import Enacted, reenact
-from courante.sdk.restarting import restart_plan, started
+from courante.sdk.fold.fold import fold
+from courante.sdk.outcomes.outcomes import Outcome, Succeeded
+from courante.sdk.reenactment.impact import downstream, impacted, reused
+from courante.sdk.reenactment.oracle import Oracle, ask
+from courante.sdk.reenactment.redeciding import Unloaded
+from courante.sdk.reenactment.reenacting import Enacted, Enacting
+from courante.sdk.reenactment.restarting import restart_plan, started
 from courante.sdk.user_errors import FatalError
 from courante.testing.floor import MemoryFloor
 from courante.testing.simulation import CALM, Simulation
 from integration.cases import node
 from model.compiled import plan_of
-from model.restarts import NOW_MS, log_of, resume
+from model.restarts import NOW_MS, log_of, reenact, resume
 
 if TYPE_CHECKING:
     from courante.runner.work import Work
-    from courante.sdk.plan import Plan
+    from courante.sdk.marking.plan import Plan
 
 HANDLED: dict[str, Any] = {"type": "function", "config": {"handler": "h"}}
 
@@ -147,7 +147,7 @@ def test_a_given_output_decides_where_its_step_leads() -> None:
     at = plan.numbers["a"], ()
     enacted = reenact(plan, oracle, stop=stop(plan, "a"), given={at: b'{"n":2}'})
     assert left(plan, enacted) == ["b"]
-    assert enacted.rerouted == [(at, "dl-", "ld-")]
+    assert enacted.rerouted == {at: ("dl-", "ld-")}
     restart = restart_plan(plan, enacted.cut)
     ran = impacted(plan.ir, restart.marking)
     assert (ran, reused(restart.events, ran)) == (["b", "d"], ["a"])
@@ -156,11 +156,12 @@ def test_a_given_output_decides_where_its_step_leads() -> None:
     steps.go_on(plan, enacted)
     assert steps.done == ["b", "d"]
     reference = b"@00112233445566778899aabbccddeeff:7"
+    enacting = Enacting(plan, oracle, stop=frozenset(stop(plan, "a")), given={at: reference})
     with pytest.raises(Unloaded) as unloaded:
-        reenact(plan, oracle, given={at: reference})
+        enacting.run()
     assert unloaded.value.references == (reference,)
-    known = reenact(plan, oracle, stop=stop(plan, "a"), given={at: reference}, contents={reference: b'{"n":2}'})
-    assert known.rerouted == enacted.rerouted
+    enacting.contents.put(reference, b'{"n":2}')
+    assert enacting.run().rerouted == enacted.rerouted
 
 
 def test_another_input_may_lead_elsewhere() -> None:
@@ -172,6 +173,6 @@ def test_another_input_may_lead_elsewhere() -> None:
     oracle = ask(plan.ir, [event for call in base.log for event in call])
     assert left(plan, reenact(plan, oracle, input=b'{"big":false}')) == []
     enacted = reenact(plan, oracle, input=b'{"big":false}', reroute=True)
-    rerouted = [(plan.node_ids[at[0]], then, now) for at, then, now in enacted.rerouted]
+    rerouted = [(plan.node_ids[at[0]], then, now) for at, (then, now) in enacted.rerouted.items()]
     assert sorted(rerouted) == [("b", "-", "when"), ("c", "when", "")]
     assert left(plan, enacted) == ["c"]

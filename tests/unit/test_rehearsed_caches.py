@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from courante.compiler.analysis import compile_workflow
 from courante.compiler.normalize import read_document
-from courante.sdk.fold import fold
+from courante.sdk.fold.fold import fold
 from courante.testing import rehearse
 
 

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from courante.runner.models.repair import NOTHING_TOLD, Told, read_told, with_repair, write_told
 from courante.runner.models.request import Message, ModelRequest
-from courante.sdk.context import HEARTBEAT_BYTES_MAX
+from courante.sdk.authoring.context import HEARTBEAT_BYTES_MAX
 
 REQUEST = ModelRequest(provider="echo", model="m", messages=(Message(role="user", content="p"),))
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.builds(Told, answer=st.text(), problems=st.lists(st.text(min_size=1), max_size=5).map(tuple)))
 def test_what_is_small_comes_back(told: Told) -> None:
     """Answer and problems are as they were."""

@@ -12,9 +12,9 @@ from courante.replay import Change, NoSuchEvent, diff, marking_at, marking_to_js
 from courante.replay.history import Emptied, History
 from courante.replay.steps import StepKey, StepStates
 from courante.sdk.events import Facts, RecordedEvent
-from courante.sdk.fold import fold
-from courante.sdk.marking import Token
-from courante.sdk.scopes import SWEEP_NODE
+from courante.sdk.fold.fold import fold
+from courante.sdk.marking.marking import Token
+from courante.sdk.marking.scopes import SWEEP_NODE
 from model.compiled import Parking, plan_of, with_delays
 from model.reading.draw import SMALL, accepted
 from model.reading.graph import Document, from_document

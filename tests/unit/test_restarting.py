@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from courante.sdk.cuts import Cut, Cutter, Ending
 from courante.sdk.errors import NotRestartable
 from courante.sdk.events import Facts, RecordedEvent
-from courante.sdk.fold import fold
-from courante.sdk.impact import impacted, reused
-from courante.sdk.marking import Corrupt, Place, Token, TokenKind
-from courante.sdk.restarting import EMISSIONS_MAX, restart_plan, started
-from courante.sdk.scopes import START_NODE, WAKER_NODE
+from courante.sdk.fold.cuts import Cut, Cutter, Ending
+from courante.sdk.fold.fold import fold
+from courante.sdk.marking.marking import Corrupt, Place, Token, TokenKind
+from courante.sdk.marking.scopes import START_NODE, WAKER_NODE
+from courante.sdk.reenactment.impact import impacted, reused
+from courante.sdk.reenactment.restarting import EMISSIONS_MAX, restart_plan, started
 from model.compiled import plan_of
 from model.restarts import NOW_MS, log_of
 

@@ -9,14 +9,14 @@ import pytest
 from courante.compiler.analysis import compile_workflow
 from courante.compiler.ir import encode_ir, ir_hash
 from courante.compiler.normalize import read_document
-from courante.sdk import restoring
-from courante.sdk.calling import Word
-from courante.sdk.joins import JoinRecord
-from courante.sdk.live_marking import marking_of
-from courante.sdk.marking import Marking, Mutex, Place, RunPhase, Token, TokenKind
-from courante.sdk.plan import Plan
-from courante.sdk.restoring import OtherTimer, RestoredRun, halted, restore, restore_calls
-from courante.sdk.scopes import CLOSING_NODE, START_NODE
+from courante.sdk.floor import restoring
+from courante.sdk.floor.calling import Word
+from courante.sdk.floor.live_marking import marking_of
+from courante.sdk.floor.restoring import OtherTimer, RestoredRun, halted, restore, restore_calls
+from courante.sdk.marking.joins import JoinRecord
+from courante.sdk.marking.marking import Marking, Mutex, Place, RunPhase, Token, TokenKind
+from courante.sdk.marking.plan import Plan
+from courante.sdk.marking.scopes import CLOSING_NODE, START_NODE
 
 WIDE = 60
 
@@ -87,6 +87,15 @@ def test_what_is_restored_reads_as_the_same_marking() -> None:
         state[b"t" + token.token.encode()] = record.encode()
     assert marking_of(state) == marking()
     assert not one.is_done
+
+
+def test_results_of_maps_are_left_to_the_log_that_has_them() -> None:
+    """A run that goes on from another one is given them: its own log does not have them yet."""
+    made = marking()
+    made.results[1, (0,)] = b'[["o",1]]'
+    left = restore("r", PLAN, made, is_logged=True)
+    assert dict(left.fields) == dict(restore("r", PLAN, marking()).fields)
+    assert dict(restore("r", PLAN, made).fields)["r1:0"] == b'[["o",1]]'
 
 
 def _bytes(value: Word) -> bytes:

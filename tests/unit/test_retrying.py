@@ -10,8 +10,8 @@ from courante.compiler.limits import DURATION_MS_MAX
 from courante.compiler.node_fields import ATTEMPTS_MAX
 from courante.compiler.normalize import normalize
 from courante.compiler.workflow import Retry
-from courante.sdk.failures import FINAL, Failure, classify
-from courante.sdk.retrying import Again, GivesUp, backoff_ms, bound_of_ms, draw_of, next_attempt
+from courante.sdk.outcomes.failures import FINAL, Failure, classify
+from courante.sdk.outcomes.retrying import Again, GivesUp, backoff_ms, bound_of_ms, draw_of, next_attempt
 from courante.sdk.user_errors import FatalError, HttpError
 
 PASSING = classify(ConnectionError("no"))

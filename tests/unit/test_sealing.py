@@ -6,12 +6,12 @@ import msgspec
 import pytest
 
 from courante.cli.exits import explain
-from courante.sdk import sealing
-from courante.sdk.commanding import Body, encode_body, open_body, seal_body
 from courante.sdk.errors import PayloadUnreadable
 from courante.sdk.events import ErrorInfo
-from courante.sdk.key_ring import KeyRing
-from courante.sdk.payload_terms import PAYLOAD_TERMS, PayloadTerms
+from courante.sdk.sealing import sealing
+from courante.sdk.sealing.key_ring import KeyRing
+from courante.sdk.sealing.payload_terms import PAYLOAD_TERMS, PayloadTerms
+from courante.sdk.stores.command_bodies import Body, encode_body, open_body, seal_body
 
 ERROR = ErrorInfo(
     type="ValueError", message="no #siv: in it", kind="retryable", node="a", attempt=2, traceback="  line"

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from courante.compiler.cel import SECRET_ROOT, ExpressionError, compile_expression
-from courante.sdk.redaction import REDACTOR, mask_values
-from courante.sdk.secrets import NamedSecrets, Secrets
-from courante.sdk.step_context import StepError
+from courante.sdk.outcomes.step_context import StepError
+from courante.sdk.secrets.redaction import REDACTOR, mask_values
+from courante.sdk.secrets.secrets import NamedSecrets, Secrets
 
 
 def test_a_secret_comes_from_its_variable_or_its_file(tmp_path: Path) -> None:

@@ -15,10 +15,10 @@ from courante.sdk.settings import (
     Settings,
     SettingsError,
     load_settings,
-    mask_password,
     unknown_variables,
     variable_of,
 )
+from courante.sdk.urls import mask_password
 
 SECRET = "hunter2"
 
@@ -117,6 +117,9 @@ def test_a_relative_home_is_meant_from_where_it_is_written(tmp_path: Path) -> No
         ("env", "prod\n", "a-z, 0-9"),
         ("env", "a" * 65, "1 to 64"),
         ("env", "{x}", "a-z, 0-9"),
+        ("api_proxies", "10.0.0.300", "addresses and networks, joined by commas"),
+        ("api_proxies", "10.1.0.5/16", "has host bits set"),
+        ("api_proxies", "*", "addresses and networks, joined by commas"),
         ("home", "a\0b", "the path of a directory"),
     ],
 )

@@ -9,7 +9,7 @@ import pytest
 from courante.compiler.analysis import compile_workflow
 from courante.compiler.normalize import normalize
 from courante.compiler.workflow import Pace, Share
-from courante.sdk.room import Room
+from courante.sdk.marking.room import Room
 
 
 def codes(**fields: Any) -> set[str]:

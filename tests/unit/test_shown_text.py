@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from courante.runner.shown_text import WINDOW_CHARS, WORD_CHARS_MAX, ShownText
-from courante.sdk.redaction import Redactor
+from courante.sdk.secrets.redaction import Redactor
 
 PHRASE = "correct horse battery staple"
 KEY = "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSj\nAgEAAoIBAQC7\n-----END PRIVATE KEY-----"

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from courante.sdk.errors import ServiceUnavailable
-from courante.sdk.standing import Look, Mark, Verdict, judge, refuse_behind
+from courante.sdk.floor.standing import Look, Mark, Verdict, judge, refuse_behind
 from courante.sdk.stores.cursors import START, Cursor
 from courante.sdk.stores.homes import Home
 

@@ -6,13 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from courante.sdk.state_machines import (
-    IllegalMove,
-    StepEvent,
-    can_run_move,
-    can_step_move,
-    next_status,
-)
+from courante.sdk.marking.state_machines import IllegalMove, StepEvent, can_run_move, can_step_move, next_status
 from courante.sdk.stores.status import RunStatus, StepStatus
 
 STEP_ENDS = {StepStatus.SUCCEEDED, StepStatus.FAILED, StepStatus.SKIPPED, StepStatus.CANCELLED}

@@ -7,8 +7,8 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from courante.sdk.submissions import Submission
-from courante.sdk.submitting import BATCH_FIRST, BATCH_MAX, batches_of
+from courante.sdk.client.submitting import BATCH_FIRST, BATCH_MAX, batches_of
+from courante.sdk.submissions.submissions import Submission
 
 
 @given(st.integers(0, 5 * BATCH_MAX))

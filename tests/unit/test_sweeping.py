@@ -11,9 +11,9 @@ from courante.replay.history import History
 from courante.replay.steps import StepKey, StepState, StepStates
 from courante.replay.tallies import Tally
 from courante.sdk.events import Facts, RecordedEvent
-from courante.sdk.fold import Folder
-from courante.sdk.plan import Plan
-from courante.sdk.scopes import Scope
+from courante.sdk.fold.fold import Folder
+from courante.sdk.marking.plan import Plan
+from courante.sdk.marking.scopes import Scope
 from courante.sdk.stores.runs import StepRow
 from courante.sdk.stores.status import StepStatus
 from unit.test_fold import engine_of, finish

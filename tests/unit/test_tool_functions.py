@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from courante.sdk.context import Context
+from courante.sdk.authoring.context import Context
+from courante.sdk.authoring.steps import Steps
+from courante.sdk.authoring.tools import Tool, ToolSet
+from courante.sdk.outcomes.step_context import StepError
 from courante.sdk.schema_checks import SchemaChecks
-from courante.sdk.step_context import StepError
-from courante.sdk.steps import Steps
-from courante.sdk.tools import Tool, ToolSet
 
 
 class Place(msgspec.Struct):

@@ -9,10 +9,10 @@ import pytest
 
 from courante.runner.models.answer import StopReason
 from courante.runner.models.anthropic import Anthropic
-from courante.runner.models.events import ServerEvent
 from courante.runner.models.openai import OpenAi
 from courante.runner.models.request import Message, ModelRequest, ToolCall, ToolOffer
 from courante.runner.models.wire import Connector
+from courante.sdk.http.server_events import ServerEvent
 from integration.wire import anthropic_answers, openai_answers
 
 SCHEMA = {"type": "object", "properties": {"q": {"type": "string"}}}

@@ -6,7 +6,8 @@ import asyncpg
 import pytest
 
 from courante.sdk.errors import ServiceUnavailable
-from courante.sdk.unavailable import POSTGRES_ERRORS, AsUnavailable
+from courante.sdk.server_errors import POSTGRES_ERRORS
+from courante.sdk.unavailable import AsUnavailable
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -40,5 +41,5 @@ def test_what_a_server_that_is_away_shows_as_has_one_home() -> None:
     """A loop with a list of its own would miss one of them, and end where it should wait."""
     files = [path for folder in ("runner", "sdk", "supervisor") for path in (ROOT / folder).rglob("*.py")]
     own = [path.name for path in files if "asyncpg.InterfaceError" in path.read_text("utf-8")]
-    assert own == ["unavailable.py"]
+    assert own == ["server_errors.py"]
     assert asyncpg.InternalClientError in POSTGRES_ERRORS

@@ -48,3 +48,24 @@ SELECT h.position, h.run_id, h.seq, h.hash, l.hash AS found
  WHERE h.env = $1 AND h.anchor = $2 AND h.position >= $3
  ORDER BY h.position
  LIMIT $4
+
+-- name: delete_draft
+DELETE FROM anchor_drafts WHERE env = $1
+
+-- name: delete_draft_heads
+DELETE FROM anchor_draft_heads WHERE env = $1
+
+-- name: insert_draft
+INSERT INTO anchor_drafts (env, line) VALUES ($1, $2)
+
+-- name: insert_draft_heads
+INSERT INTO anchor_draft_heads (env, run_id, seq, hash, position)
+SELECT $1, h.run_id, h.seq, h.hash, h.position
+  FROM unnest($2::text[], $3::bigint[], $4::bytea[], $5::bigint[]) AS h (run_id, seq, hash, position)
+
+-- name: read_draft
+SELECT line FROM anchor_drafts WHERE env = $1
+
+-- name: keep_draft_heads
+INSERT INTO anchor_heads (env, run_id, seq, hash, anchor, position)
+SELECT env, run_id, seq, hash, $2, position FROM anchor_draft_heads WHERE env = $1

@@ -50,11 +50,21 @@ UPDATE children SET run_id = $2
  WHERE run_id = $1 AND state = 'started' AND NOT EXISTS (SELECT FROM children c WHERE c.run_id = $2)
 
 -- name: children_of
+WITH RECURSIVE line (run_id, up) AS (
+  SELECT $1::text COLLATE "C", 0
+  UNION ALL
+  SELECT s.base_run_id, line.up + 1 FROM line JOIN commands s ON s.run_id = line.run_id AND s.number = 1 AND s.base_seq IS NOT NULL
+)
 SELECT c.run_id, c.node, c.scope, c.attempt, c.workflow, coalesce(l.version, c.version) AS version, c.is_detached, c.depth,
-       c.state, l.status, l.is_waiting
-  FROM children c
+       c.state, l.status, l.is_waiting, CASE WHEN line.up > 0 THEN c.parent_run_id END AS taken_from
+  FROM line
+  JOIN children c ON c.parent_run_id = line.run_id
   LEFT JOIN run_list l ON l.run_id = c.run_id
- WHERE c.parent_run_id = $1
+ WHERE line.up = 0
+    OR EXISTS (SELECT FROM node_executions n WHERE n.run_id = $1 AND n.node = c.node AND n.scope = c.scope AND n.attempt = c.attempt
+                AND n.reason = 'reused_from_base_run')
+       AND NOT EXISTS (SELECT FROM line nearer JOIN children d ON d.parent_run_id = nearer.run_id
+                        WHERE nearer.up < line.up AND (d.node, d.scope, d.attempt) = (c.node, c.scope, c.attempt))
  ORDER BY c.wanted_at, c.node, c.scope, c.attempt
 
 -- name: parents_of

@@ -30,7 +30,7 @@ SELECT c.run_id, c.partition, c.workflow, c.version, c.ir_hash, c.body AS input,
        c.created_at <= clock_timestamp() - make_interval(secs => $4::float8 / 1000) AS is_old
   FROM commands c
  WHERE c.type = 'start' AND c.env = $1 AND c.partition = $2 AND c.xact >= $3::text::xid8
-   AND NOT EXISTS (SELECT FROM runs r WHERE r.run_id = c.run_id)
+   AND NOT EXISTS (SELECT FROM runs r WHERE r.run_id = c.run_id) AND c.run_id <> ALL($6::text[])
  ORDER BY c.xact, c.created_at
  LIMIT $5
 
@@ -65,6 +65,27 @@ SELECT number, type, by, body, decides, created_at FROM commands WHERE run_id = 
 SELECT number, type, by, body, created_at FROM commands
  WHERE run_id = $1 AND decides IS NOT NULL AND type = ANY($2::text[]) ORDER BY number
 
+-- name: find_starters
+WITH RECURSIVE started AS (
+  SELECT run_id, by, base_run_id FROM commands WHERE run_id = $1 AND number = 1
+  UNION
+  SELECT b.run_id, c.by, c.base_run_id
+    FROM started s LEFT JOIN children k ON k.run_id = s.run_id
+    CROSS JOIN unnest(ARRAY[s.base_run_id, k.parent_run_id]) AS b (run_id)
+    LEFT JOIN commands c ON c.run_id = b.run_id AND c.number = 1
+   WHERE b.run_id IS NOT NULL
+)
+SELECT DISTINCT by FROM started
+
+-- name: find_releases
+WITH RECURSIVE began AS (
+  SELECT run_id, base_run_id FROM commands WHERE run_id = $1 AND number = 1
+  UNION
+  SELECT c.run_id, c.base_run_id FROM began b JOIN commands c ON c.run_id = b.base_run_id AND c.number = 1
+)
+SELECT c.number, c.type, c.by, c.body, c.created_at FROM began b JOIN commands c USING (run_id)
+ WHERE c.type IN ('approve', 'force_succeed', 'force_skip')
+
 -- name: commands_to_apply
 SELECT c.run_id, coalesce(r.ir_hash, s.ir_hash) AS ir_hash, c.number, c.type, c.by, c.body, c.decides, c.created_at,
        c.xact::text AS xact,
@@ -74,6 +95,7 @@ SELECT c.run_id, coalesce(r.ir_hash, s.ir_hash) AS ir_hash, c.number, c.type, c.
   LEFT JOIN runs r ON r.run_id = c.run_id
  WHERE c.type <> 'start' AND c.env = $1 AND c.partition = $2 AND c.xact >= $3::text::xid8
    AND (r.run_id IS NULL OR (r.finished_at IS NULL AND NOT r.is_halted AND c.number > r.last_command))
+   AND c.run_id <> ALL($6::text[])
  ORDER BY c.xact, c.run_id, c.number
  LIMIT $5
 

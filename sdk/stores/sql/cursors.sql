@@ -6,6 +6,9 @@ ON CONFLICT ON CONSTRAINT recorder_cursors_pkey DO NOTHING
 -- name: read_cursor
 SELECT epoch, partition_seq, entry_id, entry_digest FROM recorder_cursors WHERE env = $1 AND partition = $2
 
+-- name: read_cursors
+SELECT partition, epoch, partition_seq, entry_id, entry_digest FROM recorder_cursors WHERE env = $1
+
 -- name: lock_cursor
 SELECT epoch, partition_seq, entry_id, entry_digest FROM recorder_cursors WHERE env = $1 AND partition = $2 FOR UPDATE
 

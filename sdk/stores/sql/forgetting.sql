@@ -1,12 +1,15 @@
 -- name: get_forgotten
 SELECT run_id, forgotten_at, by, reason FROM forgotten_runs WHERE run_id = ANY($1::text[])
 
--- name: lock_ended
-SELECT r.partition,
+-- name: lock_run
+SELECT partition FROM runs WHERE run_id = $1 AND env = $2 FOR UPDATE
+
+-- name: which_ended
+SELECT r.run_id,
        r.finished_at IS NOT NULL AND NOT EXISTS (
          SELECT FROM commands c WHERE c.base_run_id = r.run_id AND c.number = 1 AND c.base_seq IS NOT NULL
             AND NOT EXISTS (SELECT FROM runs s WHERE s.run_id = c.run_id)) AS has_ended
-  FROM runs r WHERE r.run_id = $1 AND r.env = $2 FOR UPDATE OF r
+  FROM runs r WHERE r.run_id = ANY($1::text[]) AND r.env = $2
 
 -- name: lock_lines
 SELECT pg_advisory_xact_lock(hashtextextended('step_logs ' || $1::text || ' ' || $2::integer, 0))
@@ -29,6 +32,7 @@ SELECT parent_run_id, 'parent' FROM children WHERE run_id = ANY($1::text[]) AND 
 SELECT r.run_id FROM runs r
  WHERE r.env = $1 AND r.finished_at IS NOT NULL AND r.finished_at < $2
    AND ($3::text IS NULL OR r.workflow = $3) AND ($4::text IS NULL OR r.tags @> ARRAY[$4])
+   AND r.workflow <> ALL($6::text[])
    AND NOT EXISTS (SELECT FROM forgotten_runs f WHERE f.run_id = r.run_id)
    AND NOT EXISTS (SELECT FROM commands c WHERE c.base_run_id = r.run_id AND c.number = 1 AND c.base_seq IS NOT NULL
                       AND NOT EXISTS (SELECT FROM runs s WHERE s.run_id = c.run_id))
@@ -39,11 +43,11 @@ SELECT payload FROM event_payloads WHERE run_id = $1
 UNION ALL
 SELECT output FROM step_cache WHERE env = $2 AND run_id = $1
 
--- name: cache_keys
-SELECT key FROM step_cache WHERE env = $2 AND run_id = $1
+-- name: cache_facts
+SELECT facts FROM event_log WHERE run_id = $1 AND type = 'step.succeeded' AND position('"cache":'::bytea IN facts) > 0
 
 -- name: count_payloads
-SELECT count(*) FROM event_payloads WHERE run_id = $1
+SELECT count(*) FROM event_payloads WHERE run_id = ANY($1::text[])
 
 -- name: remember
 INSERT INTO forgotten_runs (env, run_id, by, reason) VALUES ($1, $2, $3, $4)

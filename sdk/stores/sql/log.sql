@@ -1,8 +1,17 @@
 -- name: read_events
-SELECT l.seq, l.at, l.facts, p.payload
-  FROM event_log l LEFT JOIN event_payloads p ON p.run_id = l.run_id AND p.seq = l.seq AND p.at = l.at
+SELECT l.seq, l.at, l.facts,
+       (SELECT p.payload FROM event_payloads p WHERE p.run_id = l.run_id AND p.seq = l.seq AND p.at = l.at) AS payload
+  FROM event_log l
  WHERE l.run_id = $1 AND l.seq > $2 AND l.seq <= $3
  ORDER BY l.seq
+
+-- name: find_events
+SELECT l.seq, l.at, l.facts,
+       (SELECT p.payload FROM event_payloads p WHERE p.run_id = l.run_id AND p.seq = l.seq AND p.at = l.at) AS payload
+  FROM event_log l
+ WHERE l.run_id = $1 AND l.seq > $2 AND ($3::text IS NULL OR l.node = $3)
+   AND ($4::text IS NULL OR l.type = $4 OR (right($4, 2) = '.*' AND starts_with(l.type, left($4, -1))))
+ ORDER BY l.seq LIMIT $5
 
 -- name: read_events_of_runs
 SELECT l.run_id, l.seq, l.at, l.facts, p.payload
@@ -11,14 +20,16 @@ SELECT l.run_id, l.seq, l.at, l.facts, p.payload
  ORDER BY l.run_id, l.seq
 
 -- name: read_chain
-SELECT l.seq, l.at, l.type, l.node, l.scope, l.attempt, l.worker, l.facts, l.payload_digest, l.prev_hash, l.hash, p.payload
-  FROM event_log l LEFT JOIN event_payloads p ON p.run_id = l.run_id AND p.seq = l.seq AND p.at = l.at
+SELECT l.seq, l.at, l.type, l.node, l.scope, l.attempt, l.worker, l.facts, l.payload_digest, l.prev_hash, l.hash,
+       (SELECT p.payload FROM event_payloads p WHERE p.run_id = l.run_id AND p.seq = l.seq AND p.at = l.at) AS payload
+  FROM event_log l
  WHERE l.run_id = $1 AND l.seq > $2
  ORDER BY l.seq
 
 -- name: read_chain_part
-SELECT l.seq, l.at, l.facts, l.payload_digest, l.prev_hash, l.hash, p.payload
-  FROM event_log l LEFT JOIN event_payloads p ON p.run_id = l.run_id AND p.seq = l.seq AND p.at = l.at
+SELECT l.seq, l.at, l.facts, l.payload_digest, l.prev_hash, l.hash,
+       (SELECT p.payload FROM event_payloads p WHERE p.run_id = l.run_id AND p.seq = l.seq AND p.at = l.at) AS payload
+  FROM event_log l
  WHERE l.run_id = $1 AND l.seq > $2
  ORDER BY l.seq
  LIMIT $3
@@ -48,17 +59,25 @@ SELECT l.seq, l.facts FROM event_log l
  WHERE l.run_id = $1 AND (l.seq = 1 OR l.type = 'run.migrated')
  ORDER BY l.seq
 
+-- name: read_results
+SELECT l.facts, p.payload
+  FROM event_log l JOIN event_payloads p ON p.run_id = l.run_id AND p.seq = l.seq AND p.at = l.at
+ WHERE l.run_id = $1 AND l.type IN ('fanout.collected', 'fanout.restored') AND l.node = ANY($2::text[]) AND l.scope = $3
+ ORDER BY l.seq
+
 -- name: read_spans
 SELECT l.run_id, l.seq, l.at, l.facts, NULL::bytea AS payload
   FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS w (run_id, first, last)
   JOIN event_log l ON l.run_id = w.run_id AND l.seq BETWEEN w.first AND w.last
 
--- name: read_since
-SELECT run_id, seq, at, facts, payload FROM (
-  SELECT l.run_id, l.seq, l.at, l.facts, NULL::bytea AS payload
-    FROM event_log l WHERE l.env = $1 AND l.at >= $2
-   ORDER BY l.at DESC, l.run_id DESC, l.seq DESC LIMIT $3) newest
- ORDER BY at, run_id, seq
+-- name: read_window
+SELECT l.run_id, l.seq, l.at, l.facts, NULL::bytea AS payload FROM event_log l
+ WHERE l.env = $1 AND l.at >= $2 AND l.at < $5 AND (l.at, l.run_id, l.seq) > ($2, $3::text, $4::bigint)
+ ORDER BY l.at, l.run_id, l.seq LIMIT $6
+
+-- name: read_partition
+SELECT l.run_id, l.seq, l.at, l.facts, NULL::bytea AS payload FROM event_log l
+ WHERE l.env = $1 AND l.partition = $2 AND l.at >= $3 AND l.at <= $4
 
 -- name: count_emptied
 SELECT count(*) FROM event_log l

@@ -72,6 +72,7 @@ SELECT count(*) FROM runs
 -- name: count_runs_to_forget
 SELECT count(*) FROM runs r
  WHERE r.env = $1 AND r.finished_at < $2
+   AND ($3::text IS NULL OR r.workflow = $3) AND r.workflow <> ALL($4::text[])
    AND NOT EXISTS (SELECT FROM forgotten_runs f WHERE f.run_id = r.run_id)
    AND NOT EXISTS (SELECT FROM commands c WHERE c.base_run_id = r.run_id AND c.number = 1 AND c.base_seq IS NOT NULL
                       AND NOT EXISTS (SELECT FROM runs s WHERE s.run_id = c.run_id))

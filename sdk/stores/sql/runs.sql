@@ -3,10 +3,18 @@ SELECT run_id, env, partition, workflow, version, ir_hash, status, is_waiting, t
        error::text AS error, drain_reason, is_halted, created_at, started_at, finished_at
   FROM run_list WHERE run_id = $1
 
+-- name: known_runs
+SELECT run_id FROM run_list WHERE env = $1 AND run_id = ANY($2::text[])
+
 -- name: list_runs
 SELECT run_id, env, partition, workflow, version, ir_hash, status, is_waiting, trigger, base_run_id, by, tags, output_seq,
        error::text AS error, drain_reason, is_halted, created_at, started_at, finished_at
   FROM run_list
+
+-- name: find_workflows
+SELECT id FROM workflows
+ WHERE env = $1 AND (position(lower($2) IN lower(id)) > 0 OR position(lower($2) IN lower(name)) > 0)
+ ORDER BY updated_at DESC LIMIT $3
 
 -- name: list_steps
 SELECT node, scope, attempt, status, reason, worker, started_at, finished_at, due_at, ms, error::text AS error, output_seq
@@ -24,6 +32,9 @@ SELECT status IN ('SUCCEEDED', 'FAILED', 'SKIPPED', 'CANCELLED') FROM node_execu
 -- name: run_statistics
 SELECT executions, succeeded, failed, skipped, cancelled, running, waiting, retrying, retries, handler_ms, elapsed_ms
   FROM run_statistics WHERE run_id = $1
+
+-- name: is_recorded
+SELECT EXISTS (SELECT FROM runs WHERE run_id = $1)
 
 -- name: final_runs
 SELECT run_id FROM runs WHERE run_id = ANY($1::text[]) AND finished_at IS NOT NULL

@@ -2,18 +2,21 @@
 SELECT run_id, workflow, coalesce(started_at, created_at) AS began_at FROM runs WHERE env = $1 AND run_id = ANY($2::text[])
 
 -- name: count_open_runs
-SELECT status, count(*) AS runs FROM runs WHERE env = $1 AND status IN ('PENDING', 'RUNNING', 'PAUSED') GROUP BY status
+SELECT CASE WHEN is_waiting THEN 'WAITING' ELSE status END AS shown, count(*) AS runs FROM run_list
+ WHERE env = $1 AND status IN ('PENDING', 'RUNNING', 'PAUSED') GROUP BY shown
 
 -- name: count_open_dead_letters
 SELECT count(*) FROM dead_letters WHERE env = $1 AND is_open
 
 -- name: count_runs
 WITH latest AS (
-  SELECT status, coalesce(started_at, created_at) AS began_at, finished_at FROM runs
+  SELECT run_id, status, coalesce(started_at, created_at) AS began_at, finished_at FROM runs
    WHERE env = $1 AND created_at >= $2 AND ($3::text IS NULL OR workflow = $3) AND ($4::text IS NULL OR run_id = $4)
    ORDER BY created_at DESC LIMIT $5)
-SELECT status, count(*) AS runs, sum(extract(epoch FROM finished_at - began_at))::float8 AS seconds
-  FROM latest GROUP BY status
+SELECT CASE WHEN status = 'RUNNING' AND (SELECT is_waiting FROM run_list WHERE run_list.run_id = latest.run_id)
+            THEN 'WAITING' ELSE status END AS shown,
+       count(*) AS runs, sum(extract(epoch FROM finished_at - began_at))::float8 AS seconds
+  FROM latest GROUP BY shown
 
 -- name: spread_runs
 WITH latest AS (

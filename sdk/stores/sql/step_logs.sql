@@ -25,6 +25,16 @@ SELECT run_id, at, source, number, id, node, scope, attempt, worker, level, text
  WHERE env = $1 AND run_id = $2 AND ($3::text IS NULL OR node = $3) AND id > $4
  ORDER BY id LIMIT $5
 
+-- name: lines_of_runs
+SELECT s.run_id, s.at, s.source, s.number, s.id, s.node, s.scope, s.attempt, s.worker, s.level, s.text, s.fields
+  FROM unnest($2::text[], $3::bigint[]) AS w (run_id, after)
+ CROSS JOIN LATERAL (SELECT l.* FROM step_logs l WHERE l.env = $1 AND l.run_id = w.run_id AND l.id > w.after
+                      ORDER BY l.id LIMIT $4) AS s
+ ORDER BY s.run_id, s.id
+
+-- name: last_numbers
+SELECT source, max(number) AS number FROM step_logs WHERE env = $1 AND run_id = $2 AND id <= $3 GROUP BY source
+
 -- name: drop_old
 DELETE FROM step_logs WHERE ctid = ANY(ARRAY(
   SELECT ctid FROM step_logs WHERE env = $1 AND at < now() - make_interval(secs => $2) LIMIT $3

@@ -52,9 +52,14 @@ INSERT INTO webhook_deliveries (env, webhook, event_id, body) VALUES ($1, $2, $3
 UPDATE webhook_deliveries d
    SET attempts = d.attempts + 1, due_at = clock_timestamp() + $3::bigint * interval '1 millisecond'
   FROM (SELECT o.env, o.webhook, o.event_id, w.url, w.secret
-          FROM webhook_deliveries o JOIN webhooks w ON w.env = o.env AND w.name = o.webhook
-         WHERE o.env = $1 AND o.state = 'due' AND o.due_at <= clock_timestamp()
-         ORDER BY o.due_at LIMIT $2 FOR UPDATE OF o SKIP LOCKED) AS t
+          FROM webhooks w
+          LEFT JOIN unnest($5::text[], $6::bigint[]) AS held (webhook, deliveries) ON held.webhook = w.name
+         CROSS JOIN LATERAL (
+           SELECT env, webhook, event_id, due_at FROM webhook_deliveries
+            WHERE env = w.env AND webhook = w.name AND state = 'due' AND due_at <= statement_timestamp()
+            ORDER BY due_at LIMIT greatest(0, $4::bigint - coalesce(held.deliveries, 0)) FOR UPDATE SKIP LOCKED) AS o
+         WHERE w.env = $1
+         ORDER BY o.due_at LIMIT $2) AS t
  WHERE d.env = t.env AND d.webhook = t.webhook AND d.event_id = t.event_id
 RETURNING d.webhook, d.event_id, d.body, d.attempts, t.url, t.secret
 
@@ -71,8 +76,10 @@ UPDATE webhook_deliveries
 -- name: drop_sent
 DELETE FROM webhook_deliveries WHERE state = 'sent' AND sent_at < clock_timestamp() - $1::bigint * interval '1 second'
 
--- name: read_delivery
-SELECT state, attempts, error FROM webhook_deliveries WHERE env = $1 AND webhook = $2 AND event_id = $3
+-- name: read_deliveries
+SELECT d.webhook, d.event_id, d.state, d.attempts, d.error
+  FROM unnest($2::text[], $3::text[]) AS asked (webhook, event_id)
+  JOIN webhook_deliveries d ON d.env = $1 AND d.webhook = asked.webhook AND d.event_id = asked.event_id
 
 -- name: list_dead
 SELECT webhook, event_id, body, attempts, error, created_at FROM webhook_deliveries

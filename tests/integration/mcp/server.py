@@ -10,7 +10,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -58,10 +57,10 @@ def die() -> str:
 
 
 @server.tool()
-def die_later() -> dict[str, int]:
-    """End right after the answer."""
-    threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGKILL)).start()
-    return {"pid": os.getpid()}
+def freeze() -> str:
+    """Neither answer nor end."""
+    os.kill(os.getpid(), signal.SIGSTOP)
+    return "late"
 
 
 def main() -> None:

@@ -8,20 +8,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from courante.runner.models.answer import ModelAnswer
-from courante.runner.models.anthropic import Anthropic
-from courante.runner.models.openai import OpenAi
+from courante.runner.models.calling import connector_of
 from courante.runner.models.request import Message, ModelRequest
 from courante.runner.models.sending import Taking, send
 from courante.runner.models.terms import ModelTerms
-from courante.runner.models.wire import Connector
 from courante.runner.toolbox import Toolbox, open_toolbox
-from courante.sdk.secrets import Secrets
-from courante.sdk.steps import Steps
-from integration.wire import anthropic_answers, openai_answers
+from courante.sdk.authoring.steps import Steps
+from courante.sdk.secrets.secrets import Secrets
+from integration.wire import anthropic_answers, openai_answers, response_answers
 from integration.wire.server import Asked, Give, Reply, WireServer, open_wire
 
 OPENAI, ANTHROPIC = "openai", "anthropic"
-CONNECTORS: dict[str, Connector] = {OPENAI: OpenAi(), ANTHROPIC: Anthropic()}
 MODELS = {OPENAI: "gpt-4o", ANTHROPIC: "claude-sonnet-4-5"}
 KEY = "sk-test-0123456789"
 DEFAULTS: dict[str, dict[str, Any]] = {
@@ -68,7 +65,9 @@ async def call(
 async def attempt(tools: Toolbox, request: ModelRequest) -> Called:
     taking, pieces = Taking(), list[str]()
     try:
-        answer = await send(CONNECTORS[request.provider], request, tools, taking, pieces.append)
+        connector = connector_of(request)
+        assert connector is not None
+        answer = await send(connector, request, tools, taking, pieces.append)
     except Exception as error:  # noqa: BLE001 - looked at by the tests
         return Called(None, error, pieces, taking.may_have_taken)
     return Called(answer, None, pieces, taking.may_have_taken)
@@ -76,7 +75,9 @@ async def attempt(tools: Toolbox, request: ModelRequest) -> Called:
 
 async def hello(asked: Asked, reply: Reply) -> None:
     """Any answer, in the format of whoever is asked."""
-    if asked.path.endswith("/messages"):
+    if asked.path.endswith("/responses"):
+        await reply.json(response_answers.response(response_answers.message("Hi")))
+    elif asked.path.endswith("/messages"):
         await reply.json(anthropic_answers.message(anthropic_answers.text("Hi")))
     else:
         await reply.json(openai_answers.completion("Hi"))

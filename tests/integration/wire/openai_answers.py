@@ -9,7 +9,7 @@ USAGE = {
     "prompt_tokens": 19,
     "completion_tokens": 10,
     "total_tokens": 29,
-    "prompt_tokens_details": {"cached_tokens": 4},
+    "prompt_tokens_details": {"cached_tokens": 4, "cache_write_tokens": 3},
 }
 MODEL = "gpt-4o-2024-08-06"
 

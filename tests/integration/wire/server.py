@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from integration.http_site import read_request
+from integration.loopback import serve
 
 EVENTS = "text/event-stream; charset=utf-8"
 
@@ -100,29 +101,12 @@ class WireServer:
 @asynccontextmanager
 async def open_wire(give: Give) -> AsyncGenerator[WireServer]:
     site = WireServer()
-    tasks: set[asyncio.Task[None]] = set()
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        tasks.add(task)
-        try:
-            while found := await read_request(reader, 0):
-                asked = Asked(path=found.target, headers=found.headers, content=found.body)
-                site.asked.append(asked)
-                await give(asked, Reply(reader, writer))
-        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            pass
-        finally:
-            tasks.discard(task)
-            writer.close()
+        while found := await read_request(reader, 0):
+            asked = Asked(path=found.target, headers=found.headers, content=found.body)
+            site.asked.append(asked)
+            await give(asked, Reply(reader, writer))
 
-    server = await asyncio.start_server(talk, "127.0.0.1", 0)
-    site.port = int(server.sockets[0].getsockname()[1])
-    try:
+    async with serve(talk) as site.port:
         yield site
-    finally:
-        server.close()
-        for task in tuple(tasks):
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)

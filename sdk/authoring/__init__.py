@@ -1,0 +1,1 @@
+"""What steps, tools and workflows in Python are written with."""

@@ -1,0 +1,1 @@
+"""Outputs of steps that need not be made again."""

@@ -1,0 +1,1 @@
+"""The client, and what stands behind each of its words."""

@@ -1,0 +1,1 @@
+"""Whether all is well, and by what that is judged."""

@@ -1,0 +1,1 @@
+"""What steps and processes say for people to read."""

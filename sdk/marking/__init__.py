@@ -1,0 +1,1 @@
+"""The marking of a run, and the laws by which it changes. Pure."""

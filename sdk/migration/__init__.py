@@ -1,0 +1,1 @@
+"""Live runs that go on by another version of their workflow."""

@@ -1,0 +1,1 @@
+"""How payloads are kept: apart, and encrypted where that is asked."""

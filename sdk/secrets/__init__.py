@@ -1,0 +1,1 @@
+"""Secrets, and what is masked wherever text leaves."""

@@ -1,0 +1,1 @@
+"""What is asked to be started, checked at the door."""

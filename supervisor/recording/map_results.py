@@ -1,0 +1,139 @@
+"""Results of maps: they leave Redis when the log has them.
+
+A run holds the results of chunks until its aggregate begins; of a large map that would be most of what it holds. What
+is gone here is read from the log by whoever needs it (``sdk/floor/cold_payloads``), and a recovery writes none of it.
+
+A Postgres that fails over to an older copy finds what it has lost in the outbox, until that is trimmed. What results
+refer to, outputs that are stored apart, is in no entry: it stays in Redis for as long. So does the list of a map to
+which items are added, when a longer one has taken its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+import structlog
+
+from ...sdk.errors import WorkflowNotFound
+from ...sdk.events import Facts
+from ...sdk.keys import Keys
+from ...sdk.marking.plan import context_field
+from ...sdk.marking.scopes import Scope, parse_scope_key
+from ...sdk.stores.connection import Connection, Pool
+from ...sdk.stores.queries import load_queries
+from .blobs import cool_payloads, cool_results, named_in
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+NodeIds = Callable[[str], Awaitable[Sequence[str]]]
+Lists = dict[tuple[str, str, Scope], bytes]
+"""References to lists of items, by run, map and its scope."""
+COLLECTOR = "results:"
+"""In front of the id of a map the id of its collector begins so."""
+LISTS_MAX = 10_000
+"""Maps whose lists are remembered until longer ones come."""
+_sql = load_queries("recorder")
+log = structlog.get_logger()
+
+
+class ToldResults(NamedTuple):
+    """The results of a chunk, as an event tells them. ``map``: its id. ``place``: the map's scope, and the chunk."""
+
+    run_id: str
+    map: str
+    place: Scope
+    payload: bytes
+
+
+class ToldItems(NamedTuple):
+    """The list of a map that items are added to, stored apart, as an event tells it. ``is_last``: nothing is added."""
+
+    run_id: str
+    map: str
+    place: Scope
+    payload: bytes
+    is_last: bool
+
+
+Told: TypeAlias = ToldResults | ToldItems
+
+
+def told_results(run_id: str, facts: Facts, payload: bytes) -> Told | None:
+    """Return the results or the items that an event tells, None where it tells none."""
+    if facts.type not in ("fanout.collected", "fanout.restored"):
+        is_last = facts.type == "step.succeeded"
+        if payload[:1] != b"@" or "items" not in facts.data or not (is_last or facts.reason == "more"):
+            return None
+        return ToldItems(run_id, facts.node, parse_scope_key(facts.scope), payload, is_last)
+    chunk = facts.data.get("chunk")
+    if not isinstance(chunk, int):
+        return None
+    return ToldResults(run_id, facts.node.removeprefix(COLLECTOR), (*parse_scope_key(facts.scope), chunk), payload)
+
+
+def _outgrown(lists: Lists, told: Sequence[ToldItems]) -> tuple[Lists, set[bytes]]:
+    """Return the lists of maps after these, and the digests of those whose place they have taken.
+
+    Of those that another recorder has seen nothing is known: they leave Redis when nobody has read them for long.
+    """
+    known, outgrown = dict(lists), set[bytes]()
+    for each in told:
+        place = each.run_id, each.map, each.place
+        before = known.pop(place, each.payload)
+        if before != each.payload:
+            outgrown |= named_in(before)
+        if not each.is_last:
+            known[place] = each.payload
+    for place in [*known][: max(0, len(known) - LISTS_MAX)]:
+        del known[place]
+    return known, outgrown
+
+
+class MapResults:
+    """Of one partition. ``node_ids``: ids of the nodes of an IR, in its order."""
+
+    def __init__(self, redis: Redis, pool: Pool, env: str, partition: int, node_ids: NodeIds) -> None:
+        self._redis = redis
+        self._pool = pool
+        self._env = env
+        self._keys = Keys(env).partition(partition)
+        self._node_ids = node_ids
+        self._lists: Lists = {}
+
+    async def let_go(self, told: Sequence[Told]) -> None:
+        """Take results from the runs. Idempotent."""
+        results = [each for each in told if isinstance(each, ToldResults)]
+        if not results:
+            return
+        async with self._pool.acquire() as conn:
+            maps = await self._maps(conn, {each.run_id for each in results})
+        pipe = self._redis.pipeline(transaction=False)
+        for each in results:
+            nodes = maps.get(each.run_id, ())
+            if each.map in nodes:
+                field = context_field("r", nodes.index(each.map), each.place)
+                pipe.hdel(self._keys.run(each.run_id), field)  # pyright: ignore[reportUnusedCoroutine]
+        await pipe.execute()
+
+    async def cool(self, told: Sequence[Told]) -> None:
+        """Take from Redis what results refer to, and lists that others have taken the place of. Idempotent."""
+        payloads = [each.payload for each in told if isinstance(each, ToldResults) and named_in(each.payload)]
+        lists = [each for each in told if isinstance(each, ToldItems)]
+        known, outgrown = _outgrown(self._lists, lists) if lists else (self._lists, set[bytes]())
+        if payloads or outgrown:
+            async with self._pool.acquire() as conn:
+                await cool_results(self._redis, conn, self._env, payloads)
+                await cool_payloads(self._redis, conn, self._env, outgrown)
+        self._lists = known
+
+    async def _maps(self, conn: Connection, run_ids: set[str]) -> dict[str, Sequence[str]]:
+        """Return the ids of the nodes of runs, of those whose IR can be had. Nodes keep their numbers in later ones."""
+        found: dict[str, Sequence[str]] = {}
+        for row in await conn.fetch(_sql["irs_of_runs"], list(run_ids)):
+            try:
+                found[row["run_id"]] = await self._node_ids(row["ir_hash"])
+            except WorkflowNotFound as error:
+                log.warning("results_stay", run_id=row["run_id"], error=str(error))
+        return found

@@ -1,0 +1,1 @@
+"""Redis and the log are held together: what one has lost comes from the other."""
