@@ -24,7 +24,7 @@ from redis.asyncio import Redis
 
 from ..compiler.ir import decode_ir
 from ..sdk.client.client import Client
-from ..sdk.connections import connect_redis
+from ..sdk.connections import close_redis, connect_redis
 from ..sdk.events import RecordedEvent
 from ..sdk.floor.clock import read_clock
 from ..sdk.floor.streams import place_of
@@ -336,8 +336,7 @@ async def open_live(client: Client, redis_url: str) -> AsyncGenerator[Live]:
                 live.stop()
                 group.cancel_scope.cancel()
     finally:
-        with anyio.CancelScope(shield=True), anyio.move_on_after(2):
-            await redis.aclose()
+        await close_redis(redis)
 
 
 def _is_recorded(entry: Entry, cursor: Cursor) -> bool:

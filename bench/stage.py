@@ -23,7 +23,7 @@ from ..cli.children import Child, environment_of
 from ..cli.services import Services, connected_client
 from ..compiler.workflow import Json
 from ..sdk.client.client import Client
-from ..sdk.connections import connect_redis
+from ..sdk.connections import close_redis, connect_redis
 from ..sdk.embedded import Servers, hold, shut_down
 from ..sdk.floor.presence import has_supervisor, live_workers
 from ..sdk.health.durability import inspect_postgres, inspect_redis
@@ -96,7 +96,7 @@ async def open_stage(settings: Settings) -> AsyncGenerator[Stage]:
             with anyio.CancelScope(shield=True):
                 if services.servers is None:
                     await delete_keys(redis, f"courante:{own.env}:*")
-                await redis.aclose()
+                await close_redis(redis)
                 await anyio.to_thread.run_sync(stack.close)
 
 

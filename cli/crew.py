@@ -26,7 +26,7 @@ from ..runner.worker import Worker
 from ..sdk.authoring.declared_tools import DeclaredTools, ToolsFileError, load_tools
 from ..sdk.authoring.steps import Steps
 from ..sdk.authoring.tools import lacking, shown_handler
-from ..sdk.connections import connect_redis
+from ..sdk.connections import close_redis, connect_redis
 from ..sdk.floor.presence import (
     can_serve,
     find_workers,
@@ -96,7 +96,7 @@ class Crew:
             if self._supervisor is not None:
                 settings = self._settings
                 await forget_supervisor(self._redis, settings.env, settings.partitions, self._supervisor.name)
-            await self._redis.aclose()
+        await close_redis(self._redis)
 
     def stop(self) -> None:
         """Take no more work; what is at hand is finished."""

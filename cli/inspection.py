@@ -12,7 +12,7 @@ import msgspec
 from redis.exceptions import RedisError
 
 from ..compiler.diagnostics import Severity
-from ..sdk.connections import connect_redis
+from ..sdk.connections import close_redis, connect_redis
 from ..sdk.health.durability import Problem, RedisReport, inspect_postgres, inspect_redis
 from ..sdk.stores.errors import SchemaError
 from ..sdk.stores.migrate import pending
@@ -95,7 +95,7 @@ async def _ask_redis(services: Services, problems: list[Problem]) -> RedisReport
         problems.append(_not_there(unreachable("Redis", services.redis_url, cause)))
         return None
     finally:
-        await client.aclose()
+        await close_redis(client)
     problems += report.problems
     return report
 

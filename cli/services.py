@@ -182,7 +182,7 @@ async def check_redis(services: Services) -> None:
     """Raises CliError where nothing answers at the URL."""
     from redis.exceptions import RedisError
 
-    from ..sdk.connections import connect_redis
+    from ..sdk.connections import close_redis, connect_redis
 
     client = connect_redis(services.redis_url)
     try:
@@ -191,7 +191,7 @@ async def check_redis(services: Services) -> None:
     except (TimeoutError, OSError, RedisError) as cause:
         raise unreachable("Redis", services.redis_url, cause) from cause
     finally:
-        await client.aclose()
+        await close_redis(client)
 
 
 def unreachable(name: str, url: str, cause: BaseException) -> CliError:

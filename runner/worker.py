@@ -25,7 +25,7 @@ from redis.exceptions import RedisError
 
 from ..sdk.authoring.declared_tools import NOTHING_DECLARED, DeclaredTools
 from ..sdk.authoring.steps import Steps
-from ..sdk.connections import connect_alone, connect_redis
+from ..sdk.connections import CLOSE_S, close_redis, connect_alone, connect_redis
 from ..sdk.floor.clock import read_clock
 from ..sdk.floor.cold_payloads import PostgresPayloads
 from ..sdk.floor.presence import FORGOTTEN_S
@@ -167,8 +167,7 @@ class Worker:
                 await self._leave()
         finally:
             self._renewer.stop()
-            with anyio.CancelScope(shield=True), anyio.move_on_after(2):
-                await self.close()
+            await self.close()
         log.info("worker_stopped", worker=self.name, applied=self.applied, refused=self.refused)
 
     def _make_lane(self, number: int, consumer: str, slots: Slots, plans: Plans, tools: Toolbox) -> Lane:
@@ -241,11 +240,11 @@ class Worker:
         self._scope.cancel()
 
     async def close(self) -> None:
-        # Its call may take as long as its timeout: nobody who is told to end at once waits for that.
-        await anyio.to_thread.run_sync(self._renewer.join, abandon_on_cancel=True)
-        for client in self._alone:
-            await client.aclose()
-        await self._redis.aclose()
+        """Also where it is cancelled: a connection that nobody closes keeps its server waiting."""
+        with anyio.CancelScope(shield=True), anyio.move_on_after(CLOSE_S):
+            # Its call may take as long as its timeout: nobody who is told to end at once waits for that.
+            await anyio.to_thread.run_sync(self._renewer.join, abandon_on_cancel=True)
+        await close_redis(*self._alone, self._redis)
 
     @property
     def applied(self) -> int:

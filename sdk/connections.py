@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import anyio
 import asyncpg
 from redis import Redis as BlockingRedis
 from redis.asyncio import BlockingConnectionPool, Redis
@@ -26,6 +27,7 @@ CONNECTIONS_MAX = 32
 POSTGRES_CONNECTIONS_MAX = 8
 TIMEOUT_S = 30.0
 SILENCE_MS = 30_000
+CLOSE_S = 2.0
 
 
 def connect_redis(url: str, *, is_blocking: bool = False, connections_max: int = CONNECTIONS_MAX) -> Redis:
@@ -62,6 +64,14 @@ def connect_blocking(url: str, *, timeout_s: float) -> BlockingRedis:
     return BlockingRedis.from_url(
         url, retry=BlockingRetry(NoBackoff(), 0), socket_timeout=timeout_s, socket_connect_timeout=timeout_s
     )
+
+
+async def close_redis(*clients: Redis) -> None:
+    """Close clients, also where the caller was cancelled. One that takes long keeps no other from being closed."""
+    with anyio.CancelScope(shield=True):
+        for client in clients:
+            with anyio.move_on_after(CLOSE_S):
+                await client.aclose()
 
 
 class _PooledConnection(PostgresConnection):

@@ -24,7 +24,7 @@ from redis.asyncio import Redis
 
 from ..sdk.client.client import Client
 from ..sdk.client.control import Control
-from ..sdk.connections import POSTGRES_CONNECTIONS_MAX, connect_redis
+from ..sdk.connections import POSTGRES_CONNECTIONS_MAX, close_redis, connect_redis
 from ..sdk.floor.calling import Word
 from ..sdk.floor.cold_payloads import PostgresPayloads
 from ..sdk.floor.repairs import drain_runs, halt_runs
@@ -170,9 +170,7 @@ class Supervisor:
                     group.cancel_scope.cancel()
                 await _record_the_rest(recorders)
         finally:
-            with anyio.CancelScope(shield=True), anyio.move_on_after(2):
-                await blocking.aclose()
-                await redis.aclose()
+            await close_redis(blocking, redis)
         log.info("supervisor_stopped", supervisor=self.name)
 
     def series(self) -> list[AnySeries]:

@@ -10,7 +10,7 @@ import click
 import structlog
 
 from ...sdk.authoring.steps import Steps
-from ...sdk.connections import connect_redis
+from ...sdk.connections import close_redis, connect_redis
 from ...sdk.floor.presence import forget_supervisor
 from ..apps import load_apps
 from ..call import Call, service_options, setting_option, with_call
@@ -105,7 +105,7 @@ async def _supervise(call: Call, services: Services, *, has_parent: bool) -> Non
     redis = connect_redis(services.redis_url)
     with anyio.CancelScope(shield=True), anyio.move_on_after(2):
         await forget_supervisor(redis, settings.env, settings.partitions, supervisor.name)
-        await redis.aclose()
+    await close_redis(redis)
     call.out.json({"supervisor": supervisor.name})
 
 

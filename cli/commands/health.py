@@ -54,7 +54,7 @@ def health(call: Call) -> int:
 
 async def _look(services: Services) -> HealthShown:
     from ...api.wire.health import health_shown
-    from ...sdk.connections import connect_redis
+    from ...sdk.connections import close_redis, connect_redis
     from ...sdk.health.health import judge_health, limits_of
     from ...sdk.health.vitals import read_vitals
     from ...sdk.keys import Keys
@@ -65,8 +65,7 @@ async def _look(services: Services) -> HealthShown:
         vitals = await read_vitals(redis, lambda: _connect(services), Keys(settings.env), settings.partitions)
         return health_shown(judge_health(vitals, limits_of(settings), settings.env))
     finally:
-        with anyio.CancelScope(shield=True), anyio.move_on_after(2):
-            await redis.aclose()
+        await close_redis(redis)
 
 
 @asynccontextmanager

@@ -16,7 +16,7 @@ from ...api.wire.runs import RunDetail
 from ...compiler.diagnostics import did_you_mean
 from ...compiler.ir import Ir, decode_ir
 from ...sdk.client.step_log_reading import StepLogReader
-from ...sdk.connections import connect_redis
+from ...sdk.connections import close_redis, connect_redis
 from ...sdk.keys import Keys
 from ...sdk.logs.step_lines import Piece, StepLine
 from ...sdk.stores.connection import Connection as Database
@@ -99,8 +99,7 @@ async def _show_all(call: Call, services: Services, run_id: str, *, step: str | 
             finally:
                 view.close()
     finally:
-        with anyio.CancelScope(shield=True), anyio.move_on_after(2):
-            await redis.aclose()
+        await close_redis(redis)
 
 
 class _Followed(NamedTuple):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import anyio
 import click
 
 from ..call import Call, service_options, with_call
@@ -42,7 +41,7 @@ def recover(call: Call, partition: int | None, dry_run: bool, force: bool, accep
 async def _recover(
     call: Call, services: Services, partition: int | None, *, dry_run: bool, is_forced: bool, accepts_loss: bool
 ) -> list[dict[str, Any]]:
-    from ...sdk.connections import connect_redis
+    from ...sdk.connections import close_redis, connect_redis
     from ...supervisor.recovery.by_hand import ByHand
 
     count = services.settings.partitions
@@ -61,8 +60,7 @@ async def _recover(
                 await by_hand.look(number)  # what must not be done for one is done for none
             return [await _recover_one(call.out, by_hand, number, dry_run=dry_run) for number in numbers]
     finally:
-        with anyio.CancelScope(shield=True), anyio.move_on_after(2):
-            await redis.aclose()
+        await close_redis(redis)
 
 
 async def _recover_one(out: Output, by_hand: ByHand, number: int, *, dry_run: bool) -> dict[str, Any]:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import anyio
 import click
 import msgspec
 
@@ -113,7 +112,7 @@ def _retain(call: Call, archive: str | None, *, is_sure: bool, is_dry: bool) -> 
 
 
 async def _carry_out(call: Call, services: Services, policy: Policy, *, is_sure: bool, is_dry: bool) -> dict[str, Any]:
-    from ...sdk.connections import connect_redis
+    from ...sdk.connections import close_redis, connect_redis
     from ...supervisor.retention.retention import Retention
 
     async with database(services):
@@ -130,8 +129,7 @@ async def _carry_out(call: Call, services: Services, policy: Policy, *, is_sure:
                 return _to_json(plan.months, plan, archives=[], failed={})
             return await _go(call, retention, plan, policy, is_sure=is_sure)
     finally:
-        with anyio.CancelScope(shield=True), anyio.move_on_after(2):
-            await redis.aclose()
+        await close_redis(redis)
 
 
 async def _go(call: Call, retention: Retention, plan: Plan, policy: Policy, *, is_sure: bool) -> dict[str, Any]:

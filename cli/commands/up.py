@@ -12,7 +12,7 @@ from click import style
 
 from ...sdk import embedded
 from ...sdk.authoring.steps import Steps
-from ...sdk.connections import connect_redis
+from ...sdk.connections import close_redis, connect_redis
 from ...sdk.floor.presence import find_workers, has_supervisor
 from ...sdk.settings import Settings, variable_of
 from ..api_socket import is_loopback, listen_for_api, url_of, wait_for_api
@@ -220,8 +220,7 @@ async def _wait_until_ready(services: Services, children: list[Child]) -> None:
                     return
                 await anyio.sleep(LOOK_S)
     finally:
-        with anyio.CancelScope(shield=True):
-            await redis.aclose()
+        await close_redis(redis)
 
 
 def _show(call: Call, services: Services, found: Inspection, children: list[Child], url: str) -> None:

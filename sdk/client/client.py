@@ -17,7 +17,7 @@ from msgspec import UNSET
 
 from ...compiler.ir import Ir
 from ...compiler.workflow import Workflow
-from ..connections import POSTGRES_CONNECTIONS_MAX, SILENCE_MS, connect_postgres, connect_redis
+from ..connections import POSTGRES_CONNECTIONS_MAX, SILENCE_MS, close_redis, connect_postgres, connect_redis
 from ..floor.opening import open_partitions
 from ..floor.scripts import OUTBOX_HARD_MAX
 from ..health.health import DEFAULT_LIMITS, Health, Limits, judge_health
@@ -147,8 +147,8 @@ class Client(Commands):
 
     async def _close(self) -> None:
         """Also when cancelled: a connection that nobody closes keeps its server waiting."""
+        await close_redis(self._redis)
         with anyio.CancelScope(shield=True), anyio.move_on_after(CLOSE_S) as patience:
-            await self._redis.aclose()
             await self.pool.close()
         if patience.cancelled_caught:
             self.pool.terminate()

@@ -15,7 +15,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from ...compiler.ir import Ir, Node
 from ..authoring.tools import handler_of, lacking
-from ..connections import connect_redis
+from ..connections import close_redis, connect_redis
 from ..keys import Keys, PartitionKeys
 from .scripts import DONE_GROUP, INTAKE_GROUP
 
@@ -42,7 +42,7 @@ async def find_workers(redis_url: str, env: str, partitions: int) -> list[LiveWo
     try:
         return await live_workers(redis, env, partitions)
     finally:
-        await redis.aclose()
+        await close_redis(redis)
 
 
 async def live_workers(redis: Redis, env: str, partitions: int) -> list[LiveWorker]:

@@ -22,7 +22,7 @@ from courante.runner.worker import Worker
 from courante.sdk.authoring.declared_tools import NOTHING_DECLARED, DeclaredTools
 from courante.sdk.authoring.steps import Steps
 from courante.sdk.client.client import Client, RunResult
-from courante.sdk.connections import connect_redis
+from courante.sdk.connections import close_redis, connect_redis
 from courante.sdk.events import RecordedEvent
 from courante.sdk.floor.scripts import DONE_GROUP, INTAKE_GROUP, QUEUE_GROUP
 from courante.sdk.stores.log import read_events, verify_chain
@@ -236,5 +236,4 @@ async def open_stage(place: Place) -> AsyncGenerator[Stage]:
                 yield stage
                 await stage.dismiss()
         finally:
-            with anyio.CancelScope(shield=True), anyio.move_on_after(2):
-                await redis.aclose()
+            await close_redis(redis)
