@@ -35,7 +35,8 @@ def door_waits(ir: Ir, marking: Marking, at: At, event: RecordedEvent) -> list[s
     """The map's token waits for more items."""
     codes = marking.apply(ir, items(ir, marking, at, event, is_open=True))
     token = marking.tokens[at]
-    token.extra = with_word(lasting(token.extra), OPEN)
+    extra = lasting(token.extra)
+    token.extra = extra if OPEN in extra.split("+") else with_word(extra, OPEN)
     return codes
 
 
