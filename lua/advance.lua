@@ -8,7 +8,8 @@
     number of operation words, operation words (includes/transitions.lua)
   Returns {word, verdicts, now in ms, token...}: word OK | OVER (the outbox is over its soft limit: nothing new is handed
     out but what was opened) | CLOSED | BACKPRESSURE; verdicts: a letter per transition,
-    A applied, D duplicate, S stale, E ended, C corrupt, B the run's budget of retries is spent; token: see includes/deliver.lua
+    A applied, D duplicate, S stale, E ended, C corrupt, B it builds on what is not there any more: retries of the run's
+    budget, early signals; token: see includes/deliver.lua
   Repeats its answer for the call number it saw last. Writes: what the transitions say, the worker's last call.
   Cost: O(operations + tokens)
 ]]
@@ -92,6 +93,8 @@ while i <= last_word do
     drop_below_closed(run, codes, token, ARGV[i + 10])
     close_transition(run, 0, '', codes)
   elseif ARGV[first] == 'y' and ARGV[first + 1] ~= '' and run.retries >= tonumber(ARGV[first + 1]) then
+    verdict = 'B'
+  elseif ARGV[first] == 'T' and may_park(run) and not are_first(run, ARGV[first + 1], ARGV[first + 2]) then
     verdict = 'B'
   else
     local codes = {}

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ..compiler.ir import Node, ReadKind
+from ..compiler.ir import Node, ReadKind, signals_of
 from ..sdk.events import Facts, RecordedEvent
 from ..sdk.marking.marking import FORCED, OPEN, TokenKind
 from ..sdk.marking.rules import taken
@@ -67,7 +67,8 @@ def claim_of(history: History, codes: Codes, event: RecordedEvent) -> Claim | No
     uptos = history.moments(place, fields)
     if node.is_map and OPEN in token.extra.split("+"):
         uptos = uptos[:1]  # what it has said before is its own, and needs nothing else
-    moments = [_seen(history, node, place, fields, upto) for upto in uptos]
+    early = _early(history, node, facts)
+    moments = [[*_seen(history, node, place, fields, upto), *early] for upto in uptos]
     return Claim(
         run_id=event.run_id,
         number=place[0],
@@ -91,6 +92,12 @@ def _seen(history: History, node: Node, place: Place, fields: list[str], upto: i
             values[number] = WAITING_RECORD
     released = history.released(place)
     return values if released is None else [*values, released]
+
+
+def _early(history: History, node: Node, facts: Facts) -> list[bytes]:
+    """The values of the signals that a map says to have taken with the one that released it. Raises Emptied."""
+    count = facts.data.get("early")
+    return history.early("".join(signals_of(node)), count) if node.is_map and isinstance(count, int) else []
 
 
 def check_claim(codes: Codes, claim: Claim) -> Disagreement | None:
@@ -161,7 +168,8 @@ def _check_items(step: StepContext, facts: Facts, output: bytes) -> Disagreement
         opened = open_map(step)
     except StepError as error:
         return Disagreement("items", f"{error.type}: {error}", said)
-    if (opened.count, opened.output) == (facts.data.get("items"), output):
+    told = (facts.data.get("items"), facts.data.get("early", 0), output)
+    if (opened.count, opened.early, opened.output) == told:
         return None
     return Disagreement("items", f"{opened.count}: {shown(opened.output)}", said)
 

@@ -183,6 +183,12 @@ class History:
             raise Emptied("the value of a signal")
         return value
 
+    def early(self, name: str, count: int) -> list[bytes]:
+        """Return the values of the first early signals of a name. Raises Emptied where these cannot be said."""
+        if count and self._is_emptied:
+            raise Emptied("the values of signals")
+        return [value for _, value in self._marking.signals.get(name, ())[:count]]
+
     def moments(self, place: Place, fields: Sequence[str]) -> list[int]:
         """Return the numbers of the last event that the token at ``place`` can have seen, the latest first.
 

@@ -14,6 +14,7 @@ from ..sdk.floor.scripts import look_at_runs
 from ..sdk.keys import Keys, PartitionKeys
 from ..sdk.marking.plan import value_field
 from ..sdk.marking.scopes import scope_key
+from ..sdk.outcomes.early_signals import look_for_more
 from ..sdk.outcomes.gathering import Collection, Gatherer, ResultsMissing
 from ..sdk.outcomes.outcomes import GivenBack
 from ..sdk.outcomes.step_context import StepContext
@@ -75,7 +76,13 @@ class Bringer:
         for reference in self._items.missing(work):
             self._items.keep(reference, await self._resolve(reference))
         self._items.cut(work)
+        await self._bring_early(work)
         work.values = [None if value is None else await self._resolve(value) for value in work.values]
+
+    async def _bring_early(self, work: Work) -> None:
+        """Put behind the value of a map's release those of the signals that have come since."""
+        work.early, values = await look_for_more(self._read_fields, work)
+        work.values += values
 
     async def collect(self, work: Work) -> list[Collection]:
         """Return the results of the chunks whose turn it is, for a collector's token."""

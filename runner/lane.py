@@ -326,7 +326,7 @@ class Lane:
     def _note_refused(self, batch: list[Transition], verdicts: str) -> None:
         for transition, verdict in zip(batch, verdicts, strict=True):
             if verdict == "B" and transition.otherwise is not None:
-                self._note(transition.otherwise)  # the run's budget of retries is spent: it fails for good
+                self._note(transition.otherwise)
             elif verdict != "A":
                 self.refused += 1
                 log.warning(

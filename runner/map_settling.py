@@ -8,6 +8,7 @@ from ..sdk.marking import rules
 from ..sdk.marking.marking import OPEN, lasting, with_word
 from ..sdk.marking.plan import context_field
 from ..sdk.marking.scopes import scope_key, token_key
+from ..sdk.outcomes.early_signals import door_name
 from ..sdk.outcomes.gathering import GONE_MAX, Collection
 from ..sdk.outcomes.outcomes import Opened
 from .work import Work
@@ -26,6 +27,8 @@ def opened(work: Work, outcome: Opened, worker: str) -> tuple[bytes, list[Word]]
     data: dict[str, object] = {"items": outcome.count}
     if outcome.refused:
         data["refused"] = outcome.refused
+    if outcome.early:
+        data["early"] = outcome.early
     if outcome.more is not None:
         name, expires_ms = outcome.more
         data["names"] = [name]
@@ -44,6 +47,11 @@ def opened(work: Work, outcome: Opened, worker: str) -> tuple[bytes, list[Word]]
         data=data,
     )
     return encode_facts(facts), words
+
+
+def taken(work: Work, outcome: Opened) -> list[Word]:
+    """The operation, first of all, that takes the signals whose items a map has now."""
+    return ["T", door_name(work), " ".join(work.early[: outcome.early])] if outcome.early else []
 
 
 def continued(work: Work) -> list[Word]:

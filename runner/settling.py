@@ -131,7 +131,10 @@ class Settler:
             else [*self._kept(work, "SUCCEEDED"), *leftovers.of(work)]
         )
         facts, words = map_settling.opened(work, outcome, self._worker)
-        return transition_of(work, [*self._before(work), (facts, outcome.output)], [*keep, *words], 3 * FILL_MAX)
+        events = [*self._before(work), (facts, outcome.output)]
+        taken = map_settling.taken(work, outcome)
+        transition = transition_of(work, events, [*taken, *keep, *words], 3 * FILL_MAX + outcome.early)
+        return transition._replace(otherwise=self.give_back(work, GivenBack(0))) if taken else transition
 
     def announce(self, work: Work) -> Transition:
         """Return the note that a step has started; its token stays with the worker."""

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 class Transition(NamedTuple):
     """``words``: as advance takes them. ``writes``: about how many keys and entries it changes.
 
-    ``otherwise``: of another attempt, what comes instead where the run's budget of retries is spent. ``flight``: told
-    whether it was applied.
+    ``otherwise``: what comes instead where what it builds on is not there any more: of another attempt, where the run's
+    budget of retries is spent; of a map, where another token has taken its signals. ``flight``: told whether it was
+    applied.
     """
 
     words: list[Word]

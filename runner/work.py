@@ -37,7 +37,8 @@ class Work(StepContext):
     monotonic clock, where the attempt has a timeout. ``last_report``: details of the last heartbeat of the attempt
     before. ``held``: the attempt, once it is under way. ``results``: of the map's items, for an aggregate. ``is_cut``:
     the values have items in the place of lists. ``spent``: what calls of models have taken in this attempt until now.
-    ``tool``: which one is called, where a template has given its name.
+    ``tool``: which one is called, where a template has given its name. ``early``: numbers of the signals whose values
+    stand behind that of its release.
     ``partition``: where its run is, once the attempt is under way. ``step_log``: once it has been asked for.
     ``flight``: where its output is to be kept, and nobody else makes that now. ``look_up``: where its output is to be
     looked for as soon as its input is known.
@@ -58,6 +59,7 @@ class Work(StepContext):
     is_cut: bool = False
     spent: Spent = NOTHING
     tool: str = ""
+    early: tuple[str, ...] = ()
     partition: PartitionKeys | None = None
     step_log: AttemptLog | None = None
     flight: Flight | None = None

@@ -14,6 +14,7 @@ from ..sdk.floor.payloads import PayloadMissing
 from ..sdk.json_values import encode_value
 from ..sdk.marking.marking import TokenKind
 from ..sdk.marking.plan import Plan
+from ..sdk.outcomes.early_signals import look_for_more
 from ..sdk.outcomes.gates import before_node
 from ..sdk.outcomes.gathering import Gatherer
 from ..sdk.outcomes.item_values import cut_items
@@ -77,6 +78,8 @@ class Crew:
             return self._settler.drop(work)
         if work.kind is TokenKind.COLLECT:
             return self._settler.collect(work, run_now(self._gatherer.ready(work)))
+        work.early, values = run_now(look_for_more(self._read, work))
+        work.values += values
         outcome = self._gather(work) or self._outcome(work)
         if work.node.is_map and isinstance(outcome, Succeeded):
             outcome = forced_items(work, outcome.output)

@@ -23,7 +23,7 @@ from ..sdk.marking.scopes import CLOSING_NODE, WAKER_NODE, parse_token_key, toke
 from ..supervisor.recording.entries import read_code
 from .budget_row import answer_row
 from .memory_run import ASIDE, BACK, At, Entry, Logged, MemoryRun
-from .operations import Operations, code_at
+from .operations import Operations, code_at, lacks_ground
 
 RUN_TIMERS = {"!timeout": "timed_out", "!expire": "expired"}
 
@@ -179,9 +179,8 @@ class MemoryFloor:
             return "S"
         if run.marking.phase is RunPhase.HALTED:
             return "C"
-        operations = words[11:] if words[8:9] == ["@"] else words[8:]
-        is_retry = len(operations) > 1 and operations[0] == "y" and str(operations[1]) != ""
-        return "B" if is_retry and run.marking.retries >= int(operations[1]) else "A"
+        is_dropped = maps.is_closed(run.marking, self.plan.ir, at) and run.marking.phase in GOES_ON
+        return "A" if is_dropped or not lacks_ground(run.marking, words[8:]) else "B"
 
     def command(self, command: Applied) -> str:
         """Apply one command; return its verdict (lua/apply_commands.lua)."""

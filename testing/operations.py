@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from ..sdk.floor.calling import Word
 from ..sdk.marking import maps, waiting
-from ..sdk.marking.marking import GOES_ON, PARKS, Place, Token, TokenKind
+from ..sdk.marking.marking import GOES_ON, PARKS, Marking, Place, Token, TokenKind
 from ..sdk.marking.plan import START_KEY
 from ..sdk.marking.rules import (
     Arrive,
@@ -36,7 +36,7 @@ Words = Sequence[str]
 WIDTHS = {"o": 3, "-": 2, "e": 3, "P": 4, "a": 8, "i": 9, "l": 3, "d": 4, "x": 3, "k": 2, "b": 3, "v": 3, "u": 2,
           "p": 3, "y": 4, "w": 5, "m": 3, "c": 2, "r": 2, "s": 1, "j": 1, "n": 1, "t": 4, "z": 2,
           "O": 5, "I": 7, "f": 2, "g": 3, "q": 4, "h": 3, "@": 3, "L": 2, "H": 1, "S": 2, "R": 5,
-          "A": 2, "$": 3, "B": 4, "F": 5}
+          "A": 2, "$": 3, "B": 4, "F": 5, "T": 3}
 # fmt: on
 """How many words an operation has, its letter included."""
 PREPARED = {"s": "statuses", "i": "inputs", "e": "errors", "o": "outputs", "r": "results"}
@@ -45,6 +45,17 @@ KEPT = {**PREPARED, "v": "values", "E": "item_errors", "q": "chunks"}
 
 def code_at(letter: str, at: At, rest: str = "") -> str:
     return f"{letter}{at[0]}:{scope_key(at[1])}{rest}"
+
+
+def lacks_ground(marking: Marking, words: Sequence[Word]) -> bool:
+    """Whether operations build on what is not there any more: retries of the run's budget, or early signals."""
+    first = words[3:] if words[:1] == ["@"] else words
+    if first[:1] == ["y"] and str(first[1]):
+        return marking.retries >= int(first[1])
+    if first[:1] == ["T"] and marking.phase in PARKS:
+        numbers = str(first[2]).split()
+        return [str(number) for number, _ in marking.signals.get(str(first[1]), ())][: len(numbers)] != numbers
+    return False
 
 
 class Operations:
@@ -88,6 +99,9 @@ class Operations:
             self._own(letter, words)
         elif letter in "cnrsjb":
             self._stay(letter, words)
+        elif letter == "T":
+            if self.run.marking.phase in PARKS:
+                waiting.take_early(self.run.marking, words[1], len(words[2].split()))
         elif letter == "u":
             self._redirect(waiting.free_mutex(self.run.marking, self.at, words[1]))
         elif letter == "-":

@@ -50,6 +50,19 @@ local function earliest(run, names)
   return index, found, first
 end
 
+-- Whether the early signals of a name begin with these numbers, joined by spaces.
+local function are_first(run, name, numbers)
+  local kept = get_field(run, 'g:' .. name)
+  return kept and string.sub(kept .. ' ', 1, #numbers + 1) == numbers .. ' '
+end
+
+-- They are taken by a token that one of their name has released before.
+local function take_early(run, name, numbers)
+  local rest = string.sub(get_field(run, 'g:' .. name), #numbers + 2)
+  set_field(run, 'g:' .. name, rest ~= '' and rest or false)
+  for number in string.gmatch(numbers, '%S+') do set_field(run, 'G' .. number, false) end
+end
+
 local function wait_for_signals(run, codes, token, fence, names, due, escalates, ready)
   local index, name, number = earliest(run, names)
   if index then

@@ -29,6 +29,8 @@
 --   g map chunks                                       the collector of a map has stored the results of chunks
 --   q map nodes mutexes                                clear up below a closed map
 --   h field value                                      keep a context value if there is none yet
+--   T name numbers                                     take early signals, behind one that it was released by; first but
+--                                                      for @: B where others stand before them (includes/signals.lua)
 --   @ records mutex                                    first of all: below a closed map the token goes, and nothing else
 --   S ready                                            park this token until it has a slot (includes/shares.lua)
 --   R name limit per ready                             this token again, when the bucket has one for it
@@ -60,7 +62,7 @@ end
 -- record, and the place of the operation in ARGV; it returns true where the token stays.
 local OPERATIONS, WORDS = {}, { ['-'] = 2, P = 4, i = 9, l = 3, d = 4, x = 3, k = 2, b = 3, v = 3, u = 2, p = 3, y = 4, w = 5,
   m = 3, c = 2, r = 2, s = 1, j = 1, n = 1, t = 4, z = 2, O = 5, I = 7, f = 2, g = 3, q = 4, h = 3, ['@'] = 3, L = 2, H = 1, S = 2, R = 5,
-  A = 2, ['$'] = 3, B = 4, F = 5 }
+  A = 2, ['$'] = 3, B = 4, F = 5, T = 3 }
 
 OPERATIONS['-'] = function(run, _, _, _, _, i) set_field(run, ARGV[i + 1], false) end
 
@@ -221,6 +223,10 @@ function OPERATIONS.h(run, _, _, _, _, i)
 end
 
 function OPERATIONS.n() return true end
+
+function OPERATIONS.T(run, _, _, _, _, i)
+  if may_park(run) then take_early(run, ARGV[i + 1], ARGV[i + 2]) end
+end
 
 function OPERATIONS.L(run, _, _, _, _, i)
   run.watched, run.limit, run.busy, run.first, run.last = true, number_of(ARGV[i + 1]), 0, 1, 0

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ...compiler.ir import Ir
+from ...compiler.ir import Ir, signals_of
 from ..corrupt import Corrupt
 from ..events import Facts, RecordedEvent
 from ..marking import maps
-from ..marking.marking import GOES_ON, OPEN, Marking, TokenKind, lasting, with_word
+from ..marking.marking import GOES_ON, OPEN, PARKS, Marking, TokenKind, lasting, with_word
 from ..marking.rules import Collected, Effect, Forget, ItemError, Items, failing_item, opened
 from ..marking.scopes import Scope, parse_scope_key
+from ..marking.waiting import take_early
 
 At = tuple[int, Scope]
 
@@ -26,6 +27,11 @@ def items(ir: Ir, marking: Marking, at: At, event: RecordedEvent, *, is_open: bo
         raise Corrupt("a map says how many items it has")
     if event.payload is not None:
         marking.outputs[at] = event.payload
+    early, names = event.facts.data.get("early"), signals_of(ir.nodes[at[0]])
+    if early is not None and marking.phase in PARKS:
+        if not isinstance(early, int) or not names:
+            raise Corrupt("it takes no signals")
+        take_early(marking, names[0], early)
     if at in marking.maps:
         return [Items(*at, count, is_open)]
     return opened(ir, *at, count, is_open=is_open)

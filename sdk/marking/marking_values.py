@@ -14,6 +14,12 @@ def read_value(marking: Marking, field: str) -> bytes | None:
     """
     if field == "in":
         return marking.input
+    if field.startswith("g:"):
+        numbers = (str(number) for number, _ in marking.signals.get(field[2:], ()))
+        return " ".join(numbers).encode() or None
+    if field.startswith("G"):
+        every = (each for some in marking.signals.values() for each in some)
+        return next((value for number, value in every if f"G{number}" == field), None)
     if field.startswith("?"):
         found = _last_field(marking, field)
         return None if found is None else read_value(marking, found)

@@ -67,6 +67,16 @@ def signal(marking: Marking, name: str, number: int, value: bytes) -> list[str]:
     return []
 
 
+def take_early(marking: Marking, name: str, count: int) -> None:
+    """So many early signals of a name are taken by a token that one of them has released before."""
+    kept = marking.signals.get(name, [])
+    if not 0 < count <= len(kept):
+        raise Corrupt(f"{count} signals {name!r} are taken where {len(kept)} have come")
+    del kept[:count]
+    if not kept:
+        del marking.signals[name]
+
+
 def is_late(marking: Marking, at: At, name: str, *, is_asked: bool) -> bool:
     """Whether a word about a token comes when it waits for it no more. What comes before it asks is kept for it.
 

@@ -1,8 +1,9 @@
 """Map openings: which items the body of a map runs over (CEL ``items``; without it the node's input). Pure.
 
 With ``more`` its token stays, and each signal of that name adds items: ``{"items": [...], "is_last": true}``, a list,
-or any other value as one item. It is done with the last ones, or when the time to wait is over. The replay asks the
-same of what the log says.
+or any other value as one item. It is done with the last ones, or when the time to wait is over. The list is written
+anew each time, and so what has come while that was done is taken at once. The replay asks the same of what the log
+says.
 """
 
 from __future__ import annotations
@@ -41,19 +42,31 @@ def _wait(more: dict[str, str]) -> tuple[str, int | None]:
 
 
 def _more(step: StepContext, more: dict[str, str]) -> Opened:
+    """The items that its signal brings, and those of others that have come since, up to the last one."""
     known = decode_json(step.own_output or b"[]")
     added, is_last = _added(step)
+    early = 0
+    for value in () if is_last else step.early_values:
+        some, is_last = _items_in(value)
+        added += some
+        early += 1
+        if is_last:
+            break
     room = ITEMS_MAX - len(known)
     output = encode_json([*known, *added[:room]])
     count = len(known) + len(added[:room])
-    return Opened(output, count, more=None if is_last or not more else _wait(more), refused=max(0, len(added) - room))
+    waits = None if is_last or not more else _wait(more)
+    return Opened(output, count, more=waits, refused=max(0, len(added) - room), early=early)
 
 
 def _added(step: StepContext) -> tuple[list[Any], bool]:
     """What the signal brings, and whether it is the last one; any other word closes the door."""
     if not step.has_value or not step.word.startswith("s"):
         return [], True
-    value = step.released_value
+    return _items_in(step.released_value)
+
+
+def _items_in(value: object) -> tuple[list[Any], bool]:
     if isinstance(value, dict) and isinstance(cast("dict[str, Any]", value).get("items"), list):
         fields = cast("dict[str, Any]", value)
         return fields["items"], fields.get("is_last") is True

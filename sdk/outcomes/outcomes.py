@@ -51,13 +51,14 @@ class Opened:
     """A map has items. ``output``: their list as JSON bytes; ``count``: of the items, also those of before.
 
     ``more``: the signal that brings others, and how many ms it waits for that (None: without limit). ``refused``: how
-    many were too many.
+    many were too many. ``early``: so many signals that have come since it was released are taken with its own.
     """
 
     output: bytes
     count: int
     more: tuple[str, int | None] | None = None
     refused: int = 0
+    early: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,9 +34,10 @@ _STEP_FIELD = {ReadKind.OUTPUT: "output", ReadKind.STEP_INPUT: "input", ReadKind
 class StepContext:
     """``number``: of the node in the IR (negative: a token of the engine's own). ``live``: see ``Emit``.
 
-    ``values``: JSON bytes as ``Plan.reads`` orders them; behind them what a release has brought. ``code``: set before
-    anything is evaluated. ``key``: of its token; ``extra``: what happened to that (``marking.Token``). ``decision``: of
-    who was asked whether it may run, where that came with this delivery.
+    ``values``: JSON bytes as ``Plan.reads`` orders them; behind them what a release has brought, and behind that what
+    early signals would bring that may be taken with it. ``code``: set before anything is evaluated. ``key``: of its
+    token; ``extra``: what happened to that (``marking.Token``). ``decision``: of who was asked whether it may run,
+    where that came with this delivery.
     """
 
     run_id: str
@@ -73,8 +74,17 @@ class StepContext:
     @property
     def released_value(self) -> object:
         """The value that came with the release; it stands behind all that the node reads."""
-        place = len(self.node.reads) + self.live.startswith("b")
+        place = self._value_place
         return decode_json(self.values[place] or b"null") if len(self.values) > place else None
+
+    @property
+    def early_values(self) -> list[object]:
+        """The values of early signals that may be taken with the one that released it, in their order."""
+        return [decode_json(value or b"null") for value in self.values[self._value_place + 1 :]]
+
+    @property
+    def _value_place(self) -> int:
+        return len(self.node.reads) + self.live.startswith("b")
 
     @property
     def own_output(self) -> bytes | None:
