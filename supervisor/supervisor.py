@@ -57,7 +57,7 @@ from .recording.recorder import TRANSIENT, Recorder, RecorderSettings
 from .recovery.audit import Audit
 from .recovery.guard import Guard
 from .recovery.mender import Mender
-from .recovery.reconciler import Reconciler
+from .recovery.reconciler import AT_ONCE, Reconciler
 from .recovery.recovery import Recovery
 from .registry import Registry
 from .retention.collector import Collector
@@ -144,7 +144,7 @@ class Supervisor:
             async with self._client as client:
                 await client.prepare()
                 log.info("supervisor_started", supervisor=self.name, env=client.keys.env)
-                turn = anyio.Lock()
+                turn, restarts = anyio.Lock(), anyio.CapacityLimiter(AT_ONCE)
                 if self._counts:
                     self._counting = Counting(redis, client, self._partitions, self._limits)
                     self._hearing.append(self._counting.hear)
@@ -154,7 +154,7 @@ class Supervisor:
                 recorders: list[Recorder] = []
                 async with anyio.create_task_group() as group:
                     partitions = range(self._partitions)
-                    recorders += [self._watch(group, redis, blocking, number, turn) for number in partitions]
+                    recorders += [self._watch(group, redis, blocking, number, turn, restarts) for number in partitions]
                     group.start_soon(Schedules(client).run)
                     group.start_soon(Pauses(client).run)
                     group.start_soon(Webhooks(client.pool, client.keys.env, *self._http).run)
@@ -196,7 +196,15 @@ class Supervisor:
         client = self._client
         return Collector(redis, client.pool, client.keys, partitions=self._partitions, **self._payload_terms)
 
-    def _watch(self, group: TaskGroup, redis: Redis, blocking: Redis, number: int, turn: anyio.Lock) -> Recorder:
+    def _watch(
+        self,
+        group: TaskGroup,
+        redis: Redis,
+        blocking: Redis,
+        number: int,
+        turn: anyio.Lock,
+        restarts: anyio.CapacityLimiter,
+    ) -> Recorder:
         """Start the loops of one partition; return its recorder."""
         client = self._client
         keys, pool, catalog = client.keys, client.pool, client.catalog
@@ -205,7 +213,7 @@ class Supervisor:
             redis, blocking, keys, partition, catalog, self.name, PostgresPayloads(keys.env, pool=pool)
         )
         intake = Intake(redis, blocking, keys, number, client, self.name)
-        reconciler = Reconciler(redis, pool, keys, number, catalog, hard_max)
+        reconciler = Reconciler(redis, pool, keys, number, catalog, hard_max, turns=restarts)
         control = Control(redis, pool, keys, catalog, outbox_hard_max=hard_max)
         children = Children(client, control, number, depth_max=self._subflow_depth_max)
         halt = partial(_halt, redis, partition)

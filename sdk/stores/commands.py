@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 import asyncpg
 import msgspec
@@ -193,8 +193,11 @@ async def starts_to_apply(
     older_than_ms: int = 0,
     limit: int = 1_000,
     put_off: Mapping[str, int] | None = None,
+    restarts: int = 1_000,
+    again: Sequence[str] = (),
 ) -> list[StartToApply]:
-    """Return committed starts with no ``run.started`` in the log, oldest first.
+    """Return committed starts with no ``run.started`` in the log: the oldest that begin at their beginning, up to
+    ``limit``, the oldest that go on from other runs, up to ``restarts``, and ``again``: some that were put off.
 
     put_off: runs that are left out, each with the ``xact`` of its start. A start that waits for ``start_at`` is among
     them: applying it parks it. Cost: the starts committed since the last call that found nothing older, not the
@@ -203,8 +206,9 @@ async def starts_to_apply(
     horizon: str = await conn.fetchval(_sql["snapshot_xmin"])
     mark: str = await conn.fetchval(_sql["get_mark"], env, partition) or "0"
     off = put_off or {}
-    rows = await conn.fetch(_sql["starts_to_apply"], env, partition, mark, older_than_ms, limit, list(off))
-    oldest = min([int(horizon), *off.values(), *(int(row["xact"]) for row in rows[:1])])
+    what = (env, partition, mark, older_than_ms, limit, list(off), max(1, restarts), list(again))
+    rows = await conn.fetch(_sql["starts_to_apply"], *what)
+    oldest = min([int(horizon), *off.values(), *(int(row["xact"]) for row in rows)])
     await conn.execute(_sql["move_mark"], env, partition, str(oldest))
     return [_start_to_apply(dict(row)) for row in rows if row["is_old"]]
 
@@ -283,6 +287,11 @@ async def find_releases(conn: Connection, run_id: str) -> list[Decided]:
     return [Decided(**dict(row)) for row in await conn.fetch(_sql["find_releases"], run_id)]
 
 
+Place: TypeAlias = tuple[int, str, int]
+"""By which commands are ordered that are to be applied."""
+FIRST: Place = (0, "", 0)
+
+
 class CommandToApply(msgspec.Struct, frozen=True, kw_only=True):
     """A committed command that the log does not have, of a run that has not ended. ``xact``: as of a start."""
 
@@ -290,6 +299,10 @@ class CommandToApply(msgspec.Struct, frozen=True, kw_only=True):
     ir_hash: str
     command: Command
     xact: int
+
+    @property
+    def place(self) -> Place:
+        return self.xact, self.run_id, self.command.number
 
 
 async def commands_to_apply(
@@ -300,18 +313,22 @@ async def commands_to_apply(
     older_than_ms: int = 0,
     limit: int = 1_000,
     put_off: Mapping[str, int] | None = None,
+    after: Place = FIRST,
 ) -> list[CommandToApply]:
-    """Return committed commands that the log does not have, those of a run in order. Writes a mark, as for starts.
+    """Return committed commands that the log does not have, those of a run in order. Writes a mark, as for starts, when
+    it begins at the first.
 
-    put_off: as for starts. Halted runs are left out: whoever repairs one gives it its commands. Cost: the commands
-    committed since the last call that found nothing older, not the history.
+    put_off: as for starts. after: the last one of the page before. Halted runs are left out: whoever repairs one gives
+    it its commands. Cost: the commands committed since the last call that found nothing older, not the history.
     """
     horizon: str = await conn.fetchval(_sql["snapshot_xmin"])
     mark: str = await conn.fetchval(_sql["get_command_mark"], env, partition) or "0"
     off = put_off or {}
-    rows = await conn.fetch(_sql["commands_to_apply"], env, partition, mark, older_than_ms, limit, list(off))
-    oldest = min([int(horizon), *off.values(), *(int(row["xact"]) for row in rows[:1])])
-    await conn.execute(_sql["move_command_mark"], env, partition, str(oldest))
+    what = (env, partition, mark, older_than_ms, limit, list(off), str(after[0]), *after[1:])
+    rows = await conn.fetch(_sql["commands_to_apply"], *what)
+    if after == FIRST:
+        oldest = min([int(horizon), *off.values(), *(int(row["xact"]) for row in rows[:1])])
+        await conn.execute(_sql["move_command_mark"], env, partition, str(oldest))
     return [
         CommandToApply(
             run_id=row["run_id"],

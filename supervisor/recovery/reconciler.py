@@ -6,7 +6,7 @@ the next number of a run that it knows and that has not ended, so what comes lat
 of a run that a recovery writes back, the last number comes from the log, and what is missing follows.
 
 A run that goes on from a long one takes its time to begin. While the reconciler runs nobody waits for that: such starts
-are applied beside everything else, a few at once.
+are applied beside everything else, a few at once in all partitions of a process.
 
 A start that cannot be applied stops no other. Where nothing can change that, as when the log of its base was moved away
 or emptied since, it is answered: the run begins, and ends at once with the reason. What another version of this program
@@ -15,7 +15,7 @@ or a key might change is put off, again and again, for a day.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
@@ -41,7 +41,14 @@ from ...sdk.sealing.payload_terms import PAYLOAD_TERMS
 from ...sdk.sealing.sealing import seal_error
 from ...sdk.secrets.redaction import REDACTOR
 from ...sdk.server_errors import SERVER_ERRORS
-from ...sdk.stores.commands import StartCommand, StartToApply, commands_after, commands_to_apply, starts_to_apply
+from ...sdk.stores.commands import (
+    FIRST,
+    StartCommand,
+    StartToApply,
+    commands_after,
+    commands_to_apply,
+    starts_to_apply,
+)
 from ...sdk.stores.connection import Connection, Pool
 from ...sdk.submissions.catalog import Catalog
 
@@ -49,9 +56,13 @@ LOOK_S = 2.0
 OLDER_THAN_MS = 3_000
 BATCH = 500
 AT_ONCE = 2
-"""Runs that go on from others, begun at once: a processor is what they want most."""
+"""Runs that go on from others, begun at once by one process: a processor is what they want most, and each has a
+connection to Postgres meanwhile.
+"""
 PUT_OFF_S = 5.0
 PUT_OFF_S_MAX = 600.0
+FORGOTTEN_S = 600.0
+"""After it was not tried again for so long, a start that was put off is as any other."""
 MAY_CHANGE = frozenset({"unknown_way", "unreadable"})
 """Reasons that another version of this program, or a key ring, may take away."""
 MAY_CHANGE_FOR = timedelta(days=1)
@@ -70,11 +81,26 @@ class _PutOff:
     def __init__(self) -> None:
         self._runs: dict[str, _Off] = {}
 
-    def xacts(self) -> dict[str, int]:
-        """Return the runs that are left alone now, with the transaction that asked for it."""
+    def known(self) -> dict[str, int]:
+        """Return the runs that were put off of late, with the transaction that asked for it."""
         now = anyio.current_time()
-        self._runs = {run_id: off for run_id, off in self._runs.items() if now < off.until + PUT_OFF_S_MAX}
-        return {run_id: off.xact for run_id, off in self._runs.items() if now < off.until}
+        self._runs = {run_id: off for run_id, off in self._runs.items() if now < off.until + FORGOTTEN_S}
+        return {run_id: off.xact for run_id, off in self._runs.items()}
+
+    def waiting(self) -> dict[str, int]:
+        """Return those of them that are left alone now."""
+        now = anyio.current_time()
+        return {run_id: xact for run_id, xact in self.known().items() if now < self._runs[run_id].until}
+
+    def due(self, limit: int) -> list[str]:
+        """Return those of them that may be tried again, first who may for longest."""
+        now = anyio.current_time()
+        found = sorted((off.until, run_id) for run_id, off in self._runs.items() if off.until <= now)
+        return [run_id for _, run_id in found[:limit]]
+
+    def forget(self, run_ids: Iterable[str]) -> None:
+        for run_id in run_ids:
+            self._runs.pop(run_id, None)
 
     def add(self, run_id: str, xact: int) -> None:
         before = self._runs.get(run_id)
@@ -83,10 +109,21 @@ class _PutOff:
 
 
 class Reconciler:
-    """Applies the forgotten starts and commands of one partition."""
+    """Applies the forgotten starts and commands of one partition.
+
+    turns: of all partitions of this process, for those who go on from others.
+    """
 
     def __init__(
-        self, redis: Redis, pool: Pool, keys: Keys, partition: int, catalog: Catalog, outbox_hard_max: int
+        self,
+        redis: Redis,
+        pool: Pool,
+        keys: Keys,
+        partition: int,
+        catalog: Catalog,
+        outbox_hard_max: int,
+        *,
+        turns: anyio.CapacityLimiter | None = None,
     ) -> None:
         self._redis = redis
         self._pool = pool
@@ -96,9 +133,11 @@ class Reconciler:
         self._outbox_hard_max = outbox_hard_max
         self._starts_off = _PutOff()
         self._commands_off = _PutOff()
+        self._walked = FIRST  # what nothing can be done about yet, as the run has not begun, keeps no other waiting
         self._beside: TaskGroup | None = None
         self._under_way: dict[str, int] = {}
-        self._turns = anyio.CapacityLimiter(AT_ONCE)
+        self._turns = turns or anyio.CapacityLimiter(AT_ONCE)
+        self._own_turns = anyio.CapacityLimiter(AT_ONCE)  # so that many of one partition go before none of another
         self.applied = 0
 
     async def run(self) -> None:
@@ -129,6 +168,8 @@ class Reconciler:
         window = await StartWindow.now(self._redis, self._keys.partition(self._number))
         if window is None:
             return 0
+        off, under_way = self._starts_off.known(), self._under_way
+        again = [run_id for run_id in self._starts_off.due(BATCH) if run_id not in under_way]
         async with self._pool.acquire() as conn:
             missing = await starts_to_apply(
                 conn,
@@ -136,8 +177,11 @@ class Reconciler:
                 self._number,
                 older_than_ms=OLDER_THAN_MS if older_than_ms is None else older_than_ms,
                 limit=BATCH,
-                put_off=self._starts_off.xacts() | self._under_way,
+                put_off=off | under_way,
+                restarts=BATCH - len(under_way),
+                again=again,
             )
+        self._starts_off.forget(set(again) - {one.run_id for one in missing})
         if not missing:
             return 0
         starts: list[_Start] = []
@@ -176,7 +220,7 @@ class Reconciler:
 
     async def _go_on(self, start: _Start) -> None:
         try:
-            async with self._turns:
+            async with self._own_turns, self._turns:
                 window = await StartWindow.now(self._redis, self._keys.partition(self._number))
                 applied = 0 if window is None else await self._apply_apart([start], window)
             reach("after_reconcile")
@@ -192,10 +236,12 @@ class Reconciler:
     async def apply_commands(self) -> int:
         """Apply the commands that are missing; return how many reached their runs."""
         async with self._pool.acquire() as conn:
-            off = self._commands_off.xacts() | self._starts_off.xacts() | self._under_way
+            off = self._commands_off.waiting() | self._starts_off.waiting() | self._under_way
+            limits = {"older_than_ms": OLDER_THAN_MS, "limit": BATCH}
             missing = await commands_to_apply(
-                conn, self._keys.env, self._number, older_than_ms=OLDER_THAN_MS, limit=BATCH, put_off=off
+                conn, self._keys.env, self._number, **limits, put_off=off, after=self._walked
             )
+            self._walked = missing[-1].place if len(missing) == BATCH else FIRST
             first = {one.run_id: one for one in reversed(missing)}
             applied = 0
             for run_id, one in first.items():

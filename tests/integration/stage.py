@@ -224,9 +224,11 @@ async def until(what: Callable[[], Awaitable[T]], holds: Callable[[T], bool], ti
 
 
 @asynccontextmanager
-async def open_stage(place: Place) -> AsyncGenerator[Stage]:
-    """An environment whose partition is open. Workers and supervisors end with it, all by themselves."""
-    client = Client.open(redis_url=place.redis_url, database_url=place.database_url, env=place.env)
+async def open_stage(place: Place, *, partitions: int = 1) -> AsyncGenerator[Stage]:
+    """An environment whose partitions are open. Workers and supervisors end with it, all by themselves."""
+    client = Client.open(
+        redis_url=place.redis_url, database_url=place.database_url, env=place.env, partitions=partitions
+    )
     async with client:
         await client.prepare()
         redis = connect_redis(place.redis_url)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Awaitable, Callable, Mapping
 
 import pytest
@@ -35,7 +36,8 @@ async def failed(stage: Stage, count: int) -> list[str]:
 
 
 async def large(given: object) -> str:
-    return "x" * 20_000
+    """Each time something else: what is lost does not come back with another run."""
+    return secrets.token_hex(10_000)
 
 
 async def fails_after_much(stage: Stage) -> str:

@@ -260,7 +260,7 @@ async def test_commands_that_are_missing_are_found_by_an_index(pool: Pool) -> No
         assert await commands_to_apply(conn, "e", 0) == []
         mark = await conn.fetchval("SELECT command_xact::text FROM reconciler_marks WHERE env = 'e'")
         sql = load_queries("commands")["commands_to_apply"]
-        plan = await conn.fetch(f"EXPLAIN {sql}", "e", 0, mark, 0, 500, [])
+        plan = await conn.fetch(f"EXPLAIN {sql}", "e", 0, mark, 0, 500, [], "0", "", 0)
         text = "\n".join(row[0] for row in plan)
         assert "commands_other_xact_idx" in text
         assert "Seq Scan" not in text

@@ -24,15 +24,22 @@ SELECT xact::text FROM reconciler_marks
  WHERE env = $1 AND partition = $2 AND xact <= pg_snapshot_xmax(pg_current_snapshot())
 
 -- name: starts_to_apply
-SELECT c.run_id, c.partition, c.workflow, c.version, c.ir_hash, c.body AS input, c.input_digest, c.idempotency_key, c.by,
-       c.tags, c.trigger, c.start_at, c.expires_at, c.traceparent, c.base_run_id, c.base_seq, c.base_terms,
-       c.created_at, c.xact::text AS xact,
-       c.created_at <= clock_timestamp() - make_interval(secs => $4::float8 / 1000) AS is_old
-  FROM commands c
- WHERE c.type = 'start' AND c.env = $1 AND c.partition = $2 AND c.xact >= $3::text::xid8
-   AND NOT EXISTS (SELECT FROM runs r WHERE r.run_id = c.run_id) AND c.run_id <> ALL($6::text[])
- ORDER BY c.xact, c.created_at
- LIMIT $5
+WITH missing AS NOT MATERIALIZED (
+  SELECT c.* FROM commands c
+   WHERE c.type = 'start' AND c.env = $1 AND c.partition = $2 AND NOT EXISTS (SELECT FROM runs r WHERE r.run_id = c.run_id))
+SELECT m.run_id, m.partition, m.workflow, m.version, m.ir_hash, m.body AS input, m.input_digest, m.idempotency_key, m.by,
+       m.tags, m.trigger, m.start_at, m.expires_at, m.traceparent, m.base_run_id, m.base_seq, m.base_terms,
+       m.created_at, m.xact::text AS xact,
+       m.created_at <= clock_timestamp() - make_interval(secs => $4::float8 / 1000) AS is_old
+  FROM ((SELECT * FROM missing
+          WHERE base_seq IS NULL AND xact >= $3::text::xid8 AND run_id <> ALL($6::text[])
+          ORDER BY xact, created_at LIMIT $5)
+         UNION ALL
+        (SELECT * FROM missing
+          WHERE base_seq IS NOT NULL AND xact >= $3::text::xid8 AND run_id <> ALL($6::text[])
+          ORDER BY xact, created_at LIMIT $7)
+         UNION ALL
+        (SELECT * FROM missing WHERE number = 1 AND run_id = ANY($8::text[]))) m
 
 -- name: snapshot_xmin
 SELECT pg_snapshot_xmin(pg_current_snapshot())::text
@@ -95,7 +102,7 @@ SELECT c.run_id, coalesce(r.ir_hash, s.ir_hash) AS ir_hash, c.number, c.type, c.
   LEFT JOIN runs r ON r.run_id = c.run_id
  WHERE c.type <> 'start' AND c.env = $1 AND c.partition = $2 AND c.xact >= $3::text::xid8
    AND (r.run_id IS NULL OR (r.finished_at IS NULL AND NOT r.is_halted AND c.number > r.last_command))
-   AND c.run_id <> ALL($6::text[])
+   AND c.run_id <> ALL($6::text[]) AND (c.xact, c.run_id, c.number) > ($7::text::xid8, $8, $9)
  ORDER BY c.xact, c.run_id, c.number
  LIMIT $5
 
