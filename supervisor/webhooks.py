@@ -2,8 +2,9 @@
 
 At least once: whoever dies with one in hand leaves it to another after ``HOLD_MS``. Requests go where the setting
 ``http_allow`` permits, as those of nodes do; redirects are not followed, and of an answer only the status is read.
-One that does not answer keeps no other waiting: of each webhook ten requests at most are on their way at once, of all
-together a hundred.
+One that does not answer keeps no other waiting, and ten or fifty of them neither: of the room that is left, a hundred
+requests in all, each webhook may take a tenth, and who has none on its way comes before who has some. So there is room
+left until as many hang as there is room.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
     from ..sdk.http.client import Connections
 
 HELD_MAX = 100
-HELD_OF_ONE_MAX = 10
+SHARES = 10
+"""One webhook may have one part of so many of the room that is left."""
 LOOK_S = 1.0
 SEND_S = 15.0
 HOLD_MS = 60_000
@@ -81,15 +83,18 @@ class Webhooks:
 
     async def send(self, group: TaskGroup) -> int:
         """Begin to send what is due now, as far as there is room; return how much that is."""
-        room = HELD_MAX - self._held.total()
-        if not room:
-            return 0
-        async with self._pool.acquire() as conn:
-            due = await take_due(conn, self._env, room, HOLD_MS, HELD_OF_ONE_MAX, self._held)
-        for delivery in due:
-            self._held[delivery.webhook] += 1
-            group.start_soon(self._deliver, delivery)
-        return len(due)
+        begun = 0
+        while room := HELD_MAX - self._held.total():
+            most = (room + 1) // 2  # the share of each is smaller for what comes then
+            async with self._pool.acquire() as conn:
+                due = await take_due(conn, self._env, most, HOLD_MS, max(1, room // SHARES), self._held)
+            for delivery in due:
+                self._held[delivery.webhook] += 1
+                group.start_soon(self._deliver, delivery)
+            begun += len(due)
+            if len(due) < most:
+                break
+        return begun
 
     async def _deliver(self, delivery: Delivery) -> None:
         try:

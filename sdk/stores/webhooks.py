@@ -145,9 +145,10 @@ async def tell_a_test(conn: Connection, env: str, name: str, event_id: str, body
 async def take_due(
     conn: Connection, env: str, limit: int, hold_ms: int, of_one: int, held: Mapping[str, int]
 ) -> list[Delivery]:
-    """Take what is to be sent now. hold_ms: after so long without a word another takes it.
+    """Take what is to be sent now, the first of each webhook before the second of any. hold_ms: after so long without a
+    word another takes it.
 
-    of_one: so many of one webhook, with those of it that the caller has already: ``held``.
+    of_one: so many of one webhook, with those of it that the caller has already, which count as its first: ``held``.
     """
     rows = await conn.fetch(_sql["take_due"], env, limit, hold_ms, of_one, list(held), list(held.values()))
     return [Delivery(*row) for row in rows]

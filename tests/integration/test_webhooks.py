@@ -225,7 +225,37 @@ async def test_one_that_does_not_answer_holds_up_no_other(stage: Stage) -> None:
             for number in range(3):
                 await tell_a_test(conn, env, "well", f"test:{number}", f'{{"id": "test:{number}"}}')
             await until(receiver.all, lambda told: len(told) == 3)
-            assert await under_way() == webhooks_module.HELD_OF_ONE_MAX
+            assert await under_way() == webhooks_module.HELD_MAX // webhooks_module.SHARES
+            group.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("hanging", [10, 60])
+async def test_many_that_do_not_answer_hold_up_no_other(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, hanging: int
+) -> None:
+    """However much is due to each of them, and since when: one that answers is told meanwhile."""
+    monkeypatch.setattr(webhooks_module, "SEND_S", 600.0)
+    env, pool = stage.place.env, stage.client.pool
+    receiver = Receiver()
+    asked = "SELECT count(*) FROM webhook_deliveries WHERE env = $1 AND webhook <> 'well' AND attempts > 0"
+
+    async def under_way() -> int:
+        async with pool.acquire() as conn:
+            return int(await conn.fetchval(asked, env))
+
+    with socket.create_server(("127.0.0.1", 0), backlog=256) as silent:
+        async with open_site(receiver.give) as site, pool.acquire() as conn, anyio.create_task_group() as group:
+            for number in range(hanging):
+                await hook(stage, f"http://127.0.0.1:{silent.getsockname()[1]}", "alert", name=f"silent{number}")
+            await hook(stage, site.url, "alert", name="well")
+            for number in range(hanging * 20):
+                await tell_a_test(conn, env, f"silent{number % hanging}", f"test:{number}", "{}")
+            group.start_soon(Webhooks(pool, env, "127.0.0.1").run)
+            await until(under_way, lambda found: found >= hanging)
+            for number in range(30):
+                await tell_a_test(conn, env, "well", f"test:{number}", f'{{"id": "test:{number}"}}')
+            await until(receiver.all, lambda told: len(told) == 30)
+            assert await under_way() < webhooks_module.HELD_MAX
             group.cancel_scope.cancel()
 
 

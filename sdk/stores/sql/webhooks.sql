@@ -59,7 +59,8 @@ UPDATE webhook_deliveries d
             WHERE env = w.env AND webhook = w.name AND state = 'due' AND due_at <= statement_timestamp()
             ORDER BY due_at LIMIT greatest(0, $4::bigint - coalesce(held.deliveries, 0)) FOR UPDATE SKIP LOCKED) AS o
          WHERE w.env = $1
-         ORDER BY o.due_at LIMIT $2) AS t
+         ORDER BY coalesce(held.deliveries, 0) + row_number() OVER (PARTITION BY o.webhook ORDER BY o.due_at), o.due_at
+         LIMIT $2) AS t
  WHERE d.env = t.env AND d.webhook = t.webhook AND d.event_id = t.event_id
 RETURNING d.webhook, d.event_id, d.body, d.attempts, t.url, t.secret
 
