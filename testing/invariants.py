@@ -7,6 +7,7 @@ from collections import Counter
 from ..sdk.events import RecordedEvent
 from ..sdk.marking.marking import HOLDS, PARKS, Marking, Place, RunPhase, TokenKind
 from ..sdk.marking.plan import Plan
+from ..sdk.marking.scopes import WAKER_NODE
 from ..sdk.marking.slot_words import ASKS, slot_of
 from .budget_row import answer
 
@@ -79,7 +80,8 @@ class Invariants:
         most = max((node.concurrency.limit for node in self.plan.ir.nodes if node.concurrency is not None), default=0)
         if any(count > most for name, count in held.items() if name):
             raise Violation(f"of {most} slots are taken: {held}")
-        for token in asking if live.phase in PARKS else []:
+        is_waking = live.phase is RunPhase.PAUSED or (WAKER_NODE, ()) in live.tokens
+        for token in asking if live.phase in PARKS and not is_waking else []:
             name, limit, _ = token.extra.rpartition("+")[2].removeprefix(ASKS).split(".")
             if held[name] < int(limit):
                 raise Violation(f"a token waits for a slot of {name}, and {held[name]} of {limit} are taken")

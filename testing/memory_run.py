@@ -171,6 +171,7 @@ class MemoryRun:
                 made.fences[at] = fence
                 if token.due and token.place not in (Place.ROOM, Place.BUDGET):
                     made.timers[f"{token.token}|{fence}"] = int(token.due)
+        made.slots.touched.clear()
         for timer in run.timers:
             made.timers[f"{timer.name}|{timer.behind or fence}"] = timer.due
         return made

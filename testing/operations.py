@@ -254,6 +254,7 @@ class Operations:
         for at, place in list(self.run.places.items()):
             if place == ASIDE:
                 self.run.again(at)
+        self.run.slots.come_back(self.run.marking)
         self.codes.append("U")
 
     def _park(self, words: Words) -> None:

@@ -26,6 +26,22 @@ local function add_waiter(name, member, record)
   redis.call('ZADD', BASE .. 'slotq:' .. name, string.format('%.0f', place), member)
 end
 
+-- The record of a token that waits, with its place in the row where it has left that for a pause, '' where it is in it.
+local function aside(record, place)
+  return (string.gsub(record, '^(%d+|s|%d*|)[^|]*', '%1' .. place, 1))
+end
+
+-- Who waits is in the row again; where it is not known that it has left, unless it is in it. place: as in its record.
+local function come_back(name, run, token, fence, record, place)
+  local queue, member = BASE .. 'slotq:' .. name, run.id .. '|' .. token .. '|' .. fence
+  if place == '' then
+    if not redis.call('ZSCORE', queue, member) then add_waiter(name, member, record) end
+  else
+    redis.call('ZADD', queue, place, member)
+    set_field(run, 't' .. token, aside(record, ''))
+  end
+end
+
 local function count_held(name)
   held_now[name] = held_now[name] or tonumber(redis.call('HGET', META, 'held:' .. name) or 0)
   return held_now[name]
@@ -41,10 +57,13 @@ local function write_held(name)
   end
 end
 
--- Give slots to those whose turn it is, as long as there are some.
+-- Give slots to those whose turn it is, as long as there are some. Of those that are given none no more than PASSED_MAX
+-- are passed in one call: the next one that has to do with this key goes on with it, and an audit of any that waits.
+local PASSED_MAX = 300
 local function grant_shares(name)
   local held, queue, turns = BASE .. 'slots:' .. name, BASE .. 'slotq:' .. name, BASE .. 'slotf:' .. name
-  while true do
+  local passed = 0
+  while passed < PASSED_MAX do
     local first = redis.call('ZRANGE', queue, 0, 0, 'WITHSCORES')
     local member = first[1]
     if not member then
@@ -57,8 +76,14 @@ local function grant_shares(name)
     local found, limit = string.match(record or '', '^(%d+)|s|.*[|+]asks=%x+%.(%d+)%.')
     if found ~= fence or not may_park(run) then
       redis.call('ZREM', queue, member)
+      passed = passed + 1
     elseif count_held(name) >= tonumber(limit) then
       return
+    elseif run.st == 'P' then
+      -- It would keep a slot as long as its run is paused: it leaves the row, and comes back when the run goes on (wake).
+      redis.call('ZREM', queue, member)
+      run.touched, passed = true, passed + 1
+      set_field(run, 't' .. token, aside(record, first[2]))
     else
       held_now[name] = held_now[name] + 1
       redis.call('ZREM', queue, member)
@@ -98,9 +123,8 @@ local function settle_shares(names)
   for i = 1, #shares_asked do
     local name, run, token, fence = unpack(shares_asked[i])
     local record = get_field(run, 't' .. token)
-    if record and string.find(record, '^' .. fence .. '|s|') then
-      add_waiter(name, run.id .. '|' .. token .. '|' .. fence, record)
-    end
+    local place = record and string.match(record, '^' .. fence .. '|s|%d*|([^|]*)|')
+    if place and (place == '' or run.st ~= 'P') then come_back(name, run, token, fence, record, place) end
   end
   shares_left, shares_asked = {}, {}
   table.sort(order)

@@ -26,7 +26,7 @@ end
 
 local WAKER_READY = 'u|system:high|1|0||'
 
--- wake: queue again what a pause has put aside, about 250 fields of the run a call.
+-- wake: queue again what a pause has put aside, and let those in that wait for slots, about 250 fields of the run a call.
 -- Returns the cursor where to continue, "0" when all has been seen.
 local function wake(run, cursor)
   local page = redis.call('HSCAN', run.key, cursor, 'MATCH', 't*', 'COUNT', 250)
@@ -34,9 +34,12 @@ local function wake(run, cursor)
   for i = 1, #fields, 2 do
     local record = run.val[fields[i]]
     if record == nil then record = fields[i + 1] end
-    local fence = record and string.match(record, '^(%d+)|p|')
-    if fence then
-      enqueue(run, string.sub(fields[i], 2), raise(fence), ready_of(record), deliveries_of(record))
+    local fence, place = string.match(record or '', '^(%d+)|([ps])|')
+    local token = string.sub(fields[i], 2)
+    if place == 'p' then
+      enqueue(run, token, raise(fence), ready_of(record), deliveries_of(record))
+    elseif place == 's' then
+      shares_asked[#shares_asked + 1] = { string.match(record, '[|+]asks=(%x+)'), run, token, fence }
     end
   end
   return page[1]

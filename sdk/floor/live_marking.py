@@ -204,7 +204,7 @@ def read_token_record(record: str) -> Token:
         live=live,
         extra="" if kind in (TokenKind.SWEEP, TokenKind.WAKER, TokenKind.CLEAR) else extra,
         place=Place(place) if is_parked else Place.FLOOR,
-        due=int(entry) if is_parked and entry and place not in (Place.ROOM, Place.BUDGET) else 0,
+        due=int(entry) if is_parked and entry and place not in (Place.ROOM, Place.BUDGET, Place.SLOT) else 0,
         deliveries=int(deliveries),
     )
 
