@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-from .diagnostics import Diagnostic, Path, Severity, did_you_mean, has_errors
+from .diagnostics import Diagnostic, Path, Severity, has_errors, nearest
 
 FINDINGS_MAX = 500
 SUGGESTION_WORDS_MAX = 200_000
@@ -29,6 +29,8 @@ class Findings:
     def __init__(self) -> None:
         self._kept: list[Diagnostic] = []
         self._dropped = 0
+        self.moved: dict[Path, Path] = {}
+        """Where a field stands that was misspelt, by where it would stand."""
         self._words_left = SUGGESTION_WORDS_MAX
 
     def __iter__(self) -> Iterator[Diagnostic]:
@@ -53,12 +55,22 @@ class Findings:
         """Keep a warning: the document still means something."""
         self.add(Diagnostic(code=code, message=message, path=path, hint=hint, severity=Severity.WARNING))
 
-    def suggest(self, word: object, known: Collection[str]) -> str:
-        """``did you mean ...?``, or nothing when nothing is near or the budget is spent."""
+    def nearest(self, word: object, known: Collection[str]) -> str:
+        """Return the known word that is nearest, or nothing when none is near or the budget is spent."""
         if not isinstance(word, str) or len(word) > WORD_CHARS_MAX or len(known) > self._words_left:
             return ""
         self._words_left -= len(known)
-        return did_you_mean(word, known)
+        return nearest(word, known)
+
+    def suggest(self, word: object, known: Collection[str]) -> str:
+        """``did you mean ...?``, or nothing."""
+        near = self.nearest(word, known)
+        return f"did you mean {near!r}?" if near else ""
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether there were more than are kept."""
+        return self._dropped > 0
 
     def has_errors(self) -> bool:
         """Whether the document can not be used."""

@@ -137,7 +137,7 @@ def _refuse(text: str, value: Json) -> None:
         elif isinstance(here, str):
             _check_text(here, path, marks.find(path)[0].at, findings)
     if findings:
-        raise SourceError(findings.all())
+        raise SourceError(findings.all(), value)
 
 
 def _check_text(text: str, path: Path, at: tuple[int, int], findings: Findings) -> None:

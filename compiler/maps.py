@@ -17,7 +17,6 @@ from .durations import format_duration
 from .findings import Findings, quote
 from .reading import (
     SIGNAL_PATTERN,
-    is_extension,
     read_boolean,
     read_choice,
     read_duration,
@@ -25,6 +24,7 @@ from .reading import (
     read_fields,
     read_integer,
     read_pattern,
+    with_extensions,
 )
 from .workflow import Json
 
@@ -42,7 +42,7 @@ PERCENT_PATTERN = r"^[0-9]{1,3}([.][0-9]{1,6})?%$"
 
 
 def read_map(config: Config, path: Path, findings: Findings) -> Config:
-    made = _filled(config, read_fields(config, path, findings, _MAP_READERS))
+    made = with_extensions(config, read_fields(config, path, findings, _MAP_READERS))
     if "more" in made and made.get("batch_size", 1) > 1:
         message = "'more' and 'batch_size' exclude each other"
         findings.error("conflicting_fields", message, (*path, "batch_size"), "send the items of a batch as one item")
@@ -50,7 +50,7 @@ def read_map(config: Config, path: Path, findings: Findings) -> Config:
 
 
 def read_aggregate(config: Config, path: Path, findings: Findings) -> Config:
-    made = _filled(config, read_fields(config, path, findings, _AGGREGATE_READERS))
+    made = with_extensions(config, read_fields(config, path, findings, _AGGREGATE_READERS))
     shapes = [name for name in SHAPES if made.get(name) not in (None, False)]
     if len(shapes) > 1:
         message = f"{shapes[0]!r} and {shapes[1]!r} exclude each other"
@@ -68,10 +68,6 @@ def tolerated(policy: Json, count: int) -> int:
             return int(Fraction(allowed.removesuffix("%")) * count / 100)
         return int(allowed)
     return count if policy == "collect" else 0
-
-
-def _filled(config: Config, made: dict[str, Any]) -> Config:
-    return {name: made.get(name, config[name]) for name in config if name in made or is_extension(name)}
 
 
 def _window(value: Json, path: Path, findings: Findings) -> int:

@@ -1,21 +1,26 @@
-"""The native document -> ``Workflow``. Source: ``docs/reference/workflow.schema.json`` says the same as a schema.
+"""The native document -> ``Draft``. Source: ``docs/reference/workflow.schema.json`` says the same as a schema.
 
 Every fault of a document is reported at once. Expressions and templates are carried, not compiled; shapes of the
-graph (cycles, regions, joins) are not judged here.
+graph (cycles, regions, joins) are not judged here. What cannot be read is left out of the draft, so that the analysis
+can judge the rest of a document that is wrong.
 """
 
 from __future__ import annotations
 
 from typing import Any, cast
 
+import msgspec
+
 from .budgets import check_currencies, read_budget
 from .changes import check_changes, read_changes
-from .diagnostics import Path
+from .diagnostics import Path, Severity
 from .findings import Findings
+from .guesses import ROOT_GUESSES
 from .json_schema import read_json_schema
 from .node_fields import Declared, read_defaults, read_node
 from .reading import (
     WORKFLOW_ID_PATTERN,
+    Reader,
     is_extension,
     read_choice,
     read_duration,
@@ -30,50 +35,88 @@ from .reading import (
     wrong_type,
 )
 from .wiring import wire
-from .workflow import Json, OnFailure, Policy, Workflow
+from .workflow import Json, Node, OnFailure, Policy, Workflow
 
 SCHEMA_VERSION = 1
 PARALLEL_MAX = 1_000_000
 RETRY_BUDGET_MAX = 1_000_000
 STUCK_ACTIONS = ("alert", "fail")
+SHAPE_FIELDS = frozenset(
+    ("id", "depends_on", "join", "loop", "rules", "default", "on_error", "compensate", "while_waiting", "cancels")
+)
 REQUIRED = ("courante", "id", "nodes")
 
 
-def read_native(value: Json, findings: Findings) -> Workflow | None:
-    """Read a native document; None where ``findings`` has received an error."""
+class Draft(msgspec.Struct, frozen=True):
+    """A workflow as far as its document can be read; the whole of it where that has no errors.
+
+    ``workflow.nodes`` have the numbers of the document. ``doubted``: numbers of nodes that mean something else than
+    they seem to, or that more may lead to; what is concluded from the ways to them may be wrong.
+    """
+
+    workflow: Workflow
+    doubted: frozenset[int] = frozenset()
+
+
+def read_native(value: Json, findings: Findings) -> Draft | None:
+    """Read a native document; None where nothing can be made of it, and ``findings`` has received an error."""
     if not isinstance(value, dict):
         wrong_type(findings, (), "an object", value)
         return None
     document = cast("dict[str, Json]", value)
-    made = read_fields(document, (), findings, _READERS, REQUIRED)
+    made = read_fields(document, (), findings, _READERS, REQUIRED, guesses=ROOT_GUESSES)
     metadata = {name: below for name, below in document.items() if is_extension(name)}
     metadata.update(made.get("metadata", {}))
     if document.get("nodes") == []:
         findings.error("no_nodes", "the document has no nodes", ("nodes",), "a workflow has at least one node")
     declared = _nodes(made, findings)
-    edges = wire(declared, made.get("edges", []), findings)
+    wired = wire(declared, made.get("edges", []), findings)
     check_changes(made.get("changes", {}), {each.node.id for each in declared}, findings)
-    if findings.has_errors():
+    if findings.is_cut or not declared:
         return None
-    return Workflow(
-        id=made["id"],
+    workflow = Workflow(
+        id=made.get("id", ""),
         name=made.get("name", ""),
         description=made.get("description", ""),
         input=made.get("input"),
         output=made.get("output"),
         policy=made.get("policy", Policy()),
-        nodes=tuple(each.node for each in declared),
-        edges=edges,
+        nodes=wired.nodes,
+        edges=wired.edges,
         changes=made.get("changes", {}),
         metadata=metadata,
     )
+    return Draft(workflow, wired.doubted | _doubted(findings, wired.nodes, made.get("edges", [])))
 
 
 def _nodes(made: dict[str, Json], findings: Findings) -> list[Declared]:
     written = cast("list[Json]", made.get("nodes", []))
     defaults = made.get("defaults", {})
-    read = (read_node(each, index, defaults, findings) for index, each in enumerate(written))
-    return [each for each in read if each is not None]
+    return [read_node(each, index, defaults, findings) for index, each in enumerate(written)]
+
+
+def _doubted(findings: Findings, nodes: tuple[Node, ...], edges: list[Json]) -> set[int]:
+    """The nodes that an error says something about that decides what leads where."""
+    errors = [found.path for found in findings if found.severity is Severity.ERROR and len(found.path) > 1]
+    ends = {node.id: number for number, node in enumerate(nodes)} if any(path[0] == "edges" for path in errors) else {}
+    doubted: set[int] = set()
+    for path in errors:
+        part, index = path[:2]
+        if part == "nodes" and isinstance(index, int) and (len(path) == 2 or _is_of_shape(path, nodes[index])):
+            doubted.add(index)
+        elif part == "edges" and isinstance(index, int) and isinstance(edges[index], dict):
+            named = cast("dict[str, Json]", edges[index]).values()
+            doubted |= {ends[name] for name in named if isinstance(name, str) and name in ends}
+    return doubted
+
+
+def _is_of_shape(path: Path, node: Node) -> bool:
+    """Whether a place of a node decides its type, or the ways to it or from it."""
+    return (
+        path[2] in SHAPE_FIELDS
+        or (path[2] == "config" and node.type == "conditional")
+        or (path[2] == "type" and not node.type)
+    )
 
 
 def _version(value: Json, path: Path, findings: Findings) -> int:
@@ -136,7 +179,7 @@ _POLICY_READERS = {
     "budget": read_budget,
     "workflow_budget": read_budget,
 }
-_READERS = {
+_READERS: dict[str, Reader] = {
     "courante": _version,
     "id": _workflow_id,
     "name": read_text,
@@ -150,3 +193,4 @@ _READERS = {
     "changes": read_changes,
     "metadata": read_object,
 }
+ROOT_FIELDS = tuple(_READERS)

@@ -11,6 +11,7 @@ from .approvals import read_approval, read_gate
 from .caches import CACHEABLE
 from .diagnostics import Path
 from .findings import Findings, quote
+from .guesses import JOIN_GUESSES, NODE_GUESSES, TYPE_GUESSES
 from .node_types import NODE_TYPES, Config, read_config
 from .reading import (
     FAILURE_PATTERN,
@@ -32,7 +33,6 @@ from .reading import (
     read_object,
     read_pattern,
     read_text,
-    unknown_field,
     wrong_type,
 )
 from .shares import read_pace, read_share
@@ -41,6 +41,7 @@ from .workflow import Approval, Cache, FailureClass, Join, JoinPolicy, Json, Loo
 
 PRIORITIES = ("high", "normal", "low")
 CACHE_SCOPES = ("global", "run_only")
+CACHE_HINT = "write cache: {scope: global, ttl: 1d}, cache: run_only, or cache: false"
 MODES = ("first", "all")
 JOIN_WORDS = ("all", "every", "any", "each")
 ATTEMPTS_MAX = 1_000
@@ -58,15 +59,16 @@ class Declared(msgspec.Struct, frozen=True):
     depends_on: tuple[str, ...]
 
 
-def read_node(value: Json, index: int, defaults: dict[str, Any], findings: Findings) -> Declared | None:
-    """Read one node; None where it is no object or has no usable id. ``defaults``: made by ``read_defaults``."""
+def read_node(value: Json, index: int, defaults: dict[str, Any], findings: Findings) -> Declared:
+    """Read one node. ``defaults``: made by ``read_defaults``.
+
+    One that is no object or has no id bears the name ``unnamed(index)``, so that the others keep their numbers.
+    """
     path: Path = ("nodes", index)
     if not isinstance(value, dict):
         wrong_type(findings, path, "an object", value)
-        return None
-    written = cast("dict[str, Json]", value)
-    made = _read_known(written, path, findings)
-    name = written.get("id")
+        return Declared(Node(id=unnamed(index), type=""), index, ())
+    made = _read_known(cast("dict[str, Json]", value), path, findings)
     depends_on = made.pop("depends_on", ())
     retry = read_retry(defaults, made, path, findings)
     routing, config = _routing(made, path, findings)
@@ -75,32 +77,25 @@ def read_node(value: Json, index: int, defaults: dict[str, Any], findings: Findi
     if "input" in made and "input_selector" in config and made.get("type") == "function":
         message = "'input' and 'config.input_selector' exclude each other"
         findings.error("conflicting_fields", message, (*path, "input"), "leave one of them out")
-    if not isinstance(name, str):
-        return None
     fields: dict[str, Any] = {"type": "", **defaults, **made}
     if "cache" not in made and fields["type"] not in CACHEABLE:
         fields.pop("cache", None)
     fields.update({f"{field}_ms": fields[field] for field in TIMEOUTS if field in fields})
-    fields.update(id=name, retry=retry, routing=routing, config=config, approval=approval, signal=signal)
+    fields.update(id=made.get("id") or unnamed(index))
+    fields.update(retry=retry, routing=routing, config=config, approval=approval, signal=signal)
     return Declared(Node(**{field: fields[field] for field in fields if field not in _NOT_OF_NODE}), index, depends_on)
 
 
+def unnamed(index: int) -> str:
+    """What stands in the place of an id that cannot be read, or that another node has: nobody can refer to it."""
+    return f"nodes[{index}]"
+
+
 def _read_known(written: dict[str, Json], path: Path, findings: Findings) -> dict[str, Any]:
-    """What the readers make of the fields that are there. Extensions go into the metadata."""
-    made: dict[str, Any] = {}
-    metadata: dict[str, Json] = {}
-    for name, below in written.items():
-        reader = _READERS.get(name)
-        if reader is not None:
-            made[name] = reader(below, (*path, name), findings)
-        elif is_extension(name):
-            metadata[name] = below
-        else:
-            unknown_field(name, path, findings, _READERS)
-    for name in ("id", "type"):
-        if name not in written:
-            missing_field(name, path, findings)
-    made["metadata"] = {**metadata, **made.get("metadata", {})}
+    """What the readers make of the fields that are there, misspelt ones too. Extensions go into the metadata."""
+    made = read_fields(written, path, findings, _READERS, ("id", "type"), guesses=NODE_GUESSES)
+    extensions = {name: below for name, below in written.items() if is_extension(name)}
+    made["metadata"] = {**extensions, **made.get("metadata", {})}
     return made
 
 
@@ -183,7 +178,7 @@ def _rules(value: Json, path: Path, findings: Findings) -> tuple[Rule, ...]:
     rules: list[Rule] = []
     for index, each in enumerate(read_list(value, path, findings)):
         fields = read_fields(each, (*path, index), findings, _RULE_READERS, ("when", "next"))
-        if not fields.get("next", True) and isinstance(each, dict) and not each["next"]:  # pyright: ignore[reportUnknownArgumentType]
+        if not fields.get("next", True) and isinstance(each, dict) and not each.get("next", True):  # pyright: ignore[reportUnknownMemberType]
             findings.error("missing_field", "next names no node", (*path, index, "next"), "lead it to a noop")
         rules.append(Rule(when=fields.get("when", "null"), next=fields.get("next", ())))
     return tuple(rules)
@@ -204,12 +199,14 @@ def _join(value: Json, path: Path, findings: Findings) -> Join:
     if isinstance(value, dict):
         fields = read_fields(cast("dict[str, Json]", value), path, findings, _JOIN_READERS, ("at_least",))
         return Join(policy=JoinPolicy.AT_LEAST, n=fields.get("at_least", 1))
-    word = read_choice(value, path, findings, JOIN_WORDS, "all")
+    guess = JOIN_GUESSES.get(value) if isinstance(value, str) else None
+    hint = "write {at_least: n}" if isinstance(value, int) else guess.hint if guess is not None else ""
+    word = read_choice(value, path, findings, JOIN_WORDS, "all", hint=hint)
     return Join(policy=JoinPolicy(word))
 
 
 def _retry(value: Json, path: Path, findings: Findings) -> dict[str, Any]:
-    fields = read_fields(value, path, findings, _RETRY_READERS)
+    fields = read_fields(value, path, findings, _RETRY_READERS, hint="write retry: {max_attempts: 3}")
     return {_RETRY_NAMES.get(name, name): below for name, below in fields.items()}
 
 
@@ -244,7 +241,7 @@ def _cache(value: Json, path: Path, findings: Findings) -> Cache | None:
         return None
     if isinstance(value, str):
         return Cache(scope=read_choice(value, path, findings, CACHE_SCOPES, "global"))
-    fields = read_fields(value, path, findings, _CACHE_READERS)
+    fields = read_fields(value, path, findings, _CACHE_READERS, hint=CACHE_HINT)
     return Cache(scope=fields.get("scope", "global"), ttl_ms=fields.get("ttl"))
 
 
@@ -255,15 +252,20 @@ def _input(value: Json, path: Path, findings: Findings) -> str | dict[str, str]:
 
 
 def _node_id(value: Json, path: Path, findings: Findings) -> str:
-    return read_pattern(value, path, findings, NODE_ID_PATTERN, "bad_id")
+    """The id, one of a wrong pattern too: others may refer to it."""
+    return read_pattern(value, path, findings, NODE_ID_PATTERN, "bad_id") or (value if isinstance(value, str) else "")
 
 
 def _node_type(value: Json, path: Path, findings: Findings) -> str:
+    """The type, the one that was meant where it is misspelt, else an empty one."""
     if isinstance(value, str) and value in NODE_TYPES:
         return value
-    hint = findings.suggest(value, NODE_TYPES) or "one of: " + ", ".join(NODE_TYPES)
+    guess = TYPE_GUESSES.get(value) if isinstance(value, str) else None
+    meant = findings.nearest(value, NODE_TYPES) if guess is None else guess.meant
+    hint = guess.hint if guess is not None else f"did you mean {meant!r}?" if meant else ""
+    hint = hint or "one of: " + ", ".join(NODE_TYPES)
     findings.error("unknown_type", f"there is no node type {quote(value)}", path, hint)
-    return ""
+    return meant
 
 
 def _priority(value: Json, path: Path, findings: Findings) -> str:

@@ -19,7 +19,6 @@ from .json_schema import read_json_schema
 from .llm_config import read_llm
 from .maps import read_aggregate, read_map
 from .reading import (
-    is_extension,
     missing_field,
     read_boolean,
     read_duration,
@@ -27,6 +26,7 @@ from .reading import (
     read_fields,
     read_mapping,
     read_text,
+    with_extensions,
     wrong_type,
 )
 from .subflows import read_subflow
@@ -51,7 +51,7 @@ def read_config(node_type: str, config: Config, path: Path, findings: Findings) 
 def _only(config: Config, path: Path, findings: Findings, readers: dict[str, Any], *required: str) -> Config:
     """Read a closed config; extensions are kept as they are."""
     made = read_fields(config, path, findings, readers, required)
-    return {name: made.get(name, config[name]) for name in config if name in made or is_extension(name)}
+    return with_extensions(config, made)
 
 
 def _function(config: Config, path: Path, findings: Findings) -> Config:
@@ -100,17 +100,17 @@ def _filter(config: Config, path: Path, findings: Findings) -> Config:
 
 def _http(config: Config, path: Path, findings: Findings) -> Config:
     made = read_http(config, path, findings)
-    return {name: made.get(name, config[name]) for name in config if name in made or is_extension(name)}
+    return with_extensions(config, made)
 
 
 def _llm(config: Config, path: Path, findings: Findings) -> Config:
     made = read_llm(config, path, findings)
-    return {name: made.get(name, config[name]) for name in config if name in made or is_extension(name)}
+    return with_extensions(config, made)
 
 
 def _agent(config: Config, path: Path, findings: Findings) -> Config:
     made = read_agent(config, path, findings)
-    return {name: made.get(name, config[name]) for name in config if name in made or is_extension(name)}
+    return with_extensions(config, made)
 
 
 def _validate(config: Config, path: Path, findings: Findings) -> Config:

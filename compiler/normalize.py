@@ -9,12 +9,12 @@ from typing import cast
 
 import msgspec
 
-from .diagnostics import Diagnostic, Path, has_errors
+from .diagnostics import Diagnostic, Path, Severity, has_errors
 from .dialects import TRANSLATORS, Dialect, detect
 from .dialects.translation import Origin
 from .document import to_document
 from .findings import Findings
-from .native import read_native
+from .native import Draft, read_native
 from .workflow import Json, Workflow
 
 __all__ = ["Normalized", "normalize", "read_document", "to_document"]
@@ -23,13 +23,15 @@ __all__ = ["Normalized", "normalize", "read_document", "to_document"]
 class Normalized(msgspec.Struct, frozen=True):
     """``workflow``: None where there are errors. ``origin``: native path -> path in the document that was given.
 
-    The paths of ``diagnostics`` are those of the document that was given.
+    The paths of ``diagnostics`` are those of the document that was given. ``draft``: what could be read of a document
+    that is wrong, for the analysis to find what else is; None where there are no errors, or nothing could be read.
     """
 
     workflow: Workflow | None
     diagnostics: list[Diagnostic]
     dialect: Dialect | None
     origin: Origin
+    draft: Draft | None = None
 
 
 def normalize(value: Json) -> tuple[Workflow | None, list[Diagnostic]]:
@@ -50,14 +52,41 @@ def read_document(value: Json) -> Normalized:
     if _has_keyed_steps(document, findings):
         return Normalized(None, findings.all(), dialect, _unchanged)
     if dialect is Dialect.NATIVE:
-        workflow = read_native(document, findings)
-        return Normalized(workflow, findings.all(), dialect, _native_origin(document))
+        draft = read_native(document, findings)
+        return _normalized(draft, [], findings, dialect, _native_origin(document))
     translation = TRANSLATORS[dialect](document, findings)
     below = Findings()
-    workflow = read_native(translation.document, below)
-    placed = [msgspec.structs.replace(found, path=translation.origin(found.path)) for found in below.all()]
-    diagnostics = findings.all() + placed
-    return Normalized(None if has_errors(diagnostics) else workflow, diagnostics, dialect, translation.origin)
+    draft = read_native(translation.document, below)
+    return _normalized(_doubtful(draft, findings), findings.all(), below, dialect, translation.origin)
+
+
+def _normalized(
+    draft: Draft | None, before: list[Diagnostic], findings: Findings, dialect: Dialect, origin: Origin
+) -> Normalized:
+    """before: what the translation has found, by paths of the document; findings: by native paths."""
+    moved = findings.moved
+
+    def place(path: Path) -> Path:
+        lengths = range(len(path), 0, -1) if moved else ()
+        known = next((length for length in lengths if path[:length] in moved), 0)
+        return origin((*moved[path[:known]], *path[known:]) if known else path)
+
+    found = [*before, *(msgspec.structs.replace(each, path=place(each.path)) for each in findings.all())]
+    if draft is None or has_errors(found):
+        return Normalized(None, found, dialect, place, draft)
+    return Normalized(draft.workflow, found, dialect, place)
+
+
+def _doubtful(draft: Draft | None, findings: Findings) -> Draft | None:
+    """The draft of a translation; its nodes are those of the document, one by one."""
+    errors = [found.path for found in findings if found.severity is Severity.ERROR]
+    if draft is None or not errors:
+        return draft
+    nodes = range(len(draft.workflow.nodes))
+    numbers = {path[1] for path in errors if len(path) > 1 and isinstance(path[1], int)}
+    return msgspec.structs.replace(
+        draft, doubted=draft.doubted | (numbers if len(numbers) == len(errors) else set(nodes))
+    )
 
 
 def _has_keyed_steps(document: dict[str, Json], findings: Findings) -> bool:

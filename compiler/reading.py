@@ -14,6 +14,7 @@ from typing import Any, TypeVar, cast
 from .diagnostics import Path
 from .durations import parse_duration
 from .findings import Findings, quote
+from .guesses import Guess
 from .workflow import Json
 
 T = TypeVar("T")
@@ -26,6 +27,7 @@ FAILURE_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}$"
 CHANGE_PATTERN = NODE_ID_PATTERN
 SIGNAL_PATTERN = r"^[A-Za-z0-9_.-]{1,128}$"
 DURATION_HINT = "write 250ms, 30s, 10m, 1h, 2d, or seconds as a number"
+NO_GUESSES: Mapping[str, Guess] = {}
 _KINDS: dict[type, str] = {
     bool: "a boolean",
     int: "an integer",
@@ -45,11 +47,11 @@ def wrong_type(findings: Findings, path: Path, wanted: str, value: object, hint:
     findings.error("wrong_type", f"{_name(path)} must be {wanted}, not {kind_of(value)}", path, hint)
 
 
-def read_object(value: Json, path: Path, findings: Findings) -> dict[str, Json]:
+def read_object(value: Json, path: Path, findings: Findings, hint: str = "") -> dict[str, Json]:
     """The object, else an empty one."""
     if isinstance(value, dict):
         return cast("dict[str, Json]", value)
-    wrong_type(findings, path, "an object", value)
+    wrong_type(findings, path, "an object", value, hint)
     return {}
 
 
@@ -111,11 +113,13 @@ def read_duration(value: Json, path: Path, findings: Findings, *, low_ms: int = 
     return ms
 
 
-def read_choice(value: Json, path: Path, findings: Findings, known: Collection[str], fallback: str) -> str:
-    """One of the ``known`` words, else ``fallback``."""
+def read_choice(
+    value: Json, path: Path, findings: Findings, known: Collection[str], fallback: str, *, hint: str = ""
+) -> str:
+    """One of the ``known`` words, else ``fallback``. hint: in the place of the nearest word."""
     if isinstance(value, str) and value in known:
         return value
-    hint = findings.suggest(value, known) or "one of: " + ", ".join(known)
+    hint = hint or findings.suggest(value, known) or "one of: " + ", ".join(known)
     findings.error("unknown_value", f"{_name(path)} can not be {quote(value)}", path, hint)
     return fallback
 
@@ -176,7 +180,7 @@ def read_ids(value: Json, path: Path, findings: Findings) -> tuple[str, ...]:
     if isinstance(value, str):
         return (value,)
     if not isinstance(value, list):
-        wrong_type(findings, path, "a node id or a list of node ids", value)
+        wrong_type(findings, path, "a node id or a list of node ids", value, f"write {_name(path)}: [a, b]")
         return ()
     ids: dict[str, None] = {}
     for index, each in enumerate(cast("list[Json]", value)):
@@ -191,35 +195,61 @@ def is_extension(name: str) -> bool:
     return name.startswith("x-")
 
 
-def unknown_field(name: str, path: Path, findings: Findings, known: Collection[str]) -> None:
-    """Report a field that means nothing here; ``path`` is that of the object."""
-    hint = findings.suggest(name, known) or "known here: " + ", ".join(sorted(known))
+def unknown_field(
+    name: str, path: Path, findings: Findings, known: Collection[str], guesses: Mapping[str, Guess] = NO_GUESSES
+) -> str:
+    """Report a field that means nothing here; ``path`` is that of the object. Gives the field that was meant, or ""."""
+    guess = guesses.get(name)
+    meant = findings.nearest(name, known) if guess is None else guess.meant
+    hint = guess.hint if guess is not None else f"did you mean {meant!r}?" if meant else ""
+    hint = hint or "known here: " + ", ".join(sorted(known))
     findings.error("unknown_field", f"unknown field {quote(name)}{_inside(path)}", (*path, name), hint)
+    return meant
 
 
 Reader = Callable[[Json, Path, Findings], Any]
 
 
 def read_fields(
-    value: Json, path: Path, findings: Findings, readers: Mapping[str, Reader], required: Collection[str] = ()
+    value: Json,
+    path: Path,
+    findings: Findings,
+    readers: Mapping[str, Reader],
+    required: Collection[str] = (),
+    *,
+    hint: str = "",
+    guesses: Mapping[str, Guess] = NO_GUESSES,
 ) -> dict[str, Any]:
     """Read an object field by field; gives what each reader made of the fields that are there.
 
-    Fields without a reader are reported, but for those that begin with ``x-``, which are left out.
+    Fields without a reader are reported, but for those that begin with ``x-``, which are left out. A field that is
+    misspelt is read as the one that was meant, so that what it holds is judged as well, and the other is not missed.
+    hint: what to write where ``value`` is no object.
     """
     made: dict[str, Any] = {}
-    fields = read_object(value, path, findings)
+    fields = read_object(value, path, findings, hint)
+    meant: dict[str, str] = {}
     for name, below in fields.items():
         reader = readers.get(name)
         if reader is not None:
             made[name] = reader(below, (*path, name), findings)
         elif not is_extension(name):
-            unknown_field(name, path, findings, readers)
+            meant.setdefault(unknown_field(name, path, findings, readers, guesses), name)
+    for name, written in meant.items():
+        if name and name not in fields:
+            findings.moved[(*path, name)] = (*path, written)
+            made[name] = readers[name](fields[written], (*path, written), findings)
     if isinstance(value, dict):
         for name in required:
-            if name not in fields:
+            if name not in fields and name not in meant:
                 missing_field(name, path, findings)
     return made
+
+
+def with_extensions(config: Mapping[str, Json], made: Mapping[str, Any]) -> dict[str, Any]:
+    """What was made of a config, in the order of the config, with its extensions as they are."""
+    kept = {name: made.get(name, config[name]) for name in config if name in made or is_extension(name)}
+    return {**kept, **made}
 
 
 def missing_field(name: str, path: Path, findings: Findings, hint: str = "") -> None:

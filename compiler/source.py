@@ -26,7 +26,7 @@ from .source_error import SourceError
 from .workflow import Json
 from .yaml_text import read_yaml, yaml_marks
 
-__all__ = ["Source", "SourceError", "load_source", "source_of"]
+__all__ = ["Source", "SourceError", "load_source", "read_source", "source_of"]
 
 Format: TypeAlias = Literal["yaml", "json"]
 
@@ -68,22 +68,43 @@ def load_source(text: bytes | str, *, format: Format | None = None, bytes_max: i
 
     Raises SourceError with every fault found.
     """
+    source, error = read_source(text, format=format, bytes_max=bytes_max)
+    if error is not None:
+        raise error
+    return source
+
+
+def read_source(
+    text: bytes | str, *, format: Format | None = None, bytes_max: int = TEXT_BYTES_MAX
+) -> tuple[Source, SourceError | None]:
+    """Like ``load_source``; gives a text with faults that leave the rest readable together with them.
+
+    Raises SourceError where nothing can be read.
+    """
     words = _decode(text, bytes_max)
     if format is None:
         format = "json" if words.lstrip()[:1] in ("{", "[") else "yaml"
         if format == "json":
             try:
-                return Source(read_json(words), lambda: json_marks(words))
+                return _read(words, "json")
             except SourceError as json_error:
                 if json_error.diagnostics[0].code != "json_syntax":
                     raise
                 try:
-                    return Source(read_yaml(words), lambda: yaml_marks(words))
+                    return _read(words, "yaml")
                 except SourceError:
                     raise json_error from None
-    if format == "json":
-        return Source(read_json(words), lambda: json_marks(words))
-    return Source(read_yaml(words), lambda: yaml_marks(words))
+    return _read(words, format)
+
+
+def _read(words: str, format: Format) -> tuple[Source, SourceError | None]:
+    read, marks = (read_json, json_marks) if format == "json" else (read_yaml, yaml_marks)
+    try:
+        return Source(read(words), lambda: marks(words)), None
+    except SourceError as error:
+        if error.value is None:
+            raise
+        return Source(error.value, lambda: marks(words)), error
 
 
 def source_of(value: object) -> Source:

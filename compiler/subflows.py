@@ -33,7 +33,7 @@ VERSION_MAX = 2**31 - 1
 def read_subflow(config: Config, path: Path, findings: Findings) -> Config:
     """What is not said is left out: ``version`` then is the latest one."""
     made = read_fields(config, path, findings, _READERS)
-    if "workflow" not in config:
+    if "workflow" not in made:
         missing_field("workflow", path, findings, "the id of the workflow that is run")
     if made.get("version") == LATEST:
         del made["version"]

@@ -10,31 +10,48 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, cast
 
+import msgspec
+
 from .diagnostics import Path
 from .findings import Findings, quote
-from .node_fields import Declared
+from .node_fields import Declared, unnamed
 from .reading import read_expression, read_fields, read_id
-from .workflow import Edge, EdgeKind, Json, Node
+from .workflow import Edge, EdgeKind, Json, Loop, Node
 
 
-def wire(declared: Sequence[Declared], edges: Sequence[Json], findings: Findings) -> tuple[Edge, ...]:
-    """All edges of a document in their order. ``edges``: the items of ``edges:``."""
+class Wired(msgspec.Struct, frozen=True):
+    """``nodes``: what they name exists. ``edges``: all, in their order. ``doubted``: as of ``native.Draft``."""
+
+    nodes: tuple[Node, ...]
+    edges: tuple[Edge, ...]
+    doubted: frozenset[int]
+
+
+def wire(declared: Sequence[Declared], edges: Sequence[Json], findings: Findings) -> Wired:
+    """Resolve what the nodes of a document name. ``edges``: the items of ``edges:``."""
     return _Wiring(declared, findings).read(edges)
 
 
 class _Wiring:
     def __init__(self, declared: Sequence[Declared], findings: Findings) -> None:
-        self._declared = declared
         self._findings = findings
         self._known: dict[str, int] = {}
         self._normal: dict[tuple[str, str], str | None] = {}
+        self._doubted: set[int] = set()
+        self._declared = [self._named(each) for each in declared]
 
-    def read(self, edges: Sequence[Json]) -> tuple[Edge, ...]:
-        for each in self._declared:
-            first = self._known.setdefault(each.node.id, each.index)
-            if first != each.index:
-                message = f"the node id {quote(each.node.id)} stands twice (nodes {first} and {each.index})"
-                self._findings.error("duplicate_id", message, ("nodes", each.index, "id"), "rename one of them")
+    def _named(self, declared: Declared) -> Declared:
+        """Of two with one id the first one has it."""
+        name, index = declared.node.id, declared.index
+        first = self._known.setdefault(name, index)
+        if first == index:
+            return declared
+        message = f"the node id {quote(name)} stands twice (nodes {first} and {index})"
+        self._findings.error("duplicate_id", message, ("nodes", index, "id"), "rename one of them")
+        self._doubted |= {first, index}
+        return msgspec.structs.replace(declared, node=msgspec.structs.replace(declared.node, id=unnamed(index)))
+
+    def read(self, edges: Sequence[Json]) -> Wired:
         for each in self._declared:
             path: Path = ("nodes", each.index, "depends_on")
             for source in self._existing(each.depends_on, path):
@@ -43,11 +60,10 @@ class _Wiring:
             for target in self._routed(each):
                 self._normal.setdefault((each.node.id, target), None)
         self._read_edges(edges)
-        for each in self._declared:
-            self._check_references(each.node, ("nodes", each.index))
+        nodes = [self._with_references(each.node, ("nodes", each.index)) for each in self._declared]
         made = [Edge(source=source, target=target, when=when) for (source, target), when in self._normal.items()]
-        made.extend(self._special())
-        return tuple(made)
+        made.extend(_special(nodes))
+        return Wired(tuple(nodes), tuple(made), frozenset(self._doubted))
 
     def _routed(self, declared: Declared) -> list[str]:
         """The targets of the node's rules that exist, each once."""
@@ -88,36 +104,23 @@ class _Wiring:
                 if end is not None:
                     self._existing((end,), ("edges", index, name))
 
-    def _check_references(self, node: Node, path: Path) -> None:
-        """References that make no normal edge. Those that make special edges are checked here too."""
-        if node.on_error:
-            self._existing(node.on_error, (*path, "on_error"))
-        if node.cancels:
-            self._existing(node.cancels, (*path, "cancels"))
-        if node.compensate is not None:
-            self._existing((node.compensate,), (*path, "compensate"))
-        if node.while_waiting is not None:
-            self._existing((node.while_waiting,), (*path, "while_waiting"))
+    def _with_references(self, node: Node, path: Path) -> Node:
+        """The node with those of its references that exist; they make no normal edge."""
+        kept: dict[str, Any] = {}
+        for field in _REFERENCES:
+            ids = getattr(node, field)
+            if ids:
+                found = self._existing((ids,) if isinstance(ids, str) else ids, (*path, field))
+                kept[field] = tuple(found) if not isinstance(ids, str) else found[0] if found else None
         if node.loop is not None:
-            if node.loop.back_to:
-                self._existing((node.loop.back_to,), (*path, "loop", "back_to"))
-            self._existing(node.loop.on_exhausted, (*path, "loop", "on_exhausted"))
+            kept["loop"] = self._loop(node.loop, (*path, "loop"))
+        return msgspec.structs.replace(node, **kept) if kept else node
 
-    def _special(self) -> list[Edge]:
-        nodes = [each.node for each in self._declared]
-        made = [Edge(source=node.id, target=target, kind=EdgeKind.ERROR) for node in nodes for target in node.on_error]
-        made.extend(
-            Edge(source=node.id, target=target, kind=EdgeKind.EXHAUSTED)
-            for node in nodes
-            if node.loop is not None
-            for target in node.loop.on_exhausted
-        )
-        made.extend(
-            Edge(source=node.while_waiting, target=node.id, kind=EdgeKind.MILESTONE)
-            for node in nodes
-            if node.while_waiting is not None
-        )
-        return made
+    def _loop(self, loop: Loop, path: Path) -> Loop | None:
+        """The loop, or None where it goes back to nothing."""
+        heads = self._existing((loop.back_to,), (*path, "back_to")) if loop.back_to else []
+        exhausted = self._existing(loop.on_exhausted, (*path, "on_exhausted"))
+        return msgspec.structs.replace(loop, on_exhausted=tuple(exhausted)) if heads else None
 
     def _existing(self, ids: Sequence[str], path: Path) -> list[str]:
         """The ids that are nodes; others are reported."""
@@ -126,9 +129,32 @@ class _Wiring:
             if each in self._known:
                 kept.append(each)
             else:
-                hint = self._findings.suggest(each, self._known)
+                near = self._findings.nearest(each, self._known)
+                hint = f"did you mean {near!r}?" if near else ""
                 self._findings.error("unknown_node", f"there is no node {quote(each)}", path, hint)
+                if near:
+                    self._doubted.add(self._known[near])
         return kept
+
+
+_REFERENCES = ("on_error", "cancels", "compensate", "while_waiting")
+
+
+def _special(nodes: Sequence[Node]) -> list[Edge]:
+    """The edges of kinds of their own."""
+    made = [Edge(source=node.id, target=target, kind=EdgeKind.ERROR) for node in nodes for target in node.on_error]
+    made.extend(
+        Edge(source=node.id, target=target, kind=EdgeKind.EXHAUSTED)
+        for node in nodes
+        if node.loop is not None
+        for target in node.loop.on_exhausted
+    )
+    made.extend(
+        Edge(source=node.while_waiting, target=node.id, kind=EdgeKind.MILESTONE)
+        for node in nodes
+        if node.while_waiting is not None
+    )
+    return made
 
 
 def _as_it_is(value: Json, _path: Path, _findings: Findings) -> Json:

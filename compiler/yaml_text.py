@@ -171,7 +171,7 @@ class _Reader:
         if not self._documents:
             self._findings.error("empty_document", "the text holds no document", at=(1, 1))
         if self._findings:
-            raise SourceError(self._findings.all())
+            raise SourceError(self._findings.all(), self._root)
         return self._root
 
     def _on_scalar(self, event: Any) -> None:

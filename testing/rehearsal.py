@@ -16,9 +16,9 @@ from typing import Any
 
 import msgspec
 
-from ..compiler.analysis import compile_workflow
+from ..compiler.analysis import compile_document
 from ..compiler.diagnostics import Diagnostic, Severity
-from ..compiler.ir import Ir, encode_ir, ir_hash
+from ..compiler.ir import encode_ir, ir_hash
 from ..compiler.normalize import read_document
 from ..compiler.source import load_source
 from ..compiler.source_error import SourceError
@@ -383,12 +383,8 @@ def _plan_of(document: Mapping[str, Any] | Path | str) -> Plan:
         read = read_document(value)
     except SourceError as error:
         raise ValueError(_told(error.diagnostics)) from error
-    found = read.diagnostics
-    ir: Ir | None = None
-    if read.workflow is not None:
-        ir, below = compile_workflow(read.workflow)
-        found = [*found, *below]
-    if ir is None or any(each.severity is Severity.ERROR for each in found):
+    ir, found = compile_document(read)
+    if ir is None:
         raise ValueError(_told(found))
     encoded = encode_ir(ir)
     return Plan.load(ir_hash(encoded), encoded)

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from ...compiler.analysis import compile_workflow
-from ...compiler.diagnostics import Diagnostic, Severity, has_errors
+from ...compiler.analysis import compile_document
+from ...compiler.diagnostics import Diagnostic, Severity
 from ...compiler.ir import Ir
 from ...compiler.normalize import read_document
-from ...compiler.source import Format, Source, load_source
+from ...compiler.source import Format, Source, read_source
 from ...compiler.source_error import SourceError
 from ...compiler.workflow import Workflow
 from ...sdk.stores.errors import UnknownWorkflow
@@ -38,21 +38,20 @@ class Compiled:
 def compile_text(content: bytes, format: Format | None = None) -> Compiled:
     """Compile a document that is text. format: None where it is not known, see ``load_source``."""
     try:
-        source = load_source(content, format=format)
-    except SourceError as error:
-        return Compiled(content, diagnostics=error.diagnostics)
-    return compile_source(content, source)
+        source, error = read_source(content, format=format)
+    except SourceError as unreadable:
+        return Compiled(content, diagnostics=unreadable.diagnostics)
+    compiled = compile_source(content, source)
+    if error is None:
+        return compiled
+    return Compiled(content, diagnostics=_sorted([*error.diagnostics, *compiled.diagnostics]))
 
 
 def compile_source(content: bytes, source: Source) -> Compiled:
     """Compile a document that was read."""
     read = read_document(source.value)
-    found = source.locate(read.diagnostics)
-    if read.workflow is None or has_errors(found):
-        return Compiled(content, diagnostics=_sorted(found))
-    ir, below = compile_workflow(read.workflow)
-    found += source.locate([msgspec.structs.replace(each, path=read.origin(each.path)) for each in below])
-    return Compiled(content, read.workflow, None if has_errors(found) else ir, _sorted(found))
+    ir, found = compile_document(read)
+    return Compiled(content, read.workflow, ir, _sorted(source.locate(found)))
 
 
 def read_version(found: WorkflowVersion) -> Workflow:

@@ -24,7 +24,7 @@ def check_bonds(graph: Graph, findings: Findings, compensations: Compensations) 
     for node, target in _cancels(graph, findings):
         why = _cancels_nothing(compensations, precedence, node, target)
         if why:
-            findings.add(
+            findings.conclude(
                 "cancels_nothing",
                 f"{findings.id(node)!r} cancels {findings.id(target)!r}, {why}",
                 node,
@@ -36,11 +36,11 @@ def check_bonds(graph: Graph, findings: Findings, compensations: Compensations) 
 def check_scopes(graph: Graph, regions: Regions, findings: Findings) -> None:
     """Refuse bonds between nodes that are not inside of the same loops, maps and ``each`` joins."""
     for waiting, node in _milestones(graph):
-        if regions.levels[waiting] != regions.levels[node]:
+        if regions.levels[waiting] != regions.levels[node] and waiting not in findings.doubted:
             refuse_milestone(findings, waiting, node)
     for node, target in _cancels(graph, findings):
-        if regions.levels[node] != regions.levels[target]:
-            findings.add(
+        if regions.levels[node] != regions.levels[target] and target not in findings.doubted:
+            findings.conclude(
                 "cancels_scope",
                 f"{findings.id(node)!r} cancels {findings.id(target)!r}, which is not in the same loop, map or 'each' "
                 "region",
@@ -82,7 +82,7 @@ def _check_milestone(findings: Findings, precedence: Precedence, waiting: int, n
             hint="leave 'join' out",
         )
     if precedence.precedes(waiting, number):
-        findings.add(
+        findings.conclude(
             "milestone_too_late",
             f"{node.id!r} starts only after {other.id!r} has ended, and so never while it waits",
             number,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
+from typing import NamedTuple
 
 import msgspec
 
 from ..caches import CACHEABLE, uncacheable
 from ..diagnostics import Diagnostic, has_errors
-from ..ir import COPY_ENTER, COPY_ITEM, COPY_SLOT, Edge, Ir, Node, Region, RegionKind
+from ..ir import COPY_ENTER, COPY_ITEM, COPY_SLOT, Edge, Ir, Node, Read, Region, RegionKind, Terminal
 from ..llm_config import PROVIDERS, has_unknown_provider, needs_model
 from ..workflow import EdgeKind, Join, JoinPolicy, Workflow
 from ..workflow import Node as Written
@@ -16,7 +18,7 @@ from .bonds import check_bonds, check_scopes
 from .compensations import Compensations, find_compensations
 from .frontier import Frontiers, find_frontiers
 from .gates import Gates, insert_gates
-from .graph import Findings, Graph, build_graph, components, sort_graph
+from .graph import Findings, Graph, build_graph, components, sort_graph, spread_doubts
 from .map_nodes import MapNodes, check_map
 from .reads import NodeReads, Reads
 from .regions import Regions, find_regions
@@ -39,36 +41,67 @@ def compile_workflow(workflow: Workflow, *, nodes_key: str = "nodes") -> tuple[I
     Pure; linear in nodes and edges (times the nesting of regions).
     """
     findings = Findings(workflow, nodes_key)
+    judged = _judge(findings)
+    if judged is None or has_errors(findings.found):
+        return None, findings.found
+    return _ir(workflow, judged), findings.found
+
+
+def find_faults(workflow: Workflow, doubted: Collection[int]) -> list[Diagnostic]:
+    """Return what is wrong with a workflow whose document could not be read as a whole.
+
+    doubted: numbers of nodes, see ``native.Draft``; what follows from the ways to them is not told.
+    """
+    findings = Findings(workflow, doubted=set(doubted))
+    _judge(findings)
+    return findings.found
+
+
+class _Judged(NamedTuple):
+    graph: Graph
+    compensations: Compensations
+    regions: Regions
+    reads: Reads
+    gates: Gates
+    output_reads: list[Read]
+    terminals: list[Terminal]
+
+
+def _judge(findings: Findings) -> _Judged | None:
+    """Find everything that is wrong; None where it is too large to be looked at.
+
+    A stage leaves out what it has refused, and doubts the nodes that the next ones would misunderstand for it.
+    """
     _check_sizes(findings)
     if findings.found:
-        return None, findings.found
-    graph = build_graph(workflow)
+        return None
+    graph = build_graph(findings.workflow)
     compensations = find_compensations(graph, findings)
     _check_nodes(graph, findings)
-    is_sound = not has_errors(findings.found)
-    if not sort_graph(graph, findings):
-        return None, findings.found
+    sort_graph(graph, findings)
+    is_sound = not findings.doubted and not has_errors(findings.found)
+    spread_doubts(graph, findings)
     check_bonds(graph, findings, compensations)
-    if not is_sound:
-        return None, findings.found
-    if components(graph, compensations.undoes.items()) > 1:
-        findings.add("disconnected", "parts of the graph are not connected", -1, nodes_key, warning=True)
+    if is_sound and components(graph, compensations.undoes.items()) > 1:
+        findings.add("disconnected", "parts of the graph are not connected", -1, findings.nodes_key, warning=True)
     regions = find_regions(graph, findings)
-    if regions is None:
-        return None, findings.found
+    spread_doubts(graph, findings)
     check_scopes(graph, regions, findings)
     for compensation, undone in compensations.undoes.items():
         regions.levels[compensation] = regions.levels[undone]
         graph.phase[compensation] = graph.phase[undone]
-    reads = Reads(graph, regions, findings, compensations, [NodeReads() for _ in workflow.nodes])
+    reads = Reads(graph, regions, findings, compensations, [NodeReads() for _ in findings.workflow.nodes])
     output_reads, terminals = reads.collect()
-    if has_errors(findings.found):
-        return None, findings.found
     gates = insert_gates(graph, regions, findings)
     for _ in gates.ids:
         reads.of.append(NodeReads())
-    parts = _Parts(workflow, graph, regions, gates, reads, compensations)
-    ir = Ir(
+    return _Judged(graph, compensations, regions, reads, gates, output_reads, terminals)
+
+
+def _ir(workflow: Workflow, judged: _Judged) -> Ir:
+    graph, regions = judged.graph, judged.regions
+    parts = _Parts(workflow, graph, regions, judged.gates, judged.reads, judged.compensations)
+    return Ir(
         workflow=workflow.id,
         name=workflow.name,
         on_failure=workflow.policy.on_failure,
@@ -76,8 +109,8 @@ def compile_workflow(workflow: Workflow, *, nodes_key: str = "nodes") -> tuple[I
         max_parallel=workflow.policy.max_parallel,
         input_schema=workflow.input,
         output=workflow.output,
-        output_reads=tuple(output_reads),
-        terminals=tuple(terminals),
+        output_reads=tuple(judged.output_reads),
+        terminals=tuple(judged.terminals),
         entries=parts.entries(),
         nodes=(*(parts.node(n) for n in range(len(graph.ins))), *parts.maps.nodes),
         edges=tuple(parts.edge(e) for e in range(len(graph.links))),
@@ -92,7 +125,6 @@ def compile_workflow(workflow: Workflow, *, nodes_key: str = "nodes") -> tuple[I
         caches={node.id: node.cache for node in workflow.nodes if node.cache is not None} or msgspec.UNSET,
         changes=workflow.changes or msgspec.UNSET,
     )
-    return ir, findings.found
 
 
 def _check_sizes(findings: Findings) -> None:
@@ -121,7 +153,7 @@ def _check_nodes(graph: Graph, findings: Findings) -> None:
                 hint=f"leave it out; of these it may be: {', '.join(sorted(CACHEABLE))}",
             )
         if node.join is not None and node.join.policy is JoinPolicy.AT_LEAST and not 1 <= node.join.n <= max(arity, 1):
-            findings.add(
+            findings.conclude(
                 "at_least_out_of_range",
                 f"{node.id!r} waits for at least {node.join.n} of its {arity} incoming edges",
                 number,
@@ -149,6 +181,8 @@ def _warn_join(graph: Graph, findings: Findings, number: int) -> None:
     nodes = findings.workflow.nodes
     node = nodes[number]
     if node.join is not None or node.while_waiting or len(graph.ins[number]) < 2 or node.type == "aggregate":
+        return
+    if number in findings.doubted:
         return
     links = [graph.links[e] for e in graph.ins[number]]
     may_die = [
@@ -330,4 +364,4 @@ def _config_hash(node: Written) -> str:
     return hashlib.blake2b(content, digest_size=8).hexdigest()
 
 
-__all__ = ["compile_workflow"]
+__all__ = ["compile_workflow", "find_faults"]

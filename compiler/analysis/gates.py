@@ -31,7 +31,7 @@ def insert_gates(graph: Graph, regions: Regions, findings: Findings) -> Gates:
         left = _regions_left(regions, link.source, link.target)
         loops = [area for area in left if regions.areas[area].kind is RegionKind.LOOP]  # an aggregate closes the map
         inside = [area for area in loops if regions.areas[area].node != link.source]
-        if not inside:
+        if not inside or number not in position:
             continue
         routes = findings.workflow.nodes[link.source].routing is not None
         if not routes and link.when is None and link.kind is EdgeKind.NORMAL:

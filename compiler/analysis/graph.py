@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from ..diagnostics import Diagnostic, Path, Severity
 from ..workflow import EdgeKind, Workflow
+from .knots import find_knots
 
 
 @dataclass(slots=True)
@@ -26,11 +27,26 @@ class Link:
 
 @dataclass(slots=True)
 class Findings:
-    """Collects diagnostics; ``nodes_key`` is where the document keeps its nodes."""
+    """Collects diagnostics; ``nodes_key`` is where the document keeps its nodes.
+
+    ``doubted``: nodes of which what is concluded from the ways to them may be wrong, for another fault has been found
+    that decides it. The faults themselves make more of them.
+    """
 
     workflow: Workflow
     nodes_key: str = "nodes"
     found: list[Diagnostic] = field(default_factory=lambda: [])
+    doubted: set[int] = field(default_factory=lambda: set())
+
+    def conclude(self, code: str, message: str, node: int, *more: str | int, hint: str = "") -> None:
+        """Add what follows from the ways that lead to a node, where they are not in doubt."""
+        if node not in self.doubted:
+            self.add(code, message, node, *more, hint=hint)
+
+    def refuse(self, code: str, message: str, node: int, *more: str | int, hint: str = "") -> None:
+        """Like ``conclude``; the node is in doubt from now on."""
+        self.conclude(code, message, node, *more, hint=hint)
+        self.doubted.add(node)
 
     def add(self, code: str, message: str, node: int, *more: str | int, hint: str = "", warning: bool = False) -> None:
         path: Path = (self.nodes_key, node, *more) if node >= 0 else more
@@ -86,8 +102,29 @@ def build_graph(workflow: Workflow) -> Graph:
     return Graph(index, links, ins, outs, milestones)
 
 
-def sort_graph(graph: Graph, findings: Findings) -> bool:
-    """Fill ``order`` and ``phase`` (Kahn 1962). False, with the cycle named, where there is none."""
+def sort_graph(graph: Graph, findings: Findings) -> None:
+    """Fill ``order`` and ``phase`` (Kahn 1962). Each knot of cycles is told, with one of them, and cut out."""
+    has_entry = any(not ins for ins in graph.ins)
+    if _sort(graph):
+        return
+    left = set(range(len(graph.ins))) - set(graph.order)
+    for knot in find_knots(graph, left):
+        _tell_cycle(graph, findings, knot)
+        _cut(graph, knot)
+        findings.doubted |= knot
+    if not has_entry:
+        findings.add("no_entry", "no node can start: every node has a predecessor", -1, findings.nodes_key)
+    _sort(graph)
+
+
+def spread_doubts(graph: Graph, findings: Findings) -> None:
+    """Doubt what comes after a node that is doubted. The graph is sorted."""
+    for node in graph.order if findings.doubted else ():
+        if node not in findings.doubted and any(source in findings.doubted for source in graph.sources(node)):
+            findings.doubted.add(node)
+
+
+def _sort(graph: Graph) -> bool:
     waiting = [len(ins) for ins in graph.ins]
     phase = [0] * len(waiting)
     ready = deque(node for node, n in enumerate(waiting) if n == 0)
@@ -101,24 +138,31 @@ def sort_graph(graph: Graph, findings: Findings) -> bool:
             if waiting[target] == 0:
                 ready.append(target)
     graph.order, graph.phase = order, phase
-    if len(order) == len(waiting):
-        return True
-    cycle = _find_cycle(graph, {node for node, n in enumerate(waiting) if n > 0})
+    return len(order) == len(waiting)
+
+
+def _tell_cycle(graph: Graph, findings: Findings, knot: set[int]) -> None:
+    cycle = _find_cycle(graph, knot)
     names = " -> ".join(repr(findings.id(node)) for node in [*cycle, cycle[0]])
     around = set(zip(cycle, [*cycle[1:], cycle[0]], strict=True))
-    bonds = [link for link in graph.links if link.kind is EdgeKind.MILESTONE and (link.source, link.target) in around]
+    links = (graph.links[number] for node in cycle for number in graph.outs[node])
+    bonds = [link for link in links if link.kind is EdgeKind.MILESTONE and (link.source, link.target) in around]
     hint = "give the last node of the cycle a 'loop' with 'back_to' instead of an edge"
     if bonds:
         parked, meanwhile = findings.id(bonds[0].source), findings.id(bonds[0].target)
         hint = f"{meanwhile!r} runs only while {parked!r} waits: {parked!r} can not come after it"
     findings.add("cycle", f"the nodes form a cycle that no loop covers: {names}", cycle[0], hint=hint)
-    if not any(not ins for ins in graph.ins):
-        findings.add("no_entry", "no node can start: every node has a predecessor", -1, findings.nodes_key)
-    return False
+
+
+def _cut(graph: Graph, knot: set[int]) -> None:
+    """Take the edges between the nodes of a knot out of the graph."""
+    for node in knot:
+        graph.ins[node] = [number for number in graph.ins[node] if graph.links[number].source not in knot]
+        graph.outs[node] = [number for number in graph.outs[node] if graph.links[number].target not in knot]
 
 
 def _find_cycle(graph: Graph, left: set[int]) -> list[int]:
-    """Every node that is left has a predecessor that is left: walk back until one repeats. Its first node leads."""
+    """Every node of a knot has a predecessor in it: walk back until one repeats. Its first node leads."""
     node = min(left)
     seen: dict[int, int] = {}
     path: list[int] = []

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from itertools import product
+from itertools import islice, product
+from math import prod
 
 from ..cel import Reference
 from ..diagnostics import did_you_mean
@@ -86,7 +87,7 @@ class Reads:
             self._sources(node)
             if "input_selector" in nodes[node].config and nodes[node].type == "function":
                 self.of[node].add(Read(ReadKind.INPUT))
-            in_map = any(self.regions.areas[a].kind is RegionKind.MAP for a in self.regions.levels[node])
+            in_map = node in self.findings.doubted or self._map_over(node) >= 0
             for site in node_sites(nodes[node], in_map):
                 self._refer(node, site.place, site.after, site_references(site, node, self.findings))
         for number, link in enumerate(self.graph.links):
@@ -209,7 +210,7 @@ class Reads:
             for area in self.regions.areas:
                 self._loops_at.setdefault(area.entry, set()).add(self.findings.id(area.node))
         if rest and rest[0] not in known | self._loops_at.get(node, set()):
-            self.findings.add(
+            self.findings.conclude(
                 "no_predecessor",
                 f"inputs.{rest[0]}: {rest[0]!r} is no predecessor of {self.findings.id(node)!r}",
                 node,
@@ -224,7 +225,7 @@ class Reads:
             return
         forward = self._is_before(step, reader, ancestors)
         if step in self.compensations.undoes or not (forward or self._share_a_loop(reader, step)):
-            self.findings.add(
+            self.findings.conclude(
                 "step_cannot_have_run",
                 f"{self.findings.id(step)!r} cannot have run when {self.findings.id(reader)!r} reads it",
                 reader,
@@ -233,7 +234,7 @@ class Reads:
             )
             return
         if not self._is_visible(reader, step):
-            self.findings.add(
+            self.findings.conclude(
                 "step_not_visible",
                 f"{self.findings.id(step)!r} runs once per item or activation; {self.findings.id(reader)!r} stands "
                 "outside of that",
@@ -326,11 +327,11 @@ class Reads:
                 choices.append([FIXED - i for i in range(len(self.graph.ins[region.node]))])
             else:
                 choices.append([LAST])
-        scopes = list(product(*choices))
-        if len(scopes) > ACTIVATIONS_MAX:
-            self.findings.add(
+        count = prod(len(each) for each in choices)
+        if count > ACTIVATIONS_MAX:
+            self.findings.conclude(
                 "too_many_activations",
-                f"{self.findings.id(node)!r} may run {len(scopes)} times below 'each' joins; at most {ACTIVATIONS_MAX}",
+                f"{self.findings.id(node)!r} may run {count} times below 'each' joins; at most {ACTIVATIONS_MAX}",
                 node,
             )
-        return scopes[:ACTIVATIONS_MAX]
+        return list(islice(product(*choices), ACTIVATIONS_MAX))

@@ -42,14 +42,10 @@ class Regions:
     aggregates: frozenset[int]
 
 
-def find_regions(graph: Graph, findings: Findings) -> Regions | None:
-    """Return the regions, or None after naming what is wrong."""
-    before = len(findings.found)
+def find_regions(graph: Graph, findings: Findings) -> Regions:
+    """Return the regions. One that is refused, or has a node in doubt, is left out, and its head is doubted."""
     each_levels = _each_levels(graph, findings)
-    loops = _loops(graph, findings)
-    maps = _maps(graph, findings)
-    if len(findings.found) > before:
-        return None
+    inner = _sure([*_loops(graph, findings), *_maps(graph, findings)], findings)
     areas: list[Area] = []
     levels: list[tuple[int, ...]] = []
     bodies: dict[int, list[int]] = {}
@@ -59,11 +55,9 @@ def find_regions(graph: Graph, findings: Findings) -> Regions | None:
     number_of_each = {join: number for number, join in enumerate(bodies)}
     areas += [Area(RegionKind.EACH, join, join, frozenset(body)) for join, body in bodies.items()]
     levels += [tuple(number_of_each[join] for join in joins) for joins in each_levels]
-    _nest(areas, levels, loops + maps, findings)
+    _nest(areas, levels, inner, findings)
     _check_each(areas, levels, findings)
     _check_aggregates(areas, levels, findings)
-    if len(findings.found) > before:
-        return None
     for number, area in enumerate(areas):
         inside = next(iter(area.body))
         area.depth = levels[inside].index(number)
@@ -74,6 +68,15 @@ def find_regions(graph: Graph, findings: Findings) -> Regions | None:
         {a.node: i for i, a in enumerate(areas) if a.kind is RegionKind.MAP},
         frozenset(a.aggregate for a in areas if a.kind is RegionKind.MAP),
     )
+
+
+def _sure(areas: list[Area], findings: Findings) -> list[Area]:
+    """The areas without a node in doubt."""
+    if not findings.doubted:
+        return areas
+    sure = [area for area in areas if area.body.isdisjoint(findings.doubted)]
+    findings.doubted |= {area.entry for area in areas} - {area.entry for area in sure}
+    return sure
 
 
 def _is_each(graph: Graph, findings: Findings, node: int) -> bool:
@@ -92,7 +95,7 @@ def _each_levels(graph: Graph, findings: Findings) -> list[tuple[int, ...]]:
                 if graph.links[number].kind is EdgeKind.MILESTONE:
                     refuse_milestone(findings, source, node)
                     break
-                findings.add(
+                findings.refuse(
                     "each_region_entered",
                     f"{findings.id(node)!r} joins paths of an 'each' region with paths from outside of it "
                     f"({findings.id(sources[0])!r} and {findings.id(source)!r})",
@@ -112,7 +115,7 @@ def _loops(graph: Graph, findings: Findings) -> list[Area]:
         entry = graph.index[node.loop.back_to]
         body = _loop_body(graph, entry, number)
         if body is None:
-            findings.add(
+            findings.conclude(
                 "back_to_no_ancestor",
                 f"{node.id!r} loops back to {node.loop.back_to!r}, which is not on a path that leads to it",
                 number,
@@ -120,9 +123,11 @@ def _loops(graph: Graph, findings: Findings) -> list[Area]:
                 "back_to",
                 hint="'back_to' names the loop node itself or a node before it",
             )
-            continue
-        if _is_entered_at_its_head(graph, findings, entry, number, body):
+            findings.doubted |= {entry, number}
+        elif _is_entered_at_its_head(graph, findings, entry, number, body):
             loops.append(Area(RegionKind.LOOP, number, entry, frozenset(body)))
+        else:
+            findings.doubted.add(entry)
     return loops
 
 
@@ -161,7 +166,7 @@ def _is_entered_at_its_head(graph: Graph, findings: Findings, entry: int, last: 
                 if graph.links[number].kind is EdgeKind.MILESTONE:
                     refuse_milestone(findings, source, node)
                     continue
-                findings.add(
+                findings.conclude(
                     "loop_side_entry",
                     f"the edge {findings.id(source)!r} -> {findings.id(node)!r} enters the body of the loop "
                     f"{findings.id(last)!r} other than at its head {findings.id(entry)!r}",
@@ -178,11 +183,12 @@ def _maps(graph: Graph, findings: Findings) -> list[Area]:
     open_maps: list[tuple[int, ...]] = [() for _ in nodes]
     bodies: dict[int, list[int]] = {}
     aggregate_of: dict[int, int] = {}
+    ends: list[tuple[int, int]] = []
     for node in graph.order:
         stacks = _stacks_over(graph, findings, open_maps, node)
         if len(stacks) > 1:
             names = ", ".join(repr(findings.id(source)) for source in stacks.values())
-            findings.add(
+            findings.refuse(
                 "map_side_door",
                 f"{findings.id(node)!r} is reached from inside and from outside of a map's body ({names})",
                 node,
@@ -193,7 +199,7 @@ def _maps(graph: Graph, findings: Findings) -> list[Area]:
             if not stack:
                 _check_fan_in(graph, findings, node)
             elif aggregate_of.setdefault(stack[-1], node) != node:
-                findings.add(
+                findings.refuse(
                     "map_two_aggregates",
                     f"the map {findings.id(stack[-1])!r} has two aggregates: "
                     f"{findings.id(aggregate_of[stack[-1]])!r} and {nodes[node].id!r}",
@@ -204,28 +210,34 @@ def _maps(graph: Graph, findings: Findings) -> list[Area]:
         for outer in stack:
             bodies.setdefault(outer, []).append(node)
         if stack and not graph.ways_out(node) and nodes[node].type != "map":
-            findings.add(
-                "map_body_open",
-                f"{nodes[node].id!r} is in the body of the map {findings.id(stack[-1])!r} but does not lead to its "
-                "aggregate",
-                node,
-                hint="lead it to the aggregate",
-            )
+            ends.append((node, stack[-1]))
+    _check_ends(findings, [(node, over) for node, over in ends if over in aggregate_of])
     return _map_areas(findings, bodies, aggregate_of)
+
+
+def _check_ends(findings: Findings, ends: list[tuple[int, int]]) -> None:
+    """ends: nodes that nothing follows, each with the map in whose body it is."""
+    for node, over in ends:
+        findings.conclude(
+            "map_body_open",
+            f"{findings.id(node)!r} is in the body of the map {findings.id(over)!r} but does not lead to its aggregate",
+            node,
+            hint="lead it to the aggregate",
+        )
 
 
 def _check_fan_in(graph: Graph, findings: Findings, node: int) -> None:
     """An aggregate of no map joins several nodes; with one way in it is the second one of a map, or left over."""
     written = findings.workflow.nodes[node]
     if len(graph.ins[node]) < 2:
-        findings.add(
+        findings.conclude(
             "aggregate_without_map",
             f"{written.id!r} aggregates neither a map nor several nodes",
             node,
             hint="let it depend on the last nodes of a map's body, or on two nodes or more",
         )
     if "policy" in written.config:
-        findings.add(
+        findings.conclude(
             "aggregate_policy",
             f"{written.id!r} aggregates no map, and 'policy' is about a map's items",
             node,
@@ -265,9 +277,9 @@ def _map_areas(findings: Findings, bodies: dict[int, list[int]], aggregate_of: d
             continue
         body = bodies.get(number, [])
         if number not in aggregate_of:
-            findings.add("map_without_aggregate", f"the map {node.id!r} has no aggregate", number)
+            findings.refuse("map_without_aggregate", f"the map {node.id!r} has no aggregate", number)
         elif not body:
-            findings.add("map_body_empty", f"the map {node.id!r} has an empty body", number)
+            findings.refuse("map_body_empty", f"the map {node.id!r} has an empty body", number)
         else:
             areas.append(Area(RegionKind.MAP, number, number, frozenset(body), aggregate_of[number]))
     return areas
@@ -276,27 +288,35 @@ def _map_areas(findings: Findings, bodies: dict[int, list[int]], aggregate_of: d
 def _nest(areas: list[Area], levels: list[tuple[int, ...]], inner: list[Area], findings: Findings) -> None:
     """Put loops and maps into each other, larger ones outside; equal ones: the map, as each item loops by itself."""
     for area in sorted(inner, key=lambda a: (-len(a.body), a.kind is not RegionKind.MAP, a.node)):
-        number = len(areas)
-        areas.append(area)
-        over = {levels[node] for node in area.body}
-        if len(over) > 1:
-            other = _overlapping(areas, levels, area)
-            if other.kind is RegionKind.EACH and other.node in area.body - {area.entry}:
-                _refuse_each(findings, other, area)
-                continue
-            findings.add(
-                "regions_overlap",
-                f"the regions of {findings.id(other.node)!r} and {findings.id(area.node)!r} overlap and neither holds "
-                "the other",
-                area.node,
-                hint="use one loop node behind a merge, or put a noop between",
-            )
+        if not _fits(areas, levels, area, findings):
+            findings.doubted.add(area.entry)
             continue
         for node in area.body:
-            levels[node] = (*levels[node], number)
-            if len(levels[node]) > LEVELS_MAX:
-                findings.add("nested_too_deep", f"regions nest deeper than {LEVELS_MAX} at {findings.id(node)!r}", node)
-                return
+            levels[node] = (*levels[node], len(areas))
+        areas.append(area)
+
+
+def _fits(areas: list[Area], levels: list[tuple[int, ...]], area: Area, findings: Findings) -> bool:
+    """Whether an area stands inside of others as a whole, and not too deep; told where it does not."""
+    over = {levels[node] for node in area.body}
+    if len(over) > 1:
+        other = _overlapping(areas, levels, area)
+        if other.kind is RegionKind.EACH and other.node in area.body - {area.entry}:
+            _refuse_each(findings, other, area)
+            return False
+        findings.refuse(
+            "regions_overlap",
+            f"the regions of {findings.id(other.node)!r} and {findings.id(area.node)!r} overlap and neither holds "
+            "the other",
+            area.node,
+            hint="use one loop node behind a merge, or put a noop between",
+        )
+        return False
+    if len(next(iter(over))) == LEVELS_MAX:
+        node = min(area.body)
+        findings.refuse("nested_too_deep", f"regions nest deeper than {LEVELS_MAX} at {findings.id(node)!r}", node)
+        return False
+    return True
 
 
 def _overlapping(areas: list[Area], levels: list[tuple[int, ...]], area: Area) -> Area:
@@ -321,7 +341,7 @@ def _check_aggregates(areas: list[Area], levels: list[tuple[int, ...]], findings
     """A loop that goes back to an aggregate would run it again without its map."""
     for area in areas:
         if area.kind is RegionKind.MAP and levels[area.node] != levels[area.aggregate]:
-            findings.add(
+            findings.refuse(
                 "aggregate_apart",
                 f"{findings.id(area.aggregate)!r} is in a loop without the map {findings.id(area.node)!r} that it "
                 "aggregates",
@@ -332,7 +352,7 @@ def _check_aggregates(areas: list[Area], levels: list[tuple[int, ...]], findings
 
 def _refuse_each(findings: Findings, area: Area, over: Area) -> None:
     what = "loop" if over.kind is RegionKind.LOOP else "map"
-    findings.add(
+    findings.refuse(
         "each_in_region",
         f"{findings.id(area.node)!r} joins 'each' inside the body of the {what} {findings.id(over.node)!r}",
         area.node,
@@ -341,7 +361,7 @@ def _refuse_each(findings: Findings, area: Area, over: Area) -> None:
 
 
 def refuse_milestone(findings: Findings, waiting: int, node: int) -> None:
-    findings.add(
+    findings.refuse(
         "milestone_scope",
         f"{findings.id(node)!r} runs while {findings.id(waiting)!r} waits, which is not in the same loop, map or "
         "'each' region",

@@ -71,7 +71,8 @@ def node_sites(node: Node, in_map: bool) -> Iterator[Site]:
         yield Site(("rate_limit", "key"), node.rate_limit.key, before, False)
     expressions = CONFIG_EXPRESSIONS.get(node.type, ())
     literals = CONFIG_LITERALS.get(node.type, ())
-    for name, value in ((name, value) for name, value in node.config.items() if name not in literals):
+    config = node.config if node.type else {}  # of a type that is not known, nobody knows what is an expression
+    for name, value in ((name, value) for name, value in config.items() if name not in literals):
         roots = before | RESULT if node.type == "aggregate" else before
         roots = before | ITEM if (node.type, name) == ("filter", "where") else roots
         if name not in expressions:

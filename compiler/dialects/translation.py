@@ -13,6 +13,7 @@ import msgspec
 
 from ..diagnostics import Path
 from ..findings import Findings
+from ..guesses import NODE_GUESSES
 from ..workflow import Json
 
 Fields = dict[str, Json]
@@ -101,6 +102,8 @@ def ignore_unknown(
         if name in known or name.startswith("x-"):
             continue
         hint = findings.suggest(name, known)
+        if not hint and name in NODE_GUESSES:
+            hint = f"in a document that begins with 'courante: 1': {NODE_GUESSES[name].hint}"
         message = f"the field {name!r} is not part of this dialect"
         if lenient:
             findings.warning("ignored_field", f"{message} and is left out", (*path, name), hint)

@@ -19,10 +19,10 @@ import copy
 from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias, cast
 
-from ...compiler.analysis import compile_workflow
+from ...compiler.analysis import compile_document
 from ...compiler.diagnostics import has_errors
 from ...compiler.ir import Ir
-from ...compiler.normalize import normalize
+from ...compiler.normalize import normalize, read_document
 from ...compiler.workflow import Workflow
 from ..errors import DocumentInvalid
 from .steps import REGISTRY
@@ -183,7 +183,7 @@ class Flow:
 
     def compile(self) -> Ir:
         """Return the IR. Raises DocumentInvalid."""
-        ir, diagnostics = compile_workflow(self.workflow())
+        ir, diagnostics = compile_document(read_document(self.document))
         if ir is None:
             raise DocumentInvalid(diagnostics)
         return ir

@@ -350,7 +350,7 @@ def test_the_hint_of_a_wrong_name_is_the_nearest() -> None:
 def test_every_code_is_tested_and_documented() -> None:
     """No diagnostic of the analysis is without a test here and a row in the reference."""
     source = "".join(file.read_text() for file in Path(analysis.__file__).parent.glob("*.py"))
-    codes = set(re.findall(r'(?:findings|self\.findings)\.add\(\s*"([a-z_]+)"', source))
+    codes = set(re.findall(r'(?:findings|self\.findings)\.(?:add|conclude|refuse)\(\s*"([a-z_]+)"', source))
     here = "".join(file.read_text() for file in Path(__file__).parent.glob("test_analysis*.py"))
     documented = DIAGNOSTICS.read_text()
     assert len(codes) > 30

@@ -45,9 +45,9 @@ WRONG: list[tuple[str, Json, str, tuple[str | int, ...]]] = [
     ("node without type", small({"id": "a"}), "missing_field", ("nodes", 0)),
     ("node is a string", small(node(), *["b"]), "wrong_type", ("nodes", 1)),  # type: ignore[arg-type]
     ("twice an id", small(node(), node()), "duplicate_id", ("nodes", 1, "id")),
-    ("unknown type", small(node(type="functoin")), "unknown_type", ("nodes", 0, "type")),
+    ("unknown type", small(node(type="functoin", config={"handler": "x"})), "unknown_type", ("nodes", 0, "type")),
     ("unknown field", small(node(), retries=3), "unknown_field", ("retries",)),
-    ("unknown node field", small(node(dependson="b")), "unknown_field", ("nodes", 0, "dependson")),
+    ("unknown node field", small(node(), node("b", dependson="a")), "unknown_field", ("nodes", 1, "dependson")),
     ("unknown policy field", small(node(), policy={"onfailure": "continue"}), "unknown_field", ("policy", "onfailure")),
     ("unknown retry field", small(node(retry={"attempts": 1})), "unknown_field", ("nodes", 0, "retry", "attempts")),
     ("until in a loop", small(node(loop={"until": "x", "while": "x", "back_to": "a"})), "unknown_field",

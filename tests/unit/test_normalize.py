@@ -11,6 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from courante.compiler.analysis import compile_document
 from courante.compiler.diagnostics import has_errors
 from courante.compiler.normalize import normalize, read_document, to_document
 from courante.compiler.source import load_source, source_of
@@ -276,8 +277,14 @@ def mangled(seed: int) -> dict[str, Json]:
 @given(st.integers(0, 2**32))
 @example(21640882).via("a word of 'retry.on' that is warned of, in a document that is accepted")
 def test_a_mangled_document_gives_a_workflow_or_errors_never_an_exception(seed: int) -> None:
-    """Front ends are total; every finding has a code and a message; what is accepted is idempotent."""
+    """Front ends are total; every finding has a code and a message; what is accepted is idempotent.
+
+    What could be read of a document that is refused is analysed all the same.
+    """
     read = read_document(mangled(seed))
+    ir, found = compile_document(read)
+    assert (ir is None) == has_errors(found)
+    assert found[: len(read.diagnostics)] == read.diagnostics
     assert (read.workflow is None) == has_errors(read.diagnostics)
     assert all(found.code and found.message for found in read.diagnostics)
     if read.workflow is not None:

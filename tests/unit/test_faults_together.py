@@ -1,0 +1,145 @@
+"""Faults together: whatever else is wrong with a document, each fault of it is told at once, at its place."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from courante.api.reading.documents import compile_text
+from courante.compiler.diagnostics import Diagnostic, Severity
+
+Node = dict[str, Any]
+Block = tuple[list[Node], str, tuple[str | int, ...]]
+"""Nodes with one fault, its code, and its place below the first of them."""
+
+
+def node(id: str, *depends_on: str, type: str = "noop", **more: Any) -> Node:
+    """One that depends on the first node of the document too."""
+    return behind(id, "start", *depends_on, type=type, **more)
+
+
+def behind(id: str, *depends_on: str, type: str = "noop", **more: Any) -> Node:
+    return {"id": id, "type": type, "depends_on": list(depends_on), **more}
+
+
+def gives(id: str, expression: Any) -> Node:
+    return node(id, type="transform", config={"expression": expression})
+
+
+def blocks(p: str) -> list[Block]:
+    """One block for every stage at which a fault can be found; ``p`` begins all ids."""
+    a, b, c, d = (f"{p}{letter}" for letter in "abcd")
+    mapped = node(a, type="map", config={"items": "[1]"})
+    again = {"while": "false", "back_to": a}
+    return [
+        ([node(a, colour="red")], "unknown_field", (0, "colour")),
+        ([node(a, dependson=["start"])], "unknown_field", (0, "dependson")),
+        ([node(a, needs=["start"])], "unknown_field", (0, "needs")),
+        ([node(a, type="qqq")], "unknown_type", (0, "type")),
+        ([node(a, type="functoin", config={"handler": "x"})], "unknown_type", (0, "type")),
+        ([node(a, "qqqqqqqqqqqq")], "unknown_node", (0, "depends_on")),
+        ([node(a, priority="urgent")], "unknown_value", (0, "priority")),
+        ([node(a, timeout="30")], "bad_duration", (0, "timeout")),
+        ([node(a, cache=True)], "wrong_type", (0, "cache")),
+        ([node(a, retry=3)], "wrong_type", (0, "retry")),
+        ([node(a, retry={"max_attempts": 0})], "out_of_range", (0, "retry", "max_attempts")),
+        ([node(a, input={"x": ["y"]})], "wrong_type", (0, "input", "x")),
+        ([node(a, when=" ")], "empty_expression", (0, "when")),
+        ([node(a, type="function")], "missing_field", (0, "config")),
+        ([{"id": a, "depends_on": ["start"]}], "missing_field", (0,)),
+        ([{"type": "noop", "depends_on": ["start"]}], "missing_field", (0,)),
+        ([node(f"{p}!")], "bad_id", (0, "id")),
+        ([node(a, on_error="qqqqqqqqqqqq")], "unknown_node", (0, "on_error")),
+        ([node(a, loop={"while": "false", "back_to": "qqqqqqqqqqqq"})], "unknown_node", (0, "loop", "back_to")),
+        ([gives(a, "steps.qqqqqqqqqqqq.output")], "unknown_name", (0, "config", "expression")),
+        ([gives(a, f"steps.{a}.outptu")], "unknown_name", (0, "config", "expression")),
+        ([gives(a, "1 +")], "expression_syntax", (0, "config", "expression")),
+        ([gives(a, "nobody")], "expression_unknown_name", (0, "config", "expression")),
+        ([gives(a, "siz(input)")], "expression_unknown_function", (0, "config", "expression")),
+        ([gives(a, f"steps.{b}.output"), node(b)], "step_cannot_have_run", (0, "config", "expression")),
+        ([gives(a, f"inputs.{b}"), node(b)], "no_predecessor", (0, "config", "expression")),
+        ([node(a, type="llm")], "model_missing", (0, "config")),
+        ([node(a, b), node(b, c), node(c, a)], "cycle", (0,)),
+        ([node(a), node(b, a, join={"at_least": 9})], "at_least_out_of_range", (1, "join")),
+        ([mapped, behind(b, a)], "map_without_aggregate", (0,)),
+        ([mapped, behind(b, a), behind(c, a), behind(d, b, type="aggregate")], "map_body_open", (2,)),
+        ([node(a), node(b, loop=again)], "back_to_no_ancestor", (1, "loop", "back_to")),
+        ([node(a), node(b), behind(c, a, b, loop=again)], "loop_side_entry", (2,)),
+        ([node(a, while_waiting=b), node(b)], "milestone_never_waits", (0, "while_waiting")),
+        ([node(a, cancels=a)], "cancels_nothing", (0, "cancels")),
+        ([node(a, compensate=a)], "compensates_itself", (0, "compensate")),
+        ([mapped, behind(b, a), behind(d, b, type="aggregate"),
+          behind(c, d, type="transform", config={"expression": f"steps.{b}.output"})],
+         "step_not_visible", (3, "config", "expression")),
+    ]  # fmt: skip
+
+
+KINDS = range(len(blocks("x")))
+
+
+def drawn(kinds: list[int]) -> tuple[dict[str, Any], list[tuple[str, tuple[str | int, ...]]]]:
+    """A document with a block of each of ``kinds``, and the faults that it has: code and path."""
+    nodes: list[Node] = [{"id": "start", "type": "noop"}]
+    faults: list[tuple[str, tuple[str | int, ...]]] = []
+    for number, kind in enumerate(kinds):
+        more, code, (place, *rest) = blocks(f"n{number}_")[kind]
+        faults.append((code, ("nodes", len(nodes) + int(place), *rest)))
+        nodes += more
+    return {"courante": 1, "id": "w", "nodes": nodes}, faults
+
+
+def errors(text: str) -> list[Diagnostic]:
+    found = [each for each in compile_text(text.encode()).diagnostics if each.severity is Severity.ERROR]
+    assert all(each.line > 0 and each.column > 0 for each in found)
+    return found
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=[code for _, code, _ in blocks("x")])
+def test_a_fault_alone_is_told_alone(kind: int) -> None:
+    """Nothing follows from it that would be told as well."""
+    document, faults = drawn([kind])
+    assert [(each.code, each.path) for each in errors(json.dumps(document))] == faults
+
+
+@given(st.lists(st.sampled_from(KINDS), min_size=2, max_size=8), st.booleans())
+def test_independent_faults_are_told_together(kinds: list[int], is_json: bool) -> None:
+    """Each of them, whatever the stage that finds it, at its line; and nothing else."""
+    document, faults = drawn(kinds)
+    text = json.dumps(document, indent=1) if is_json else yaml.safe_dump(document, sort_keys=False)
+    found = errors(text)
+    assert sorted((each.code, each.path) for each in found) == sorted(faults)
+    lines = {each.path[1]: each.line for each in found}
+    assert [lines[number] for number in sorted(lines)] == sorted(lines.values())
+
+
+def test_a_key_that_stands_twice_hides_nothing() -> None:
+    """The text can still be read: what else is wrong is told with it."""
+    text = "courante: 1\nid: w\nnodes:\n  - {id: a, type: noop, type: noop}\n  - {id: b, type: noop, when: steps.aks}\n"
+    assert [(each.code, each.line) for each in errors(text)] == [("duplicate_key", 4), ("unknown_name", 5)]
+
+
+def test_a_misspelt_field_is_judged_as_the_one_that_was_meant() -> None:
+    """What it holds may be wrong too, and what depends on it is not."""
+    nodes = [
+        "{id: fetch, type: noop}",
+        "{id: b, type: transform, dependson: fetch, config: {expression: steps.fetch.output}}",
+        "{id: c, type: noop, loop: {whle: 'steps.aks', back_to: c}}",
+        "{id: d, type: noop, needs: fetsh}",
+    ]
+    text = "courante: 1\nid: w\nnodes:\n" + "".join(f"  - {each}\n" for each in nodes)
+    assert [(each.code, each.line) for each in errors(text)] == [
+        ("unknown_field", 5), ("unknown_field", 6), ("unknown_name", 6), ("unknown_field", 7), ("unknown_node", 7),
+    ]  # fmt: skip
+
+
+def test_every_knot_of_cycles_is_told() -> None:
+    """Two circles that have nothing in common are two faults, and what comes behind them is judged as well."""
+    nodes = [node("a", "b"), node("b", "a"), node("c", "d"), node("d", "c"), gives("e", "1 +"), node("start")]
+    nodes[-1].pop("depends_on")
+    found = errors(json.dumps({"courante": 1, "id": "w", "nodes": nodes}))
+    assert [(each.code, each.path[1]) for each in found] == [("cycle", 0), ("cycle", 2), ("expression_syntax", 4)]
