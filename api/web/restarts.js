@@ -6,13 +6,13 @@ import { Form } from "./form.js";
 
 const path = (run) => `/v1${runPath(run.run_id)}`;
 
-// From where the run was before it came to a bad end; by the version that it has, or by the newest, where that is mended.
+// From where the run was before it came to a bad end; by the version that it has, or by the latest, where that is mended.
 export function Retry({ run, onClose }) {
   const found = useCall(`/v1/workflows/${encodeURIComponent(run.workflow)}`);
-  const [isNewest, setNewest] = useState(false);
-  return html`<${Restart} run=${run} title="Retry" verb="retry" body=${isNewest ? { version: "newest" } : {}} takesInput=${false} onClose=${onClose}>
+  const [isLatest, setLatest] = useState(false);
+  return html`<${Restart} run=${run} title="Retry" verb="retry" body=${isLatest ? { version: "latest" } : {}} takesInput=${false} onClose=${onClose}>
     <p>A new run takes over what was done, and goes on from there.</p>
-    ${found.value?.version > run.version && html`<label><input type="checkbox" checked=${isNewest} onChange=${(event) => setNewest(event.target.checked)} /> by version ${found.value.version}, the newest</label>`}<//>`;
+    ${found.value?.version > run.version && html`<label><input type="checkbox" checked=${isLatest} onChange=${(event) => setLatest(event.target.checked)} /> by version ${found.value.version}, the latest</label>`}<//>`;
 }
 
 // Kinds of change that the workflow names steps for, at the version that the run has.

@@ -118,7 +118,7 @@ class Restart(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Retry(Restart, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``version``: of the workflow, by which the rest is done: base, that of the run; newest, or a number."""
+    """``version``: of the workflow, by which the rest is done: base, that of the run; latest, or a number."""
 
     version: VersionNumber | Word = "base"
 
@@ -144,14 +144,14 @@ class Rerun(Restart, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Rebuild(Restart, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``changes``: kinds of change that the workflow names steps for. ``steps``: others that are out of date.
 
-    ``input``: in place of the run's own. ``version``: newest, only where the run has that of its workflow; base,
-    whatever it has.
+    ``input``: in place of the run's own. ``version``: latest, only where the run has that of its workflow; base,
+    whatever it has; newest: an older word for latest.
     """
 
     changes: Annotated[list[Word], Meta(max_length=1_000)] = msgspec.field(default_factory=list[str])
     steps: Annotated[list[Word], Meta(max_length=1_000)] = msgspec.field(default_factory=list[str])
     input: Any = UNSET
-    version: Literal["newest", "base"] = "newest"
+    version: Literal["latest", "base", "newest"] = "latest"
 
 
 class CommandDone(msgspec.Struct, frozen=True, kw_only=True):

@@ -17,6 +17,12 @@ from ..services import ask_client
 from ..views.restarts import again_options, made_again_line, tell_again
 
 
+class _VersionWord(click.Choice[str]):
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """``newest`` was the word for the latest one."""
+        return super().convert("latest" if value == "newest" else value, param, ctx)
+
+
 @click.command()
 @click.argument("run_id", metavar="[RUN]", required=False)
 @selection_options
@@ -26,10 +32,10 @@ from ..views.restarts import again_options, made_again_line, tell_again
 @click.option("--from", "steps", multiple=True, metavar="STEP", help="A step that is out of date; repeatable.")
 @click.option(
     "--version",
-    type=click.Choice(["newest", "base"]),
-    default="newest",
+    type=_VersionWord(["latest", "base"]),
+    default="latest",
     show_default=True,
-    help="newest: only if the run has that of its workflow; base: whatever it has.",
+    help="latest: only if the run has that of its workflow; base: whatever it has.",
 )
 @again_options
 @by_option

@@ -17,7 +17,7 @@ from ..views.dead_letters import reason_lines, restarted_json, restarted_line
 @click.argument("run_id", metavar="[RUN]", required=False)
 @selection_options
 @click.option(
-    "--version", default="base", metavar="VERSION", help="Do the rest by another version: a number, or 'newest'."
+    "--version", default="base", metavar="VERSION", help="Do the rest by another version: a number, or 'latest'."
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be executed, and start nothing.")
 @click.option("--again", is_flag=True, help="Also where that was done before: yet another run.")

@@ -70,7 +70,7 @@ class ApiBulk:
                 changes=list(changes),
                 steps=list(steps),
                 input=input,
-                version="base" if is_any_version else "newest",
+                version="base" if is_any_version else "latest",
                 by=by,
                 again=again,
                 dry_run=dry_run,

@@ -182,7 +182,7 @@ class ApiClient(Commands):
             changes=list(changes),
             steps=list(steps),
             input=input,
-            version="base" if is_any_version else "newest",
+            version="base" if is_any_version else "latest",
             by=by,
             again=again,
             dry_run=dry_run,

@@ -273,7 +273,7 @@ class Client(Commands):
         """As ``requeue``, also of a run that was cancelled or whose time was up.
 
         version: of the workflow, by which the rest is done, and what it does otherwise than it was done: "base",
-        "newest", or a number.
+        "latest", or a number.
         """
         return await self._restart(run_id, Wish(trigger="retry", version=version), by, again=again, dry_run=dry_run)
 

@@ -103,12 +103,12 @@ def _seeds(ir: Ir, change: str) -> Sequence[str]:
 
 
 def check_version(run: RunRow, lineage: Lineage, latest: tuple[int, str]) -> None:
-    """Raise NotRestartable where the workflow is another one now. latest: its newest version and the IR of that."""
+    """Raise NotRestartable where the workflow is another one now. latest: its latest version and the IR of that."""
     version, ir_hash = latest
     if ir_hash == lineage.last.hash:
         return
     own = lineage.stages[-1].version
-    told = f"{run.run_id} ran version {own} of {run.workflow!r}, and the newest is version {version}"
+    told = f"{run.run_id} ran version {own} of {run.workflow!r}, and the latest is version {version}"
     hint = (
         f"--version base rebuilds it with version {own}; 'courante run {run.workflow}' builds all of version {version}"
     )

@@ -33,7 +33,7 @@ from ..stores.log import last_events
 from ..stores.runs import RunRow
 from ..submissions.catalog import Catalog, Resolved
 from .reenacted_retries import Reenacted, read_reenacted
-from .wishes import BASE, NEWEST
+from .wishes import BASE, LATEST, LATEST_WORDS
 
 ITEMS_EVENTS_MAX = 10_000
 """Events of a base that is enacted again for its items: that takes some seconds, in whoever starts the new run."""
@@ -67,7 +67,7 @@ class Retry:
 
 
 async def plan_retry(conn: Connection, catalog: Catalog, run: RunRow, lineage: Lineage, version: int | str) -> Retry:
-    """version: of the workflow, a number, BASE or NEWEST.
+    """version: of the workflow, a number, BASE or one of LATEST_WORDS.
 
     Raises WorkflowNotFound, InputInvalid, NotRestartable, Corrupt, PayloadUnreadable. Cost: the events of the base,
     some times over.
@@ -133,9 +133,11 @@ async def _last_event(conn: Connection, run: RunRow) -> int:
 
 
 async def _resolve(conn: Connection, catalog: Catalog, run: RunRow, version: int | str) -> Resolved:
-    if not isinstance(version, int) and version != NEWEST:
-        raise InputInvalid(f"there is no version {version!r:.40}", hint=f"give a number, {BASE!r} or {NEWEST!r}")
-    return await catalog.resolve(conn, run.workflow, None if version == NEWEST else int(version))
+    if isinstance(version, int):
+        return await catalog.resolve(conn, run.workflow, version)
+    if version not in LATEST_WORDS:
+        raise InputInvalid(f"there is no version {version!r:.40}", hint=f"give a number, {BASE!r} or {LATEST!r}")
+    return await catalog.resolve(conn, run.workflow, None)
 
 
 def _migrated(
@@ -188,7 +190,7 @@ async def _check_input(conn: Connection, catalog: Catalog, run: RunRow, other: R
 def _check_ending(plan: Plan, run: RunRow, ending: Ending) -> None:
     if not ending.seq:
         told = f"no step of {run.run_id} failed: its output could not be made, and could not be again"
-        hint = f"with a mended version it can be: courante retry {run.run_id} --version newest"
+        hint = f"with a mended version it can be: courante retry {run.run_id} --version latest"
         raise NotRestartable(told, reason="not_failed", hint=hint)
     if ending.undone:
         names = ", ".join(dict.fromkeys(plan.node_ids[number] for number, _ in ending.undone))

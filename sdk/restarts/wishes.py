@@ -9,14 +9,16 @@ import msgspec
 from ..base_terms import BaseTerms
 
 Trigger = Literal["requeue", "retry", "rerun", "rebuild", "fork"]
-BASE, NEWEST = "base", "newest"
+BASE, LATEST = "base", "latest"
+LATEST_WORDS = frozenset({LATEST, "newest"})
+"""What means the latest version: the word for it, and the one that was the word before."""
 
 
 class Wish(msgspec.Struct, frozen=True, kw_only=True):
     """What somebody wants of a run. ``terms``: None for a retry or a requeue. ``input``: canonical JSON, where it takes
     the place of the base's. ``seq``: of a fork, the event after which it goes on. ``version``: of a retry, a number,
-    BASE or NEWEST. ``is_any_version``: of a rebuild, also where the workflow has a newer version. ``key``: an
-    idempotency key of whoever asks, in the place of the one that the wish has by itself.
+    BASE or one of LATEST_WORDS. ``is_any_version``: of a rebuild, also where the workflow has a newer version.
+    ``key``: an idempotency key of whoever asks, in the place of the one that the wish has by itself.
     """
 
     trigger: Trigger

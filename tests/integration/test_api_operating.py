@@ -57,8 +57,11 @@ async def test_many_runs_go_on_anew(stage: Stage) -> None:
         )  # fmt: skip
         forked = await api.post(f"/v1/runs/{good}/fork", json={"at": 3, "override": {"a": 5}, "dry_run": True})
         assert forked.json()["given"] == ["a"], forked.text
-        dry = await api.post(f"/v1/runs/{failed[1]}/retry", json={"version": "newest", "dry_run": True})
-        assert (dry.status_code, dry.json()["is_new"]) == (200, True), dry.text
+        for word in ("latest", "newest"):  # the second was the word before
+            dry = await api.post(f"/v1/runs/{failed[1]}/retry", json={"version": word, "dry_run": True})
+            assert (dry.status_code, dry.json()["is_new"]) == (200, True), dry.text
+            dry = await api.post(f"/v1/runs/{good}/rebuild", json={"steps": ["b"], "version": word, "dry_run": True})
+            assert (dry.status_code, dry.json()["impacted"]) == (200, ["b"]), dry.text
 
 
 async def test_a_dead_letter_is_dropped_by_its_scope(stage: Stage) -> None:

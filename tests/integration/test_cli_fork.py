@@ -89,16 +89,16 @@ async def test_many_runs_are_retried(stage: Stage, ask: Ask, monkeypatch: pytest
     assert lines[-1] == "6 runs: 0 go on anew, 6 did before, 0 refused"
     assert len(lines) == 7
     await stage.register(step("a"), id="other", input={"type": "object", "required": ["who"]})
-    said = await ask("retry", "--workflow", "other", "--version", "newest", code=1, is_json=False)
+    said = await ask("retry", "--workflow", "other", "--version", "latest", code=1, is_json=False)
     assert said.stable.splitlines()[1].strip() == "hint: start it anew: courante run other"
     await stage.register(step("a"), step("c", "a", max_retries=0), step("d", "c"))
-    said = await ask("retry", bases[0], "--version", "newest", "--dry-run", is_json=False)
+    said = await ask("retry", bases[0], "--version", "latest", "--dry-run", is_json=False)
     assert said.stable.splitlines() == [
         "✓ RUN would be enacted again with version 2: c, d; 1 step taken over",
         "    new: c, d",
-        "next: courante retry RUN --version newest",
+        "next: courante retry RUN --version latest",
     ]
-    dry = await ask("retry", bases[0], "--version", "newest", "--dry-run")
+    dry = await ask("retry", bases[0], "--version", "latest", "--dry-run")
     assert (dry["version"], dry["way"], dry["why"]) == (2, "reenacted", {"c": "new", "d": "new"})
     assert (await ask("retry", code=64))["error"]["message"] == "which run is not said"
     assert "say two things" in (await ask("retry", bases[0], "--workflow", "w", code=64))["error"]["message"]

@@ -24,7 +24,10 @@ async def test_a_run_is_rebuilt(stage: Stage, ask: Ask) -> None:
     assert set(dry) == {"is_new", "base_run_id", "base_seq", "impacted", "reused", "scopes"}
     done = await ask("rebuild", base, "--change", "looks", "--by", "ada")
     assert (done["is_new"], done["by"]) == (True, "ada")
-    assert not (await ask("rebuild", base, "--change", "looks"))["is_new"]
+    for word in ("latest", "newest"):  # the second was the word before
+        assert not (await ask("rebuild", base, "--change", "looks", "--version", word))["is_new"]
+    said = (await ask("rebuild", base, "--change", "looks", "--version", "oldest", is_json=False, code=64)).err
+    assert "newest" not in said
     await stage.result(done["run_id"])
     assert (await ask("replay", done["run_id"], "--verify"))["ok"]
     status = await ask("status", done["run_id"])

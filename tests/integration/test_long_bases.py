@@ -65,7 +65,7 @@ async def restarted(stage: Stage, run_id: str, **options: Any) -> dict[str, Rest
     client, last = stage.client, len(await stage.events(run_id))
     return {
         "retry": await client.retry(run_id, **options),
-        "newest": await client.retry(run_id, version="newest", **options),
+        "newest": await client.retry(run_id, version="latest", **options),
         "rerun": await client.rerun(run_id, ["all"], **options),
         "fork": await client.fork(run_id, last // 2, **options),
         "given": await client.fork(run_id, last // 2, override={"work[0]": 7}, **options),

@@ -77,14 +77,14 @@ async def test_child_runs_that_are_done_are_not_run_again(stage: Stage) -> None:
     rerun = (await client.rerun(items, ["last"], input={"n": 7})).run_id
     await goes_on(rerun, [5, [1, 2], 8], {"two": 1}, "last")
     await stage.register(*nodes(3, step("more", "last")), output=output)
-    mended = await client.retry(base, version="newest")
+    mended = await client.retry(base, version="latest")
     assert (mended.way, mended.reused) == ("migrated", ("first", "each", "item", "all"))
     await goes_on(mended.run_id, [5, [1, 2], 8], {"mid": 1, "two": 1, "more": 1}, "last")
     await stage.register(
         *[{**each, "input": {"n": "input.n + 1"}} if each["id"] == "first" else each for each in nodes(3)],
         output=output,
     )
-    mended = await client.retry(base, version="newest")
+    mended = await client.retry(base, version="latest")
     assert (mended.way, mended.why["first"], mended.reused) == ("reenacted", "input_differs", ())
     await goes_on(mended.run_id, [6, [1, 2], 8], {"one": 3, "mid": 1, "two": 1}, "first", "item", "item", "last")
 
@@ -125,10 +125,10 @@ async def test_bases_that_had_moved_to_another_version(stage: Stage) -> None:
     same = await client.retry(base, version=2)
     assert (same.way, same.run_id) == ("resumed", retried.run_id)
     await stage.register(*nodes("two", step("x", "f")), output="steps.said.output")
-    other = await client.retry(base, version="newest", dry_run=True)
+    other = await client.retry(base, version="latest", dry_run=True)
     assert (other.way, other.reused) == ("reenacted", ("a",))
     assert other.why == {"said": "changed", "go": "follows", "f": "follows", "x": "new"}
     await stage.register(*nodes("one", step("y", "f")), output="steps.said.output")
-    last = await client.retry(base, version="newest")
+    last = await client.retry(base, version="latest")
     assert (last.why, last.reused) == ({"f": "failed", "y": "new"}, ("a", "said", "go"))
     assert (await ended(stage, last.run_id), hands.done) == ("one", {"f": 1, "y": 1})

@@ -239,7 +239,7 @@ async def test_what_cannot_be_made_again_is_refused(stage: Stage) -> None:
     await stage.result(running)
     await stage.register(*NODES, changes={"new": ["brief"]}, output=OUTPUT)
     told = await refused("other_version", "prices")
-    assert f"{base} ran version 1 of 'w', and the newest is version 2" in told
+    assert f"{base} ran version 1 of 'w', and the latest is version 2" in told
     assert (await rebuilt(stage, base, "prices", is_any_version=True)).is_new
     builders.failing = {"brief"}
     failed = await client.submit("w")

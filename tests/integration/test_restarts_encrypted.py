@@ -51,7 +51,7 @@ async def test_the_same_wish_is_one_run_under_every_key(stage: Stage, rotate: Ca
     other: Any = {"text": f"other {CANARY}"}
     wishes: list[Callable[[], Awaitable[Restarted]]] = [
         lambda: client.retry(failed),
-        lambda: client.retry(failed, version="newest"),
+        lambda: client.retry(failed, version="latest"),
         lambda: client.rerun(failed, ["price"], input=other),
         lambda: client.rebuild(whole, ["prices"], is_any_version=True),
         lambda: client.rebuild(whole, ["prices"], input=other, is_any_version=True),
