@@ -32,9 +32,7 @@ Asgi = Callable[[Any, Any, Any], Awaitable[None]]
 
 def build_app(backend: Backend, routes: Sequence[Route] = ROUTES) -> Starlette:
     """Return the application. Who asks is expected in ``scope["state"]["principal"]``; see ``as_anybody``."""
-    from .. import __version__
-
-    content = msgspec.json.encode(make_document(routes, __version__))
+    content = msgspec.json.encode(make_document(routes))
     by_path: dict[str, dict[str, Route]] = {}
     for route in routes:
         by_path.setdefault(route.path, {})[route.method] = route

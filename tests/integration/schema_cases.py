@@ -49,7 +49,7 @@ def draw(count: int) -> list[Drawn]:
     """Draw so many allowed requests of each route, and half as many forbidden ones; the same ones each time."""
     by_place = {(route.method, route.path): route for route in ROUTES if route.media_type != STREAM}
     config = SCHEMATHESIS.Config.from_dict(CONFIG)
-    schema = SCHEMATHESIS.openapi.from_dict(make_document(ROUTES, "1"), config=config)
+    schema = SCHEMATHESIS.openapi.from_dict(make_document(ROUTES), config=config)
     drawn: list[Drawn] = []
     for found in schema.get_all_operations():
         operation = found.ok()

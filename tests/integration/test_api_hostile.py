@@ -141,7 +141,7 @@ async def test_a_template_in_an_input_stays_text(stage: Stage) -> None:
 
 async def test_quotes_in_filters_are_letters(stage: Stage) -> None:
     """In each parameter of all that is read: nothing is found by them, and the answer is one that is declared."""
-    paths = make_document(ROUTES, "1")["paths"]
+    paths = make_document(ROUTES)["paths"]
     await stage.register({"id": "a", "type": "noop"})
     run_id = await stage.client.submit("w", tags=["t"])
     async with asking(stage.client, Scope.ADMIN) as client:
