@@ -9,17 +9,20 @@ import secrets
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any, cast
 
+import httpx
 import pytest
 import yaml
 from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError
 
+from command_line import clean_environ, spawn
 from courante.sdk.embedded.binaries import find_redis
 from courante.sdk.http.reach import not_public
 from courante.sdk.settings import load_settings
@@ -37,6 +40,7 @@ def test_services_start_in_order() -> None:
     assert set(services["supervisor"]["depends_on"]) == {"postgres", "redis", "migrate"}
     assert services["supervisor"]["depends_on"]["migrate"]["condition"] == "service_completed_successfully"
     assert services["worker"]["depends_on"]["supervisor"]["condition"] == "service_healthy"
+    assert services["api"]["depends_on"] == services["supervisor"]["depends_on"]
 
 
 def test_the_example_environment_is_readable(tmp_path: Path) -> None:
@@ -97,7 +101,7 @@ def test_containers_may_do_little() -> None:
     services = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
     for place in ("Dockerfile", "egress/Dockerfile"):
         assert re.search(r"^USER (?!root)\w+$", (DEPLOY / place).read_text(), re.MULTILINE)
-    for name in ("migrate", "supervisor", "worker", "egress"):
+    for name in ("migrate", "supervisor", "worker", "api", "egress"):
         service = services[name]
         assert (service["read_only"], service["cap_drop"]) == (True, ["ALL"]), name
         assert service["security_opt"] == ["no-new-privileges:true"], name
@@ -116,9 +120,10 @@ def test_nothing_leads_outside_but_the_gateway() -> None:
     services = composed["services"]
     assert composed["networks"]["inside"]["internal"] is True
     assert all("inside" in service["networks"] for service in services.values())
-    assert {name for name, service in services.items() if service["networks"] != ["inside"]} == {"egress"}
+    second = {name: service["networks"][1:] for name, service in services.items() if service["networks"] != ["inside"]}
+    assert second == {"egress": ["outside"], "api": ["reached"]}
+    assert composed["networks"]["reached"]["driver_opts"] == {"com.docker.network.bridge.enable_ip_masquerade": "false"}
     ways = {
-        "ports",
         "network_mode",
         "extra_hosts",
         "dns",
@@ -131,11 +136,57 @@ def test_nothing_leads_outside_but_the_gateway() -> None:
     assert [name for name, service in services.items() if ways & service.keys()] == []
     port = re.search(r"^http_port (\d+)$", (DEPLOY / "egress" / "squid.conf").read_text(), re.MULTILINE)
     assert port is not None
-    for name in ("supervisor", "worker"):
+    for name in ("supervisor", "worker", "api"):
         environment = services[name]["environment"]
         assert environment["COURANTE_HTTP_PROXY"] == f"http://egress:{port[1]}", name
         assert environment["COURANTE_HTTP_ALLOW"] == services["egress"]["environment"]["EGRESS_HOSTS"], name
     assert services["egress"]["environment"]["EGRESS_HOSTS"] == "${EGRESS_HOSTS:-}", "nothing is reached by default"
+
+
+def test_nothing_is_reached_but_the_api() -> None:
+    """At one port, from this machine."""
+    services = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
+    assert {name: service["ports"] for name, service in services.items() if "ports" in service} == {
+        "api": ["127.0.0.1:${COURANTE_API_PORT:-8420}:8420"]
+    }
+
+
+def test_the_api_of_the_example_asks_for_a_key(
+    redis_url: str, migrated_database: str, env_name: str, tmp_path: Path
+) -> None:
+    """Its own command, environment and probe: it does not start without a key, is ready with one, and says no more."""
+    service = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]["api"]
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    words = [word.replace("8420", port) for word in service["command"]]
+    named = {name: _by_default(word) for name, word in service["environment"].items()}
+    own = {"COURANTE_DATABASE_URL": migrated_database, "COURANTE_REDIS_URL": redis_url, "COURANTE_ENV": env_name}
+    environ = {**named, **own, "COURANTE_METRICS_PORT": "0"}
+    refused = spawn(*words, "--json", cwd=tmp_path, environ=environ)
+    assert (refused.code, refused.json["error"]["code"]) == (2, "api_keys_missing"), refused
+    made = spawn("keys", "create", "me", "--scope", "read", "--json", cwd=tmp_path, environ=environ)
+    probe = [word.replace("8420", port) for word in service["healthcheck"]["test"][1:]]
+    probe[0] = sys.executable
+    assert subprocess.run(probe, capture_output=True, check=False).returncode != 0, "nothing listens yet"
+    with subprocess.Popen(
+        [sys.executable, "-m", "courante", *words, "--json"], env=clean_environ() | environ, stdout=subprocess.PIPE
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline()
+            assert subprocess.run(probe, capture_output=True, check=False).returncode == 0
+            url, key = f"http://127.0.0.1:{port}/v1/runs", made.json["key"]
+            assert httpx.get(url).status_code == 401
+            assert httpx.get(url, headers={"Authorization": f"Bearer {key}"}).status_code == 200
+            assert httpx.get(url, headers={"Host": "evil.example"}).status_code == 421
+        finally:
+            process.terminate()
+            process.wait(timeout=30)
+
+
+def _by_default(word: str) -> str:
+    """What compose makes of ``${NAME:-word}`` and ``${NAME:?why}`` where nothing is named."""
+    return re.sub(r"\$\{\w+:[-?]([^}]*)\}", r"\1", word)
 
 
 @pytest.mark.parametrize(
@@ -242,7 +293,7 @@ def test_daemons_do_not_own_the_database() -> None:
     migrates = services["migrate"]
     assert migrates["command"] == ["migrate", "--append-role", "courante_append", "--read-role", "courante_read"]
     assert "${POSTGRES_PASSWORD" in migrates["environment"]["COURANTE_DATABASE_URL"]
-    for name in ("supervisor", "worker"):
+    for name in ("supervisor", "worker", "api"):
         assert "//courante_append:${APPEND_PASSWORD" in services[name]["environment"]["COURANTE_DATABASE_URL"], name
         assert "${POSTGRES_PASSWORD" not in str(services[name]["environment"]), name
 
