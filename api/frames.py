@@ -7,8 +7,10 @@ from __future__ import annotations
 
 RETRY_MS = 1_000
 HELLO = b"retry: %d\n\n" % RETRY_MS
-ALIVE = b": alive\n\n"
-"""A comment, so that whoever stands between does not cut the line."""
+ALIVE = b"event: alive\ndata: {}\n\n"
+"""Nothing has happened: for who listens to know that, and for whoever stands between not to cut the line. Browsers tell
+pages of events, and not of comments.
+"""
 
 
 def frame(content: bytes, *, id: str = "", name: str = "") -> bytes:

@@ -30,8 +30,8 @@ from .wire.events import Numbers
 EVENT_STREAM = "text/event-stream"
 LAST_EVENT_ID = "last-event-id"
 PAGE = 500
-ALIVE_S = 15.0
-"""After so long without an event a comment is sent."""
+ALIVE_S = 5.0
+"""After so long without an event it is told that there was none. The page waits for three (``web/streams.js``)."""
 OVERLAP = timedelta(seconds=5)
 """What is told as it comes begins so long before all that went before is told."""
 END_ID = "end"
@@ -102,20 +102,21 @@ class _Stream(StreamingResponse):
 
 async def _run(live: Live, run_id: str, after: int) -> AsyncGenerator[bytes]:
     yield HELLO
+    silence = _Silence()
     async with live.listening(run_id) as listener:
         async for batch in _log(live, run_id, after):
             after = batch[-1].event.seq
-            yield batch.run_frames
+            yield silence.broken(batch.run_frames)
             if batch[-1].event.type in FINAL:
                 return
         async for found in _heard(listener):
             if not found:
-                yield ALIVE
+                yield silence.broken()
             for batch in found:
                 fresh = batch if batch[0].event.seq > after else Batch(one for one in batch if one.event.seq > after)
                 if fresh:
                     after = fresh[-1].event.seq
-                    yield fresh.run_frames
+                yield silence.broken(fresh.run_frames)
                 if batch[-1].event.type in FINAL:
                     return
 
@@ -138,6 +139,7 @@ async def _all(live: Live, said: str) -> AsyncGenerator[bytes]:
     That is for events that came to the log late, and told is only what was not.
     """
     yield HELLO
+    silence = _Silence()
     since, seen = moment_of(said), set[tuple[str, int]]()
     if since is not None:
         until = await live.now()
@@ -154,15 +156,17 @@ async def _all(live: Live, said: str) -> AsyncGenerator[bytes]:
                 yield fresh.all_frames
         async for found in _heard(listener):
             if not found:
-                yield ALIVE
+                yield silence.broken()
             for batch in found:
-                yield (Batch(told for told in batch if told.place not in seen) if seen else batch).all_frames
+                fresh = Batch(told for told in batch if told.place not in seen) if seen else batch
+                yield silence.broken(fresh.all_frames)
 
 
 async def _logs(
     live: LiveLogs, run: RunRow, numbers: Numbers, wanted: Callable[[str, int], bool], after: int
 ) -> AsyncGenerator[bytes]:
     yield HELLO
+    silence = _Silence()
     async with live.listening(run, numbers) as listener:
         pieces, entry = await live.under_way(run)
         async for page in live.past(run, numbers, after, pieces):
@@ -170,9 +174,25 @@ async def _logs(
             yield _log_frames(page, wanted)
         async for found in _heard(listener):
             fresh = (told for batch in found for told in batch if told.line > after or told.entry > entry)
-            yield _log_frames(fresh, wanted) if found else ALIVE
+            yield silence.broken(_log_frames(fresh, wanted))
         if not listener.is_gone:
             yield frame(msgspec.json.encode({"run_id": run.run_id}), id=END_ID, name="end")
+
+
+class _Silence:
+    """How long nothing was sent: what is heard may all be left out for who listens."""
+
+    def __init__(self) -> None:
+        self._since = anyio.current_time()
+
+    def broken(self, content: bytes = b"") -> bytes:
+        """Return what is to be sent: the content, or after too long a silence that there is none."""
+        now = anyio.current_time()
+        if not content and now - self._since >= ALIVE_S:
+            content = ALIVE
+        if content:
+            self._since = now
+        return content
 
 
 async def _heard(listener: Listener[T]) -> AsyncGenerator[list[T]]:

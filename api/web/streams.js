@@ -7,6 +7,7 @@ const AGAIN_MS = 2000; // and twice as long each time
 const AGAIN_MS_MAX = 60000;
 const STREAMS_MAX = 4;
 const PLACE_MS = 5000; // between two looks for a place, where all are taken
+const SILENT_MS = 15000; // the server says every five seconds that nothing has happened: ALIVE_S of api/streams.py
 
 // Takes a place among the streams of all tabs; returns what gives it back, null where none is free.
 async function takePlace() {
@@ -26,15 +27,18 @@ const isSeen = () => document.visibilityState === "visible";
 
 // Calls `hear` for what a path streams, events of these names; returns what ends it. path(): from where on, whenever a
 // line has to be opened; while one is only cut, the browser connects again by itself with the number of the last event.
-// isOver(): nothing more is to come. `tell(isLive, isNew)` says how it stands; isNew: a line that begins anew.
+// isOver(): nothing more is to come. `tell(isLive, isNew)` says how it stands; isNew: a line that begins anew. A line on
+// which nothing at all comes is no live one: a server that stands still, or a network that is gone, closes nothing.
 export function listen(path, hear, { tell = () => {}, isOver = () => false, names = ["message"] } = {}) {
   let line = null; // {source, leave} while there is one
   let timer = 0;
+  let silence = 0;
   let pause = AGAIN_MS;
   let isBusy = false;
   let isHere = true;
   const close = () => {
     clearTimeout(timer);
+    clearTimeout(silence);
     line?.source.close();
     line?.leave();
     line = null;
@@ -58,7 +62,22 @@ export function listen(path, hear, { tell = () => {}, isOver = () => false, name
     let isNew = true;
     const source = new EventSource(path());
     line = { source, leave };
+    const lose = () => {
+      close();
+      later(pause);
+      pause = Math.min(AGAIN_MS_MAX, 2 * pause);
+    };
+    const heard = () => {
+      clearTimeout(silence);
+      silence = setTimeout(() => {
+        tell(false, false);
+        if (!isOver()) ping();
+        lose();
+      }, SILENT_MS);
+    };
+    heard();
     source.onopen = () => {
+      heard();
       reached();
       tell(true, isNew);
       isNew = false;
@@ -67,12 +86,15 @@ export function listen(path, hear, { tell = () => {}, isOver = () => false, name
     source.onerror = () => {
       tell(false, false);
       if (!isOver()) ping();
-      if (source.readyState !== EventSource.CLOSED) return;
-      close();
-      later(pause);
-      pause = Math.min(AGAIN_MS_MAX, 2 * pause);
+      if (source.readyState === EventSource.CLOSED) lose();
     };
-    names.forEach((name) => source.addEventListener(name, (message) => hear(exact(message.data), message.lastEventId)));
+    source.addEventListener("alive", heard);
+    names.forEach((name) =>
+      source.addEventListener(name, (message) => {
+        heard();
+        hear(exact(message.data), message.lastEventId);
+      }),
+    );
   };
   const look = () => {
     if (isSeen()) open();

@@ -62,6 +62,7 @@ def _listening(after: str) -> dict[str, str]:
 
 
 async def _events(answer: httpx.Response) -> AsyncGenerator[SentEvent]:
+    """All but that nothing has happened."""
     name, id = "message", ""
     async for line in answer.aiter_lines():
         field, _, value = line.partition(": ")
@@ -70,7 +71,8 @@ async def _events(answer: httpx.Response) -> AsyncGenerator[SentEvent]:
         elif field == "id":
             id = value
         elif field == "data":
-            yield SentEvent(name, id, json.loads(value))
+            if name != "alive":
+                yield SentEvent(name, id, json.loads(value))
             name = "message"
 
 

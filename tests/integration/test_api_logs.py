@@ -13,9 +13,11 @@ import httpx
 import pytest
 
 from courante import Context
+from courante.api import streams
 from courante.runner.models.terms import ModelTerms
 from courante.sdk.logs.step_lines import LINES, StepLine, encode_lines
 from courante.sdk.stores.step_logs import lines_of_runs
+from integration.cases import node
 from integration.http_calls import SentEvent, listen_to, open_api, open_server
 from integration.stage import Stage, until
 from integration.wire import openai_answers
@@ -122,6 +124,33 @@ async def test_a_run_is_heard_while_its_steps_speak(stage: Stage) -> None:
         refused = await api.get(path, headers={**STREAM, "Last-Event-ID": "x"})
         assert (refused.status_code, refused.json()["code"]) == (400, "query_invalid")
         assert (await api.get("/v1/runs/none/logs", headers=STREAM)).json()["code"] == "run_not_found"
+
+
+@pytest.mark.parametrize("path", ["/v1/events", "/v1/runs/{run_id}/events", "/v1/runs/{run_id}/logs?step=b"])
+async def test_who_listens_hears_that_nothing_happens(stage: Stage, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    """As an event, for browsers tell pages of no comments; also where all that happens is left out for who listens."""
+    monkeypatch.setattr(streams, "ALIVE_S", 0.2)
+    over = anyio.Event()
+
+    async def chatty(context: Context) -> None:
+        while not over.is_set():
+            context.log("tick")
+            await anyio.sleep(0.05)
+
+    stage.worker({"chatty": chatty})
+    stage.supervisor()
+    await stage.register(calls("chatty"), node("b", "chatty"))
+    run_id = await stage.client.submit("w")
+    async with open_server(stage) as api:
+        with anyio.fail_after(HEARD_S):
+            async with api.stream("GET", path.format(run_id=run_id), headers=STREAM) as answer:
+                lines = answer.aiter_lines()
+                for _ in range(3):
+                    while await anext(lines) != "event: alive":
+                        pass
+                    assert await anext(lines) == "data: {}"
+    over.set()
+    await stage.result(run_id)
 
 
 async def test_the_text_of_models_is_heard_as_it_comes(stage: Stage, tmp_path: Path) -> None:

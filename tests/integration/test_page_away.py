@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 
+import anyio.to_thread
 import pytest
 from playwright.async_api import Browser, Page, Route
 
-from integration.browser import Looking, look, needs_chromium
+from command_line import clean_environ
+from integration.browser import PATIENCE_MS, Looking, look, needs_chromium
 from integration.cases import node
 from integration.stage import Stage
 
@@ -133,3 +140,41 @@ async def test_a_browser_that_denies_locks_hears_all_the_same(stage: Stage, brow
         )
         await looking.open(f"/runs/{run_id}")
         await looking.page.get_by_text("● live").wait_for()
+
+
+@contextmanager
+def api_process(stage: Stage) -> Generator[subprocess.Popen[str]]:
+    """A server of its own, which listens somewhere on this machine and says so on its first line."""
+    place = stage.place
+    named = {"COURANTE_REDIS_URL": place.redis_url, "COURANTE_DATABASE_URL": place.database_url}
+    with subprocess.Popen(
+        [sys.executable, "-m", "courante", "api", "--port", "0", "--json"],
+        env=clean_environ() | named | {"COURANTE_ENV": place.env},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+async def test_a_server_that_stands_still_is_not_live(stage: Stage, browser: Browser) -> None:
+    """It closes no connection; it does not even say that nothing has happened. Later the page goes on by itself."""
+    run_id = await stage.client.submit(await stage.register(node("a")))
+    with api_process(stage) as process:
+        assert process.stdout is not None
+        url = json.loads(await anyio.to_thread.run_sync(process.stdout.readline))["api"]["url"]
+        context = await browser.new_context()
+        page = await context.new_page()
+        page.set_default_timeout(PATIENCE_MS)
+        await page.goto(f"{url}/#/runs/{run_id}")
+        live = page.get_by_text("● live")
+        await live.wait_for()
+        process.send_signal(signal.SIGSTOP)
+        await live.wait_for(state="detached")
+        await page.get_by_text("The server does not answer.").wait_for()
+        process.send_signal(signal.SIGCONT)
+        await live.wait_for()
+        await page.locator(".away").wait_for(state="detached")
+        await context.close()
