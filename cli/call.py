@@ -89,7 +89,7 @@ def service_options(function: F) -> F:
         setting_option("--env", "env", metavar="NAME", help="Environment; runs of different ones never meet."),
         setting_option("--redis-url", "redis_url", metavar="URL", help="Redis; left out: the embedded one."),
         setting_option("--database-url", "database_url", metavar="URL", help="Postgres; left out: the embedded one."),
-        setting_option("--api-url", "api_url", metavar="URL", help="An API to go through, in place of the two."),
+        setting_option("--api-url", "api_url", metavar="URL", help="An HTTP API to ask, in place of both."),
         setting_option("--home", "home", metavar="DIR", help="Where the embedded servers live."),
         setting_option("--log-level", "log_level", metavar="LEVEL", help="debug, info, warning or error."),
     ]

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import click
 
 from .call import Call, service_options
+from .examples import with_examples
 from .exits import ExitCode
 from .output import Output
 
@@ -106,7 +107,7 @@ class LazyGroup(click.Group):
         module = import_module(f".commands.{entry.module}", package=__package__)
         command = getattr(module, entry.name)
         assert isinstance(command, click.Command)
-        return command
+        return with_examples(command, [cmd_name])
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

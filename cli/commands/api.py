@@ -19,7 +19,7 @@ from .daemons import metrics_port, serve, stop_on_eof
 
 @click.command()
 @setting_option("--host", "api_host", metavar="ADDRESS", help="Address to listen to; left out: this machine only.")
-@setting_option("--port", "api_port", metavar="N", help="Port to listen to; 0 for any that is free.")
+@setting_option("--port", "api_port", metavar="N", help="Port to listen to; left out: 8420; 0 for any that is free.")
 @click.option("--listen-fd", type=int, hidden=True, help="A socket of a parent that listens already.")
 @click.option("--embedded", is_flag=True, hidden=True, help="The servers whose URLs are given are the embedded ones.")
 @metrics_port

@@ -16,7 +16,7 @@ HEAD = ("name", "question", "unit", "median", "p99", "min", "max", "samples", "r
 
 @click.command()
 @click.argument("name", metavar="NAME")
-@click.option("--repetitions", type=click.IntRange(1, 1000), metavar="N", help="How often it is measured.")
+@click.option("--repetitions", type=click.IntRange(1, 1000), metavar="N", help="How often it is measured; left out: 5.")
 @click.option(
     "--runs",
     type=click.IntRange(min=1),
@@ -29,8 +29,9 @@ HEAD = ("name", "question", "unit", "median", "p99", "min", "max", "samples", "r
 def bench(call: Call, name: str, repetitions: int | None, runs: int | None, events: int | None) -> None:
     """Measure one question on this machine.
 
-    NAME is one of limit, chain, fanout, throughput ...; a wrong one tells them all. A rate comes with its ratio to the
-    limit that is measured next to it. Without URLs the benchmark has servers of its own. Progress goes to stderr.
+    NAME is limit, chain, fanout, throughput, map, cache, growth, makespan, memory, recovery, replay or api. A rate
+    comes with its ratio to the limit that is measured next to it. Without URLs the benchmark has servers of its own.
+    Progress goes to stderr.
     """
     from ...bench.main import REPETITIONS, run_bench
 

@@ -35,8 +35,10 @@ stop_on_eof = click.option("--stop-on-eof", is_flag=True, hidden=True, help="End
 @click.option(
     "--queues", default="default", show_default=True, metavar="Q,...", help="Queues to read, joined by commas."
 )
-@setting_option("--concurrency", "concurrency", metavar="N", help="Steps at once.")
-@setting_option("--lease-ms", "lease_ms", metavar="MS", help="How long a silent worker keeps a step.")
+@setting_option("--concurrency", "concurrency", metavar="N", help="Steps at once; left out: 128.")
+@setting_option(
+    "--lease-ms", "lease_ms", metavar="MS", help="How long a silent worker keeps a step, in ms; left out: 30000."
+)
 @metrics_port
 @stop_on_eof
 @service_options

@@ -17,7 +17,14 @@ from ..remote.paths import at
 
 @click.command()
 @click.argument("target", metavar="FILE|ID")
-@click.option("--format", "kind", type=click.Choice(["mermaid", "dot"]), default="mermaid", show_default=True)
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["mermaid", "dot"]),
+    default="mermaid",
+    show_default=True,
+    help="Its language.",
+)
 @click.option("--version", type=int, metavar="N", help="Version of a registered workflow; left out: the latest.")
 @service_options
 @with_call

@@ -22,15 +22,19 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def _what_options(function: F) -> F:
-    """RUN, ``--workflow`` or ``--queue``."""
-    function = click.option("--queue", metavar="NAME", help="A queue: its workers read it no more.")(function)
-    function = click.option("--workflow", metavar="ID", help="All runs of a workflow, and those to come.")(function)
-    return click.argument("run_id", metavar="[RUN]", required=False)(function)
+def _what_options(queue: str) -> Callable[[F], F]:
+    """RUN, ``--workflow`` or ``--queue``. queue: what becomes of one."""
+
+    def decorate(function: F) -> F:
+        function = click.option("--queue", metavar="NAME", help=queue)(function)
+        function = click.option("--workflow", metavar="ID", help="All runs of a workflow, and those to come.")(function)
+        return click.argument("run_id", metavar="[RUN]", required=False)(function)
+
+    return decorate
 
 
 @click.command()
-@_what_options
+@_what_options("A queue: its workers read it no more.")
 @click.option("--list", "is_list", is_flag=True, help="Show which workflows and queues are paused.")
 @reason_option
 @by_option
@@ -69,7 +73,7 @@ def pause(
 
 
 @click.command()
-@_what_options
+@_what_options("A queue: its workers read it again.")
 @reason_option
 @by_option
 @service_options

@@ -34,7 +34,9 @@ FILE_SUFFIXES = (".yaml", ".yml", ".json")
 @click.option("--expires-at", metavar="WHEN", help="Not started after: 30m, 2h from now, or a time.")
 @click.option("--detach", is_flag=True, help="Do not wait: print the run's id.")
 @by_option
-@setting_option("--concurrency", "concurrency", metavar="N", help="Steps that a worker of its own runs at once.")
+@setting_option(
+    "--concurrency", "concurrency", metavar="N", help="Steps that a worker of its own runs at once; left out: 128."
+)
 @service_options
 @with_call
 def run(

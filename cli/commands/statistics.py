@@ -20,7 +20,7 @@ from ..texts import count_text, duration_text, iso
 @click.command()
 @click.option("--workflow", metavar="ID", help="Only runs of this workflow.")
 @click.option("--run", "run_id", metavar="RUN", help="Only this run.")
-@click.option("--since", metavar="WHEN", help="Runs accepted since: 30m, 2h, 7d or a time. Else 24 hours.")
+@click.option("--since", metavar="WHEN", help="Runs accepted since: 30m, 2h, 7d or a time; left out: 24h.")
 @service_options
 @with_call
 def statistics(call: Call, workflow: str | None, run_id: str | None, since: str | None) -> None:

@@ -40,7 +40,7 @@ LOOK_S = 0.05
 @click.option(
     "--workers", type=click.IntRange(0, 256), default=1, show_default=True, metavar="N", help="Worker processes."
 )
-@setting_option("--concurrency", "concurrency", metavar="N", help="Steps at once, per worker.")
+@setting_option("--concurrency", "concurrency", metavar="N", help="Steps at once, per worker; left out: 128.")
 @click.option("--detach", is_flag=True, help="Return when all is ready; 'courante down' stops it.")
 @service_options
 @with_call

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 import time
@@ -16,12 +17,15 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from command_line import call, clean_environ
 from courante import __version__
+from courante.bench.main import MEASURES, REPETITIONS
 from courante.cli import exits
+from courante.cli.call import Call
+from courante.cli.examples import EXAMPLES
 from courante.cli.exits import CliError, ExitCode, explain
 from courante.cli.main import ENTRIES, cli
 from courante.sdk.embedded import EmbeddedError
 from courante.sdk.errors import IdempotencyConflict, InputInvalid, RunNotFound, ServiceUnavailable, WorkflowNotFound
-from courante.sdk.settings import SettingsError
+from courante.sdk.settings import SettingsError, load_settings
 from courante.sdk.stores.errors import BadFilter, SchemaTooNew, UnknownRun, UnknownWorkflow
 
 HEAVY = (
@@ -54,6 +58,38 @@ def test_every_command_takes_json() -> None:
     """``--json`` stands on every command."""
     for name, command in commands():
         assert any("--json" in parameter.opts for parameter in command.params), name
+
+
+@pytest.mark.parametrize(("words", "line"), [(words, line) for words, lines in EXAMPLES.items() for line in lines])
+def test_examples_of_the_help_are_read(capsys: pytest.CaptureFixture[str], words: str, line: str) -> None:
+    """Each is one of its command, which takes all of it; and the help shows it as it stands."""
+    argv = shlex.split(line)
+    command: click.Command = cli
+    context = click.Context(cli, info_name="courante", obj=Call())
+    for word in words.split():
+        assert isinstance(command, click.Group)
+        found = command.get_command(context, word)
+        assert found is not None
+        assert argv.pop(0) == word
+        command, context = found, click.Context(found, info_name=word, parent=context)
+    command.make_context(words, argv, parent=context.parent)
+    assert f"\n    courante {line}\n" in call(capsys, *words.split(), "--help").out
+
+
+def test_the_help_names_what_is_so_where_nothing_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    """Defaults of settings and names of benchmarks stand in the help as text, for nothing heavy is loaded for it."""
+    settings, _ = load_settings({}, environ={"HOME": "/nowhere"})
+
+    def help_of(name: str) -> str:
+        return " ".join(call(capsys, name, "--help").out.split())
+
+    for name in ("worker", "up", "run"):
+        assert f"left out: {settings.concurrency}." in help_of(name), name
+    assert f"in ms; left out: {settings.lease_ms}." in help_of("worker")
+    assert f"left out: {settings.api_port}" in help_of("api")
+    told = help_of("bench")
+    assert f"NAME is {', '.join([*MEASURES][:-1])} or {[*MEASURES][-1]}." in told
+    assert f"left out: {REPETITIONS}." in told
 
 
 def test_help_loads_nothing_heavy(capfd: pytest.CaptureFixture[str]) -> None:
