@@ -145,8 +145,8 @@ class Webhooks:
             with anyio.fail_after(SEND_S):
                 response = await self._connections.handle_async_request(request)
                 await response.aclose()
-        except (AddressRefused, httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
-            return str(error), True
+        except (AddressRefused, httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError) as error:
+            return str(error), True  # the last one for names of hosts that no encoding of names takes
         except (httpx.TransportError, OSError) as error:
             return f"{type(error).__name__}: {error}", False
         if HTTPStatus.OK <= response.status_code < HTTPStatus.MULTIPLE_CHOICES:

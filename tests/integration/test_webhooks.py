@@ -163,6 +163,21 @@ async def test_an_inner_address_is_never_asked(stage: Stage) -> None:
         assert site.asked == []
 
 
+@pytest.mark.parametrize("url", ["http://xn--/", "https://xn--a.test/hooks"])
+async def test_a_name_that_no_host_can_have_is_given_up(stage: Stage, url: str) -> None:
+    """Nobody else waits for it, and no supervisor ends by it."""
+    receiver = Receiver()
+    env, pool = stage.place.env, stage.client.pool
+    async with open_site(receiver.give) as site, pool.acquire() as conn:
+        await stage.client.webhooks.add("odd", url, ["alert"])
+        await hook(stage, site.url, "alert", name="well")
+        for name in ("odd", "well"):
+            await tell_a_test(conn, env, name, "test:now", '{"id": "test:now"}')
+        assert await send(Webhooks(pool, env, "127.0.0.1")) == 2
+        states = await read_deliveries(conn, env, [("odd", "test:now"), ("well", "test:now")])
+        assert [states[name, "test:now"].state for name in ("odd", "well")] == ["dead", "sent"]
+
+
 async def test_what_a_url_says_after_its_host_is_kept_to_itself(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """Many a service has its token there: it is encrypted where payloads are, and masked for people."""
     monkeypatch.setattr(PAYLOAD_TERMS, "codec", KeyRing({"k": bytes(range(64))}))
