@@ -216,6 +216,13 @@ class ServiceUnavailable(CouranteError):
     code = "service_unavailable"
 
 
+class IrUnreadable(ServiceUnavailable):
+    """A newer version of this program has compiled the workflow: another process may be able to read it."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(f"the IR {address} is none that this version can read", hint="update this process")
+
+
 class PayloadUnreadable(CouranteError):
     code = "payload_unreadable"
 

@@ -15,7 +15,15 @@ import msgspec
 import structlog
 from redis.exceptions import RedisError, ResponseError
 
-from ..sdk.errors import CouranteError, IdempotencyConflict, InputInvalid, ServiceUnavailable, WorkflowNotFound
+from ..sdk.errors import (
+    CouranteError,
+    IdempotencyConflict,
+    InputInvalid,
+    IrUnreadable,
+    PayloadUnreadable,
+    ServiceUnavailable,
+    WorkflowNotFound,
+)
 from ..sdk.fault_points import reach
 from ..sdk.floor.scripts import INTAKE_GROUP, Closed, open_partition
 from ..sdk.floor.streams import Fields, StreamEntry, claim_stale, read_group
@@ -43,7 +51,8 @@ KEPT_CHARS_MAX = 1_000
 KNOWN = frozenset({"workflow", "version", "input", "key", "by", "tags", "traceparent"})
 OPEN = KNOWN - {"input"}
 """What is not encrypted of a refused submission where payloads are."""
-REFUSALS = (WorkflowNotFound, InputInvalid, IdempotencyConflict)
+REFUSALS = (WorkflowNotFound, InputInvalid, IdempotencyConflict, PayloadUnreadable)
+"""The last one where the key belongs to a request that cannot be read: nobody can say whether it is the same."""
 TRANSIENT = (*SERVER_ERRORS, ServiceUnavailable)
 log = structlog.get_logger()
 
@@ -113,7 +122,10 @@ class Intake:
                 log.warning("intake_failed", error=str(error), partition=self._partition.base)
 
     async def _take(self, entries: Sequence[StreamEntry]) -> None:
-        """Submit what can be read, at once; a refusal is told apart from its neighbours by submitting one by one."""
+        """Submit what can be read, at once; a refusal is told apart from its neighbours by submitting one by one.
+
+        What only a newer version can start stays pending, until a supervisor of that takes it over.
+        """
         if not entries:
             return
         reach("before_intake")
@@ -130,13 +142,15 @@ class Intake:
             await self._client.submit_many([submission for _, submission in good])
             reach("after_intake")
             await self._accept([entry for entry, _ in good])
-        except REFUSALS:
+        except (*REFUSALS, IrUnreadable):
             for entry, submission in good:
                 try:
                     await self._client.submit_many([submission])
                     await self._accept([entry])
                 except REFUSALS as error:
                     bad.append((entry, error))
+                except IrUnreadable as error:
+                    log.warning("submission_left", entry=entry[0], error=error.message)
         if bad:
             await self._reject(bad)
 

@@ -25,6 +25,7 @@ from redis.asyncio import Redis
 from ..sdk.client.client import Client
 from ..sdk.client.control import Control
 from ..sdk.connections import POSTGRES_CONNECTIONS_MAX, close_redis, connect_redis
+from ..sdk.errors import CouranteError
 from ..sdk.floor.calling import Word
 from ..sdk.floor.cold_payloads import PostgresPayloads
 from ..sdk.floor.repairs import drain_runs, halt_runs
@@ -273,7 +274,7 @@ class Supervisor:
             closes = (await self._client.catalog.plan(found.ir_hash)).closes
             words: list[Word] = [run_id, f">{limit}", closes]
             verdict = await drain_runs(redis, partition, "too_long", words, outbox_hard_max=self._outbox_hard_max)
-        except (Closed, BackPressure) as error:
+        except (Closed, BackPressure, CouranteError) as error:
             log.warning("run_not_drained", run_id=run_id, error=str(error))
             return
         if verdict == "A":

@@ -17,7 +17,7 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from ..errors import InputInvalid, WorkflowNotFound
+from ..errors import InputInvalid, IrUnreadable, RunNotFound, WorkflowNotFound
 from ..keys import Keys
 from ..stores import workflows
 from ..stores.command_bodies import Body
@@ -123,7 +123,11 @@ class Pausing:
     async def _tell(self, conn: Connection, runs: Iterable[RunToTell], kind: str, by: str | None = None) -> int:
         count = 0
         for run in runs:
-            target = await self._control.find(conn, run.run_id)
+            try:
+                target = await self._control.find(conn, run.run_id)
+            except (RunNotFound, WorkflowNotFound, IrUnreadable) as error:  # nobody else waits for that
+                log.warning("run_not_told", run_id=run.run_id, kind=kind, error=error.message)
+                continue
             body = Body(name=run.name, reason=run.reason if kind == "pause" else "")
             done = await self._control.give(conn, target, kind, body, run.by if kind == "pause" else by)
             count += done.number > 0

@@ -7,7 +7,7 @@ not for each run; Postgres looks at the runs that have not ended.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from typing import TypeAlias
 
 import anyio
@@ -156,7 +156,8 @@ async def _ask_postgres(conn: Connection, keys: Keys, partitions: int) -> Postgr
     streams: set[str] = set()
     for ir_hash in await unfinished_irs(conn, env, IRS_MAX):
         content = await get_ir(conn, env, ir_hash)
-        streams |= {node.stream for node in decode_ir(content).nodes} if content else set()
+        with suppress(msgspec.MsgspecError):  # a newer version can read it, and tells what waits there
+            streams |= {node.stream for node in decode_ir(content).nodes} if content else set()
     return PostgresVitals(
         problems=problems,
         opened=frozenset(opened),

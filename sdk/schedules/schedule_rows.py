@@ -59,9 +59,14 @@ async def delete_schedule(conn: Connection, env: str, id: str) -> bool:
     return (await conn.execute(_sql["delete_schedule"], env, id)) != "DELETE 0"
 
 
-async def lock_due_schedules(conn: Connection, env: str, now: datetime, limit: int) -> list[KeptSchedule]:
-    """Return schedules whose next tick has come, and lock them; those that somebody else works on are left to him."""
-    return [_kept(row) for row in await conn.fetch(_sql["lock_due_schedules"], env, now, limit)]
+async def lock_due_schedules(
+    conn: Connection, env: str, now: datetime, limit: int, without: Sequence[str] = ()
+) -> list[KeptSchedule]:
+    """Return schedules whose next tick has come, and lock them; those that somebody else works on are left to him.
+
+    without: ids of some that are left out.
+    """
+    return [_kept(row) for row in await conn.fetch(_sql["lock_due_schedules"], env, now, limit, list(without))]
 
 
 async def lock_schedules(conn: Connection, env: str, ids: Sequence[str]) -> dict[str, Schedule]:

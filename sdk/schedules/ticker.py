@@ -39,6 +39,8 @@ SCHEDULES_MAX = 100
 """Schedules that are locked together."""
 TICKS_MAX = 100
 """Ticks of one schedule that are looked at together."""
+UNUSABLE_FOR = timedelta(minutes=1)
+"""After so long a schedule that could not be planned is tried again."""
 FORSAKEN = timedelta(seconds=5)
 """A start takes that long only when whoever began it is gone, or Postgres was."""
 REASON_CHARS_MAX = 1_000
@@ -63,6 +65,7 @@ class Ticker:
         self._env = env
         self._start = start
         self._cancel = cancel
+        self._unusable: dict[str, datetime] = {}  # until when they are left out, so that others have their turn
 
     async def turn(self, now: datetime) -> int:
         """Do what is to be done now; return how much that was. Where it was something there may be more."""
@@ -71,7 +74,8 @@ class Ticker:
     async def plan(self, now: datetime) -> int:
         """Give the ticks that have come their rows; return of how many schedules."""
         async with self._pool.acquire() as conn, conn.transaction():
-            due = await store.lock_due_schedules(conn, self._env, now, SCHEDULES_MAX)
+            self._unusable = {id: until for id, until in self._unusable.items() if now < until}
+            due = await store.lock_due_schedules(conn, self._env, now, SCHEDULES_MAX, without=list(self._unusable))
             ticks: list[Tick] = []
             moves: list[tuple[str, datetime | None]] = []
             for kept in due:
@@ -94,6 +98,7 @@ class Ticker:
             plan = await to_thread.run_sync(make_plan, schedule, cadence, kept.next_tick, now)
         except UNUSABLE as error:
             log.error("schedule_unusable", schedule=schedule.id, error=repr(error))
+            self._unusable[schedule.id] = now + UNUSABLE_FOR
             return None
         if plan.skip:
             log.warning("ticks_missed", schedule=schedule.id, first=kept.next_tick.isoformat(), made_up=len(plan.start))

@@ -10,10 +10,10 @@ import msgspec
 
 from ...compiler.diagnostics import Diagnostic, Severity
 from ...compiler.document import to_document
-from ...compiler.ir import Ir, IrHash, decode_ir, encode_ir, ir_hash
+from ...compiler.ir import Ir, IrHash, encode_ir, ir_hash
 from ...compiler.subflows import subflows_of
 from ...compiler.workflow import Workflow
-from ..errors import InputInvalid, WorkflowNotFound
+from ..errors import InputInvalid, IrUnreadable, WorkflowNotFound
 from ..floor.calling import Connection
 from ..keys import Keys
 from ..marking.plan import Plan
@@ -96,7 +96,7 @@ class Catalog:
                 yield Diagnostic(code="unknown_workflow", severity=Severity.WARNING, message=told, path=path, hint=hint)
 
     async def resolve(self, conn: Database, workflow: str, version: int | None) -> Resolved:
-        """Return a version, the latest where none is asked for. Raises WorkflowNotFound."""
+        """Return a version, the latest where none is asked for. Raises WorkflowNotFound, IrUnreadable."""
         try:
             row = await workflows.get(conn, self._keys.env, workflow, version)
         except UnknownWorkflow as error:
@@ -104,7 +104,7 @@ class Catalog:
         return Resolved(workflow, row.version, await self.plan(row.ir_hash, conn), row.is_paused)
 
     async def plan(self, address: str, conn: Database | None = None) -> Plan:
-        """Return an IR ready for use, and see that Redis has it. Raises WorkflowNotFound."""
+        """Return an IR ready for use, and see that Redis has it. Raises WorkflowNotFound, IrUnreadable."""
         plan = self._plans.get(address)
         if plan is not None:
             return plan
@@ -113,24 +113,27 @@ class Catalog:
                 return await self.plan(address, own)
         content = await self._read(address, conn)
         await self._redis.set(self._keys.ir(address), content)
-        return _keep(self._plans, Plan(IrHash(address), decode_ir(content)))
+        return _keep(self._plans, _decoded(address, content))
 
     async def known_plan(self, address: str, conn: Database) -> Plan:
-        """Return an IR of a run that was started, whether or not Redis can be reached. Raises WorkflowNotFound."""
+        """Return an IR of a run that was started, whether or not Redis can be reached.
+
+        Raises WorkflowNotFound, IrUnreadable.
+        """
         plan = self._plans.get(address) or self._known.get(address)
         if plan is None:
-            plan = _keep(self._known, Plan(IrHash(address), decode_ir(await self._read(address, conn))))
+            plan = _keep(self._known, _decoded(address, await self._read(address, conn)))
         return plan
 
     async def irs(self, addresses: Iterable[str]) -> dict[str, Ir]:
-        """Return those that are known. Without any address nobody is asked."""
+        """Return those that are known and can be read. Without any address nobody is asked."""
         found: dict[str, Ir] = {}
         wanted = set(addresses)
         if not wanted:
             return found
         async with self._pool.acquire() as conn:
             for address in wanted:
-                with suppress(WorkflowNotFound):
+                with suppress(WorkflowNotFound, IrUnreadable):
                     found[address] = (await self.known_plan(address, conn)).ir
         return found
 
@@ -148,6 +151,13 @@ class Catalog:
         problems = self.schemas.problems(plan.hash, schema, msgspec.json.decode(content), "input")
         if problems:
             raise InputInvalid(f"the input does not fit {plan.ir.workflow!r}: {problems[0]}", problems)
+
+
+def _decoded(address: str, content: bytes) -> Plan:
+    try:
+        return Plan.load(IrHash(address), content)
+    except msgspec.MsgspecError as error:
+        raise IrUnreadable(address) from error
 
 
 def _keep(plans: dict[str, Plan], plan: Plan) -> Plan:

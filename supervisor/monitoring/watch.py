@@ -18,13 +18,14 @@ import structlog
 from redis.asyncio import Redis
 
 from ...compiler.diagnostics import Severity
-from ...sdk.errors import CouranteError
+from ...sdk.errors import CouranteError, IrUnreadable
 from ...sdk.floor.calling import Word
 from ...sdk.floor.clock import read_clock
 from ...sdk.floor.repairs import drain_runs
 from ...sdk.floor.scripts import OUTBOX_HARD_MAX, BackPressure, Closed
 from ...sdk.health.durability import inspect_redis
 from ...sdk.keys import Keys
+from ...sdk.marking.plan import Plan
 from ...sdk.server_errors import SERVER_ERRORS
 from ...sdk.settings import STUCK_MS
 from ...sdk.stores.alerts import Alert, AlertKind, replace_alerts
@@ -126,15 +127,24 @@ class Watch:
         """After how many ms a run of an IR is stuck, where its document says so. An IR never changes."""
         for ir_hash in await ir_hashes(conn, self._keys.env):
             if ir_hash not in self._limits:
-                self._limits[ir_hash] = (await self._catalog.plan(ir_hash, conn)).ir.stuck_ms
+                plan = await self._readable(ir_hash, conn)
+                self._limits[ir_hash] = None if plan is None else plan.ir.stuck_ms
         return {ir_hash: ms for ir_hash, ms in self._limits.items() if ms is not None}
+
+    async def _readable(self, ir_hash: str, conn: Connection | None = None) -> Plan | None:
+        """Return an IR, None where only a newer version can read it."""
+        try:
+            return await self._catalog.plan(ir_hash, conn)
+        except IrUnreadable as error:
+            log.warning("runs_watched_by_the_setting", ir=ir_hash, error=error.message)
+            return None
 
     async def _fail(self, found: Sequence[StuckRun]) -> None:
         """End those whose document asks for it; not one in which something has happened meanwhile."""
         words: dict[int, list[Word]] = {}
         for run in found:
-            plan = await self._catalog.plan(run.ir_hash)
-            if plan.ir.fails_when_stuck:
+            plan = await self._readable(run.ir_hash)
+            if plan is not None and plan.ir.fails_when_stuck:
                 words.setdefault(run.partition, []).extend((run.run_id, run.last_seq, plan.closes))
         for number, some in words.items():
             partition = self._keys.partition(number)

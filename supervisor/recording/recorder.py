@@ -20,6 +20,7 @@ import asyncpg
 import msgspec
 import structlog
 
+from ...sdk.errors import CouranteError
 from ...sdk.fault_points import reach
 from ...sdk.keys import Keys
 from ...sdk.server_errors import SERVER_ERRORS
@@ -42,8 +43,7 @@ if TYPE_CHECKING:
 
 ENTRIES_MAX = 1_000
 UNSTORABLE = (asyncpg.DataError, asyncpg.ProgramLimitExceededError, asyncpg.CheckViolationError, UnicodeEncodeError)
-TRANSIENT = (*SERVER_ERRORS, UnicodeEncodeError)
-
+TRANSIENT = (*SERVER_ERRORS, UnicodeEncodeError, CouranteError)  # an IR that a newer version's recorder may read
 _log = structlog.get_logger()
 _log_sql = load_queries("log")
 _sql = load_queries("recorder")

@@ -11,6 +11,7 @@ import msgspec
 import structlog
 from redis.asyncio import Redis
 
+from ...sdk.errors import CouranteError
 from ...sdk.floor.scripts import BackPressure, Closed, Fenced, Late
 from ...sdk.floor.standing import BEHIND_HINT, STANDBY_S, Standing, Verdict, judge, look
 from ...sdk.keys import Keys
@@ -22,7 +23,7 @@ from ..recording.recorder import Recorder
 from .reconciler import Reconciler
 from .recovery import Recovered, Recovery
 
-TRANSIENT = (*SERVER_ERRORS, Closed, BackPressure, Late)
+TRANSIENT = (*SERVER_ERRORS, Closed, BackPressure, Late, CouranteError)
 SEEN_BY_LOOK = frozenset({"cursor", "epoch", "partition_seq"})
 """Kinds of divergence that a look at the partition finds as well, or they are over."""
 log = structlog.get_logger()

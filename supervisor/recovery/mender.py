@@ -15,6 +15,7 @@ import anyio
 import structlog
 from redis.asyncio import Redis
 
+from ...sdk.errors import CouranteError
 from ...sdk.events import DAMAGES
 from ...sdk.floor.live_marking import RunHead
 from ...sdk.floor.scripts import BackPressure, Closed, Fenced, Late, look_at_runs
@@ -39,7 +40,7 @@ TIMES_MAX = 3
 """How often one supervisor rebuilds a run, before it leaves it to a person."""
 MENDABLE = DAMAGES - {"log", "again", "unreadable"}
 """Why a run was halted that may go on when it is rebuilt."""
-TRANSIENT = (*SERVER_ERRORS, Closed, BackPressure, Late, Fenced)
+TRANSIENT = (*SERVER_ERRORS, Closed, BackPressure, Late, Fenced, CouranteError)
 log = structlog.get_logger()
 
 

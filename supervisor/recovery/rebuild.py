@@ -7,6 +7,7 @@ already is not read again. A run whose log cannot be folded is written back halt
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from contextlib import suppress
 from itertools import islice
 
 import msgspec
@@ -15,7 +16,7 @@ from redis.asyncio import Redis
 
 from ...compiler.ir import Ir, decode_ir
 from ...sdk.corrupt import Corrupt
-from ...sdk.errors import WorkflowNotFound
+from ...sdk.errors import IrUnreadable, WorkflowNotFound
 from ...sdk.events import Facts, RecordedEvent
 from ...sdk.fault_points import reach
 from ...sdk.floor.calling import Word
@@ -98,7 +99,10 @@ class Rebuild:
             await pipe.execute()
             self.done.irs += len(page)
             self._irs.update(ir_hash for ir_hash, _ in page)
-            self._funded.update((str(each), decode_ir(ir)) for each, ir in page if b'"workflow_budget"' in ir)
+            for each, content in page:
+                if b'"workflow_budget"' in content:
+                    with suppress(msgspec.MsgspecError):  # of a newer version: its runs are written back halted
+                        self._funded[str(each)] = decode_ir(content)
 
     async def write_unfinished(self) -> None:
         """Write every run that has not ended. Raises Fenced, and what the clients raise."""
@@ -206,7 +210,7 @@ class Rebuild:
         addresses = [address for facts in told if (address := ir_told(facts))] or [run.ir_hash]
         try:
             return [await self._catalog.plan(address, self._conn) for address in addresses]
-        except (WorkflowNotFound, msgspec.MsgspecError):
+        except (WorkflowNotFound, IrUnreadable):
             return []
 
     async def _write_blobs(self, runs: Iterable[RestoredRun]) -> None:

@@ -15,6 +15,7 @@ to, and deletes nothing. What was given up, as its run is forgotten, counts as u
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import aclosing
 from typing import TypeVar, cast
@@ -114,9 +115,10 @@ class Collector:
 
     async def _cool_all(self, conn: Connection) -> int:
         cooled, cursor = 0, 0
+        payloads = re.compile(re.escape(self._keys.blob("").encode()) + rb"[0-9a-f]{32}")
         while True:
             cursor, names = await self._redis.scan(cursor, match=self._keys.blob("*"), count=KEYS_A_CALL)
-            idle = await self._idle(names)
+            idle = await self._idle([name for name in names if payloads.fullmatch(name)])
             for some in _parts(idle, CONTENTS_A_CALL):
                 cooled += await self._cool(conn, some)
             if not cursor:

@@ -34,7 +34,7 @@ DELETE FROM schedules WHERE env = $1 AND id = $2
 
 -- name: lock_due_schedules
 SELECT * FROM schedules
- WHERE env = $1 AND NOT is_paused AND next_tick <= $2
+ WHERE env = $1 AND NOT is_paused AND next_tick <= $2 AND id <> ALL($4::text[])
  ORDER BY next_tick
  LIMIT $3
    FOR NO KEY UPDATE SKIP LOCKED
