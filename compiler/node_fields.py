@@ -80,6 +80,8 @@ def read_node(value: Json, index: int, defaults: dict[str, Any], findings: Findi
     fields: dict[str, Any] = {"type": "", **defaults, **made}
     if "cache" not in made and fields["type"] not in CACHEABLE:
         fields.pop("cache", None)
+    if fields["type"] in _WAITED_FOR:
+        _leave_out_held(fields, made, path, findings)
     fields.update({f"{field}_ms": fields[field] for field in TIMEOUTS if field in fields})
     fields.update(id=made.get("id") or unnamed(index))
     fields.update(retry=retry, routing=routing, config=config, approval=approval, signal=signal)
@@ -89,6 +91,15 @@ def read_node(value: Json, index: int, defaults: dict[str, Any], findings: Findi
 def unnamed(index: int) -> str:
     """What stands in the place of an id that cannot be read, or that another node has: nobody can refer to it."""
     return f"nodes[{index}]"
+
+
+def _leave_out_held(fields: dict[str, Any], made: dict[str, Any], path: Path, findings: Findings) -> None:
+    """What a step has while it runs means nothing to one that is only waited for, also where ``defaults`` says it."""
+    for name in _HELD:
+        if made.get(name):
+            message = f"{name!r} is left out: a node of type {fields['type']!r} is only waited for, and never runs"
+            findings.warning("ignored_field", message, (*path, name), "say it at the step that comes then")
+        fields.pop(name, None)
 
 
 def _read_known(written: dict[str, Json], path: Path, findings: Findings) -> dict[str, Any]:
@@ -127,6 +138,8 @@ def read_retry(defaults: dict[str, Any], made: dict[str, Any], path: Path, findi
 
 
 _RETRY = Retry()
+_WAITED_FOR = frozenset({"approval", "signal"})
+_HELD = ("mutex", "concurrency", "rate_limit")
 _NOT_OF_NODE = frozenset({*ROUTING_FIELDS, *TIMEOUTS, "max_retries", "requires_approval"})
 
 

@@ -30,6 +30,10 @@ def hears(name: str, *depends_on: str, **more: Any) -> dict[str, Any]:
     return {"id": name, "type": "signal", "depends_on": list(depends_on), "config": {"name": name}, **more}
 
 
+def rests(name: str, **more: Any) -> dict[str, Any]:
+    return {"id": name, "type": "wait", "config": {"for": "30m"}, **more}
+
+
 FIRST = (
     computes("a", "input + 1"),
     hears("go", "a"),
@@ -214,11 +218,9 @@ async def test_everything_that_waits_moves(stage: Stage) -> None:
         return [
             *more,
             {"id": "ask", "type": "approval", "config": {"expires": "2h"}},
-            {"id": "rest", "type": "wait", "config": {"for": "30m"}},
-            hears("m1", mutex="m"),
-            hears("m2", mutex="m"),
-            hears("s1", concurrency={"key": "'k'", "limit": 1}),
-            hears("s2", concurrency={"key": "'k'", "limit": 1}),
+            rests("rest"),
+            *(rests(name, mutex="m") for name in ("m1", "m2")),
+            *(rests(name, concurrency={"key": "'k'", "limit": 1}) for name in ("s1", "s2")),
             node("flaky", type="function", config={"handler": "flaky"}, retry={"base": "30m", "max": "30m"}),
             {"id": "map", "type": "map", "config": {"items": "[1, 2, 3]", "max_concurrency": limit + 1}},
             hears("item", "map"),
@@ -229,16 +231,24 @@ async def test_everything_that_waits_moves(stage: Stage) -> None:
 
     stage.worker({"flaky": flaky})
     stage.supervisor()
-    waiting = ("ask", "rest", "flaky", "item", "turn")
+    waiting = ("ask", "rest", "flaky", "item", "turn", "m1", "m2", "s1", "s2")
     run_id = await parked(stage, *nodes(), waiting=waiting)
     longer = nodes(computes("tail", "steps.all.output", "all"), computes("after", "'done'", "turn"), limit=2)
     await stage.register(*longer, policy={"timeout": "1h", "max_parallel": 3})
     assert (await stage.client.migrate_run(run_id)).is_moved
     await until(stage.pending, lambda pending: not pending)
-    assert await hasten(stage, run_id, before_ms=40 * 60_000) == 2
+    assert await hasten(stage, run_id, before_ms=40 * 60_000) == 4, (
+        "of two that exclude each other one waits for a time"
+    )
     await stage.client.approve(run_id, "ask")
-    for name in ("m1", "m2", "s1", "s2", "turn", "turn", "item", "item", "item"):
+    for name in ("turn", "turn", "item", "item", "item"):
         await stage.client.signal(run_id, name, name)
+
+    async def hastened() -> list[str]:
+        await hasten(stage, run_id, before_ms=40 * 60_000)
+        return await stage.types(run_id)
+
+    await until(hastened, lambda types: "run.completed" in types)
     result = await stage.result(run_id)
     assert result.status == "COMPLETED", result
     assert result.output["tail"] == ["item"] * 3

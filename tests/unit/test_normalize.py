@@ -107,6 +107,8 @@ TYPES: list[Fields] = [
     {"type": "signal", "config": {"first_of": [{"name": "a"}, {"after": "7d"}, {"name": "b"}]}},
     {"type": "conditional", "config": {"rules": [{"when": "true", "next": "a"}], "mode": "all"}},
 ]
+HELD = frozenset({"mutex", "concurrency", "rate_limit"})
+"""Left out, with a warning, where a node is only waited for."""
 _types = st.sampled_from(TYPES)
 _fields = st.fixed_dictionaries(
     {},
@@ -152,6 +154,8 @@ def native_documents(draw: st.DrawFn) -> dict[str, Json]:
         node: dict[str, Json] = {"id": name, **draw(_types), **draw(_fields), **draw(_attempts)}
         if node["type"] != "conditional":
             node.update(draw(_routings))
+        if node["type"] in {"approval", "signal"}:
+            node = {name: value for name, value in node.items() if name not in HELD}
         nodes.append(node)
     edges = [dict(edge) for edge in draw(_edges)]
     for edge in edges:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from courante.compiler.analysis import compile_workflow
+from courante.compiler.diagnostics import Severity
 from courante.compiler.normalize import normalize
 from courante.compiler.workflow import Pace, Share
 from courante.sdk.marking.room import Room
@@ -42,6 +43,30 @@ def test_a_node_refuses_what_the_defaults_say() -> None:
     one, other = workflow.nodes
     assert (one.concurrency is None, one.rate_limit is None) == (False, False)
     assert (other.concurrency, other.rate_limit) == (None, None)
+
+
+@pytest.mark.parametrize("kind", ["signal", "approval"])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("mutex", "m"),
+        ("concurrency", {"key": "'k'", "limit": 1}),
+        ("rate_limit", {"key": "'r'", "limit": 1, "per": "1s"}),
+    ],
+)
+def test_a_node_that_is_only_waited_for_holds_nothing(kind: str, name: str, value: Any) -> None:
+    """It never runs; who writes it there is told, and what the defaults say is meant for others."""
+    config = {"name": "go"} if kind == "signal" else {}
+    node = {"id": "a", "type": kind, "config": config}
+    workflow, found = normalize({"courante": 1, "id": "w", "nodes": [{**node, name: value}]})
+    assert [(each.code, each.severity, each.path) for each in found] == [
+        ("ignored_field", Severity.WARNING, ("nodes", 0, name))
+    ]
+    assert workflow is not None
+    assert getattr(workflow.nodes[0], name) is None
+    if name != "mutex":
+        _, found = normalize({"courante": 1, "id": "w", "defaults": {name: value}, "nodes": [node]})
+        assert not found
 
 
 @pytest.mark.parametrize(
