@@ -7,6 +7,7 @@ import pytest
 from chaos.journal import most_at_once
 from chaos.shapes import document, order, step
 from chaos.site import ENV, SHORT_LEASE_MS, Site
+from courante.sdk.events import decode_facts
 
 pytestmark = pytest.mark.anyio
 KILLED = -9
@@ -61,4 +62,19 @@ async def test_slots_of_a_key_survive_the_workers_that_hold_them(site: Site, poi
     assert most_at_once(site.journal) == {"0": 2, "1": 2}
     kept = await site.redis.do("KEYS", f"courante:{ENV}:{{0}}:slot*")
     assert not kept, "no slot is held, and nobody waits for one"
+    await site.check()
+
+
+@pytest.mark.parametrize("point", [pytest.param("before_advance:6", marks=pytest.mark.long), "after_advance:6"])
+async def test_a_rate_is_kept_whoever_dies_meanwhile(site: Site, point: str) -> None:
+    """F01, F03: over all runs each step has one turn, no two turns are closer than they may be, and none is lost."""
+    paced = {"rate_limit": {"key": "'mail'", "limit": 3, "per": "300ms"}, "input": {"ms": "5"}}
+    names = [f"w{number}" for number in range(4)]
+    branches = (step(name, handler="chaos.slotted") | paced for name in names)
+    await site.register(document("mailing", *branches, step("z", names)))
+    await play(site, "mailing", point, 8)
+    rows = await site.query("SELECT facts FROM event_log WHERE type = 'timer.set'")
+    dues = sorted(decode_facts(row["facts"]).due for row in rows)
+    assert len(dues) == 4 * 8
+    assert all(fourth - first >= 99 for first, fourth in zip(dues, dues[3:], strict=False)), dues
     await site.check()

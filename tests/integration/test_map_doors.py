@@ -89,3 +89,22 @@ async def test_doors_of_one_name_share_what_comes(stage: Stage) -> None:
     found = sorted(int(text.split()[0]) for items in result.output["both"] for text in items[1:])
     assert found == list(range(150))
     assert (await verified(stage, run_id)).ok
+
+
+async def test_what_goes_on_from_a_run_has_the_signals_that_were_not_taken_by_then(stage: Stage) -> None:
+    """A fork from before the door took them takes them again; one from behind it has their items, as a rerun has."""
+    stage.supervisor()
+    run_id = await stage.client.submit(await stage.register(*door("[input]"), id="forked"), "y" * 2_000)
+    for number in range(20):
+        await stage.client.signal(run_id, "found", texts(number, 100))
+    await stage.client.signal(run_id, "found", {"items": ["end"], "is_last": True})
+    stage.worker()
+    output = (await stage.result(run_id)).output
+    (taken,) = [event for event in await stage.events(run_id) if event.facts.data.get("early")]
+    for at in (taken.seq - 1, taken.seq):
+        fork = await stage.client.fork(run_id, at)
+        assert (await stage.result(fork.run_id)).output == output
+        assert (await verified(stage, fork.run_id)).ok
+    again = await stage.client.rerun(run_id, ["all"])
+    assert (await stage.result(again.run_id)).output == output
+    assert (await verified(stage, again.run_id)).ok

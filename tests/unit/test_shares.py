@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from courante.compiler.analysis import compile_workflow
 from courante.compiler.diagnostics import Severity
 from courante.compiler.normalize import normalize
 from courante.compiler.workflow import Pace, Share
 from courante.sdk.marking.room import Room
+from courante.testing.slot_table import SlotTable
 
 
 def codes(**fields: Any) -> set[str]:
@@ -92,3 +95,26 @@ def test_those_who_wait_are_let_in_by_their_order() -> None:
     assert room.let_in() == []
     room.leave((3, ()))
     assert (room.let_in(), [*room.waiting]) == ([(0, ())], [])
+
+
+@given(
+    st.integers(1, 20),
+    st.integers(1, 100_000),
+    st.lists(st.floats(0, 2, allow_subnormal=False), min_size=1, max_size=40),
+)
+def test_a_bucket_never_gives_more_than_it_holds_and_what_has_run_in_since(
+    limit: int, per_ms: int, gaps: list[float]
+) -> None:
+    """However the asking is spread, also by less than one in ``per``; and who finds it full goes at once."""
+    table, now_ms = SlotTable(), 0
+    dues: list[int] = []
+    for gap in gaps:
+        now_ms += round(gap * per_ms)
+        dues.append(table.pace("r", limit, per_ms, now_ms))
+        assert dues[-1] >= now_ms
+        assert dues[-1] == now_ms or len(dues) > limit
+    assert dues == sorted(dues)
+    for first, begin in enumerate(dues):
+        for last in range(first, len(dues)):
+            assert last - first + 1 <= limit + (dues[last] - begin + 1) * limit / per_ms + 1e-6
+    assert table.pace("r", limit, per_ms, dues[-1] + per_ms) == dues[-1] + per_ms
