@@ -289,8 +289,6 @@ class Executor:
         reach("before_handler")
         outcome = await run(work, self._tools)
         reach("after_handler")
-        if isinstance(outcome, GivenBack) and not outcome.has_to_wait:
-            log.warning("handler_unknown", node=work.node.id, run_id=work.run_id)
         return outcome
 
     def _ended(self, work: Work, held: HeldAttempt, outcome: Outcome | None) -> Outcome | None:

@@ -111,7 +111,7 @@ class Lookups:
             if kept is None:
                 left = until - time.monotonic()
                 if left <= 0:
-                    return GivenBack(self._away_ms(work), has_to_wait=True)
+                    return GivenBack(self._away_ms(work))
                 await self._cache.wait(key, min(delay, left))
                 delay = min(LOOK_S_MAX, delay * 2)
 

@@ -20,6 +20,7 @@ from ..sdk.secrets.secrets import Secrets
 from ..sdk.spending.prices import PriceTable, load_prices
 from .blobs import Blobs
 from .cells import Cells
+from .elsewhere import Elsewhere
 from .models.terms import ModelTerms
 from .step_logs import AttemptLog, Speaker, StepLogs
 from .tools.shelf import Shelf, check_names
@@ -55,6 +56,7 @@ class Toolbox:
     models: ModelTerms = field(default_factory=ModelTerms)
     declared: DeclaredTools = NOTHING_DECLARED
     servers: McpServers | None = None
+    elsewhere: Elsewhere = field(default_factory=Elsewhere)
     _shelf: Shelf | None = None
     logs: StepLogs | None = None
     _connections: Connections | None = None

@@ -16,7 +16,7 @@ import anyio
 import msgspec
 
 from ...compiler.agent_config import EXHAUSTED, TURNS_DEFAULT
-from ...sdk.outcomes.outcomes import AsksBudget, GivenBack, Outcome, Succeeded
+from ...sdk.outcomes.outcomes import AsksBudget, Outcome, Succeeded
 from ...sdk.outcomes.step_context import StepError, decode_json, encode_json
 from ...sdk.schema_checks import SchemaChecks
 from ...sdk.spending.spent import NOTHING
@@ -31,7 +31,7 @@ from ..models.request import Message, ModelRequest, ToolCall, ToolOffer
 from ..toolbox import Toolbox
 from ..work import Work
 from .failures import told_failures
-from .function import UNKNOWN_DELAY_MS, step_context
+from .function import step_context
 from .llm_request import make_request
 
 RESULT_CHARS_MAX = 65_536
@@ -48,7 +48,7 @@ async def run_agent(work: Work, tools: Toolbox) -> Outcome:
     found = [tools.shelf.find(name) for name in names]
     known = [tool for tool in found if tool is not None]
     if len(known) < len(names):
-        return GivenBack(UNKNOWN_DELAY_MS)
+        return tools.elsewhere.give_back(work, ", ".join(n for n, t in zip(names, found, strict=True) if t is None))
     with told_failures(tools.step_log(work)):
         agent = _Agent(work, tools, OfferedTools(known), make_request(work, tools.models))
         try:

@@ -12,25 +12,23 @@ from ...sdk.authoring.context import Context
 from ...sdk.authoring.deferral import Deferred, DeferToken
 from ...sdk.authoring.steps import Step
 from ...sdk.marking.scopes import scope_text
-from ...sdk.outcomes.outcomes import OUTSIDE, GivenBack, Outcome, Succeeded, Waits
+from ...sdk.outcomes.outcomes import OUTSIDE, Outcome, Succeeded, Waits
 from ...sdk.outcomes.step_context import StepError, decode_json, encode_json
 from ...sdk.signal_names import outside_name
 from ..toolbox import Toolbox
 from ..work import Work
 
-UNKNOWN_DELAY_MS = 1_000
-"""A handler that this worker does not have: another worker may."""
-
 
 async def run_function(work: Work, tools: Toolbox) -> Outcome:
-    step = tools.steps.get(str(work.node.config.get("handler", "")))
+    handler = str(work.node.config.get("handler", ""))
+    step = tools.steps.get(handler)
     if step is None:
-        return GivenBack(UNKNOWN_DELAY_MS)
+        return tools.elsewhere.give_back(work, handler)
     name = work.node.config.get("input_selector")
     if name is not None and not work.live.startswith("b"):
         selector = tools.steps.get(str(name))
         if selector is None:
-            return GivenBack(UNKNOWN_DELAY_MS)
+            return tools.elsewhere.give_back(work, str(name))
         work.input_json = await _select(work, selector, tools)
     if work.look_up is not None:
         found = await work.look_up(work)

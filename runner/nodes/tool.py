@@ -9,21 +9,21 @@ from __future__ import annotations
 from typing import Any
 
 from ...compiler.tool_config import TOOL_FIELDS
-from ...sdk.outcomes.outcomes import GivenBack, Outcome, Succeeded
+from ...sdk.outcomes.outcomes import Outcome, Succeeded
 from ...sdk.outcomes.step_config import render_config
 from ...sdk.outcomes.step_context import StepError
 from ..toolbox import Toolbox
 from ..tools.offer import read_arguments, write_arguments
 from ..work import Work
 from .failures import told_failures
-from .function import UNKNOWN_DELAY_MS, step_context
+from .function import step_context
 
 
 async def run_tool(work: Work, tools: Toolbox) -> Outcome:
     name = asked_of(work)
     tool = tools.shelf.find(name)
     if tool is None:
-        return GivenBack(UNKNOWN_DELAY_MS)
+        return tools.elsewhere.give_back(work, name)
     log = tools.step_log(work)
     log.line("calling tool", tool=name)
     with told_failures(log):

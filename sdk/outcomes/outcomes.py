@@ -131,10 +131,9 @@ class AsksBudget:
 
 @dataclass(frozen=True, slots=True)
 class GivenBack:
-    """This worker cannot run it; another may, after ``delay_ms``. ``has_to_wait``: for what is made elsewhere."""
+    """This worker cannot run it, or not now: whoever comes first may, after ``delay_ms``."""
 
     delay_ms: int
-    has_to_wait: bool = False
 
 
 Outcome: TypeAlias = (

@@ -76,11 +76,8 @@ async def test_a_selection_that_fails_fails_its_step(stage: Stage, selector: Any
     assert words in done.error["message"]
 
 
-async def test_a_selector_that_a_worker_does_not_know_is_left_to_another(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_selector_that_a_worker_does_not_know_is_left_to_another(stage: Stage) -> None:
     """As a handler is: the step waits, and nothing has failed."""
-    monkeypatch.setattr("courante.runner.nodes.function.UNKNOWN_DELAY_MS", 50)
     stage.worker({"same": same})
     stage.supervisor()
     run_id = await stage.client.submit(await stage.register(selects("a", "choose")), {})

@@ -138,11 +138,8 @@ async def test_a_worker_can_be_stopped_before_it_has_begun(stage: Stage) -> None
     await stage.redis.hset(meta, mapping={name.decode(): value for name, value in fields.items()})
 
 
-async def test_a_handler_that_a_worker_does_not_know_is_left_to_another(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_handler_that_a_worker_does_not_know_is_left_to_another(stage: Stage) -> None:
     """The run goes on waiting with its token alive, and ends when a worker with the handler comes."""
-    monkeypatch.setattr("courante.runner.nodes.function.UNKNOWN_DELAY_MS", 50)
     stranger = stage.worker()
     stage.supervisor()
     run_id = await stage.client.submit(await stage.register(step("a", "double")), {"n": 1})
