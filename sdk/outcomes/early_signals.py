@@ -6,20 +6,20 @@ come, with twice as many signals four times as much.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from ...compiler.ir import signals_of
+from ..floor.payloads import is_reference
 from ..marking.marking import EXPIRED
 from .gathering import Read
 from .step_context import StepContext
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
 TAKEN_MAX = 200
 """Signals that one transition takes, each at the cost of one write."""
 TAKEN_BYTES_MAX = 256 * 1024
-"""Of their values, as far as they are not stored apart; those of one signal more at most."""
+"""Of their values, also of those that are stored apart; those of one signal more at most."""
+AT_ONCE = 25
+"""Values that one call reads, of 8 KiB at the most."""
 
 
 class EarlySignals(NamedTuple):
@@ -44,18 +44,16 @@ async def look_for_more(read: Read, step: StepContext) -> EarlySignals:
     if kept is None:
         return EarlySignals()
     numbers = kept.decode().split()[:TAKEN_MAX]
-    values = await read(step.run_id, [f"G{number}" for number in numbers])
-    found = _some(values)
-    return EarlySignals(tuple(numbers[: len(found)]), found)
-
-
-def _some(values: Sequence[bytes | None]) -> tuple[bytes, ...]:
-    """As many as may be taken; none behind one that somebody else has taken meanwhile."""
     found: list[bytes] = []
     room = TAKEN_BYTES_MAX
-    for value in values:
-        if value is None or room <= 0:
-            break
-        found.append(value)
-        room -= len(value)
-    return tuple(found)
+    for first in range(0, len(numbers), AT_ONCE):
+        for value in await read(step.run_id, [f"G{number}" for number in numbers[first : first + AT_ONCE]]):
+            if value is None or room <= 0:  # somebody else has taken it meanwhile, or it is enough
+                return EarlySignals(tuple(numbers[: len(found)]), tuple(found))
+            found.append(value)
+            room -= _size(value)
+    return EarlySignals(tuple(numbers), tuple(found))
+
+
+def _size(value: bytes) -> int:
+    return int(value.rpartition(b":")[2]) if is_reference(value) else len(value)
