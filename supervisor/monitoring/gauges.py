@@ -17,7 +17,7 @@ from ...sdk.health.health import Limits, Status, judge_health
 from ...sdk.health.vitals import ANSWER_S, RedisVitals, Vitals, lag_ms, read_vitals
 from ...sdk.keys import Keys
 from ...sdk.metrics.exposition import AnySeries
-from ...sdk.metrics.series import Key, Kind, Series
+from ...sdk.metrics.series import Key, Kind, Places, Series
 from ...sdk.server_errors import SERVER_ERRORS
 from ...sdk.stores.alerts import AlertKind
 from ...sdk.stores.connection import Pool
@@ -26,6 +26,8 @@ from ...sdk.stores.statistics import count_open
 
 LOOK_S = 5.0
 MISSED_MAX = 3
+QUEUES_MAX = 200
+"""Queues that are told one by one; those that are seen later are ``other``."""
 COUNT_S = 60.0
 """Open runs and dead letters are counted so often: it takes as long as there are many."""
 log = structlog.get_logger()
@@ -64,6 +66,7 @@ class Gauges:
         self._limits = limits
         kind: Kind = "gauge"
         self._series = {name: Series(name, help, *labels, kind=kind) for name, help, labels in _GAUGES}
+        self._queues = Places(QUEUES_MAX)
         self._cursors: dict[int, str] = {}
         self._counted_at = -COUNT_S
         self.read_at = 0.0
@@ -155,16 +158,23 @@ class Gauges:
         self._set("courante_redis_maxmemory_bytes", redis.maxmemory_bytes)
 
     def _read_queues(self, redis: RedisVitals) -> None:
+        """Of those that are told as one: all that waits, the oldest of it, and the least workers that a queue has."""
         waiting: dict[Key, float] = {}
         ages: dict[Key, float] = {}
+        workers: dict[Key, float] = {}
+        paused: dict[Key, float] = {}
         for queue in redis.queues:
+            (name,) = place = self._queues.place(queue.queue)
             for one in queue.priorities:
-                waiting[queue.queue, one.priority] = one.waiting
-                ages[queue.queue, one.priority] = one.oldest_ms / 1000
+                key = name, one.priority
+                waiting[key] = waiting.get(key, 0) + one.waiting
+                ages[key] = max(ages.get(key, 0), one.oldest_ms / 1000)
+            workers[place] = min(workers.get(place, queue.workers), queue.workers)
+            paused[place] = min(paused.get(place, 1), float(queue.is_paused))
         self._set_all("courante_queue_waiting", waiting)
         self._set_all("courante_queue_age_seconds", ages)
-        self._set_all("courante_queue_workers", {(one.queue,): one.workers for one in redis.queues})
-        self._set_all("courante_queue_paused", {(one.queue,): float(one.is_paused) for one in redis.queues})
+        self._set_all("courante_queue_workers", workers)
+        self._set_all("courante_queue_paused", paused)
         self._set("courante_workers", len(redis.workers))
 
     def _forget_redis(self) -> None:

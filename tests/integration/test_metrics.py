@@ -140,6 +140,32 @@ async def test_there_are_never_more_names_than_agreed(stage: Stage) -> None:
     assert told["other"] == 2
 
 
+async def test_there_are_never_more_queues_than_agreed(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits in the others is added up under one name, and that nobody reads one of them is seen."""
+    monkeypatch.setattr(gauges_module, "QUEUES_MAX", 2)
+    supervisor = stage.supervisor(counts=True)
+    stage.worker(queues=["a", "b", "c"])
+    names = ("a", "b", "c", "d")
+    for name in names:
+        await stage.register(step("s", "nobody", queue=name), id=f"w-{name}")
+    first = [await stage.client.submit(f"w-{name}", 1) for name in names[:2]]
+
+    async def look() -> Scrape:
+        return scrape(supervisor.series)
+
+    def queues(found: Scrape) -> set[str]:
+        return {dict(labels)["queue"] for _, labels in found if "queue" in dict(labels)}
+
+    await until(look, lambda found: {"a", "b"} <= queues(found))
+    rest = [await stage.client.submit(f"w-{name}", number) for name in names[2:] for number in range(2)]
+    waits = {"queue": "other", "priority": "normal"}
+    found = await until(look, lambda found: value(found, "courante_queue_waiting", **waits) == 2)
+    assert queues(found) == {"a", "b", "other"}
+    assert value(found, "courante_queue_workers", queue="a") == 1
+    assert value(found, "courante_queue_workers", queue="other") == 0
+    assert len(first + rest) == 6
+
+
 async def test_without_a_meter_nothing_is_kept(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where nobody scrapes, no batch keeps its events, and no counting begins."""
     told: list[object] = []
