@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -86,10 +86,8 @@ def firing(folder: Path, scrapes: Sequence[Scrape], *, growing: Sequence[str] = 
 
     growing: metrics that grow by a second in each second meanwhile. Needs promtool.
     """
-    tool = promtool()
-    assert tool is not None
     lasting = 60
-    series: list[dict[str, str]] = []
+    series: dict[str, str] = {}
     for key in sorted({key for one in scrapes for key in one}, key=str):
         name, labels = key
         told = ", ".join(f"{label}={json.dumps(text)}" for label, text in sorted(labels))
@@ -99,12 +97,22 @@ def firing(folder: Path, scrapes: Sequence[Scrape], *, growing: Sequence[str] = 
             rest = f"_x{lasting}"
         else:
             rest = f"{last:g}+{STEP_S}x{lasting}" if name in growing else f"{last:g}x{lasting}"
-        series.append({"series": f"{name}{{{told}}}", "values": " ".join([*seen, rest])})
+        series[f"{name}{{{told}}}"] = " ".join([*seen, rest])
+    return alerts_of(folder, series)
+
+
+def alerts_of(folder: Path, series: Mapping[str, str], at: str = "10m") -> set[str]:
+    """Return the alerts that fire after some time. series: values in the words of promtool, one each ``STEP_S``.
+
+    Needs promtool.
+    """
+    tool = promtool()
+    assert tool is not None
     alerts = [rule["alert"] for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]]
     test: dict[str, Any] = {
         "interval": f"{STEP_S}s",
-        "input_series": series,
-        "alert_rule_test": [{"eval_time": "10m", "alertname": alert, "exp_alerts": []} for alert in alerts],
+        "input_series": [{"series": name, "values": values} for name, values in series.items()],
+        "alert_rule_test": [{"eval_time": at, "alertname": alert, "exp_alerts": []} for alert in alerts],
     }
     file = folder / "none_fires.yml"
     file.write_text(yaml.safe_dump({"rule_files": [str(RULES)], "evaluation_interval": f"{STEP_S}s", "tests": [test]}))

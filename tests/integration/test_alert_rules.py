@@ -18,7 +18,7 @@ from courante.sdk.metrics.series import Spreads
 from integration.cases import node
 from integration.http_calls import settings_of
 from integration.stage import Stage
-from scrapes import DASHBOARD, DEPLOY, NAME, RULES, Asking, askings, parse, promtool
+from scrapes import DASHBOARD, DEPLOY, NAME, RULES, Asking, alerts_of, askings, parse, promtool
 
 pytestmark = pytest.mark.anyio
 SELECTED = re.compile(rf"({NAME.pattern})(?:\{{([^}}]*)\}})?")
@@ -107,6 +107,77 @@ def test_the_rules_and_the_dashboard_are_well_formed(tmp_path: Path) -> None:
     for checked in (["rules", str(RULES)], ["rules", str(shipped)], ["config", "--syntax-only", str(config)]):
         done = subprocess.run([tool, "check", *checked], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+WELL = {
+    'courante_partition_watched{env="e",partition="0"}': "1x90",
+    'courante_redis_up{env="e"}': "1x90",
+    'courante_postgres_up{env="e"}': "1x90",
+    'courante_redis_used_bytes{env="e"}': "10x90",
+    'courante_redis_maxmemory_bytes{env="e"}': "100x90",
+    'courante_outbox_lag_seconds{env="e",partition="0"}': "1x90",
+    'courante_outbox_entries{env="e",partition="0"}': "10x90",
+    'courante_outbox_limit_entries{env="e",limit="soft"}': "1000x90",
+    'courante_queue_waiting{env="e",queue="q",priority="normal"}': "3x90",
+    'courante_queue_age_seconds{env="e",queue="q",priority="normal"}': "2x90",
+    'courante_queue_workers{env="e",queue="q"}': "1x90",
+    'courante_queue_paused{env="e",queue="q"}': "0x90",
+    'courante_alerts{env="e",kind="run.stuck"}': "0x90",
+    'courante_lease_takeovers_total{env="e",partition="0"}': "0+0x90",
+    'courante_retries_total{env="e",workflow="w",step="s"}': "0+1x90",
+    'courante_attempts_total{env="e",workflow="w",step="s",outcome="retried"}': "0+1x90",
+    'courante_attempts_total{env="e",workflow="w",step="s",outcome="succeeded"}': "0+9x90",
+    'courante_dead_letters_total{env="e",workflow="w",step="s"}': "7x90",
+    'courante_runs_ended_total{env="e",workflow="w",status="COMPLETED"}': "0+9x90",
+    'courante_runs_ended_total{env="e",workflow="w",status="CANCELLED"}': "0+9x90",
+}
+"""Of 22 minutes: much is done, some of it again, and once upon a time something failed for good."""
+
+
+CASES: list[tuple[dict[str, str], str]] = [
+    ({}, ""),
+    ({"courante_partition_watched": "1x20 0x70"}, "CouranteNoSupervisor"),
+    ({"courante_partition_watched": "1x20 _x70"}, "CouranteNoSupervisor"),
+    ({"courante_outbox_lag_seconds": "0+15x90"}, "CouranteRecorderStopped"),
+    ({"courante_queue_workers": "1x20 0x70"}, "CouranteWorkersGone"),
+    ({"courante_queue_workers": "1x20 0x70", "courante_queue_paused": "1x90"}, ""),
+    ({"courante_queue_age_seconds": "0+15x90"}, "CouranteQueueSlow"),
+    ({"courante_outbox_entries": "600x90"}, "CouranteOutboxFilling"),
+    ({"courante_outbox_entries": "1000x90"}, "CouranteOutboxFilling CouranteOutboxFull"),
+    ({"courante_dead_letters_total": "7x60 8x30"}, "CouranteDeadLettersGrowing"),
+    ({"courante_dead_letters_total": "_x60 1x30"}, "CouranteDeadLettersGrowing"),
+    ({'courante_attempts_total{env="e",workflow="w",step="s",outcome="succeeded"': "9x90"}, "CouranteRetryLoop"),
+    ({"courante_alerts": "0x60 2x30"}, "CouranteRunsStuck"),
+    (
+        {
+            'courante_runs_ended_total{env="e",workflow="w",status="FAILED"}': "0+1x90",
+            "courante_runs_ended_total": "0+8x90",
+        },
+        "CouranteRunsFailing",
+    ),
+    ({"courante_lease_takeovers_total": "0+1x90"}, "CouranteLeaseTakeovers"),
+    ({"courante_redis_up": "1x60 0x30"}, "CouranteServerAway"),
+    ({"courante_postgres_up": "1x60 0x30"}, "CouranteServerAway"),
+    ({"courante_redis_used_bytes": "81x90"}, "CouranteRedisFull"),
+]
+
+
+@pytest.mark.parametrize(("changed", "wanted"), CASES)
+def test_each_rule_fires_for_its_own_and_nothing_else(tmp_path: Path, changed: dict[str, str], wanted: str) -> None:
+    """What changes is named by the beginning of the series, or is a new one."""
+    if promtool() is None:
+        pytest.skip(NO_PROMTOOL)
+    series = {
+        name: next((to for of, to in changed.items() if name.startswith(of)), values) for name, values in WELL.items()
+    }
+    series |= {name: values for name, values in changed.items() if name.endswith("}")}
+    assert alerts_of(tmp_path, series, at="20m") == set(wanted.split())
+
+
+def test_every_rule_has_a_case() -> None:
+    """Whoever adds one says above when it fires."""
+    rules = {rule["alert"] for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]}
+    assert {name for _, wanted in CASES for name in wanted.split()} == rules
 
 
 def test_a_coloured_number_says_where_it_turns() -> None:
