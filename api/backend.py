@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from ..sdk.client.client import Client
 from ..sdk.errors import ServiceUnavailable
 from ..sdk.settings import Settings
+from .health_word import HealthWord
 from .live import Live, open_live
 from .live_logs import LiveLogs, open_live_logs
 
@@ -17,13 +18,14 @@ from .live_logs import LiveLogs, open_live_logs
 class Backend:
     """``client``: open, and its partitions too. ``hubs``: None where nobody is to be told what comes.
 
-    ``exporting``: bundles that are on their way.
+    ``exporting``: bundles that are on their way. ``word``: what strangers are told of the health.
     """
 
     client: Client
     settings: Settings
     hubs: tuple[Live, LiveLogs] | None = None
     exporting: set[object] = field(default_factory=lambda: set[object]())
+    word: HealthWord = field(default_factory=HealthWord)
 
     @property
     def live(self) -> Live:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import anyio
+import httpx
 import pytest
 
+from courante.api import health_word
 from courante.api.reading import aliases, events
+from courante.sdk.access.scopes import Scope
+from courante.sdk.health.health import Health, Limits
+from integration.api_asking import asking
 from integration.http_calls import open_api, open_server
 from integration.stage import Stage
 
@@ -28,6 +33,34 @@ async def test_a_page_of_payloads_ends_early(stage: Stage, monkeypatch: pytest.M
             found += answer.json()["events"]
             after, pages = answer.json()["next"], pages + 1
         assert (found, pages > 1) == (whole, True)
+
+
+async def test_strangers_ask_for_the_health_as_one(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many they are, the servers are asked once in a while; who may read is told how it is now."""
+    judged: list[object] = []
+    judge = stage.client.health
+
+    async def counted(*limits: Limits) -> Health:
+        judged.append(limits)
+        return await judge(*limits)
+
+    monkeypatch.setattr(stage.client, "health", counted)
+    monkeypatch.setattr(health_word, "KEPT_S", 3_600.0)
+    async with asking(stage.client) as stranger, asking(stage.client, Scope.READ) as reader:
+        answers: list[httpx.Response] = []
+
+        async def ask(path: str) -> None:
+            answers.append(await stranger.get(path))
+
+        async with anyio.create_task_group() as group:
+            for _ in range(20):
+                group.start_soon(ask, "/health")
+                group.start_soon(ask, "/v1/health")
+        assert [one.json() for one in answers] == [{"status": "CRITICAL"}] * 40
+        assert len(judged) == 1
+        for _ in range(2):
+            assert "reasons" in (await reader.get("/v1/health")).json()
+        assert len(judged) == 3
 
 
 async def test_the_paths_of_old_are_bounded_in_bytes(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
