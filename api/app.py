@@ -20,8 +20,8 @@ from ..sdk.access.scopes import anonymous
 from .backend import Backend
 from .bundles import Bundle
 from .openapi import make_document
-from .problems import answer_problem, make_problem
-from .route import Raw, Route
+from .problems import Refused, answer_error, answer_problem, make_problem
+from .route import Raw, Route, check_known
 from .routes import ROUTES
 from .site import site_ways
 
@@ -41,7 +41,7 @@ def build_app(backend: Backend, routes: Sequence[Route] = ROUTES) -> Starlette:
         for path, methods in sorted(by_path.items(), key=_literal_first)
     ]
     ways += site_ways()
-    ways.append(Way(OPENAPI_PATH, _constant(content)))
+    ways.append(Way(OPENAPI_PATH, _described(content)))
     app = Starlette(
         routes=ways, exception_handlers={HTTPException: _answer_stray}, middleware=[Middleware(_by_segments)]
     )
@@ -89,9 +89,15 @@ def _endpoint(backend: Backend, methods: dict[str, Route]) -> Callable[[Request]
     return answer
 
 
-def _constant(content: bytes) -> Callable[[Request], Awaitable[Response]]:
+def _described(content: bytes) -> Callable[[Request], Awaitable[Response]]:
+    """The document, for who is known, with any scope: a stranger learns neither routes nor version."""
+
     async def answer(request: Request) -> Response:
-        del request
+        request.state.route = OPENAPI_PATH
+        try:
+            check_known(getattr(request.state, "principal", None))
+        except Refused as refused:
+            return answer_error(refused)
         return Raw(content, media_type="application/json")
 
     return answer

@@ -10,14 +10,27 @@ import msgspec
 
 from .bodies import JSON_TYPE, YAML_TYPES, NoBody, NoQuery, RawDocument, is_optional, list_fields
 from .problems import MEDIA_TYPE, Problem, status_of
-from .route import IDEMPOTENCY_KEY, JSON, Route
+from .route import IDEMPOTENCY_KEY, JSON, TRACEPARENT, Route
 from .security.forgery import SAFE_METHODS
+from .streams import EVENT_STREAM
 
 VERSION = "3.1.0"
 API_VERSION = "1"
 """That of the paths. Which release answers is nobody's business who has no key."""
 REF = "#/components/schemas/{name}"
 Json = dict[str, Any]
+_KEY_TEXT = "Of a request that is sent again: the same key is the same run."
+_TRACE_TEXT = "W3C Trace Context: the run's trace is linked to it. What is none counts for nothing."
+_LAST_TEXT = "The id of what was told last: a stream goes on behind it."
+_AGAIN = {"description": "After how many seconds to ask again", "required": True, "schema": {"type": "integer"}}
+_CHALLENGE = {"description": "Bearer", "required": True, "schema": {"type": "string"}}
+_LOCATION = {"description": "The path of what was made", "required": True, "schema": {"type": "string"}}
+_HEADERS: dict[int, Json] = {
+    HTTPStatus.UNAUTHORIZED: {"WWW-Authenticate": _CHALLENGE},
+    HTTPStatus.TOO_MANY_REQUESTS: {"Retry-After": _AGAIN},
+    HTTPStatus.SERVICE_UNAVAILABLE: {"Retry-After": _AGAIN},
+}
+"""Of refusals, by their status."""
 
 
 def make_document(routes: Sequence[Route]) -> Json:
@@ -33,7 +46,7 @@ def make_document(routes: Sequence[Route]) -> Json:
             "title": "Courante",
             "version": API_VERSION,
             "description": "Workflows and their runs. Times are ISO 8601 in UTC; cursors are opaque; every refusal is "
-            "a problem (RFC 9457) with a stable code.",
+            "a problem (RFC 9457) with a stable code. A browser may have a session in place of a key: POST /v1/login.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],
@@ -64,7 +77,11 @@ def _operation(route: Route, schema_of: dict[Any, Json], components: Json) -> Js
         said["description"] = description
     parameters = [_place(name) for name in route.places] + _parameters(route, schema_of, components)
     if route.takes_key:
-        parameters.append(_key())
+        parameters.append(_header(IDEMPOTENCY_KEY, _KEY_TEXT, minLength=1, maxLength=512))
+    if route.takes_trace:
+        parameters.append(_header(TRACEPARENT, _TRACE_TEXT))
+    if route.has_stream or route.media_type == EVENT_STREAM:
+        parameters.append(_header("Last-Event-ID", _LAST_TEXT))
     if parameters:
         said["parameters"] = parameters
     if route.body is RawDocument:
@@ -81,10 +98,9 @@ def _place(name: str) -> Json:
     return {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
 
 
-def _key() -> Json:
-    schema = {"type": "string", "minLength": 1, "maxLength": 512}
-    text = "Of a request that is sent again: the same key is the same run."
-    return {"name": IDEMPOTENCY_KEY, "in": "header", "required": False, "schema": schema, "description": text}
+def _header(name: str, text: str, **bounds: int) -> Json:
+    schema = {"type": "string", **bounds}
+    return {"name": name, "in": "header", "required": False, "schema": schema, "description": text}
 
 
 def _parameters(route: Route, schema_of: dict[Any, Json], components: Json) -> list[Json]:
@@ -122,10 +138,13 @@ def _responses(route: Route, schema_of: dict[Any, Json]) -> Json:
     schema: Json = schema_of[route.answer] if route.media_type == JSON else {}
     content: Json = {route.media_type: {"schema": schema}}
     if route.has_stream:
-        content["text/event-stream"] = {"schema": {}}
+        content[EVENT_STREAM] = {"schema": {}}
     said: Json = {
         str(status): {"description": HTTPStatus(status).phrase, "content": content} for status in route.statuses
     }
+    if route.says_where:
+        for status in route.statuses:
+            said[str(status)]["headers"] = {"Location": _LOCATION}
     if route.has_stream:
         said["204"] = {"description": "No more is to come"}
     if route.query is not NoQuery:  # the connection says this, before any route sees the request
@@ -137,6 +156,7 @@ def _responses(route: Route, schema_of: dict[Any, Json]) -> Json:
         said[str(status)] = {
             "description": f"{HTTPStatus(status).phrase}: {', '.join(codes)}",
             "content": {MEDIA_TYPE: {"schema": schema_of[Problem]}},
+            **({"headers": _HEADERS[status]} if status in _HEADERS else {}),
         }
     return said
 

@@ -21,6 +21,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ..sdk.access import Principal, Scope
+from ..sdk.trace_context import HEADER as TRACEPARENT
+from ..sdk.trace_context import known_part
 from .aside import aside_if_large
 from .backend import Backend
 from .bodies import NoBody, NoQuery, check_plain, decode_body, decode_query
@@ -57,6 +59,12 @@ class Asked(Generic[Q, B]):
             raise Refused("bad_value", f"there are {len(given)} headers {IDEMPOTENCY_KEY}", hint="send one")
         return given[0] if given else None
 
+    @property
+    def traceparent(self) -> str | None:
+        """The header traceparent; None where it is none, or stands there twice: it may refuse nothing."""
+        given = self.request.headers.getlist(TRACEPARENT)
+        return known_part(given[0]) if len(given) == 1 else None
+
     async def prepared(self, make: Callable[[], T]) -> T:
         """Return what is made of the body: aside where that is large."""
         return await aside_if_large(len(await self.request.body()), make)
@@ -92,8 +100,9 @@ class Route:
     """``scope``: None where it is open to all. ``statuses``: of good answers, all of one type.
 
     ``errors``: codes of the problems that it may answer with, but for those that any route may. ``media_type``: of its
-    answers. ``takes_key``: the header Idempotency-Key is read. ``has_stream``: it also gives
-    server-sent events, where those are asked for. ``invalid``: see ``problems.status_of``.
+    answers. ``takes_key``: the header Idempotency-Key is read; ``takes_trace``: traceparent. ``has_stream``: it also
+    gives server-sent events, where those are asked for. ``says_where``: with the header Location.
+    ``invalid``: see ``problems.status_of``.
     """
 
     method: str
@@ -108,7 +117,9 @@ class Route:
     errors: tuple[str, ...]
     media_type: str
     takes_key: bool
+    takes_trace: bool
     has_stream: bool
+    says_where: bool
     invalid: HTTPStatus
 
     @property
@@ -157,13 +168,19 @@ def _without_response(answer: Any) -> Any:
     return kinds[0] if isinstance(answer, UnionType) and len(kinds) == 1 else answer
 
 
-def check_scope(principal: Principal | None, scope: Scope) -> None:
+def check_known(principal: Principal | None) -> Principal:
     """Raises Refused."""
     if principal is None:
         hint = "send a key: Authorization: Bearer KEY"
         raise Refused("unauthenticated", "nobody is known to ask", hint=hint, headers={"WWW-Authenticate": "Bearer"})
-    if not principal.may(scope):
-        raise Refused("forbidden", f"{principal.name} may not do this: it needs the scope {str(scope)!r}")
+    return principal
+
+
+def check_scope(principal: Principal | None, scope: Scope) -> None:
+    """Raises Refused."""
+    known = check_known(principal)
+    if not known.may(scope):
+        raise Refused("forbidden", f"{known.name} may not do this: it needs the scope {str(scope)!r}")
 
 
 class Routes:
@@ -193,7 +210,9 @@ class Routes:
         errors: Sequence[str] = (),
         media_type: str = JSON,
         takes_key: bool = False,
+        takes_trace: bool = False,
         has_stream: bool = False,
+        says_where: bool = False,
     ) -> Callable[[H], H]:
         """Declare a route. See ``Route``."""
 
@@ -216,7 +235,9 @@ class Routes:
                     errors=tuple(errors),
                     media_type=media_type,
                     takes_key=takes_key,
+                    takes_trace=takes_trace,
                     has_stream=has_stream,
+                    says_where=says_where,
                     invalid=self.invalid,
                 )
             )
@@ -225,4 +246,15 @@ class Routes:
         return keep
 
 
-__all__ = ["Answer", "Asked", "NoBody", "NoQuery", "Raw", "Route", "Routes", "check_scope"]
+__all__ = [
+    "TRACEPARENT",
+    "Answer",
+    "Asked",
+    "NoBody",
+    "NoQuery",
+    "Raw",
+    "Route",
+    "Routes",
+    "check_known",
+    "check_scope",
+]

@@ -57,7 +57,7 @@ def ask_runs(
 ) -> list[WhatIf]:
     """Ask of the runs that are named, else of the newest that the filters let through. Raises CliError."""
     document = read_other(call, wanted)
-    words = {"workflow": filters.get("workflow"), "status": filters.get("status")}
+    words: dict[str, Any] = {"workflow": filters.get("workflow"), "status": filters.get("status")}
 
     async def here(conn: Database, env: str) -> list[WhatIf]:
         other = OtherVersion(wanted if document is None or document.ir is None else document.ir)

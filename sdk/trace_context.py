@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 HEADER = "traceparent"
 SAMPLED = 1
+KNOWN_CHARS = 55
+"""Of a header of the known version; a later one may have more behind them."""
 _PARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?\Z")
 
 
@@ -53,6 +55,11 @@ def read_traceparent(text: str) -> Parent | None:
     if version == "ff" or (version == "00" and more) or not int(trace, 16) or not int(span, 16):
         return None
     return Parent(int(trace, 16), int(span, 16), bool(int(flags, 16) & SAMPLED))
+
+
+def known_part(text: str) -> str | None:
+    """Return what of a caller's header is kept, None where it is none."""
+    return None if read_traceparent(text) is None else text.strip()[:KNOWN_CHARS]
 
 
 def _number(text: str, size: int) -> int:

@@ -9,7 +9,7 @@ import msgspec
 
 from ...compiler.workflow import EdgeKind
 from ...sdk.client.artifact_store import FoundArtifact
-from ...sdk.errors import RunNotFound
+from ...sdk.errors import ArtifactGone, ArtifactNotFound, RunNotFound
 from ...sdk.stores import workflows as store
 from ...sdk.stores.connection import Connection
 from ...sdk.stores.payloads import event_payload
@@ -145,14 +145,16 @@ async def show_task(backend: Backend, id: str) -> TaskRun:
 
 
 async def _with_content(backend: Backend, artifact: TaskArtifact, room: Room) -> TaskArtifact:
+    """What cannot be had is left out, and so is what there is no room for, whatever its reference says of its size."""
     kind = artifact.content_type.partition(";")[0].strip()
-    if not (kind.startswith("text/") or kind.endswith("json")) or not room.has(artifact.size_bytes):
+    if room.is_full or not (kind.startswith("text/") or kind.endswith("json")):
         return artifact
-    content = await backend.client.artifacts.read(artifact.id)
     try:
-        return msgspec.structs.replace(artifact, content=content.decode())
-    except UnicodeDecodeError:
+        content = await backend.client.artifacts.read(artifact.id)
+        text = content.decode()
+    except (ArtifactGone, ArtifactNotFound, UnicodeDecodeError):
         return artifact
+    return msgspec.structs.replace(artifact, content=text) if room.has(len(content)) else artifact
 
 
 async def read_outputs(

@@ -118,13 +118,15 @@ async def show_workflow(asked: Asked[NoQuery, NoBody]) -> WorkflowDefined:
     return await defined(asked.backend, asked.at("workflow"))
 
 
-@routes.post("/runs", scope=Scope.SUBMIT, statuses=(201,), errors=runs.REFUSALS, takes_key=True)
+@routes.post("/runs", scope=Scope.SUBMIT, statuses=(201,), errors=runs.REFUSALS, takes_key=True, takes_trace=True)
 async def start(asked: Asked[NoQuery, StartRun]) -> Answer[RunWithTasks]:
     """Start a run."""
     body, client = asked.body, asked.backend.client
     key = asked.key
     content = await asked.prepared(partial(encode_input, body.input))
-    run_id = await client.start(Submission(workflow=body.wanted, content=content, key=key, by=asked.by()))
+    run_id = await client.start(
+        Submission(workflow=body.wanted, content=content, key=key, by=asked.by(), traceparent=asked.traceparent)
+    )
     return Answer(await with_tasks(asked.backend, run_id), 201)
 
 
@@ -150,7 +152,7 @@ async def steps(asked: Asked[StepFilters, NoBody]) -> StepPage:
     return await runs.steps(asked)
 
 
-@routes.get("/runs/{run_id}/artifacts", scope=Scope.READ, errors=("run_not_found",))
+@routes.get("/runs/{run_id}/artifacts", scope=Scope.READ, errors=runs.OF_ARTIFACTS)
 async def artifacts(asked: Asked[NoQuery, NoBody]) -> ArtifactPage:
     """List the artifacts of a run."""
     return await runs.artifacts(asked)
@@ -209,7 +211,14 @@ async def task_log(asked: Asked[NoQuery, NoBody]) -> TaskLog:
     return TaskLog(task_run_id=asked.at("id"), logs=list(lines))
 
 
-@routes.post("/api/workflows/{slug}/run", scope=Scope.SUBMIT, statuses=(200, 202), errors=EXECUTED, takes_key=True)
+@routes.post(
+    "/api/workflows/{slug}/run",
+    scope=Scope.SUBMIT,
+    statuses=(200, 202),
+    errors=EXECUTED,
+    takes_key=True,
+    takes_trace=True,
+)
 async def execute(asked: Asked[NoQuery, ExecuteRun]) -> Answer[ExecutedRun]:
     """Run a workflow and wait for its end; 202 where it takes longer than half a minute.
 
@@ -219,7 +228,9 @@ async def execute(asked: Asked[NoQuery, ExecuteRun]) -> Answer[ExecutedRun]:
     key = asked.key
     if body.from_step_id is None:
         content = await asked.prepared(partial(encode_input, {} if body.input is UNSET else body.input))
-        run_id = await client.start(Submission(workflow=slug, content=content, key=key, by=asked.by()))
+        run_id = await client.start(
+            Submission(workflow=slug, content=content, key=key, by=asked.by(), traceparent=asked.traceparent)
+        )
     elif key is not None:  # the second time another run would be the last
         raise InputInvalid("fromStepId: with it there is no key", hint="ask for it of one run: /v1/runs/{run_id}/rerun")
     else:

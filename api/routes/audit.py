@@ -11,7 +11,8 @@ from msgspec import Meta
 from ...sdk.access import Scope
 from ...sdk.stores.connection import Connection
 from ...sdk.stores.errors import BadFilter, UnknownRun
-from ...sdk.stores.runs import list_runs, select_runs, unknown_runs
+from ...sdk.stores.log import check_archived
+from ...sdk.stores.runs import archived_runs, list_runs, select_runs, unknown_runs
 from ..backend import Backend
 from ..bodies import NoBody, NoQuery
 from ..bundles import JSON_LINES, Bundle
@@ -20,6 +21,7 @@ from ..wire.commands import Word
 from .runs import Filter, read_since
 
 routes = Routes("audit")
+ERRORS = ("run_not_found", "log_archived")
 RUNS_MAX = 10_000
 
 
@@ -45,13 +47,13 @@ class BundleFilters(BundleAsked, frozen=True, kw_only=True, forbid_unknown_field
     since: Filter | None = None
 
 
-@routes.get("/v1/runs/{run_id}/audit", scope=Scope.READ, errors=("run_not_found",), media_type=JSON_LINES)
+@routes.get("/v1/runs/{run_id}/audit", scope=Scope.READ, errors=ERRORS, media_type=JSON_LINES)
 async def export_run(asked: Asked[BundleAsked, NoBody]) -> Bundle:
     """Write a run as a bundle, one JSON object a line, which 'courante audit verify' checks anywhere."""
     return await _bundle(asked.backend, [asked.at("run_id")], asked.query, asked.by(asked.query.by))
 
 
-@routes.get("/v1/audit", scope=Scope.READ, errors=("run_not_found",), media_type=JSON_LINES)
+@routes.get("/v1/audit", scope=Scope.READ, errors=ERRORS, media_type=JSON_LINES)
 async def export(asked: Asked[BundleFilters, NoBody]) -> Bundle:
     """Write runs as a bundle: those that are named, or all that fit the filters.
 
@@ -70,23 +72,25 @@ async def export(asked: Asked[BundleFilters, NoBody]) -> Bundle:
     def runs(conn: Connection) -> AsyncIterator[str]:
         return select_runs(conn, env, since=since, **filters)
 
-    async with asked.backend.client.pool.acquire() as conn:  # a filter that is wrong is told before a bundle begins
-        await list_runs(conn, env, since=since, limit=1, **filters)
+    async with asked.backend.client.pool.acquire() as conn:  # what is wrong is told before a bundle begins
+        for run in (await list_runs(conn, env, since=since, is_archived=True, limit=1, **filters)).runs:
+            await check_archived(conn, run.run_id)
     return Bundle(asked.backend, runs, by=asked.by(query.by), has_payloads=query.payloads)
 
 
-@routes.post("/v1/audit/export", scope=Scope.READ, errors=("run_not_found",), media_type=JSON_LINES)
+@routes.post("/v1/audit/export", scope=Scope.READ, errors=ERRORS, media_type=JSON_LINES)
 async def export_named(asked: Asked[NoQuery, RunsNamed]) -> Bundle:
     """Write the runs that are named as a bundle, as ``GET /v1/audit`` does: for more than fit into an address."""
     return await _bundle(asked.backend, asked.body.runs, asked.body, asked.by(asked.body.by))
 
 
 async def _bundle(backend: Backend, run_ids: list[str], wanted: BundleAsked, by: str) -> Bundle:
-    """Raises UnknownRun."""
+    """Raises UnknownRun, LogArchived."""
     async with backend.client.pool.acquire() as conn:
-        unknown = await unknown_runs(conn, backend.env, run_ids)
-    if unknown:
-        raise UnknownRun(unknown[0])
+        for run_id in (await unknown_runs(conn, backend.env, run_ids))[:1]:
+            raise UnknownRun(run_id)
+        for run_id in (await archived_runs(conn, backend.env, run_ids))[:1]:
+            await check_archived(conn, run_id)
 
     async def runs(_: Connection) -> AsyncIterator[str]:
         for run_id in run_ids:

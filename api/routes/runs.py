@@ -17,12 +17,14 @@ from ...compiler.durations import parse_duration
 from ...sdk.access import Scope
 from ...sdk.client.artifact_store import FoundArtifact
 from ...sdk.errors import ArtifactNotFound, RunNotFound
+from ...sdk.sealing.artifacts import CONTENT_TYPE, check_content_type
 from ...sdk.stores.connection import Connection
 from ...sdk.stores.errors import BadFilter, UnknownRun
-from ...sdk.stores.log import last_events
+from ...sdk.stores.log import check_archived, last_events
 from ...sdk.stores.runs import RunRow, get_run
 from ...sdk.stores.spending import spending_of_runs
 from ...sdk.stores.status import step_status
+from ...sdk.submissions.submissions import Submission
 from ..aside import aside_if_many
 from ..backend import Backend
 from ..bodies import NoBody, NoQuery
@@ -41,6 +43,7 @@ from ..wire.steps import StepPage
 routes = Routes("runs")
 WAIT_S_MAX = 60
 REFUSALS = ("workflow_not_found", "input_invalid", "idempotency_conflict")
+OF_ARTIFACTS = ("run_not_found", "log_archived")
 Filter = Annotated[str, Meta(max_length=512)]
 Limit = Annotated[int, Meta(ge=1, le=1000)]
 
@@ -93,23 +96,39 @@ class EventRange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     kind: Filter | None = None
 
 
-@routes.post("/v1/runs", scope=Scope.SUBMIT, statuses=(201,), errors=REFUSALS, takes_key=True)
+@routes.post(
+    "/v1/runs",
+    scope=Scope.SUBMIT,
+    statuses=(201,),
+    errors=REFUSALS,
+    takes_key=True,
+    takes_trace=True,
+    says_where=True,
+)
 async def submit(asked: Asked[NoQuery, Submit]) -> Answer[Result]:
     """Start a run.
 
     It is acknowledged when Postgres has committed it. With the same key, here or in the header, it is the same run.
     """
-    client, by, traceparent = asked.backend.client, asked.by(asked.body.by), asked.request.headers.get("traceparent")
-    submission = await asked.prepared(partial(submission_of, asked.body, by, key=asked.key, traceparent=traceparent))
+    client, by, traced = asked.backend.client, asked.by(asked.body.by), asked.traceparent
+    submission = await asked.prepared(partial(submission_of, asked.body, by, key=asked.key, traceparent=traced))
     run_id = await client.start(submission)
     return Answer(result_of(await client.result(run_id)), 201, {"Location": f"/v1/runs/{run_id}"})
 
 
-@routes.post("/v1/runs/batch", scope=Scope.SUBMIT, statuses=(201,), errors=REFUSALS)
+@routes.post("/v1/runs/batch", scope=Scope.SUBMIT, statuses=(201,), errors=REFUSALS, takes_key=True, takes_trace=True)
 async def submit_many(asked: Asked[NoQuery, SubmitMany]) -> Submitted:
-    """Start up to 1,000 runs, all or none."""
-    runs = asked.body.runs
-    submissions = await asked.prepared(lambda: [submission_of(one, asked.by(one.by)) for one in runs])
+    """Start up to 1,000 runs, all or none.
+
+    With a key in the header a run that has none of its own has this one and its place: ``KEY/0`` is the first.
+    """
+    runs, key, traced = asked.body.runs, asked.key, asked.traceparent
+
+    def one(number: int, run: Submit) -> Submission:
+        own = None if key is None else f"{key}/{number}"
+        return submission_of(run, asked.by(run.by), key=own, traceparent=traced)
+
+    submissions = await asked.prepared(lambda: [one(number, run) for number, run in enumerate(runs)])
     return Submitted(run_ids=await asked.backend.client.submit_many(submissions))
 
 
@@ -165,8 +184,9 @@ async def events(asked: Asked[EventRange, NoBody]) -> EventPage | Response:
 
 
 async def stream_events(asked: Asked[EventRange, NoBody]) -> Response:
-    """Raises UnknownRun, Refused."""
+    """Raises UnknownRun, LogArchived, Refused."""
     async with found_run(asked.backend, asked.at("run_id")) as (conn, run):
+        await check_archived(conn, run.run_id)
         last = (await last_events(conn, [run.run_id])).get(run.run_id, 0) if run.status.is_final else None
     return stream_run(asked.backend.live, asked.request, run.run_id, asked.query.after, last_seq=last)
 
@@ -180,7 +200,7 @@ async def all_events(asked: Asked[NoQuery, NoBody]) -> Response:
     return stream_all(asked.backend.live, asked.request)
 
 
-@routes.get("/v1/runs/{run_id}/artifacts", scope=Scope.READ, errors=("run_not_found",))
+@routes.get("/v1/runs/{run_id}/artifacts", scope=Scope.READ, errors=OF_ARTIFACTS)
 async def artifacts(asked: Asked[NoQuery, NoBody]) -> ArtifactPage:
     """List what the steps of a run have made that is no JSON."""
     found = await find_artifacts(asked.backend, asked.at("run_id"))
@@ -190,8 +210,8 @@ async def artifacts(asked: Asked[NoQuery, NoBody]) -> ArtifactPage:
 @routes.get(
     "/v1/runs/{run_id}/artifacts/{digest}",
     scope=Scope.READ,
-    errors=("run_not_found", "artifact_not_found", "artifact_gone"),
-    media_type="application/octet-stream",
+    errors=(*OF_ARTIFACTS, "artifact_not_found", "artifact_gone"),
+    media_type=CONTENT_TYPE,
 )
 async def artifact(asked: Asked[NoQuery, NoBody]) -> Raw:
     """Fetch the content of an artifact that a run refers to.
@@ -205,8 +225,8 @@ async def artifact(asked: Asked[NoQuery, NoBody]) -> Raw:
     if one is None:
         raise ArtifactNotFound(f"the run has no artifact {digest[:64]!r}")
     content = await asked.backend.client.artifacts.read(digest)
-    headers = {"Content-Disposition": f'attachment; filename="{digest}"', "X-Content-Type": one.content_type}
-    return Raw(content, headers=headers, media_type="application/octet-stream")
+    headers = {"Content-Disposition": f'attachment; filename="{digest}"', "X-Content-Type": _header(one.content_type)}
+    return Raw(content, headers=headers, media_type=CONTENT_TYPE)
 
 
 @routes.get("/v1/runs/{run_id}/cost", scope=Scope.READ, errors=("run_not_found",))
@@ -225,6 +245,14 @@ async def found_run(backend: Backend, run_id: str) -> AsyncGenerator[tuple[Conne
         if run.env != backend.env:
             raise UnknownRun(run_id)
         yield conn, run
+
+
+def _header(content_type: str) -> str:
+    """A content type as it may stand in a header. A reference may have come from anybody, as a part of an input."""
+    try:
+        return check_content_type(content_type)
+    except ValueError:
+        return CONTENT_TYPE
 
 
 async def find_artifacts(backend: Backend, run_id: str) -> list[FoundArtifact]:

@@ -46,7 +46,7 @@ class Drawn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     format: Literal["mermaid", "dot"] = "mermaid"
 
 
-@routes.post("/v1/workflows", scope=Scope.ADMIN, statuses=(201, 200), errors=("document_invalid",))
+@routes.post("/v1/workflows", scope=Scope.ADMIN, statuses=(201, 200), errors=("document_invalid",), says_where=True)
 async def register(asked: Asked[NoQuery, RawDocument]) -> Answer[WorkflowRegistered]:
     """Register a document.
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Meta
@@ -11,15 +12,45 @@ from ...sdk.stores.status import RunStatus, StepStatus
 from .commands import Word
 from .moments import Moment
 
-_RUN_WORDS = {
+RunWord = Literal["RUNNING", "SUCCESS", "FAILED", "CANCELLED"]
+TaskWord = Literal["PENDING", "READY", "QUEUED", "RUNNING", "SUCCESS", "FAILED", "BLOCKED", "CANCELLED", "SKIPPED"]
+ExecutedWord = Literal["running", "completed", "failed", "cancelled"]
+ExecutedStepWord = Literal[
+    "pending", "ready", "running", "waiting", "retrying", "completed", "failed", "cancelled", "skipped"
+]
+_RUN_WORDS: Mapping[RunStatus, RunWord] = {
     RunStatus.COMPLETED: "SUCCESS",
     RunStatus.FAILED: "FAILED",
     RunStatus.TIMED_OUT: "FAILED",
     RunStatus.CANCELLED: "CANCELLED",
 }
-_TASK_WORDS = {
-    StepStatus.SUCCEEDED: "SUCCESS",
+_EXECUTED_WORDS: Mapping[RunWord, ExecutedWord] = {
+    "RUNNING": "running",
+    "SUCCESS": "completed",
+    "FAILED": "failed",
+    "CANCELLED": "cancelled",
+}
+_TASK_WORDS: Mapping[StepStatus, TaskWord] = {
+    StepStatus.PENDING: "PENDING",
+    StepStatus.READY: "READY",
+    StepStatus.RUNNING: "RUNNING",
+    StepStatus.WAITING: "RUNNING",
     StepStatus.RETRYING: "QUEUED",
+    StepStatus.SUCCEEDED: "SUCCESS",
+    StepStatus.FAILED: "FAILED",
+    StepStatus.CANCELLED: "CANCELLED",
+    StepStatus.SKIPPED: "SKIPPED",
+}
+_EXECUTED_STEP_WORDS: Mapping[StepStatus, ExecutedStepWord] = {
+    StepStatus.PENDING: "pending",
+    StepStatus.READY: "ready",
+    StepStatus.RUNNING: "running",
+    StepStatus.WAITING: "waiting",
+    StepStatus.RETRYING: "retrying",
+    StepStatus.SUCCEEDED: "completed",
+    StepStatus.FAILED: "failed",
+    StepStatus.CANCELLED: "cancelled",
+    StepStatus.SKIPPED: "skipped",
 }
 
 
@@ -94,12 +125,12 @@ class TaskArtifact(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TaskRun(msgspec.Struct, frozen=True, kw_only=True):
-    """``status``: PENDING, READY, QUEUED, RUNNING, SUCCESS, FAILED, BLOCKED, CANCELLED or SKIPPED."""
+    """``status``: BLOCKED, where it waits for a decision."""
 
     id: str
     task_id: str
     run_id: str
-    status: str
+    status: TaskWord
     attempt: int
     output: Any
     error: str | None
@@ -109,14 +140,14 @@ class TaskRun(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunWithTasks(msgspec.Struct, frozen=True, kw_only=True):
-    """``status``: RUNNING, SUCCESS, FAILED or CANCELLED. ``stepsSummary``: how many steps have which status.
+    """``stepsSummary``: how many steps have which status.
 
     ``isCut``: outputs are left out for want of room; ``/v1/runs/{run_id}`` has them one by one.
     """
 
     id: str
     workflow_id: str
-    status: str
+    status: RunWord
     output: Any
     started_at: Moment | None
     finished_at: Moment | None
@@ -157,7 +188,7 @@ class UpdateAsked(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 class StepShown(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     step_id: str
-    status: str
+    status: ExecutedStepWord
     output: Any
     error: str | None
     started_at: Moment | None
@@ -165,14 +196,14 @@ class StepShown(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class Executed(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """``status``: running, completed, failed or cancelled. ``actual_cost``: null where nobody knows it.
+    """``actual_cost``: null where nobody knows it.
 
     ``is_cut``: inputs and outputs are left out for want of room in the answer.
     """
 
     id: str
     workflow_id: str
-    status: str
+    status: ExecutedWord
     input_json: Any
     output_json: Any
     error: str | None
@@ -198,19 +229,19 @@ class SlugWorkflow(msgspec.Struct, frozen=True, kw_only=True):
     workflow: WorkflowDefined
 
 
-def run_word(status: RunStatus) -> str:
+def run_word(status: RunStatus) -> RunWord:
     return _RUN_WORDS.get(status, "RUNNING")
 
 
-def task_word(status: StepStatus, waiting_for: str | None) -> str:
-    if status is StepStatus.WAITING:
-        return "BLOCKED" if (waiting_for or "").startswith("approval") else "RUNNING"
-    return _TASK_WORDS.get(status, str(status))
+def task_word(status: StepStatus, waiting_for: str | None) -> TaskWord:
+    if status is StepStatus.WAITING and (waiting_for or "").startswith("approval"):
+        return "BLOCKED"
+    return _TASK_WORDS[status]
 
 
-def executed_word(status: RunStatus) -> str:
-    return {"SUCCESS": "completed"}.get(run_word(status), run_word(status).lower())
+def executed_word(status: RunStatus) -> ExecutedWord:
+    return _EXECUTED_WORDS[run_word(status)]
 
 
-def executed_step_word(status: StepStatus) -> str:
-    return "completed" if status is StepStatus.SUCCEEDED else str(status).lower()
+def executed_step_word(status: StepStatus) -> ExecutedStepWord:
+    return _EXECUTED_STEP_WORDS[status]

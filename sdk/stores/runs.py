@@ -29,6 +29,7 @@ STEPS_AT_ONCE = 1_000
 WORKFLOWS_MAX = 100
 WITH_TAG = "tags @> ARRAY[{}::text] AND tags <> '{{}}'"
 """The second condition lets the partial index be used."""
+ARCHIVED = "run_id IN (SELECT r.run_id FROM runs r WHERE r.env = $1 AND r.archived_at IS NOT NULL)"
 _AFTER_ALL = "\U0010ffff"
 
 _sql = load_queries("runs")
@@ -114,6 +115,12 @@ async def unknown_runs(conn: Connection, env: str, run_ids: Sequence[str]) -> li
     return [run_id for run_id in run_ids if run_id not in known]
 
 
+async def archived_runs(conn: Connection, env: str, run_ids: Sequence[str]) -> list[str]:
+    """Return those of the runs with events that were moved out of the log, in their order."""
+    found = {row["run_id"] for row in await conn.fetch(_sql["archived_runs"], env, list(run_ids))}
+    return [run_id for run_id in run_ids if run_id in found]
+
+
 async def select_runs(
     conn: Connection,
     env: str,
@@ -143,13 +150,15 @@ async def list_runs(
     tag: str | None = None,
     parent: str | None = None,
     search: str | None = None,
+    is_archived: bool = False,
     limit: int = 50,
     cursor: str | None = None,
 ) -> RunPage:
     """Return one page of runs, newest first. status: any accepted spelling. limit: 1 to 1,000.
 
     parent: only runs that are steps of this one. search: only runs whose id begins so, whose idempotency key or one of
-    whose tags is this, or whose workflow has it in its id or name. Raises BadFilter.
+    whose tags is this, or whose workflow has it in its id or name. is_archived: only runs with events that were moved
+    out of the log. Raises BadFilter.
     """
     if not 1 <= limit <= LIMIT_MAX:
         raise BadFilter("limit", f"{limit} is not between 1 and {LIMIT_MAX}")
@@ -174,6 +183,8 @@ async def list_runs(
         add(WITH_TAG, tag)
     if parent is not None:
         add("run_id IN (SELECT c.run_id FROM children c WHERE c.parent_run_id = {})", parent)
+    if is_archived:
+        conditions.append(ARCHIVED)
     if cursor is not None:
         add("(created_at, run_id) < ({}, {})", *_read_cursor(cursor))
     order = f"ORDER BY created_at DESC, run_id DESC LIMIT {limit + 1}"

@@ -8,15 +8,17 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, NamedTuple, cast
 
+import msgspec
 import requests
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from schemathesis.core.failures import FailureGroup
 
 from courante.api.bodies import RawDocument
 from courante.api.openapi import make_document
+from courante.api.problems import MEDIA_TYPE as PROBLEM
 from courante.api.route import Route
 from courante.api.routes import ROUTES
-from integration.api_asking import STREAM
+from integration.api_asking import STREAM, named
 
 SCHEMATHESIS: Any = import_module("schemathesis")
 """Half of its types are unknown."""
@@ -34,6 +36,7 @@ CONFIG = {
     "generation": {"with-security-parameters": False},
     "checks": {"negative_data_rejection": {"expected-statuses": ["4xx"]}},
 }
+DOCUMENT = make_document(ROUTES)
 STRAY = ("not_found", "method_not_allowed")
 """Where a part of the path was drawn that leads to no route."""
 TOLD_CHARS = 3_000
@@ -82,12 +85,23 @@ def ask(session: requests.Session, url: str, drawn: Drawn) -> Any:
     Raises AssertionError of what is wrong with the answer.
     """
     answer = drawn.case.call(base_url=url, session=session)
+    check_code(drawn.route, answer.status_code, answer.headers.get("content-type", ""), answer.content)
     checks = [each for each in CHECKS if drawn.route.body is not RawDocument or each is not WRONG_IS_REFUSED]
     try:
         drawn.case.validate_response(answer, checks=checks)
     except FailureGroup as found:
         raise AssertionError(str(found)[:TOLD_CHARS]) from None
     return answer
+
+
+def check_code(route: Route, status: int, content_type: str, content: bytes) -> None:
+    """Raises AssertionError of a refusal whose code the document does not name for this route and status."""
+    if content_type != PROBLEM:
+        return
+    code = msgspec.json.decode(content)["code"]
+    said = DOCUMENT["paths"][route.path][route.method.lower()]["responses"].get(str(status), {}).get("description", "")
+    declared = said.partition(": ")[2].split(", ")
+    assert code in (*declared, *STRAY), f"{named(route)}: {status} {code}, and the document says {said!r}"
 
 
 def _can_be_wrong(route: Route) -> bool:

@@ -6,15 +6,20 @@ import gzip
 from functools import partial
 from typing import Any
 
+import httpx
 import msgspec
 import pytest
 
 from courante import Context
+from courante.api.app import build_app
+from courante.api.backend import Backend
 from courante.api.openapi import make_document
+from courante.api.reading.task_ids import task_id
 from courante.api.routes import ROUTES
 from courante.sdk.access.scopes import Scope
 from integration.api_asking import SAFE, STREAM, asking, named, spelled
-from integration.gated import caller, cookie_of, gate_of, make_key, open_session, operations
+from integration.gated import LOCAL, caller, cookie_of, gate_of, make_key, open_session, operations, served
+from integration.http_calls import settings_of
 from integration.stage import Stage, until
 
 pytestmark = pytest.mark.anyio
@@ -50,6 +55,54 @@ async def test_an_artifact_is_no_page(stage: Stage) -> None:
     assert answer.headers["content-disposition"].startswith("attachment;")
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert "sandbox" in answer.headers["content-security-policy"]
+
+
+@pytest.mark.parametrize("kind", ["text/html\r\nSet-Cookie: a=b", "text/\u2028", "x" * 100_000, ""])
+async def test_a_reference_that_somebody_has_written_is_no_header(stage: Stage, kind: str) -> None:
+    """An input may refer to what is there, and say of its kind what it likes: nothing of that is in the answer."""
+
+    async def make(_given: object, context: Context) -> object:
+        return await context.artifact(SCRIPT, "text/plain")
+
+    stage.worker({"make": make})
+    stage.supervisor()
+    await stage.register({"id": "a", "type": "function", "config": {"handler": "make"}})
+    reference = (await stage.run("w")).output["a"] | {"content_type": kind}
+    run_id = await stage.client.submit("w", reference)
+    await stage.result(run_id)
+    app = build_app(Backend(stage.client, settings_of(stage.place)))
+    key = await make_key(stage, Scope.READ)
+    path, headers = f"/v1/runs/{run_id}/artifacts", {"Authorization": f"Bearer {key}"}
+    async with (
+        served(gate_of(stage.client, app)) as port,
+        httpx.AsyncClient(base_url=f"{LOCAL}:{port}", headers=headers) as client,
+    ):
+        (listed,) = (await client.get(path)).json()["artifacts"]
+        answer = await client.get(f"{path}/{reference['$artifact']}")
+    assert listed["content_type"] == kind
+    assert (answer.status_code, answer.content) == (200, SCRIPT)
+    assert answer.headers["x-content-type"] == "application/octet-stream"
+    assert "set-cookie" not in answer.headers
+
+
+async def test_a_reference_to_nothing_hides_no_task(stage: Stage) -> None:
+    """A step may give what only looks like an artifact, of any size that it likes: the task is shown without it."""
+
+    def make() -> list[dict[str, object]]:
+        kind = {"content_type": "text/plain"}
+        return [{"$artifact": "0" * 32, "size_bytes": -(2**62), **kind}, {"$artifact": "../x", "size_bytes": 1, **kind}]
+
+    stage.worker({"make": make})
+    stage.supervisor()
+    await stage.register({"id": "a", "type": "function", "config": {"handler": "make"}})
+    run_id = (await stage.run("w")).run_id
+    async with asking(stage.client, Scope.READ) as client:
+        shown = await client.get(f"/task-runs/{task_id(run_id, 'a', '')}")
+        assert (shown.status_code, [one["content"] for one in shown.json()["artifacts"]]) == (200, [None, None])
+        assert (await client.get(f"/runs/{run_id}")).status_code == 200
+        for digest in ("0" * 32, "..%2Fx"):
+            refused = await client.get(f"/v1/runs/{run_id}/artifacts/{digest}")
+            assert (refused.status_code, refused.json()["code"]) == (404, "artifact_not_found")
 
 
 async def test_an_artifact_is_fetched_from_its_run_alone(stage: Stage) -> None:

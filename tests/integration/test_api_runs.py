@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -104,6 +105,86 @@ async def test_many_runs_at_once(stage: Stage, api: httpx.AsyncClient) -> None:
     first = (await api.get("/v1/runs", params={"limit": 2})).json()
     rest = (await api.get("/v1/runs", params={"limit": 2, "cursor": first["next"]})).json()
     assert (len(first["runs"]), len(rest["runs"]), rest["next"]) == (2, 1, None)
+
+
+async def test_many_runs_once(stage: Stage, api: httpx.AsyncClient) -> None:
+    """With a key a batch that is sent again is the same runs; where something in it is another, nothing starts."""
+    await stage.register({"id": "a", "type": "noop"})
+    keyed = {"Idempotency-Key": "week-7"}
+    runs: list[dict[str, Any]] = [{"workflow": "w", "input": 1}, {"workflow": "w", "key": "own"}]
+    first = await api.post("/v1/runs/batch", json={"runs": runs}, headers=keyed)
+    assert first.status_code == 201
+    assert (await api.post("/v1/runs/batch", json={"runs": runs}, headers=keyed)).json() == first.json()
+    single = await api.post("/v1/runs", json=runs[0], headers={"Idempotency-Key": "week-7/0"})
+    assert single.json()["run_id"] == first.json()["run_ids"][0], "as docs/reference/api.md says it"
+    assert (await api.post("/v1/runs", json=runs[1])).json()["run_id"] == first.json()["run_ids"][1]
+    longer = await api.post("/v1/runs/batch", json={"runs": [*runs, {"workflow": "w"}]}, headers=keyed)
+    assert longer.json()["run_ids"][:2] == first.json()["run_ids"]
+    other = [{"workflow": "w"}, {"workflow": "w", "input": 2}, {"workflow": "w", "input": 3}]
+    for body in ([runs[0] | {"input": 9}, runs[1]], [*runs, other[1]], other):
+        refused = await api.post("/v1/runs/batch", json={"runs": body}, headers=keyed)
+        assert (refused.status_code, refused.json()["code"]) == (409, "idempotency_conflict")
+    two = [("Idempotency-Key", "a"), ("Idempotency-Key", "b")]
+    assert (await api.post("/v1/runs/batch", json={"runs": runs}, headers=two)).json()["code"] == "bad_value"
+    wrong = await api.post("/v1/runs/batch", json={"runs": [*runs, {"workflow": "w", "inputs": 1}]}, headers=keyed)
+    assert (wrong.status_code, wrong.json()["errors"][0]["path"]) == (422, "runs[2]")
+    assert len((await api.get("/v1/runs")).json()["runs"]) == 3
+
+
+async def test_a_key_that_is_used_twice_at_once(stage: Stage, api: httpx.AsyncClient) -> None:
+    """However many ask at the same moment: one run, and who means another one is told so; alone or in a batch."""
+    await stage.register({"id": "a", "type": "noop"})
+    answers: list[httpx.Response] = []
+
+    async def ask(path: str, body: dict[str, Any]) -> None:
+        answers.append(await api.post(path, json=body, headers={"Idempotency-Key": f"at once {path}"}))
+
+    for path, bodies in (
+        ("/v1/runs", [{"workflow": "w", "input": number} for number in range(2)]),
+        (
+            "/v1/runs/batch",
+            [{"runs": [{"workflow": "w", "input": [number, place]} for place in range(3)]} for number in range(2)],
+        ),
+    ):
+        answers.clear()
+        async with anyio.create_task_group() as group:
+            for number in range(20):
+                group.start_soon(ask, path, bodies[number % 2])
+        made = [one.json() for one in answers if one.status_code == 201]
+        ids = {json.dumps(one.get("run_id", one.get("run_ids"))) for one in made}
+        assert (len(ids), len(made)) == (1, 10), path
+        assert {one.json()["code"] for one in answers if one.status_code != 201} == {"idempotency_conflict"}
+    assert len((await api.get("/v1/runs")).json()["runs"]) == 4
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/runs", {"workflow": "w"}),
+        ("/v1/runs/batch", {"runs": [{"workflow": "w"}]}),
+        ("/runs", {"workflow": "w"}),
+        ("/api/workflows/w/run", {}),
+    ],
+)
+async def test_a_submission_brings_its_trace(
+    stage: Stage, api: httpx.AsyncClient, path: str, body: dict[str, Any]
+) -> None:
+    """At each path that starts a run; what is none, as W3C says, refuses nothing and counts for nothing."""
+    await staffed(stage)
+    await stage.register({"id": "a", "type": "noop"})
+    good = f"00-{'4b' * 16}-{'00f0' * 4}-01"
+    later = f"cc-{'4b' * 16}-{'00f0' * 4}-01-more"
+    none = ["nonsense", f"00-{'0' * 32}-{'00f0' * 4}-01", "x" * 5_000, ""]
+    wanted: dict[str, str | None] = {good: good, later: later[:55], **dict.fromkeys(none)}
+    told: list[tuple[str, str]] = [("traceparent", good), ("traceparent", good)]
+    for headers, kept in [*(([("traceparent", text)], kept) for text, kept in wanted.items()), (told, None)]:
+        answer = await api.post(path, json=body, headers=headers)
+        assert answer.status_code in (200, 201), (headers, answer.text)
+        run_id = (await api.get("/v1/runs", params={"limit": 1})).json()["runs"][0]["run_id"]
+        assert run_id in answer.text
+        await ended(api, run_id)
+        first = (await api.get(f"/v1/runs/{run_id}/events", params={"limit": 1})).json()["events"][0]
+        assert first["data"].get("traceparent") == kept, headers
 
 
 async def test_a_decision_by_who_is_named(stage: Stage, api: httpx.AsyncClient) -> None:

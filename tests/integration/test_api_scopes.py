@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from courante import __version__
+from courante.api.app import OPENAPI_PATH
 from courante.api.routes import ROUTES
 from courante.sdk.access.scopes import Scope
 from integration.api_asking import SAFE, STREAM, asking, named, spelled
@@ -27,6 +29,16 @@ def test_only_these_routes_are_open() -> None:
     assert {named(route) for route in ROUTES if route.scope is None} == OPEN | {
         named(route) for route in ROUTES if route.path == "/" or route.path.startswith("/web/")
     }
+
+
+async def test_the_document_is_for_who_is_known(stage: Stage) -> None:
+    """With whichever scope; a stranger learns neither what there is nor which release answers."""
+    async with asking(stage.client) as stranger, asking(stage.client, Scope.SUBMIT) as known:
+        refused = await stranger.get(OPENAPI_PATH)
+        assert (refused.status_code, refused.json()["code"]) == (401, "unauthenticated")
+        assert refused.headers["www-authenticate"] == "Bearer"
+        assert (await known.get(OPENAPI_PATH)).json()["openapi"].startswith("3.1.")
+        assert __version__ not in "".join([refused.text, str(refused.headers), (await stranger.get("/")).text])
 
 
 def test_no_unsafe_route_needs_only_read() -> None:

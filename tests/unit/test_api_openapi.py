@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 import pytest
 from msgspec import Meta
+from schemathesis.specs.openapi import definitions
 from starlette.datastructures import QueryParams
 
 from courante import __version__
@@ -14,6 +15,8 @@ from courante.api.bodies import RawDocument, decode_body, decode_query
 from courante.api.openapi import make_document
 from courante.api.problems import STATUSES, Refused, answer_error
 from courante.api.routes import ROUTES
+
+OPENAPI_31: Any = definitions.OPENAPI_31_VALIDATOR
 
 
 class Query(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -59,6 +62,39 @@ def test_it_names_no_release(document: dict[str, Any]) -> None:
 
 def places(path: str) -> list[str]:
     return [part.split("}")[0] for part in path.split("{")[1:]]
+
+
+def test_it_is_well_formed(document: dict[str, Any]) -> None:
+    """By the schema that OpenAPI 3.1 has of such documents; one that is not would be found."""
+    assert [str(fault) for fault in OPENAPI_31.iter_errors(document)] == []
+    assert list(OPENAPI_31.iter_errors(document | {"paths": {"no-slash": 3}}))
+
+
+def test_headers_are_named(document: dict[str, Any]) -> None:
+    """Those that a request may have, and those that an answer has: what a stream goes on behind, when to come again."""
+    paths = document["paths"]
+    taken = {
+        (path, parameter["name"])
+        for path, methods in paths.items()
+        for one in methods.values()
+        for parameter in one.get("parameters", ())
+        if parameter["in"] == "header"
+    }
+    starts = ("/v1/runs", "/v1/runs/batch", "/runs", "/api/workflows/{slug}/run")
+    streams = ("/v1/events", "/v1/runs/{run_id}/events", "/v1/runs/{run_id}/logs")
+    assert taken == {
+        *((path, name) for path in starts for name in ("Idempotency-Key", "traceparent")),
+        ("/runs/{run_id}/update", "Idempotency-Key"),
+        *((path, "Last-Event-ID") for path in streams),
+    }
+    answers = paths["/v1/runs"]["post"]["responses"]
+    told = {status: list(answer["headers"]) for status, answer in answers.items() if "headers" in answer}
+    assert told == {
+        "201": ["Location"],
+        "401": ["WWW-Authenticate"],
+        "429": ["Retry-After"],
+        "503": ["Retry-After"],
+    }
 
 
 def test_what_can_be_followed_says_so(document: dict[str, Any]) -> None:

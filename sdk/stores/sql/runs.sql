@@ -6,6 +6,9 @@ SELECT run_id, env, partition, workflow, version, ir_hash, status, is_waiting, t
 -- name: known_runs
 SELECT run_id FROM run_list WHERE env = $1 AND run_id = ANY($2::text[])
 
+-- name: archived_runs
+SELECT run_id FROM runs WHERE env = $1 AND run_id = ANY($2::text[]) AND archived_at IS NOT NULL
+
 -- name: list_runs
 SELECT run_id, env, partition, workflow, version, ir_hash, status, is_waiting, trigger, base_run_id, by, tags, output_seq,
        error::text AS error, drain_reason, is_halted, created_at, started_at, finished_at
