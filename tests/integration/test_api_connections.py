@@ -13,6 +13,8 @@ import pytest
 
 from courante.api.security.protocol import HEADERS_MAX, GuardedProtocol, Limits, counted_as, make_protocol
 from courante.api.security.serving import server_options
+from courante.api.server import Server
+from courante.cli.api_socket import listen
 from courante.sdk.settings import Settings
 from integration.gated import served
 from integration.stage import until
@@ -261,6 +263,40 @@ def test_who_is_counted_by_what_name() -> None:
         assert counted_as(free, limits.uncounted) == "", free
     assert limits.address_connections_max == 1_024
     assert options["forwarded_allow_ips"] == ["10.0.0.5/32", "10.1.0.0/16"]
+
+
+@pytest.mark.parametrize(
+    ("proxies", "said", "believed"),
+    [
+        ("", "192.0.2.9", ("127.0.0.1", "http")),
+        ("10.0.0.5", "192.0.2.9", ("127.0.0.1", "http")),
+        ("127.0.0.1", "192.0.2.9", ("192.0.2.9", "https")),
+        ("127.0.0.1", "203.0.113.7, 192.0.2.9", ("192.0.2.9", "https")),
+        ("127.0.0.1, 192.0.2.0/24", "203.0.113.7, 192.0.2.9", ("203.0.113.7", "https")),
+    ],
+)
+async def test_only_a_proxy_that_was_named_speaks_for_others(
+    monkeypatch: pytest.MonkeyPatch, proxies: str, said: str, believed: tuple[str, str]
+) -> None:
+    """What anybody writes into these headers is his own address, however often he writes it, and no TLS."""
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", "*")
+    heard: list[tuple[str, str]] = []
+
+    async def look(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        heard.append((scope["client"][0], scope["scheme"]))
+        await hello(scope, receive, send)
+
+    options = server_options(Settings(home=Path("/nowhere"), api_proxies=proxies or None))
+    request = f"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-Forwarded-For: {said}\r\n"
+    request += "X-Forwarded-Proto: https\r\nForwarded: for=192.0.2.1;proto=https\r\nX-Real-IP: 192.0.2.1\r\n\r\n"
+    with listen("127.0.0.1", 0) as listening:
+        server = Server(look, **options)
+        async with anyio.create_task_group() as group:
+            group.start_soon(server.run_on, listening)
+            answer = await say(int(listening.getsockname()[1]), request.encode())
+            assert answer.startswith(b"HTTP/1.1 200 ")
+            server.kill()
+    assert heard == [believed]
 
 
 async def open_from(address: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

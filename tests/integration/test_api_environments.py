@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -184,6 +184,19 @@ async def test_a_stream_of_all_runs_is_of_one_environment(stage: Stage, other: O
                     break
     assert set(heard) == {run_id}
     assert await other.stage.events(other.ids["failed"])
+
+
+async def test_a_key_of_a_submission_is_of_one_environment(stage: Stage) -> None:
+    """The same words there are another request, and neither is taken for the other."""
+    body, headers = {"workflow": "w", "input": 1}, {"Idempotency-Key": "tea"}
+    async with open_stage(replace(stage.place, env=f"{stage.place.env}o")) as there:
+        for each in (stage, there):
+            await each.register({"id": "a", "type": "noop"})
+        async with asking(stage.client, Scope.SUBMIT) as here, asking(there.client, Scope.SUBMIT) as elsewhere:
+            one = (await here.post("/v1/runs", json=body, headers=headers)).json()["run_id"]
+            other = await elsewhere.post("/v1/runs", json=body | {"input": 2}, headers=headers)
+            assert (other.status_code, other.json()["run_id"] == one) == (201, False)
+            assert (await here.post("/v1/runs", json=body, headers=headers)).json()["run_id"] == one
 
 
 def requests_about(route: Route, run_id: str, other: Other) -> list[dict[str, Any]]:
