@@ -37,7 +37,11 @@ class Meter:
             ("courante_api_listeners", "Clients that are told what comes.", backend.listeners),
             ("courante_api_bundles", "Bundles for an audit that are on their way.", len(backend.exporting)),
         )
-        made: list[AnySeries] = [self._requests, self._seconds]
+        pool = backend.client.pool
+        size, idle = pool.get_size(), pool.get_idle_size()
+        connections = Series("courante_api_postgres_connections", "Connections to Postgres.", "state", kind="gauge")
+        connections.set({("busy",): size - idle, ("idle",): idle, ("possible",): pool.get_max_size()})
+        made: list[AnySeries] = [self._requests, self._seconds, connections]
         for name, help, value in gauges:
             gauge = Series(name, help, kind="gauge")
             gauge.set({(): value})

@@ -11,6 +11,7 @@ from ...sdk.access import Scope
 from ..bodies import NoBody, NoQuery
 from ..route import Answer, Asked, Routes
 from ..wire.webhooks import (
+    DeadAsked,
     DeadDropped,
     DeadRequests,
     DeadRetried,
@@ -76,14 +77,14 @@ async def test(asked: Asked[NoQuery, NoBody]) -> WebhookTested:
 
 
 @routes.post("/v1/webhooks/{name}/dead/retry", scope=Scope.OPERATE, errors=("webhook_not_found",))
-async def retry_dead(asked: Asked[NoQuery, NoBody]) -> DeadRetried:
+async def retry_dead(asked: Asked[NoQuery, DeadAsked]) -> DeadRetried:
     """Send all that was given up again."""
-    name = asked.at("name")
-    return DeadRetried(webhook=name, retried=await asked.backend.client.webhooks.retry_dead(name))
+    name, by = asked.at("name"), asked.by(asked.body.by)
+    return DeadRetried(webhook=name, retried=await asked.backend.client.webhooks.retry_dead(name, by=by))
 
 
 @routes.post("/v1/webhooks/{name}/dead/drop", scope=Scope.OPERATE, errors=("webhook_not_found",))
-async def drop_dead(asked: Asked[NoQuery, NoBody]) -> DeadDropped:
+async def drop_dead(asked: Asked[NoQuery, DeadAsked]) -> DeadDropped:
     """Forget all that was given up."""
-    name = asked.at("name")
-    return DeadDropped(webhook=name, dropped=await asked.backend.client.webhooks.drop_dead(name))
+    name, by = asked.at("name"), asked.by(asked.body.by)
+    return DeadDropped(webhook=name, dropped=await asked.backend.client.webhooks.drop_dead(name, by=by))

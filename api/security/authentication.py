@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import anyio
+import structlog
 
 from ...sdk.access.scopes import Principal
 from ...sdk.access.secret_text import digest
@@ -23,6 +24,7 @@ from .headers import all_of, cookie_of
 from .terms import Terms
 
 CREDENTIALS_MAX = 10_000
+log = structlog.get_logger()
 CHALLENGE = {"WWW-Authenticate": "Bearer"}
 
 
@@ -147,6 +149,8 @@ class Authentication:
             raise too_many("too many wrong keys have come from this address", wait_s)
 
     def _wrong(self, address: str) -> Refused:
+        """A line for each: how many of them an address may have is bounded."""
+        log.warning("key_refused", address=address)
         self._failures.take(neighbourhood(address))
         hint = "was it revoked, has it expired, or is it of another environment? 'courante keys list --all' says"
         return Refused("unauthenticated", "the key is not in force here", hint=hint, headers=CHALLENGE)

@@ -81,6 +81,12 @@ class DeadRequests(msgspec.Struct, frozen=True, kw_only=True):
     dead: list[DeadRequest]
 
 
+class DeadAsked(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``by``: who wants it, where that is somebody else than who asks."""
+
+    by: Word | None = None
+
+
 class DeadRetried(msgspec.Struct, frozen=True, kw_only=True):
     webhook: str
     retried: int

@@ -115,21 +115,22 @@ def test(call: Call, name: str) -> int:
 @click.argument("name", required=False)
 @click.option("--retry", is_flag=True, help="Send those of NAME again.")
 @click.option("--drop", is_flag=True, help="Forget those of NAME.")
+@by_option
 @service_options
 @with_call
-def dlq(call: Call, name: str | None, retry: bool, drop: bool) -> None:
+def dlq(call: Call, name: str | None, retry: bool, drop: bool, by: str | None) -> None:
     """List requests that were given up, the oldest first; send them again, or drop them."""
     if (retry or drop) and (name is None or (retry and drop)):
         option = "--retry" if retry else "--drop"
         raise bad_option(option, "is for one webhook", f"courante webhooks dlq NAME {option}")
 
     if name is not None and retry:
-        count = ask_client(call, lambda client: client.webhooks.retry_dead(name))
+        count = ask_client(call, lambda client: client.webhooks.retry_dead(name, by=by))
         call.out.json(msgspec.to_builtins(DeadRetried(webhook=name, retried=count)))
         call.out.text(f"{call.out.glyph('ok')} {count_text(count, 'request')} retried")
         return
     if name is not None and drop:
-        count = ask_client(call, lambda client: client.webhooks.drop_dead(name))
+        count = ask_client(call, lambda client: client.webhooks.drop_dead(name, by=by))
         call.out.json(msgspec.to_builtins(DeadDropped(webhook=name, dropped=count)))
         call.out.text(f"{call.out.glyph('ok')} {count_text(count, 'request')} dropped")
         return

@@ -12,6 +12,7 @@ from ...api.wire.keys import KeyAsked, KeyMade, KeyPage, KeyShown
 from ...api.wire.operators import OperationsShown
 from ...api.wire.pauses import PausePage
 from ...api.wire.webhooks import (
+    DeadAsked,
     DeadDropped,
     DeadRequests,
     DeadRetried,
@@ -140,11 +141,13 @@ class ApiWebhooks:
         found = await self._api.get(at("webhooks", "dead"), DeadRequests, {"webhook": name})
         return [as_kind(one, DeadDelivery, event_id=one.id, body=encode_value(one.body).decode()) for one in found.dead]
 
-    async def retry_dead(self, name: str) -> int:
-        return (await self._api.post(at("webhooks", name, "dead", "retry"), {}, DeadRetried)).retried
+    async def retry_dead(self, name: str, *, by: str | None = None) -> int:
+        path = at("webhooks", name, "dead", "retry")
+        return (await self._api.post(path, DeadAsked(by=by), DeadRetried)).retried
 
-    async def drop_dead(self, name: str) -> int:
-        return (await self._api.post(at("webhooks", name, "dead", "drop"), {}, DeadDropped)).dropped
+    async def drop_dead(self, name: str, *, by: str | None = None) -> int:
+        path = at("webhooks", name, "dead", "drop")
+        return (await self._api.post(path, DeadAsked(by=by), DeadDropped)).dropped
 
 
 def _webhook(told: WebhookShown) -> Webhook:

@@ -98,18 +98,20 @@ class Webhooks:
                     await self._find(conn, name)
                 return await store.list_dead(conn, self._env, name)
 
-    async def retry_dead(self, name: str) -> int:
+    async def retry_dead(self, name: str, *, by: str | None = None) -> int:
         """Send all that was given up again; return how many. Raises WebhookNotFound."""
         with AsUnavailable():
-            async with self._pool.acquire() as conn:
+            async with self._pool.acquire() as conn, conn.transaction():
                 await self._find(conn, name)
+                await self._note(conn, by, "webhook.dead_retried", name)
                 return await store.retry_dead(conn, self._env, name)
 
-    async def drop_dead(self, name: str) -> int:
+    async def drop_dead(self, name: str, *, by: str | None = None) -> int:
         """Forget all that was given up; return how many. Raises WebhookNotFound."""
         with AsUnavailable():
-            async with self._pool.acquire() as conn:
+            async with self._pool.acquire() as conn, conn.transaction():
                 await self._find(conn, name)
+                await self._note(conn, by, "webhook.dead_dropped", name)
                 return await store.drop_dead(conn, self._env, name)
 
     async def _find(self, conn: Connection, name: str) -> Webhook:

@@ -155,7 +155,10 @@ async def test_wrong_keys_from_one_address_are_counted(stage: Stage) -> None:
     gate = gate_of(stage.client, failures_max=3, failure_s=3600)
     async with caller(gate, key) as known, caller(gate, "x") as wrong, caller(gate, "x", address="::2") as other:
         assert (await known.get("/")).status_code == 200
-        assert [(await wrong.get("/")).status_code for _ in range(5)] == [401, 401, 401, 429, 429]
+        with capture_logs() as logs:
+            assert [(await wrong.get("/")).status_code for _ in range(5)] == [401, 401, 401, 429, 429]
+        told = [{name: one[name] for name in ("event", "address")} for one in logs if one["log_level"] != "debug"]
+        assert told == [{"event": "key_refused", "address": "127.0.0.1"}] * 3
         refused = await wrong.get("/")
         assert problem(refused)["code"] == "rate_limited"
         assert 1 <= int(refused.headers["retry-after"]) <= 3600

@@ -9,6 +9,7 @@ from courante.api.backend import open_backend
 from courante.api.metering import Meter
 from courante.api.security.gate import Gate
 from courante.api.security.terms import Terms, host_names
+from courante.sdk.connections import POSTGRES_CONNECTIONS_MAX
 from courante.sdk.metrics.exposition import Exposition
 from integration.gated import caller, make_key
 from integration.http_calls import settings_of
@@ -44,3 +45,6 @@ async def test_answers_are_counted_by_their_routes(stage: Stage) -> None:
     assert count("requests_total", method="other", route="", status="405") == 1
     assert count("request_seconds_count", method="GET", route="/v1/runs/{run_id}") == 2
     assert count("listeners") == 0
+    assert count("postgres_connections", state="possible") == POSTGRES_CONNECTIONS_MAX
+    assert 0 < count("postgres_connections", state="idle") <= POSTGRES_CONNECTIONS_MAX
+    assert count("postgres_connections", state="busy") == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -21,6 +22,7 @@ from courante import Context
 from courante.api import listener as listening
 from courante.api import live as live_module
 from courante.api.backend import open_backend
+from courante.api.frames import RETRY_MS
 from courante.api.live import Live
 from courante.sdk.client.client import Submission
 from courante.sdk.moments import EPOCH
@@ -170,6 +172,56 @@ async def test_who_reads_too_slowly_is_let_go_and_goes_on(stage: Stage, monkeypa
                         break
             group.cancel_scope.cancel()
         assert len(quick) == len(set(places(quick)))
+
+
+@pytest.mark.parametrize(
+    ("part", "last", "status"),
+    [
+        ("events", "999999", 200),
+        ("events", "9" * 15, 200),
+        ("events", "9" * 16, 400),
+        ("events", "-1", 400),
+        ("events", "1 OR 1=1", 400),
+        ("events", "\xb2", 400),
+        ("logs", "999999", 200),
+        ("logs", "9" * 16, 400),
+        ("logs", "END", 400),
+        ("all", "32503680000000-run_x-1", 200),
+        ("all", "0", 200),
+        ("all", "9" * 30, 400),
+        ("all", "-1-run_x-1", 400),
+        ("all", "yesterday", 400),
+    ],
+)
+async def test_from_where_nothing_was_told(stage: Stage, part: str, last: str, status: int) -> None:
+    """What is the id of nothing is refused; who goes on from what is still to come hears what comes behind it."""
+    stage.worker()
+    stage.supervisor()
+    await stage.register({"id": "s", "type": "signal", "config": {"name": "go"}})
+    run_id = await stage.client.submit("w")
+    await until(lambda: stage.types(run_id), lambda types: "step.waiting" in types)
+    path = "/v1/events" if part == "all" else f"/v1/runs/{run_id}/{part}"
+    headers = {b"Accept": b"text/event-stream", b"Last-Event-ID": last.encode("latin-1")}
+    async with open_server(stage) as api:
+        async with api.stream("GET", path, headers=headers) as answer:
+            assert answer.status_code == status
+            if status == 400:
+                assert json.loads(await answer.aread())["code"] == "query_invalid"
+                return
+            lines = answer.aiter_lines()
+            assert await anext(lines) == f"retry: {RETRY_MS}"
+            await stage.client.signal(run_id, "go")
+            with anyio.fail_after(HEARD_S):
+                heard = [line async for line in until_told(lines, "run.completed" if part == "all" else "")]
+        assert any(line.startswith("data: ") and run_id in line for line in heard) is (part != "events")
+
+
+async def until_told(lines: AsyncIterator[str], word: str) -> AsyncIterator[str]:
+    """Lines up to the one with a word, or to the end of the stream."""
+    async for line in lines:
+        yield line
+        if word and word in line:
+            return
 
 
 async def listen_slowly(api: httpx.AsyncClient, path: str) -> AsyncIterator[bytes]:

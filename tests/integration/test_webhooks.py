@@ -376,7 +376,9 @@ async def test_webhooks_at_the_command_line(stage: Stage, tmp_path: Path) -> Non
     (dead,) = (await ask("dlq", "--json")).json["dead"]
     assert (dead["webhook"], dead["body"]["type"]) == ("inner", "test")
     assert (await ask("dlq", "--drop", "--json")).json["error"]["code"] == "bad_drop"
-    assert (await ask("dlq", "inner", "--drop", "--json")).json == {"webhook": "inner", "dropped": 1}
+    assert (await ask("dlq", "inner", "--drop", "--by", "ada", "--json")).json == {"webhook": "inner", "dropped": 1}
+    noted = (await stage.client.operators.list()).operations[0]
+    assert (noted.by, noted.action, noted.target) == ("ada", "webhook.dead_dropped", "inner")
     assert (await ask("remove", "inner", "--json")).json == {"removed": "inner", "dropped": 0}
     assert ((await ask("remove", "inner", "--json")).code, (await ask("test", "nobody")).code) == (3, 3)
     for url in ("ftp://x", "http://", "https://ada:pw@x.test/", "nonsense"):
