@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from importlib import import_module
 from pathlib import Path
 
@@ -27,7 +28,8 @@ def _load(name: str) -> None:
         module = name.removesuffix(".py").replace("/", ".").strip(".")
         raise CliError(ExitCode.USAGE, "bad_app", f"--app {name}: expected the name of a module", f"--app {module}")
     try:
-        import_module(name)
+        with redirect_stdout(sys.stderr):  # stdout is for results
+            import_module(name)
     except ModuleNotFoundError as cause:
         if cause.name is None or not (name == cause.name or name.startswith(f"{cause.name}.")):
             raise _broken(name, cause) from cause
@@ -40,10 +42,19 @@ def _load(name: str) -> None:
 
 
 def _broken(name: str, cause: Exception) -> CliError:
-    frames = traceback.extract_tb(cause.__traceback__)
-    frame = next((f for f in reversed(frames) if "importlib" not in f.filename), None)
-    place = f" ({frame.filename}:{frame.lineno})" if frame is not None else ""
-    if isinstance(cause, SyntaxError):
-        place = f" ({cause.filename}:{cause.lineno})"
-    message = f"--app {name}: importing it failed: {type(cause).__name__}: {cause}{place}"
+    place = _place(cause)
+    message = f"--app {name}: importing it failed: {type(cause).__name__}: {cause}{f' ({place})' if place else ''}"
     return CliError(ExitCode.USAGE, "app_broken", message, f"try: python -c 'import {name}'")
+
+
+def _place(cause: Exception) -> str:
+    """``file:line`` of whoever writes steps: neither Python's import nor what has refused it here."""
+    if isinstance(cause, SyntaxError):
+        return f"{cause.filename}:{cause.lineno}"
+    places = [
+        f"{frame.f_code.co_filename}:{line}"
+        for frame, line in traceback.walk_tb(cause.__traceback__)
+        if "importlib" not in frame.f_code.co_filename
+        and not str(frame.f_globals.get("__name__", "")).startswith("courante.")
+    ]
+    return places[-1] if places else ""

@@ -22,6 +22,7 @@ STEADY_S = 10.0
 """A child that lived so long is started again at once."""
 ASKED_MAX = 2
 """How often a child is asked to end before it is killed."""
+STDERR = 2
 log = structlog.get_logger()
 
 
@@ -93,7 +94,7 @@ class Child:
         async with await anyio.open_process(
             argv,
             stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
+            stdout=STDERR if self.name == "worker" else subprocess.DEVNULL,  # what its steps say there
             stderr=None,
             env=self._environment,
             pass_fds=self._files,

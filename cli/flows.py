@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import runpy
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 
 from ..sdk.authoring.building import Flow
@@ -22,7 +23,8 @@ def load_flow(path: str) -> Flow:
     if here not in sys.path:
         sys.path.insert(0, here)
     try:
-        found = runpy.run_path(path, run_name="courante_flow")
+        with redirect_stdout(sys.stderr):  # stdout is for what is made of it
+            found = runpy.run_path(path, run_name="courante_flow")
     except Exception as cause:
         message = f"{path}: running it failed: {type(cause).__name__}: {cause}"
         raise CliError(ExitCode.INVALID, "flow_broken", message, f"try: python {path}") from cause

@@ -11,6 +11,7 @@ import os
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, redirect_stdout
 from typing import IO
 
 from click import style, unstyle
@@ -53,6 +54,10 @@ class Output:
     @property
     def width(self) -> int:
         return max(WIDTH_MIN, shutil.get_terminal_size((80, 24)).columns) if self.is_terminal else 10_000
+
+    def aside(self) -> AbstractContextManager[object]:
+        """While code of users runs here: what it prints goes to stderr, for stdout is for results."""
+        return redirect_stdout(self._stderr)
 
     def json(self, value: Mapping[str, object]) -> None:
         """Write one object as one line; only under ``--json``."""

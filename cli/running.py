@@ -70,7 +70,8 @@ async def run_and_wait(call: Call, services: Services, request: Request, steps: 
         irs = await _find_irs(client, request)
         await check_handlers(services, irs, steps)
         crew = Crew(services, irs, steps, wants_worker=request.has_apps)
-        run_id, result = await _wait_with(call, client, request, crew)
+        with call.out.aside():
+            run_id, result = await _wait_with(call, client, request, crew)
         if result is None:
             raise interrupted(run_id, is_own=crew.has_own_worker)
         run = await _read(client, run_id)

@@ -87,7 +87,10 @@ async def _work(call: Call, services: Services, steps: Steps, queues: list[str],
     await require_safe_redis(services)
     worker = make_worker(services, steps, queues)
     settings = services.settings
-    with served(settings, "worker", worker.name, worker.series, unready=worker.unready, drain=worker.stop):
+    with (
+        served(settings, "worker", worker.name, worker.series, unready=worker.unready, drain=worker.stop),
+        call.out.aside(),
+    ):
         await serve(worker.run, worker.stop, worker.kill, has_parent=has_parent)
     call.out.json({"worker": worker.name, "applied": worker.applied, "refused": worker.refused})
 

@@ -26,8 +26,11 @@ APP = """
 import asyncio
 from courante.sdk.authoring.steps import FatalError, step
 
+print("the shop opens")
+
 @step("shop.greet")
 def greet(input):
+    print("greeting", input["who"])
     return {"hello": input["who"]}
 
 @step("shop.fail")
@@ -151,6 +154,8 @@ def test_steps_of_an_app_and_an_input(courante: Courante) -> None:
     """``--app`` imports from the current directory; ``--input`` takes text and JSON."""
     said = courante("run", "greet.yaml", "--app", "shop", "--input", "who=ann", "--json")
     assert (said.code, said.json["output"]) == (0, {"hello": "ann"}), said.err
+    assert (said.out.count("\n"), said.err.splitlines()[:1]) == (1, ["the shop opens"])
+    assert "greeting ann" in said.err.splitlines()
     again = courante("run", "greet", "--app", "shop", "--input-file", "-", "--json", stdin='{"who": "bo"}')
     assert (again.code, again.json["output"]) == (0, {"hello": "bo"}), again.err
     status = courante("status", again.json["run_id"], "--json").json
@@ -244,7 +249,7 @@ def test_an_interrupted_run_is_kept(environ: dict[str, str], folder: Path, coura
     """Ctrl-C with a worker of our own: the step at hand finishes, the rest waits; exit code 130."""
     argv = ["run", "sleep.yaml", "--app", "shop", "--input", "seconds=2"]
     with started(environ, folder, *argv) as process:
-        wait_for(process, "sleeping", is_error=False)
+        wait_for(process, "sleeping")
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=30)
     assert (process.returncode, out) == (130, "")
@@ -259,7 +264,7 @@ def test_an_interrupted_run_is_kept(environ: dict[str, str], folder: Path, coura
 def test_a_second_interruption_ends_at_once(environ: dict[str, str], folder: Path) -> None:
     """Ctrl-C twice drops what is at hand, however long it would take."""
     with started(environ, folder, "run", "sleep.yaml", "--app", "shop", "--input", "seconds=600", "--json") as process:
-        wait_for(process, "sleeping", is_error=False)
+        wait_for(process, "sleeping")
         process.send_signal(signal.SIGINT)
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(0.5)
@@ -283,7 +288,7 @@ def test_others_at_work_are_left_to_it(environ: dict[str, str], folder: Path, co
         workers = {json.loads(line)["worker"] for line in events} - {None}
         assert workers == {name}
         with started(environ, folder, "run", "sleep.yaml", "--input", "seconds=3") as process:
-            wait_for(worker, "sleeping", is_error=False)
+            wait_for(worker, "sleeping")
             process.send_signal(signal.SIGINT)
             out, err = process.communicate(timeout=30)
         assert (process.returncode, out) == (130, "")

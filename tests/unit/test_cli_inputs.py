@@ -161,6 +161,7 @@ def test_an_app_is_imported_from_the_current_directory(folder: Path) -> None:
         ("app_b", "import not_there_at_all", "app_broken", "No module named 'not_there_at_all'"),
         ("app_c", "x = 1\ny = x / 0\n", "app_broken", "app_c.py:2)"),
         ("app_d", "def f(:\n", "app_broken", "app_d.py:1)"),
+        ("app_e", "from courante import step\n@step('e')\ndef e(a, b, c): ...\n", "app_broken", "app_e.py:2)"),
     ],
 )
 def test_an_app_that_cannot_be_imported(folder: Path, name: str, content: str | None, code: str, words: str) -> None:
