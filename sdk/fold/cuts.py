@@ -172,10 +172,12 @@ class Ending:
     ``seq``: of the event by which it began to end otherwise than well; 0 where it did not. Where that is an aggregate
     that failed by its items, it is the first of these that failed. ``failed``: steps that failed for good from there
     on. ``undone``: steps whose compensation has begun. ``is_of_items``: it was so, and nothing else was under way.
+    ``folder``: of somebody who adds the events to it as well: he calls ``is_alone`` before that, and ``hear`` after it.
     """
 
     ir: Ir
     irs: Mapping[str, Ir] = field(default_factory=dict[str, Ir])
+    folder: Folder | None = None
     seq: int = 0
     undone: list[At] = field(default_factory=list[At])
     is_of_items: bool = False
@@ -183,7 +185,7 @@ class Ending:
     _items: dict[At, int] = field(default_factory=dict[At, int])
 
     def __post_init__(self) -> None:
-        self._folder = Folder(self.ir, irs=self.irs)
+        self._folder = self.folder or Folder(self.ir, irs=self.irs)
         self._numbers = numbers_of(self.ir)
 
     @property
@@ -192,9 +194,17 @@ class Ending:
 
     def add(self, event: RecordedEvent) -> None:
         """Raises Corrupt."""
-        before = self._folder.marking
-        is_alone = event.facts.type == "step.failed" and self._is_aggregate(event.facts) and _living(before) == 1
+        is_alone = self.is_alone(event)
         self._folder.add(event)
+        self.hear(event, is_alone=is_alone)
+
+    def is_alone(self, event: RecordedEvent) -> bool:
+        """Whether an event that comes next is the failure of an aggregate beside which nothing is under way."""
+        facts, marking = event.facts, self._folder.marking
+        return facts.type == "step.failed" and self._is_aggregate(facts) and _living(marking) == 1
+
+    def hear(self, event: RecordedEvent, *, is_alone: bool) -> None:
+        """Follow an event that has been folded."""
         if event.facts.type == MIGRATED:
             self.ir = self._folder.ir
             self._numbers = numbers_of(self.ir)

@@ -14,7 +14,7 @@ import msgspec
 
 from ...compiler.ir import Ir
 from ..events import RecordedEvent
-from ..fold.cuts import Settled, numbers_of, place_of, settled_by
+from ..fold.cuts import Ending, Settled, numbers_of, place_of, settled_by
 from ..fold.fold import Folder
 from ..fold.migrated import MIGRATED
 from ..marking.marking import GOES_ON
@@ -62,11 +62,14 @@ class Oracle:
 class Memory:
     """``add`` all events of a run, then ask for its ``oracle``. ir, irs: see ``Folder``.
 
-    Where the run has moved to another version, its places are those of the last one.
+    Where the run has moved to another version, its places are those of the last one. hears_ending: in the same fold it
+    finds out how the run came to its end, ``ending``, and keeps what ``settled_at`` tells.
     """
 
-    def __init__(self, ir: Ir, irs: Mapping[str, Ir] | None = None) -> None:
+    def __init__(self, ir: Ir, irs: Mapping[str, Ir] | None = None, *, hears_ending: bool = False) -> None:
         self._folder = Folder(ir, irs=irs)
+        self.ending = Ending(ir, irs or {}, self._folder) if hears_ending else None
+        self._settled: list[tuple[int, At, Settled]] = []
         self._numbers = numbers_of(ir)
         self._answers: dict[At, Answer] = {}
         self._inputs: dict[At, bytes] = {}
@@ -85,7 +88,10 @@ class Memory:
     def add(self, event: RecordedEvent) -> None:
         """Raises Corrupt."""
         goes_on, ir = self._folder.marking.phase in GOES_ON, self._folder.ir
+        is_alone = self.ending is not None and self.ending.is_alone(event)
         self._folder.add(event)
+        if self.ending is not None:
+            self.ending.hear(event, is_alone=is_alone)
         facts = event.facts
         if facts.type == "run.started":
             self._has_input = event.payload is not None
@@ -98,6 +104,8 @@ class Memory:
             return
         settled = settled_by(facts, is_withdrawn=at in self._withdrawn, has_waited=at in self._parked)
         if settled is not None:
+            if self.ending is not None:
+                self._settled.append((event.seq, at, settled))
             if settled.has_waited:
                 self._parked.setdefault(at, event.seq)
             if goes_on or settled.status == "SUCCEEDED":  # what fails while the run drains was cancelled
@@ -160,6 +168,10 @@ class Memory:
             known = self._answers.get(at) or Answer(event.seq, Settled("SUCCEEDED", 1, ""))
             settled = known.settled._replace(edges=decision, output=self._outputs.get(at))
             self._answers[at] = known._replace(settled=settled)
+
+    def settled_at(self, seq: int) -> dict[At, Settled]:
+        """Return what was settled after event ``seq``, as ``Cut.settled`` has it, but for what steps gave."""
+        return {at: settled for number, at, settled in self._settled if number <= seq}
 
     def oracle(self) -> Oracle:
         marking = self._folder.marking

@@ -15,7 +15,7 @@ from typing import NamedTuple, TypeAlias
 from anyio.to_thread import run_sync
 
 from ..errors import NotRestartable
-from ..fold.cuts import Cut, Settled
+from ..fold.cuts import Settled
 from ..history.lineage import Lineage
 from ..marking.marking import TokenKind
 from ..marking.plan import Plan
@@ -47,20 +47,30 @@ class Reenacted(NamedTuple):
     differs: bool
 
 
-async def read_reenacted(
-    conn: Connection, lineage: Lineage, run_id: str, plan: Plan, before: Cut | None = None
+async def read_memory(conn: Connection, lineage: Lineage, run_id: str, *, hears_ending: bool = False) -> Memory:
+    """Return what the log of a run says of its steps. Raises Corrupt. Cost: its events; keeps their outputs."""
+    memory = Memory(lineage.first.ir, lineage.irs, hears_ending=hears_ending)
+    async for event in stream_events(conn, run_id):
+        memory.add(event)
+    return memory
+
+
+async def read_reenacted(conn: Connection, lineage: Lineage, run_id: str, plan: Plan) -> Reenacted:
+    """As ``reenacted``, of a run that is still to be read. Raises Corrupt, too."""
+    return await reenacted(conn, lineage, await read_memory(conn, lineage, run_id), plan)
+
+
+async def reenacted(
+    conn: Connection, lineage: Lineage, memory: Memory, plan: Plan, before: Mapping[At, Settled] | None = None
 ) -> Reenacted:
     """Return what a run begins with that does its base again by ``plan``. before: what ``differs`` is asked of.
 
-    Raises NotRestartable, Corrupt, PayloadUnreadable. Cost: the events of the base, which is enacted twice, more often
-    where outputs are not stored any more; keeps its outputs.
+    Raises NotRestartable, PayloadUnreadable. Cost: the base is enacted twice, more often where outputs are not stored
+    any more.
     """
-    memory = Memory(lineage.first.ir, lineage.irs)
-    async for event in stream_events(conn, run_id):
-        memory.add(event)
     oracle = memory.oracle()
     if not oracle.has_input:
-        told = f"the input of {run_id} is not stored any more: nothing is left to go on from"
+        told = f"the input of {oracle.run_id} is not stored any more: nothing is left to go on from"
         raise NotRestartable(told, reason="emptied")
     seen: dict[At, Seen] = {}
     await play(Enacting(lineage.last, oracle, seen=seen))
@@ -80,7 +90,7 @@ class Retrying:
         self._likeness = Likeness(self._old, self._new, self._fitting.olds, seen, oracle.done_by, self._lost)
         self._gone: set[At] = set()  # places of the new version whose outputs are not stored any more, and are needed
 
-    async def read(self, enact: Enact, before: Cut | None = None) -> Reenacted:
+    async def read(self, enact: Enact, before: Mapping[At, Settled] | None = None) -> Reenacted:
         """Outputs that are gone and would be read are made anew, by whoever gave them. Raises NotRestartable."""
         plan = self._new.plan
         while True:
@@ -107,14 +117,14 @@ class Retrying:
         answers = {at: answer for at, answer in self._known.answers.items() if at not in self._gone}
         return replace(self._known, answers=answers)
 
-    def _reenacted(self, enacted: Enacted, before: Cut | None) -> Reenacted:
+    def _reenacted(self, enacted: Enacted, before: Mapping[At, Settled] | None) -> Reenacted:
         differs = before is not None and self._differs(before, enacted)
         return Reenacted(restart_plan(self._new.plan, enacted.cut), self._why(enacted), differs)
 
-    def _differs(self, before: Cut, enacted: Enacted) -> bool:
+    def _differs(self, before: Mapping[At, Settled], enacted: Enacted) -> bool:
         """Whether what was settled by then is settled otherwise now, or not any more; or led another way."""
         ours, now = self._fitting.numbers, enacted.cut.settled
-        if any(_fate(one) != _fate(now.get((ours.get(at[0], -1), at[1]))) for at, one in before.settled.items()):
+        if any(_fate(one) != _fate(now.get((ours.get(at[0], -1), at[1]))) for at, one in before.items()):
             return True
         return any(
             WHEN in (then, after) or self._fitting.leads_elsewhere(at[0], then, after)

@@ -22,14 +22,14 @@ from ..marking.named_steps import find_step
 from ..marking.plan import Plan
 from ..reenactment.enacting import play
 from ..reenactment.impact import downstream, executed
-from ..reenactment.oracle import Memory, Oracle
+from ..reenactment.oracle import Oracle
 from ..reenactment.reenacting import Enacting
 from ..reenactment.restarting import RestartPlan, restart_plan
 from ..stores.connection import Connection
-from ..stores.log import stream_events
 from ..stores.runs import RunRow
 from ..stores.status import RunStatus
 from ..submissions.submissions import encode_input
+from .reenacted_retries import read_memory
 from .wishes import Wish
 
 AGAIN = frozenset({"rerun", "rebuild"})
@@ -117,10 +117,7 @@ def check_version(run: RunRow, lineage: Lineage, latest: tuple[int, str]) -> Non
 
 async def read_oracle(conn: Connection, lineage: Lineage, run_id: str) -> Oracle:
     """Return what the log of a run says of its steps. Raises Corrupt. Cost: its events; keeps their outputs."""
-    memory = Memory(lineage.first.ir, lineage.irs)
-    async for event in stream_events(conn, run_id):
-        memory.add(event)
-    return memory.oracle()
+    return (await read_memory(conn, lineage, run_id)).oracle()
 
 
 async def read_rerun(

@@ -32,7 +32,7 @@ from ..stores.connection import Connection
 from ..stores.log import last_events
 from ..stores.runs import RunRow
 from ..submissions.catalog import Catalog, Resolved
-from .reenacted_retries import Reenacted, read_reenacted
+from .reenacted_retries import Reenacted, read_memory, read_reenacted, reenacted
 from .wishes import BASE, LATEST, LATEST_WORDS
 
 ITEMS_EVENTS_MAX = 10_000
@@ -70,39 +70,50 @@ async def plan_retry(conn: Connection, catalog: Catalog, run: RunRow, lineage: L
     """version: of the workflow, a number, BASE or one of LATEST_WORDS.
 
     Raises WorkflowNotFound, InputInvalid, NotRestartable, Corrupt, PayloadUnreadable. Cost: the events of the base,
-    some times over.
+    twice; once with another version by which something would be done otherwise.
     """
-    ending = await read_ending(conn, lineage, run.run_id)
     other = None if version == BASE else await _resolve(conn, catalog, run, version)
-    seq = ending.seq - 1
     if other is None or other.plan.hash == lineage.last.hash:
-        _check_ending(lineage.last, run, ending)
-        if ending.is_of_items and await _last_event(conn, run) <= ITEMS_EVENTS_MAX:
-            try:
-                found = await read_reenacted(conn, lineage, run.run_id, lineage.last)
-            except NotRestartable:
-                pass  # what it would be enacted by is not stored any more
-            else:
-                last = lineage.stages[-1]
-                return await _reenacted(conn, run, lineage, ending, found, Stage(seq, last.plan, last.version), None)
-        stage = lineage.at(seq)
-        sound = await read_cut(conn, lineage, run.run_id, seq)
-        restart = await run_sync(restart_plan, stage.plan, sound, ending.failed)
-        return _resumed(stage, ending, restart, "resumed", None, stage.plan)
+        return await _plan_own(conn, run, lineage)
     await _check_input(conn, catalog, run, other)
+    memory = await read_memory(conn, lineage, run.run_id, hears_ending=True)
+    ending = memory.ending
+    assert ending is not None
+    seq = ending.seq - 1
     is_whole = bool(ending.seq) and not ending.undone
-    cut = await read_cut(conn, lineage, run.run_id, seq) if is_whole else None
     try:
-        found = await read_reenacted(conn, lineage, run.run_id, other.plan, cut)
+        before = memory.settled_at(seq) if is_whole else None
+        found = await reenacted(conn, lineage, memory, other.plan, before)
     except NotRestartable as error:
+        cut = await read_cut(conn, lineage, run.run_id, seq) if is_whole else None
         return await run_sync(_migrated, run, lineage, ending, cut, other, error)
-    if not found.differs and cut is not None:
+    if is_whole and not found.differs:
+        cut = await read_cut(conn, lineage, run.run_id, seq)
         try:
             return await run_sync(_migrated, run, lineage, ending, cut, other, None)
         except NotRestartable:
             pass  # what lives there has no place in the other version
     asked = BaseTerms(way="retry", version=other.version)
     return await _reenacted(conn, run, lineage, ending, found, Stage(seq, other.plan, other.version), asked)
+
+
+async def _plan_own(conn: Connection, run: RunRow, lineage: Lineage) -> Retry:
+    """Plan a retry by the version that the run had last."""
+    ending = await read_ending(conn, lineage, run.run_id)
+    seq = ending.seq - 1
+    _check_ending(lineage.last, run, ending)
+    if ending.is_of_items and await _last_event(conn, run) <= ITEMS_EVENTS_MAX:
+        try:
+            found = await read_reenacted(conn, lineage, run.run_id, lineage.last)
+        except NotRestartable:
+            pass  # what it would be enacted by is not stored any more
+        else:
+            last = lineage.stages[-1]
+            return await _reenacted(conn, run, lineage, ending, found, Stage(seq, last.plan, last.version), None)
+    stage = lineage.at(seq)
+    sound = await read_cut(conn, lineage, run.run_id, seq)
+    restart = await run_sync(restart_plan, stage.plan, sound, ending.failed)
+    return _resumed(stage, ending, restart, "resumed", None, stage.plan)
 
 
 async def _reenacted(

@@ -5,6 +5,8 @@ else has a turn.
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import AsyncIterator
 from typing import Any
 
 import anyio
@@ -13,11 +15,15 @@ import pytest
 from courante.sdk import slices
 from courante.sdk.client import restarts
 from courante.sdk.client.restarts import Restarted
+from courante.sdk.events import RecordedEvent
 from courante.sdk.floor.commanding import last_applied
+from courante.sdk.history import cut_reading
 from courante.sdk.reenactment import enacting
 from courante.sdk.reenactment.reenacting import Enacting
 from courante.sdk.restarts import bases, reenacted_retries, restart_calls, retries
 from courante.sdk.stores.commands import starts_to_apply
+from courante.sdk.stores.connection import Connection
+from courante.sdk.stores.log import stream_events
 from courante.sdk.stores.queries import load_queries
 from courante.supervisor.recording import recorder
 from courante.supervisor.recording.chain import Chains
@@ -136,6 +142,26 @@ async def test_what_cannot_be_cut_is_done_in_a_thread(stage: Stage, monkeypatch:
         "restart_plan", "moved", "_references", "Retrying", "_blob", "build", "_written"
     }  # fmt: skip
     assert not threads.here()
+
+
+async def test_a_base_is_read_as_often_as_that_takes(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By another version once, where something would be done otherwise; else once more for where it goes on."""
+    run_id = await failed(stage, Items())
+    reads = Counter[str]()
+
+    async def counted(conn: Connection, base: str) -> AsyncIterator[RecordedEvent]:
+        reads["now"] += 1
+        async for event in stream_events(conn, base):
+            yield event
+
+    for module in (cut_reading, reenacted_retries):
+        monkeypatch.setattr(module, "stream_events", counted)
+    assert (await stage.client.retry(run_id, version="latest", dry_run=True)).way == "migrated"
+    assert reads.pop("now") == 2
+    nodes = [node("each", type="map", config={"items": "input"}), step("work", "work", "each", input="item + 1")]
+    await stage.register(*nodes, node("all", "work", type="aggregate"))
+    assert (await stage.client.retry(run_id, version="latest", dry_run=True)).way == "reenacted"
+    assert reads.pop("now") == 1
 
 
 async def test_whoever_starts_it_does_not_read_its_base_again(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from courante.sdk.fold.cuts import Ending
 from courante.sdk.fold.fold import fold
 from courante.sdk.outcomes.item_values import cut_items
 from courante.sdk.outcomes.outcomes import Outcome, Succeeded
+from courante.sdk.reenactment.oracle import Memory
 from courante.sdk.reenactment.restarting import started
 from courante.sdk.user_errors import FatalError
 from courante.testing.floor import MemoryFloor
@@ -27,6 +28,8 @@ from model.compiled import plan_of
 from model.restarts import NOW_MS, drawn_cuts, log_of, restart_of, resume
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from courante.runner.work import Work
     from courante.sdk.events import RecordedEvent
 from courante.sdk.marking.plan import Plan
@@ -100,6 +103,19 @@ def disagreements(plan: Plan, events: list[RecordedEvent]) -> list[Disagreement]
     return [one for one in found if one is not None]
 
 
+def heard_as_alone(plan: Plan, events: Sequence[RecordedEvent]) -> Memory:
+    """What the events say of the steps and of the end of a run, in one fold, is what they say of the end in its own."""
+    memory, alone = Memory(plan.ir, hears_ending=True), Ending(plan.ir)
+    for event in events:
+        memory.add(event)
+        alone.add(event)
+    ending = memory.ending
+    assert ending is not None
+    assert (ending.seq, ending.failed, ending.undone) == (alone.seq, alone.failed, alone.undone)
+    assert ending.is_of_items == alone.is_of_items
+    return memory
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_a_run_with_maps_goes_on(name: str) -> None:
     plan = plan_of({"courante": 1, "id": "mapped", "policy": {"on_failure": "continue"}, "nodes": CASES[name]})
@@ -109,7 +125,9 @@ def test_a_run_with_maps_goes_on(name: str) -> None:
         base.compares_every = 50 if name == "chunks" else 1
         base.run()
         events = [event for call in base.log for event in call]
+        memory = heard_as_alone(plan, events)
         for cut, renewed in drawn_cuts(plan, events, Random(seed), 7 if name == "chunks" else 4):
+            assert memory.settled_at(cut.seq) == cut.settled
             restart = restart_of(plan, cut, renewed)
             if restart is None:
                 continue
