@@ -13,7 +13,8 @@ import msgspec
 
 from .budgets import check_currencies, read_budget
 from .changes import check_changes, read_changes
-from .diagnostics import Path, Severity
+from .diagnostics import Path
+from .doubts import find_doubts
 from .findings import Findings
 from .guesses import ROOT_GUESSES
 from .json_schema import read_json_schema
@@ -35,15 +36,12 @@ from .reading import (
     wrong_type,
 )
 from .wiring import wire
-from .workflow import Json, Node, OnFailure, Policy, Workflow
+from .workflow import Json, OnFailure, Policy, Workflow
 
 SCHEMA_VERSION = 1
 PARALLEL_MAX = 1_000_000
 RETRY_BUDGET_MAX = 1_000_000
 STUCK_ACTIONS = ("alert", "fail")
-SHAPE_FIELDS = frozenset(
-    ("id", "depends_on", "join", "loop", "rules", "default", "on_error", "compensate", "while_waiting", "cancels")
-)
 REQUIRED = ("courante", "id", "nodes")
 
 
@@ -86,37 +84,13 @@ def read_native(value: Json, findings: Findings) -> Draft | None:
         changes=made.get("changes", {}),
         metadata=metadata,
     )
-    return Draft(workflow, wired.doubted | _doubted(findings, wired.nodes, made.get("edges", [])))
+    return Draft(workflow, wired.doubted | find_doubts(findings, wired, made.get("edges", [])))
 
 
 def _nodes(made: dict[str, Json], findings: Findings) -> list[Declared]:
     written = cast("list[Json]", made.get("nodes", []))
     defaults = made.get("defaults", {})
     return [read_node(each, index, defaults, findings) for index, each in enumerate(written)]
-
-
-def _doubted(findings: Findings, nodes: tuple[Node, ...], edges: list[Json]) -> set[int]:
-    """The nodes that an error says something about that decides what leads where."""
-    errors = [found.path for found in findings if found.severity is Severity.ERROR and len(found.path) > 1]
-    ends = {node.id: number for number, node in enumerate(nodes)} if any(path[0] == "edges" for path in errors) else {}
-    doubted: set[int] = set()
-    for path in errors:
-        part, index = path[:2]
-        if part == "nodes" and isinstance(index, int) and (len(path) == 2 or _is_of_shape(path, nodes[index])):
-            doubted.add(index)
-        elif part == "edges" and isinstance(index, int) and isinstance(edges[index], dict):
-            named = cast("dict[str, Json]", edges[index]).values()
-            doubted |= {ends[name] for name in named if isinstance(name, str) and name in ends}
-    return doubted
-
-
-def _is_of_shape(path: Path, node: Node) -> bool:
-    """Whether a place of a node decides its type, or the ways to it or from it."""
-    return (
-        path[2] in SHAPE_FIELDS
-        or (path[2] == "config" and node.type == "conditional")
-        or (path[2] == "type" and not node.type)
-    )
 
 
 def _version(value: Json, path: Path, findings: Findings) -> int:

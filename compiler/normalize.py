@@ -20,6 +20,10 @@ from .workflow import Json, Workflow
 __all__ = ["Normalized", "normalize", "read_document", "to_document"]
 
 
+STEPS = (("nodes",), ("steps",), ("tasks",))
+"""Where documents keep their steps."""
+
+
 class Normalized(msgspec.Struct, frozen=True):
     """``workflow``: None where there are errors. ``origin``: native path -> path in the document that was given.
 
@@ -78,20 +82,20 @@ def _normalized(
 
 
 def _doubtful(draft: Draft | None, findings: Findings) -> Draft | None:
-    """The draft of a translation; its nodes are those of the document, one by one."""
+    """The draft of a translation; its nodes are those of the document, one by one. Other faults may be about any."""
     errors = [found.path for found in findings if found.severity is Severity.ERROR]
     if draft is None or not errors:
         return draft
-    nodes = range(len(draft.workflow.nodes))
-    numbers = {path[1] for path in errors if len(path) > 1 and isinstance(path[1], int)}
-    return msgspec.structs.replace(
-        draft, doubted=draft.doubted | (numbers if len(numbers) == len(errors) else set(nodes))
-    )
+    every = frozenset(range(len(draft.workflow.nodes)))
+    seconds = {path[1] for path in errors if path[:1] in STEPS and len(path) > 1}
+    numbers = {each for each in seconds if isinstance(each, int) and each in every}
+    is_known = all(path[:1] in STEPS for path in errors)
+    return msgspec.structs.replace(draft, doubted=draft.doubted | numbers if is_known else every)
 
 
 def _has_keyed_steps(document: dict[str, Json], findings: Findings) -> bool:
     """Whether steps stand under their ids instead of in a list; one finding, for all others would follow from it."""
-    for name in ("nodes", "steps", "tasks"):
+    for (name,) in STEPS:
         steps = document.get(name)
         if isinstance(steps, dict):
             example = next(iter(cast("dict[str, Json]", steps)), "a")

@@ -60,8 +60,12 @@ class Template:
         return "".join(pieces)
 
 
-def compile_template(text: str, *, roots: frozenset[str]) -> Template:
-    """Compile a text. Raises ExpressionError with the offset in ``text``."""
+def compile_template(text: str, *, roots: frozenset[str], errors: list[ExpressionError] | None = None) -> Template:
+    """Compile a text. Raises ExpressionError with the offset in ``text``.
+
+    errors: where given, collects what is wrong with single expressions, which are left out; one that is never closed
+    is raised all the same.
+    """
     parts: list[str | Expression] = []
     position = 0
     while True:
@@ -71,8 +75,13 @@ def compile_template(text: str, *, roots: frozenset[str]) -> Template:
         end = _find_close(text, start)
         if start > position:
             parts.append(text[position:start])
-        parts.append(_compile_part(text, start + len(_OPEN), end, roots))
         position = end + len(_CLOSE)
+        try:
+            parts.append(_compile_part(text, start + len(_OPEN), end, roots))
+        except ExpressionError as error:
+            if errors is None:
+                raise
+            errors.append(error)
     if position < len(text) or not parts:
         parts.append(text[position:])
     return Template(text, tuple(parts), _merged(part.references for part in parts if isinstance(part, Expression)))
@@ -203,14 +212,17 @@ def _compile(value: Json, path: Path, work: _Work) -> _Part:
 def _compile_text(text: str, path: Path, work: _Work) -> _Part:
     if _OPEN not in text:
         return _Constant(text)
+    errors: list[ExpressionError] = []
+    template: Template | None = None
     try:
-        template = compile_template(text, roots=work.roots)
-    except ExpressionError as error:
-        error.path = path
-        work.errors.append(error)
-        return _Constant(text)
-    work.references.append(template.references)
-    return template
+        template = compile_template(text, roots=work.roots, errors=errors)
+        work.references.append(template.references)
+    except ExpressionError as unclosed:
+        errors.append(unclosed)
+    for each in errors:
+        each.path = path
+    work.errors.extend(errors)
+    return _Constant(text) if template is None or errors else template
 
 
 def _render(part: _Part, context: Mapping[str, object], budget: int) -> Json:

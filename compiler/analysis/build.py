@@ -52,7 +52,7 @@ def find_faults(workflow: Workflow, doubted: Collection[int]) -> list[Diagnostic
 
     doubted: numbers of nodes, see ``native.Draft``; what follows from the ways to them is not told.
     """
-    findings = Findings(workflow, doubted=set(doubted))
+    findings = Findings(workflow, doubted=set(doubted), unread=frozenset(doubted))
     _judge(findings)
     return findings.found
 
@@ -170,10 +170,10 @@ def _check_model(findings: Findings, number: int) -> None:
     config = findings.workflow.nodes[number].config
     if has_unknown_provider(config):
         message, hint = f"Unknown provider: {config['provider']!r:.100}", f"one of: {', '.join(PROVIDERS)}"
-        findings.add("provider_unknown", message, number, "config", "provider", hint=hint)
+        findings.conclude("provider_unknown", message, number, "config", "provider", hint=hint)
     elif needs_model(config):
         hint = "the name of a model, as its provider writes it"
-        findings.add("model_missing", "the field 'model' is missing in config", number, "config", hint=hint)
+        findings.conclude("model_missing", "the field 'model' is missing in config", number, "config", hint=hint)
 
 
 def _warn_join(graph: Graph, findings: Findings, number: int) -> None:

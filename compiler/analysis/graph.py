@@ -30,13 +30,14 @@ class Findings:
     """Collects diagnostics; ``nodes_key`` is where the document keeps its nodes.
 
     ``doubted``: nodes of which what is concluded from the ways to them may be wrong, for another fault has been found
-    that decides it. The faults themselves make more of them.
+    that decides it. The faults themselves make more of them. ``unread``: those of them that were not read as a whole.
     """
 
     workflow: Workflow
     nodes_key: str = "nodes"
     found: list[Diagnostic] = field(default_factory=lambda: [])
     doubted: set[int] = field(default_factory=lambda: set())
+    unread: frozenset[int] = frozenset()
 
     def conclude(self, code: str, message: str, node: int, *more: str | int, hint: str = "") -> None:
         """Add what follows from the ways that lead to a node, where they are not in doubt."""
@@ -109,10 +110,11 @@ def sort_graph(graph: Graph, findings: Findings) -> None:
         return
     left = set(range(len(graph.ins))) - set(graph.order)
     for knot in find_knots(graph, left):
-        _tell_cycle(graph, findings, knot)
+        if findings.unread.isdisjoint(knot):  # else a loop may stand there that could not be read
+            _tell_cycle(graph, findings, knot)
         _cut(graph, knot)
         findings.doubted |= knot
-    if not has_entry:
+    if not has_entry and not findings.unread:
         findings.add("no_entry", "no node can start: every node has a predecessor", -1, findings.nodes_key)
     _sort(graph)
 

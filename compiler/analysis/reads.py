@@ -209,6 +209,8 @@ class Reads:
         if not self._loops_at:
             for area in self.regions.areas:
                 self._loops_at.setdefault(area.entry, set()).add(self.findings.id(area.node))
+        if rest and self.graph.index.get(rest[0]) in self.findings.unread:
+            return
         if rest and rest[0] not in known | self._loops_at.get(node, set()):
             self.findings.conclude(
                 "no_predecessor",
@@ -220,6 +222,8 @@ class Reads:
 
     def _grant(self, wish: Wish, ancestors: Ancestors) -> None:
         reader, step = wish.reader, wish.step
+        if step in self.findings.unread:
+            return  # it may come before in a way that could not be read
         if reader == step and wish.after:
             self._check_own(wish)
             return

@@ -212,7 +212,16 @@ def _maps(graph: Graph, findings: Findings) -> list[Area]:
         if stack and not graph.ways_out(node) and nodes[node].type != "map":
             ends.append((node, stack[-1]))
     _check_ends(findings, [(node, over) for node, over in ends if over in aggregate_of])
-    return _map_areas(findings, bodies, aggregate_of)
+    return _map_areas(findings, bodies, aggregate_of, _unsure_maps(graph, findings, open_maps))
+
+
+def _unsure_maps(graph: Graph, findings: Findings, open_maps: list[tuple[int, ...]]) -> set[int]:
+    """The maps whose aggregate may be there: one of no map is in doubt, or a node of their body has no type we know."""
+    nodes = findings.workflow.nodes
+    is_lost = any(nodes[node].type == "aggregate" and not open_maps[node] for node in findings.doubted)
+    if is_lost or any(not nodes[node].type and not graph.ins[node] for node in findings.unread):
+        return set(graph.order)
+    return {outer for node in findings.unread if not nodes[node].type for outer in open_maps[node]}
 
 
 def _check_ends(findings: Findings, ends: list[tuple[int, int]]) -> None:
@@ -270,13 +279,17 @@ def _stack_over(graph: Graph, findings: Findings, open_maps: list[tuple[int, ...
     return outer
 
 
-def _map_areas(findings: Findings, bodies: dict[int, list[int]], aggregate_of: dict[int, int]) -> list[Area]:
+def _map_areas(
+    findings: Findings, bodies: dict[int, list[int]], aggregate_of: dict[int, int], unsure: set[int]
+) -> list[Area]:
     areas: list[Area] = []
     for number, node in enumerate(findings.workflow.nodes):
         if node.type != "map":
             continue
         body = bodies.get(number, [])
-        if number not in aggregate_of:
+        if number not in aggregate_of and number in unsure:
+            findings.doubted.add(number)
+        elif number not in aggregate_of:
             findings.refuse("map_without_aggregate", f"the map {node.id!r} has no aggregate", number)
         elif not body:
             findings.refuse("map_body_empty", f"the map {node.id!r} has an empty body", number)

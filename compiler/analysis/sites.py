@@ -92,17 +92,28 @@ def node_sites(node: Node, in_map: bool) -> Iterator[Site]:
 
 def site_references(site: Site, node: int, findings: Findings) -> tuple[Reference, ...]:
     """Compile one site; what is wrong with it becomes a diagnostic."""
+    if site.is_template:
+        errors: list[ExpressionError] = []
+        references = compile_value(site.source, roots=site.roots, errors=errors).references
+        for error in errors:
+            _tell(error, site, node, findings)
+        return references
+    if not isinstance(site.source, str):
+        findings.add("expression_type", "an expression is text", node, *site.place)
+        return ()
     try:
-        if site.is_template:
-            return compile_value(site.source, roots=site.roots).references
-        if not isinstance(site.source, str):
-            findings.add("expression_type", "an expression is text", node, *site.place)
-            return ()
         return compile_expression(site.source, roots=site.roots).references
     except ExpressionError as error:
-        shown = site.source if isinstance(site.source, str) and len(site.source) <= 200 else "..."
-        findings.add(error.code, f"{error.message} (in {shown!r})", node, *site.place, hint=error.hint)
+        _tell(error, site, node, findings)
         return ()
+
+
+def _tell(error: ExpressionError, site: Site, node: int, findings: Findings) -> None:
+    source = site.source
+    for step in error.path:
+        source = source[step]
+    shown = source if isinstance(source, str) and len(source) <= 200 else "..."
+    findings.add(error.code, f"{error.message} (in {shown!r})", node, *site.place, *error.path, hint=error.hint)
 
 
 def output_references(workflow: Workflow, findings: Findings) -> tuple[Reference, ...]:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import cast
 
+from ..cel import ExpressionError
 from ..cel.scan import find_end
 from ..workflow import Json
 
@@ -52,14 +53,22 @@ def rewrite_templates(value: Json, rewrite: Callable[[str], str]) -> Json:
 
 
 def _rewrite_text(text: str, rewrite: Callable[[str], str]) -> str:
-    """What follows a ``{{`` that is never closed is left as it is: compiling the template reports it."""
+    """What follows a ``{{`` that is no expression, or never closed, is left: compiling the template reports it."""
     pieces: list[str] = []
     position = 0
-    while (start := text.find("{{", position)) >= 0 and (end := find_end(text, start + 2)) >= 0:
+    while (start := text.find("{{", position)) >= 0 and (end := _end(text, start + 2)) >= 0:
         source = text[start + 2 : end]
         pieces += [text[position:start], "{{ ", rewrite(source.strip()), " }}"]
         position = end + 2
     return "".join([*pieces, text[position:]])
+
+
+def _end(text: str, start: int) -> int:
+    """Where the ``}}`` of an expression is, -1 where there is none."""
+    try:
+        return find_end(text, start)
+    except ExpressionError:
+        return -1
 
 
 def with_variables(source: str, variables: Mapping[str, str]) -> str:

@@ -6,6 +6,7 @@ import copy
 
 import pytest
 
+from courante.compiler.analysis import compile_document
 from courante.compiler.dialects import Dialect, detect
 from courante.compiler.dialects.paths import dotted_to_cel, rewrite_templates, with_variables
 from courante.compiler.normalize import read_document
@@ -328,3 +329,12 @@ def test_templates_are_rewritten_at_every_depth_of_a_value() -> None:
     """Strings in lists and objects are templates; braces in strings of an expression do not end it."""
     value = {"a": ["{{x}} {{ {'k': '}}'} }}", 1], "b": "open {{ x"}
     assert rewrite_templates(value, str.upper) == {"a": ["{{ X }} {{ {'K': '}}'} }}", 1], "b": "open {{ x"}
+
+
+@pytest.mark.parametrize("prompt", ["hello {{ 'x", "{{ 1 }} and {{ (] }}", "{{ 'x }}"])
+def test_a_template_that_is_none_is_told(prompt: str) -> None:
+    """At its place, as in the native form; the parts before it are rewritten all the same."""
+    task = {"id": "a", "name": "A", "prompt": prompt, "model": "m", "provider": "openai"}
+    ir, found = compile_document(read_document({"name": "n", "tasks": [task]}))
+    assert ir is None
+    assert {each.path for each in found if each.code == "expression_syntax"} == {("tasks", 0, "prompt")}

@@ -117,6 +117,21 @@ def test_independent_faults_are_told_together(kinds: list[int], is_json: bool) -
     assert [lines[number] for number in sorted(lines)] == sorted(lines.values())
 
 
+def test_every_expression_of_a_template_is_told() -> None:
+    """Of one text and of a whole body, each at its place."""
+    body = {"a": "{{ x }} {{ y }} {{ input }}", "b": ["{{ z }}", "{{ steps.aks }}", "{{ 'open"]}
+    nodes = [behind("a", type="http", config={"url": "https://a.example", "json": body})]
+    found = errors(json.dumps({"courante": 1, "id": "w", "nodes": nodes}))
+    place = ("nodes", 0, "config", "json")
+    assert sorted((each.message.partition(" (")[0], each.path) for each in found) == [
+        ("the step 'aks' does not exist", place),
+        ("the string is never closed", (*place, "b", 2)),
+        ("unknown name 'x'", (*place, "a")),
+        ("unknown name 'y'", (*place, "a")),
+        ("unknown name 'z'", (*place, "b", 0)),
+    ]
+
+
 def test_a_key_that_stands_twice_hides_nothing() -> None:
     """The text can still be read: what else is wrong is told with it."""
     text = "courante: 1\nid: w\nnodes:\n  - {id: a, type: noop, type: noop}\n  - {id: b, type: noop, when: steps.aks}\n"
@@ -143,3 +158,61 @@ def test_every_knot_of_cycles_is_told() -> None:
     nodes[-1].pop("depends_on")
     found = errors(json.dumps({"courante": 1, "id": "w", "nodes": nodes}))
     assert [(each.code, each.path[1]) for each in found] == [("cycle", 0), ("cycle", 2), ("expression_syntax", 4)]
+
+
+MAP = behind("m", type="map", config={"items": "[1]"})
+AGGREGATE = behind("g", "b", type="aggregate", config={"policy": "collect"})
+READER = behind("r", type="transform", config={"expression": "steps.a.output"})
+ONE_FAULT: dict[str, tuple[list[Any], list[tuple[str, tuple[str | int, ...]]]]] = {
+    "an aggregate without its type": (
+        [MAP, behind("b", "m"), {"id": "g", "depends_on": ["b"]}],
+        [("missing_field", ("nodes", 2))],
+    ),
+    "an aggregate that is no object": ([MAP, behind("b", "m"), "g"], [("wrong_type", ("nodes", 2))]),
+    "an aggregate behind nothing that can be read": (
+        [MAP, behind("b", "m"), {**AGGREGATE, "depends_on": {"b": None}}],
+        [("wrong_type", ("nodes", 2, "depends_on"))],
+    ),
+    "a node of a map's body that is not there": (
+        [MAP, behind("b", "qqqqqqqqqqqq"), AGGREGATE],
+        [("unknown_node", ("nodes", 1, "depends_on"))],
+    ),
+    "rules that cannot be read": (
+        [behind("a"), behind("c", "a", type="conditional", config={"rules": 5}), READER],
+        [("wrong_type", ("nodes", 1, "config", "rules"))],
+    ),
+    "rules under another name": (
+        [behind("a"), behind("c", "a", type="conditional", config={"ules": [], "default": []}), READER],
+        [("unknown_field", ("nodes", 1, "config", "ules"))],
+    ),
+    "rules of a node without its type": (
+        [behind("a"), {"id": "c", "depends_on": ["a"], "config": {"default": ["r"]}}, READER],
+        [("missing_field", ("nodes", 1))],
+    ),
+    "a reference that is misspelt": (
+        [behind("a"), behind("c", "a", type="conditional", config={"default": ["reed"]}),
+         {**READER, "id": "read"}],
+        [("unknown_node", ("nodes", 1, "config", "default"))],
+    ),
+    "a loop that goes back to nowhere": (
+        [behind("a", type="transform", config={"expression": "inputs.l"}),
+         behind("l", "a", loop={"while": "false"})],
+        [("missing_field", ("nodes", 1, "loop"))],
+    ),
+    "a provider that is no text": (
+        [behind("a", type="llm", config={"model": "m", "provider": 5})],
+        [("wrong_type", ("nodes", 0, "config", "provider"))],
+    ),
+    "an id that stands twice": (
+        [behind("a"), behind("b"), behind("a", "b", type="transform", config={"expression": "steps.b.output"})],
+        [("duplicate_id", ("nodes", 2, "id"))],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", ONE_FAULT)
+def test_what_follows_from_a_fault_is_not_told(fault: str) -> None:
+    """Where a way, a type or a loop cannot be read, nothing is concluded from its not being there."""
+    nodes, faults = ONE_FAULT[fault]
+    found = errors(json.dumps({"courante": 1, "id": "w", "nodes": nodes}))
+    assert [(each.code, each.path) for each in found] == faults
