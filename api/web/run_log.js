@@ -21,9 +21,10 @@ export function useEvents(path, again) {
     let timer = 0;
     let stop = () => {};
     let pause = SOON_MS;
+    let isGone = false; // retention has moved its log away: nothing of it is told any more
     const known = [];
     const last = () => (known.length ? known[known.length - 1].seq : 0);
-    const isOver = () => known.length >= EVENTS_MAX || (known.length > 0 && ENDS.has(known[known.length - 1].type));
+    const isOver = () => isGone || known.length >= EVENTS_MAX || (known.length > 0 && ENDS.has(known[known.length - 1].type));
     const show = () => {
       timer ||= setTimeout(async () => {
         timer = 0;
@@ -40,7 +41,10 @@ export function useEvents(path, again) {
     };
     const load = async () => {
       while (isHere && known.length < EVENTS_MAX) {
-        const page = await get(`${path}/events${query({ after: last(), limit: PAGE })}`);
+        const page = await get(`${path}/events${query({ after: last(), limit: PAGE })}`).catch((error) => {
+          isGone = error.code === "log_archived";
+          throw error;
+        });
         if (isHere) page.events.forEach(hear);
         if (page.next === null) return;
       }
