@@ -5,7 +5,7 @@ taken from Redis when Postgres has them.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 _ADDRESS = re.compile(rb'(?<=[@"])[0-9a-f]{32}(?=[:"])')
 AT_ONCE = 16
 """Blobs held in memory at a time; each may have 16 MiB."""
-DIGESTS_AT_ONCE = 500
 
 NESTED_MAX = 8
 """Artifacts inside of artifacts."""
@@ -47,7 +46,7 @@ async def copy_blobs(redis: Redis, conn: Connection, env: str, payloads: Iterabl
 
 async def _copy(redis: Redis, conn: Connection, keys: Keys, wanted: set[bytes], depth: int) -> None:
     """What a content refers to is stored before it: whoever finds the one stored need not look for the others."""
-    for some in _parts(wanted - await touch_payloads(conn, keys.env, wanted), AT_ONCE):
+    for some in batched(wanted - await touch_payloads(conn, keys.env, wanted), AT_ONCE):
         good = await _read(redis, keys, some)
         nested = {found for stored in good.values() for found in digests_in(_decoded(stored))} - set(some)
         if nested and depth:
@@ -91,7 +90,7 @@ async def cool_payloads(redis: Redis, conn: Connection, env: str, digests: Itera
     wanted, keys = set(digests), Keys(env)
     known = await touch_payloads(conn, env, wanted)
     safe = set(known)
-    for some in _parts(wanted - known, AT_ONCE):
+    for some in batched(wanted - known, AT_ONCE):
         contents: list[bytes | None] = await redis.mget([keys.blob(found.hex()) for found in some])
         good = {
             found: one for found, one in zip(some, contents, strict=True) if one is not None and digest(one) == found
@@ -101,18 +100,18 @@ async def cool_payloads(redis: Redis, conn: Connection, env: str, digests: Itera
     return int(await redis.unlink(*(keys.blob(found.hex()) for found in safe))) if safe else 0
 
 
-async def cool_results(redis: Redis, conn: Connection, env: str, payloads: Iterable[bytes]) -> None:
-    """Take from Redis what results of maps are made of where that is stored apart, artifacts too; the log has them."""
+async def results_of(redis: Redis, env: str, payloads: Sequence[bytes]) -> set[bytes]:
+    """Return the digests of what results of maps are made of where that is stored apart, artifacts too."""
     references = {reference.digest for each in payloads if (reference := read_reference(each)) is not None}
     named = set[bytes]().union(*(named_in(each) for each in payloads))
-    for some in _parts(references, AT_ONCE):  # what is gone has left before
+    for some in batched(references, AT_ONCE):  # what is gone has left before
         for stored in await redis.mget([Keys(env).blob(found.hex()) for found in some]):
             named |= named_in(_decoded(stored)) if stored else set()
-    for some in _parts(named, DIGESTS_AT_ONCE):
-        await cool_payloads(redis, conn, env, some)
+    return named
 
 
-def _parts(digests: set[bytes], size: int) -> Iterator[list[bytes]]:
+def batched(digests: set[bytes], size: int) -> Iterator[list[bytes]]:
+    """Yield them some at a time."""
     every = iter(digests)
     while some := list(islice(every, size)):
         yield some

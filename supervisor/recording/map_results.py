@@ -5,7 +5,8 @@ is gone here is read from the log by whoever needs it (``sdk/floor/cold_payloads
 
 A Postgres that fails over to an older copy finds what it has lost in the outbox, until that is trimmed. What results
 refer to, outputs that are stored apart, is in no entry: it stays in Redis for as long. So does the list of a map to
-which items are added, when a longer one has taken its place.
+which items are added, when a longer one has taken its place. What another run or step that goes on refers to as well,
+or may, as so many events do, stays until nobody has used it for long.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from ...sdk.marking.plan import context_field
 from ...sdk.marking.scopes import Scope, parse_scope_key
 from ...sdk.stores.connection import Connection, Pool
 from ...sdk.stores.queries import load_queries
-from .blobs import cool_payloads, cool_results, named_in
+from .blobs import batched, cool_payloads, named_in, results_of
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -32,6 +33,9 @@ Lists = dict[tuple[str, str, Scope], bytes]
 """References to lists of items, by run, map and its scope."""
 COLLECTOR = "results:"
 """In front of the id of a map the id of its collector begins so."""
+EVENTS_MAX = 100
+"""That are looked at to find out who else refers to a payload."""
+DIGESTS_AT_ONCE = 500
 LISTS_MAX = 10_000
 """Maps whose lists are remembered until longer ones come."""
 _sql = load_queries("recorder")
@@ -119,14 +123,30 @@ class MapResults:
 
     async def cool(self, told: Sequence[Told]) -> None:
         """Take from Redis what results refer to, and lists that others have taken the place of. Idempotent."""
-        payloads = [each.payload for each in told if isinstance(each, ToldResults) and named_in(each.payload)]
+        results = [each for each in told if isinstance(each, ToldResults) and named_in(each.payload)]
         lists = [each for each in told if isinstance(each, ToldItems)]
         known, outgrown = _outgrown(self._lists, lists) if lists else (self._lists, set[bytes]())
-        if payloads or outgrown:
+        if results or outgrown:
             async with self._pool.acquire() as conn:
-                await cool_results(self._redis, conn, self._env, payloads)
-                await cool_payloads(self._redis, conn, self._env, outgrown)
+                made = await results_of(self._redis, self._env, [each.payload for each in results])
+                made -= await self._used_elsewhere(conn, made, results)
+                outgrown -= await self._used_elsewhere(conn, outgrown, lists)
+                for some in batched(made | outgrown, DIGESTS_AT_ONCE):
+                    await cool_payloads(self._redis, conn, self._env, some)
         self._lists = known
+
+    async def _used_elsewhere(self, conn: Connection, digests: set[bytes], told: Sequence[Told]) -> set[bytes]:
+        """Return those that other runs that go on refer to as well, or other steps of these: of results those that are
+        no items, of lists all.
+        """
+        runs, maps = list({each.run_id for each in told}), list({each.map for each in told})
+        are_lists = any(isinstance(each, ToldItems) for each in told)
+        used = set[bytes]()
+        for some in batched(digests, DIGESTS_AT_ONCE):
+            asked = [found.hex().encode() for found in some]
+            rows = await conn.fetch(_sql["used_elsewhere"], self._env, asked, runs, maps, are_lists, EVENTS_MAX)
+            used |= {bytes.fromhex(row["digest"].decode()) for row in rows}
+        return used
 
     async def _maps(self, conn: Connection, run_ids: set[str]) -> dict[str, Sequence[str]]:
         """Return the ids of the nodes of runs, of those whose IR can be had. Nodes keep their numbers in later ones."""

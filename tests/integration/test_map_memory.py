@@ -117,7 +117,7 @@ async def test_results_go_when_the_log_has_them(
     assert (await recorder.trim(), await redis.get(keys.blob(kept[1:33].decode()))) == (0, b'"apart"')
     now += 3
     with monkeypatch.context() as patch:
-        patch.setattr(map_results, "cool_results", die)
+        patch.setattr(map_results, "results_of", die)
         with pytest.raises(ConnectionResetError):
             await recorder.trim()
     assert len(await writer.ids()) == 3
@@ -197,6 +197,41 @@ async def test_lists_go_when_longer_ones_have_taken_their_place(
     assert await kept(recorder) == [2, 3]
     await recorder.aclose()
     assert await load_payload(redis, keys, lists[0], PostgresPayloads(env_name, pool=pool)) == b"[0]"
+
+
+async def test_what_something_else_needs_stays_where_every_worker_finds_it(
+    redis: Redis, pool: Pool, env_name: str, writer: Writer
+) -> None:
+    """A list or an output of a map may be the same as what another run that goes on has, or another step of this one;
+    what only ended runs have had, or the map itself, goes.
+    """
+    now, keys = 100.0, Keys(env_name)
+    lists = [await store_payload(redis, keys, b"[%d]" % number) for number in range(5)]
+    outputs = [await store_payload(redis, keys, b'"output %d"' % number) for number in range(3)]
+    for run_id, given in (("run_a", lists[0]), ("run_b", lists[1]), ("run_c", lists[2])):
+        await writer.put(run_id, (started()[0], given))
+    await writer.put("run_c", event("run.completed", payload=b"null"))
+    await writer.put("run_a", event("step.succeeded", "fetch", payload=lists[3]))
+    await writer.put("run_b", event("step.succeeded", "fetch", payload=outputs[1]))
+    await writer.put("run_a", event("step.succeeded", "fetch", payload=outputs[2]))
+    for output in outputs:
+        await writer.put("run_a", event("step.succeeded", "fetch", payload=output, scope="1"))
+    for each in lists:
+        await writer.put("run_a", event("step.waiting", "score", payload=each, reason="more", data={"items": 1}))
+    told = b"[" + b",".join(b'["ok","%s"]' % output for output in outputs) + b"]"
+    await writer.put("run_a", event("fanout.collected", "results:score", payload=told, data={"chunk": 0}))
+    recorder = Recorder(redis, pool, env_name, 0, node_ids, clock=lambda: now)
+    await recorder.record_batch()
+    now += 3
+    await recorder.trim()
+    await recorder.aclose()
+
+    async def kept(references: list[bytes]) -> list[int]:
+        blobs = [keys.blob(reference[1:33].decode()) for reference in references]
+        return [number for number, blob in enumerate(blobs) if await redis.exists(blob)]
+
+    assert await kept(lists) == [0, 1, 3, 4]
+    assert await kept(outputs) == [1, 2]
 
 
 async def test_results_that_are_nowhere_are_waited_for(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
