@@ -44,7 +44,7 @@ async def run_function(work: Work, tools: Toolbox) -> Outcome:
 def _deferred(work: Work, deferred: Deferred) -> Outcome:
     """The attempt ends elsewhere: its token waits for a word about it, at most as long as an attempt may take."""
     if deferred.token != DeferToken(work.run_id, work.key, work.attempt).text:
-        raise StepError("OUTPUT_INVALID", "the step returns the token of another attempt: return ctx.defer() itself")
+        raise StepError("OUTPUT_MISMATCH", "the step returns the token of another attempt: return ctx.defer() itself")
     return Waits(OUTSIDE, (outside_name(work.key, work.attempt),), work.node.timeout_ms)
 
 

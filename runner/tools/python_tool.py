@@ -44,5 +44,5 @@ class PythonTool:
 
         result = await (call_through(self._around, tool.name, given, context, run) if self._around else run())
         if isinstance(result, Deferred):
-            raise StepError("OUTPUT_INVALID", f"the tool {tool.name!r} cannot end later: only steps are handed out")
+            raise StepError("OUTPUT_MISMATCH", f"the tool {tool.name!r} cannot end later: only steps are handed out")
         return tool.arguments.write(result)

@@ -1,7 +1,8 @@
 """Hints: the type hints of a step, and what they make of its input and output.
 
 msgspec converts and checks: dataclasses, structs, typed dictionaries, plain types. What does not fit is an error that
-names the place (``$.items[3].price``) and is never tried again. A step without a hint takes and gives any JSON value.
+names the place (``$.items[3].price``) and is never tried again. A step without a hint takes and gives any JSON value;
+another kind of value does not fit either.
 Hints are read when the step is first called, so that they may name what its module defines further down.
 """
 
@@ -58,7 +59,7 @@ class Hints:
         return reader(content)
 
     def write(self, value: object) -> bytes:
-        """Return the output as JSON. Raises StepError (OUTPUT_INVALID, OUTPUT_MISMATCH, CONFIG_INVALID)."""
+        """Return the output as JSON. Raises StepError (OUTPUT_MISMATCH, CONFIG_INVALID)."""
         writer = self._writer
         if writer is None:
             writer = self._writer = self._make_writer()
@@ -149,7 +150,7 @@ def _encode_untyped(value: object) -> bytes:
     try:
         return encode_value(value)
     except NotJson as error:
-        raise StepError("OUTPUT_INVALID", f"this is no JSON value: {error}") from error
+        raise StepError("OUTPUT_MISMATCH", f"this is no JSON value: {error}") from error
 
 
 def _encode_typed(value: object) -> bytes:
@@ -159,7 +160,7 @@ def _encode_typed(value: object) -> bytes:
     try:
         return encode_value(msgspec.to_builtins(value, order="deterministic"))
     except (NotJson, TypeError, ValueError, RecursionError) as error:
-        raise StepError("OUTPUT_INVALID", f"this is no JSON value: {error}") from error
+        raise StepError("OUTPUT_MISMATCH", f"this is no JSON value: {error}") from error
 
 
 def placed(error: Exception, what: str) -> str:

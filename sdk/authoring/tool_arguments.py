@@ -53,7 +53,7 @@ class ToolArguments:
         return {name: getattr(found, name) for name in self._names}
 
     def write(self, value: object) -> bytes:
-        """Return a result as JSON. Raises StepError (OUTPUT_INVALID, OUTPUT_MISMATCH, CONFIG_INVALID)."""
+        """Return a result as JSON. Raises StepError (OUTPUT_MISMATCH, CONFIG_INVALID)."""
         return self._hints.write(value)
 
     def schema(self) -> dict[str, Any]:

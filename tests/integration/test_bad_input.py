@@ -100,7 +100,7 @@ BAD_OUTPUTS: list[tuple[Callable[[], object], str]] = [
 
 
 async def test_outputs_that_are_no_json_fail_their_step(stage: Stage) -> None:
-    """F15: each gives OUTPUT_INVALID with the place of the fault; the same worker runs all of them and lives on."""
+    """F15: each fails at once, with OUTPUT_MISMATCH and the place of the fault; one worker runs all, and lives on."""
     handlers: dict[str, Callable[..., Any]] = {f"bad{n}": make for n, (make, _) in enumerate(BAD_OUTPUTS)}
     stage.worker(handlers)
     stage.supervisor()
@@ -108,7 +108,8 @@ async def test_outputs_that_are_no_json_fail_their_step(stage: Stage) -> None:
     for result, (_, words) in zip(await stage.results(ids), BAD_OUTPUTS, strict=True):
         assert result.status == "FAILED"
         assert result.error is not None
-        assert (result.error["type"], result.error["node"]) == ("OUTPUT_INVALID", "a")
+        found = result.error["type"], result.error["node"], result.error["attempt"]
+        assert found == ("OUTPUT_MISMATCH", "a", 1)
         assert words in result.error["message"]
     await lives_on(stage)
 

@@ -99,6 +99,40 @@ async def test_middleware_stands_around_every_step(stage: Stage) -> None:
     assert seen == [("before", "half", 4, 1), ("after", [2]), ("before", "half", 3, 1), ("error", "odd")]
 
 
+@pytest.mark.parametrize("how", ["plain", "process", "middleware", "item"])
+async def test_what_gives_no_json_is_executed_once(stage: Stage, how: str) -> None:
+    """It gives the same the next time: in a thread or a process, through middleware, and for items of a map."""
+    calls_made: list[object] = []
+
+    def counted(given: object) -> object:
+        calls_made.append(given)
+        return object()
+
+    async def opened(call: StepCall) -> Any:
+        return iter([await call()])
+
+    steps = registry("process", counted=apart.unwritten) if how == "process" else registry(counted=counted)
+    if how == "middleware":
+        steps.add_middleware(opened)
+    stage.worker(steps)
+    stage.supervisor()
+    nodes = [calls("counted")]
+    if how == "item":
+        nodes = [
+            {"id": "m", "type": "map", "config": {"items": "[1]"}},
+            {**calls("counted"), "depends_on": ["m"]},
+            {"id": "all", "type": "aggregate", "depends_on": ["a"]},
+        ]
+    done = await stage.run(await stage.register(*nodes))
+    failures = [event.facts for event in await stage.events(done.run_id) if event.facts.error is not None]
+    assert done.status == "FAILED"
+    assert [(facts.type, facts.node, facts.attempt) for facts in failures][:1] == [("step.failed", "a", 1)]
+    assert failures[0].error is not None
+    assert (failures[0].error.type, failures[0].error.kind) == ("OUTPUT_MISMATCH", "fatal")
+    assert "no JSON value" in failures[0].error.message
+    assert how == "process" or len(calls_made) == 1
+
+
 async def test_steps_share_what_lifespans_open(stage: Stage) -> None:
     """Opened before the first step, closed when the worker has ended."""
     states: list[str] = []
