@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -21,18 +21,22 @@ from .held_attempts import Ending, HeldAttempt
 from .leases import Lease
 
 if TYPE_CHECKING:
+    import asyncio
+
     from ..sdk.keys import PartitionKeys
     from .work import Work
 
 STARTED_AFTER_S = 0.1
 """An attempt that runs longer says so with an event of its own."""
+LATE = (Ending.OVERDUE, Ending.SILENT, Ending.DRAINED)
+"""What a handler may be told without hearing of it."""
 UNWIND_S = 4.0
 """How long an attempt that is cancelled may take to end: less than a worker that stops waits for the last of them."""
 log = structlog.get_logger()
 
 
 class Attempts:
-    """The attempts of one lane. Touched by the loop alone, but for ``find``, which may be called from any thread."""
+    """The attempts of one lane. Touched by the loop alone, but for what says that it may be called from any thread."""
 
     def __init__(self, partition: PartitionKeys, *, cancel_grace_s: float, send: Callable[[], None]) -> None:
         self._partition = partition
@@ -65,7 +69,7 @@ class Attempts:
         self._running.pop((work.run_id, work.key, work.fence), None)
 
     def find(self, run_id: str, key: str, fence: str) -> Work | None:
-        """Return the work at a token, if it is this token and not a later one of its place."""
+        """Return the work at a token, if it is this token and not a later one of its place. From any thread."""
         return self._running.get((run_id, key, fence))
 
     def lease_of(self, token: list[bytes]) -> Lease:
@@ -84,13 +88,18 @@ class Attempts:
             return
         if verdict in "ADM" and work.held.details is lease.details:
             work.held.details = b""
-        if verdict in "DM":
-            work.held.tell(CancelReason.CANCELLED)
-        elif verdict == "O":
+        if verdict == "O":
             work.held.end(Ending.OVERDUE)
         elif verdict in "SE":
-            log.warning("lease_lost", run_id=work.run_id, token=work.key, verdict=verdict)
+            if work.held.ending is not Ending.LOST:
+                log.warning("lease_lost", run_id=work.run_id, token=work.key, verdict=verdict)
             work.held.end(Ending.LOST)
+
+    def tell_drained(self, lease: Lease) -> None:
+        """Say to a handler that its run drains, or its map is closed. From any thread: who blocks the loop may look."""
+        work = self.find(lease.run_id, lease.key, lease.fence)
+        if work is not None and work.held is not None:
+            work.held.tell(CancelReason.CANCELLED)
 
     def tell_stopping(self) -> None:
         """Say to all handlers that this worker stops: who can end early is given to another."""
@@ -108,17 +117,43 @@ class Attempts:
         """End what is overdue by now; return what runs for so long that the log shall know."""
         now = time.monotonic()
         for work, held in self._held():
-            is_drained = held.cancellation.told is CancelReason.CANCELLED
-            if is_drained and now > held.told_at + self._cancel_grace_s:
-                held.end(Ending.DRAINED)
-            if now > held.ends_at:
-                held.end(Ending.OVERDUE)
-            silent_ms = work.node.heartbeat_timeout_ms
-            if silent_ms is not None and now > held.beaten_at + silent_ms / 1000:
-                held.end(Ending.SILENT)
+            ending = self._due(work, held, now)
+            if ending is not None:
+                held.end(ending)
             if not held.is_announced and held.started_at < now - STARTED_AFTER_S:
                 held.is_announced = True
                 yield work
+
+    def late(self, grace_s: float) -> list[tuple[Work, HeldAttempt, Ending]]:
+        """Return those that should have ended so long ago, and why, but for those that are lost. From any thread."""
+        then = time.monotonic() - grace_s
+        found = [(work, held, held.ending or self._due(work, held, then)) for work, held in self._held()]
+        return [
+            (work, held, ending)
+            for work, held, ending in found
+            if ending in LATE and (held.ending is None or held.ended_at < then)
+        ]
+
+    def lose(self, work: Work) -> None:
+        """Cancel what counts no more, if it is still under way."""
+        held = work.held if self.find(work.run_id, work.key, work.fence) is work else None
+        if held is not None:
+            held.end(Ending.LOST)
+
+    def in_task(self, task: asyncio.Task[Any] | None) -> Work | None:
+        """Return the work whose attempt runs in a task. From any thread."""
+        return next((work for work, held in self._held() if held.task is task is not None), None)
+
+    def _due(self, work: Work, held: HeldAttempt, now: float) -> Ending | None:
+        """Return why an attempt should have ended by then, None where it has time."""
+        if held.cancellation.told is CancelReason.CANCELLED and now > held.told_at + self._cancel_grace_s:
+            return Ending.DRAINED
+        if now > held.ends_at:
+            return Ending.OVERDUE
+        silent_ms = work.node.heartbeat_timeout_ms
+        if silent_ms is not None and now > held.beaten_at + silent_ms / 1000:
+            return Ending.SILENT
+        return None
 
     def left_behind(self) -> Iterator[tuple[Work, HeldAttempt]]:
         """Give up those that should have ended by now, and return them."""
@@ -130,4 +165,4 @@ class Attempts:
                 yield work, held
 
     def _held(self) -> list[tuple[Work, HeldAttempt]]:
-        return [(work, work.held) for work in self._running.values() if work.held is not None]
+        return [(work, work.held) for work in self._running.copy().values() if work.held is not None]

@@ -49,7 +49,7 @@ def too_long(ending: Ending, node: Node) -> StepError | None:
 
 
 class HeldAttempt:
-    """One attempt under way: ``Context.held_by``. ``report`` is called from any thread, all else on the loop.
+    """One attempt under way: ``Context.held_by``. ``report`` and ``tell`` are for any thread, all else is for the loop.
 
     ``started_at``, ``ends_at`` (never: infinite), ``beaten_at``: its last heartbeat; ``told_at``: when its handler was
     asked to end; ``ended_at``: when it was cancelled. ``task``: what it runs in. ``is_left``: it does not end for all
@@ -124,7 +124,7 @@ class HeldAttempt:
 
     def end(self, ending: Ending) -> None:
         """Cancel it. The first reason counts, but that a lost one is lost."""
-        if self.ending is None:
+        if self.ended_at == math.inf:
             self.ended_at = time.monotonic()
         if self.ending is None or ending is Ending.LOST:
             self.ending = ending

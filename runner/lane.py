@@ -24,6 +24,7 @@ from ..sdk.fault_points import reach
 from ..sdk.floor.calling import Word
 from ..sdk.floor.scripts import QUEUE_GROUP, Advanced, BackPressure, Closed, advance, open_partition
 from ..sdk.keys import PartitionKeys
+from .attempts import Attempts
 from .execution import Executor
 from .leases import Lease
 from .listener import Listener
@@ -91,7 +92,7 @@ class Lane:
         self._listener = Listener(listener, consumer, self.streams)
         self._executor = executor
         self._slots = slots
-        self._limits = (str(outbox_soft_max), str(outbox_hard_max))
+        self.limits = (str(outbox_soft_max), str(outbox_hard_max))
         self._finished: deque[Transition] = deque()
         self._opened: list[tuple[int, str]] = []
         self._tokens: dict[tuple[int, str], list[bytes]] = {}
@@ -107,6 +108,10 @@ class Lane:
         self.refused = 0
         self.is_open = False
         self.on_taken: Callable[[list[list[bytes]], int], None] | None = None
+
+    @property
+    def attempts(self) -> Attempts:
+        return self._executor.attempts
 
     @property
     def held(self) -> int:
@@ -168,10 +173,6 @@ class Lane:
     def leases(self) -> list[Lease]:
         """Return what is held, from its delivery until its transition is applied. From any thread."""
         return [self._executor.attempts.lease_of(token) for token in self._tokens.copy().values()]
-
-    def hear(self, lease: Lease, verdict: str) -> None:
-        """Take what a renewal said of a token."""
-        self._executor.attempts.hear(lease, verdict)
 
     def _note(self, transition: Transition) -> None:
         self._finished.append(transition)
@@ -287,7 +288,7 @@ class Lane:
         self.calls += 1
         paused = self._listener.paused
         wanted: Word = f"{want}:{','.join(map(str, sorted(paused)))}" if paused else want
-        words: list[Word] = [self.consumer, self.calls, wanted, *self._limits, len(opened)]
+        words: list[Word] = [self.consumer, self.calls, wanted, *self.limits, len(opened)]
         for number, entry in opened:
             words += (number, entry)
         for transition in batch:

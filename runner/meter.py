@@ -85,14 +85,17 @@ class Meter:
 
         return take
 
-    def series(self, slots: int, lanes: Sequence[MeteredLane]) -> list[AnySeries]:
-        """Return everything, with what the lanes say now. From any thread."""
+    def series(self, slots: int, lanes: Sequence[MeteredLane], blocked_s: float) -> list[AnySeries]:
+        """Return everything, with what the lanes say now. blocked_s: for how long the loop has not answered. From any
+        thread.
+        """
         return [
             *self._of_nodes(),
             self._waits,
             _gauge("courante_worker_slots", "Steps that it may have in hand at once.", slots),
             _gauge("courante_worker_held_steps", "Steps in hand.", sum(lane.held for lane in lanes)),
             _gauge("courante_worker_lanes_open", "Lanes that can take steps.", sum(lane.is_open for lane in lanes)),
+            _gauge("courante_worker_loop_blocked_seconds", "For how long a step blocks the event loop now.", blocked_s),
             _counter("courante_worker_applied_total", "Transitions applied.", sum(lane.applied for lane in lanes)),
             _counter(
                 "courante_worker_refused_total",

@@ -126,7 +126,7 @@ class Worker:
         )
         self._lanes: list[Lane] = []
         self._alone: list[Redis] = []
-        self._renewer = Renewer(redis_url, self._terms.lease_ms, self._lanes)
+        self._renewer = Renewer(redis_url, self.name, self._terms, self._lanes)
         self._scope = anyio.CancelScope()
         self._stopping = anyio.Event()
 
@@ -206,7 +206,7 @@ class Worker:
     def series(self) -> list[AnySeries]:
         """What its meter has counted, and how the worker is now. From any thread."""
         assert self._meter is not None
-        return self._meter.series(self._concurrency, self._lanes)
+        return self._meter.series(self._concurrency, self._lanes, self._renewer.watch.blocked_s)
 
     def unready(self) -> list[str]:
         """Why it can do no work now; nothing where it can."""
