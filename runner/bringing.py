@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections import OrderedDict
 from collections.abc import Mapping
 
 import structlog
@@ -9,7 +11,7 @@ from redis.asyncio import Redis
 
 from ..compiler.maps import ITEMS_MAX
 from ..sdk.floor.cold_payloads import PostgresPayloads
-from ..sdk.floor.payloads import PayloadMissing, is_reference, load_payload, load_payloads, store_payload
+from ..sdk.floor.payloads import PayloadGone, PayloadMissing, is_reference, load_payload, load_payloads, store_payload
 from ..sdk.floor.scripts import look_at_runs
 from ..sdk.keys import Keys, PartitionKeys
 from ..sdk.marking.plan import value_field
@@ -20,13 +22,16 @@ from ..sdk.outcomes.outcomes import GivenBack
 from ..sdk.outcomes.step_context import StepContext
 from ..sdk.sealing.payload_terms import PAYLOAD_BYTES_MAX, PAYLOAD_TERMS, PayloadTooLarge
 from ..sdk.step_error import StepError
+from .elsewhere import Elsewhere
 from .item_lists import ItemLists
 from .loads import Loads
 from .retrying import retry
 from .work import Work
 
-ELSEWHERE_DELAY_MS = 1_000
-"""Until a token that another worker has to take is queued again."""
+ELSEWHERE_S = 60.0
+"""For so long a worker that cannot read a payload leaves its step to others; then none can, and it fails."""
+UNREAD_MAX = 10_000
+HINT = "set database_url for this worker"
 PAGE = 200
 """Fields that one call reads."""
 RESULTS_BYTES_MAX = PAYLOAD_BYTES_MAX + 64 * ITEMS_MAX
@@ -34,25 +39,24 @@ RESULTS_BYTES_MAX = PAYLOAD_BYTES_MAX + 64 * ITEMS_MAX
 log = structlog.get_logger()
 
 
-def unread(work: Work, error: Exception) -> GivenBack | StepError:
-    """Return what becomes of a step that cannot read what it needs: another worker may, where this one has no log."""
-    if isinstance(error, ResultsMissing):
-        log.warning("results_elsewhere", run_id=work.run_id, node=work.node.id, hint="set database_url for this worker")
-        return GivenBack(ELSEWHERE_DELAY_MS)
-    return StepError("PAYLOAD_TOO_LARGE" if isinstance(error, PayloadTooLarge) else "PAYLOAD_MISSING", str(error))
-
-
 class Bringer:
     """For one lane."""
 
     def __init__(
-        self, redis: Redis, keys: Keys, partition: PartitionKeys, cold: PostgresPayloads | None = None
+        self,
+        redis: Redis,
+        keys: Keys,
+        partition: PartitionKeys,
+        cold: PostgresPayloads | None,
+        elsewhere: Elsewhere,
     ) -> None:
         self._redis = redis
         self._cold = cold
         self._keys = keys
         self._partition = partition
         self._items = ItemLists()
+        self._elsewhere = elsewhere
+        self._unread: OrderedDict[tuple[str, str, int], float] = OrderedDict()
         self._loads = Loads(self._load)
         self._gatherer = Gatherer(self._read_fields, self._load_results, self._recorded)
 
@@ -83,6 +87,30 @@ class Bringer:
         """Put behind the value of a map's release those of the signals that have come since."""
         work.early, values = await look_for_more(self._read_fields, work)
         work.values += values
+
+    def unread(self, work: Work, error: Exception) -> GivenBack | StepError:
+        """Return what becomes of a step that cannot read what it needs: others may, where this worker has no log."""
+        if isinstance(error, ResultsMissing):
+            log.warning("results_elsewhere", run_id=work.run_id, node=work.node.id, hint=HINT)
+            return self._given_back(work)
+        if isinstance(error, PayloadGone) and self._cold is None:
+            if self._is_patient(work):
+                return self._given_back(work)
+            return StepError("PAYLOAD_MISSING", f"{error} in Redis, and no worker has looked in Postgres: {HINT}")
+        return StepError("PAYLOAD_TOO_LARGE" if isinstance(error, PayloadTooLarge) else "PAYLOAD_MISSING", str(error))
+
+    def _given_back(self, work: Work) -> GivenBack:
+        return GivenBack(self._elsewhere.delay_ms(work.run_id, work.key, time.monotonic()))
+
+    def _is_patient(self, work: Work) -> bool:
+        """Whether others shall have more time to take a step that this worker cannot run."""
+        at, now = (work.run_id, work.key, work.attempt), time.monotonic()
+        if at not in self._unread:
+            log.warning("payload_elsewhere", run_id=work.run_id, node=work.node.id, hint=HINT)
+            self._unread[at] = now
+        if len(self._unread) > UNREAD_MAX:
+            self._unread.popitem(last=False)
+        return now - self._unread[at] < ELSEWHERE_S
 
     async def collect(self, work: Work) -> list[Collection]:
         """Return the results of the chunks whose turn it is, for a collector's token."""

@@ -33,7 +33,7 @@ from ..sdk.retry_after import RETRY_AFTER_MS_MAX
 from ..sdk.sealing.payload_terms import PAYLOAD_TERMS, PayloadTooLarge
 from .attempt_tasks import AttemptTasks
 from .attempts import STARTED_AFTER_S, Attempts
-from .bringing import Bringer, unread
+from .bringing import Bringer
 from .held_attempts import Ending, HeldAttempt, too_long
 from .item_lists import ITEMS_INLINE_BYTES_MAX
 from .lookups import Lookups
@@ -83,7 +83,7 @@ class Executor:
         self._settler = make_settler(consumer)
         self._terms = terms or Terms()
         self.attempts = Attempts(partition, cancel_grace_s=self._terms.cancel_grace_ms / 1000, send=send_reports)
-        self._bringer = Bringer(redis, keys, partition, tools.cold)
+        self._bringer = Bringer(redis, keys, partition, tools.cold, tools.elsewhere)
         self._lookups = (
             Lookups(cache, tools, self._go_on, lambda one: self._spawn(lambda: one)) if cache is not None else None
         )
@@ -350,7 +350,7 @@ class Executor:
             if isinstance(error, ResultsMissing) and self._tools.cold is not None:
                 self._leave(work, error)
                 return
-            told = unread(work, error)
+            told = self._bringer.unread(work, error)
             outcome = self._failure(work, told) if isinstance(told, StepError) else told
             self._finish(self._settler.settle(work, outcome))
             return

@@ -62,8 +62,9 @@ log = structlog.get_logger()
 class Worker:
     """Runs tokens of ``env`` from Redis. ``queues``: named classes of work; the ``system`` queue is always read.
 
-    ``database_url``: where payloads are that Redis has not any more; without it their steps fail. ``meter``: counts
-    what it does; without one nothing is counted. ``traces``: nodes of type ``http`` send a traceparent.
+    ``database_url``: where payloads are that Redis has not any more; without it their steps are left to other workers,
+    and fail where none takes them. ``meter``: counts what it does; without one nothing is counted. ``traces``: nodes of
+    type ``http`` send a traceparent.
     """
 
     def __init__(

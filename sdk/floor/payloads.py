@@ -23,6 +23,10 @@ class PayloadMissing(Exception):
     """A payload is referred to and not stored, or its content is not what its address says."""
 
 
+class PayloadGone(PayloadMissing):
+    """It is not there, or damaged; elsewhere it may be."""
+
+
 class ColdStore(Protocol):
     """Where payloads are that Redis has not any more."""
 
@@ -88,7 +92,7 @@ async def load_payloads(
 def _checked(address: str, content: bytes | None) -> bytes:
     """Raises PayloadMissing."""
     if content is None or digest(content).hex() != address:
-        raise PayloadMissing(f"the payload {address} is gone or damaged")
+        raise PayloadGone(f"the payload {address} is gone or damaged")
     try:
         return PAYLOAD_TERMS.decode(bytes(content))
     except PayloadUnreadable as error:

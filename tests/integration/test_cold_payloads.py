@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from courante.compiler.analysis import map_nodes
+from courante.runner import bringing
 from courante.runner.bringing import Bringer
 from courante.sdk.floor.payloads import PayloadMissing
 from integration.stage import Stage, until
@@ -67,8 +68,28 @@ async def test_a_worker_reads_a_payload_from_postgres(stage: Stage, damage: bool
     assert await stage.redis.get(key) == f'"{LARGE}"'.encode()
 
 
-async def test_a_worker_without_postgres_fails_the_step(stage: Stage) -> None:
-    """It says which payload is missing."""
+async def test_a_worker_without_postgres_leaves_the_step_to_others(stage: Stage) -> None:
+    """It cannot run it, and fails nothing that another one can run: not even where it has but one attempt."""
+    first = stage.worker({"make": make, "measure": measure})
+    stage.supervisor()
+    nodes = waiting({**MEASURE, "retry": {"max_attempts": 1}})
+    run_id = await stage.client.submit(await stage.register(*nodes), len(LARGE))
+    await lose(stage, run_id)
+    applied = first.applied
+    await stage.client.signal(run_id, "go")
+
+    async def given_back() -> int:
+        return first.applied - applied
+
+    await until(given_back, lambda count: count >= 3)  # the signal, and the step at least once
+    stage.worker({"make": make, "measure": measure}, database_url=stage.place.database_url)
+    result = await stage.result(run_id)
+    assert (result.status, result.output) == ("COMPLETED", {"measure": len(LARGE)})
+
+
+async def test_where_no_worker_has_postgres_the_step_fails(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a while. It says which payload is missing, and what to do."""
+    monkeypatch.setattr(bringing, "ELSEWHERE_S", 0.5)
     stage.worker({"make": make, "measure": measure})
     stage.supervisor()
     nodes = waiting({**MEASURE, "retry": {"max_attempts": 1}})
@@ -78,6 +99,7 @@ async def test_a_worker_without_postgres_fails_the_step(stage: Stage) -> None:
     result = await stage.result(run_id)
     assert result.error is not None
     assert (result.status, result.error["type"]) == ("FAILED", "PAYLOAD_MISSING")
+    assert result.error["message"].endswith("no worker has looked in Postgres: set database_url for this worker")
 
 
 async def test_the_output_of_a_run_is_made_from_postgres(stage: Stage) -> None:
