@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -31,6 +32,8 @@ from .cell import LENGTH_BYTES, SAID, Call, Cancel, Done, Logged, Raised, Report
 if TYPE_CHECKING:
     from ..sdk.authoring.steps import Step
 
+LAST_WORDS_S = 0.5
+"""How long what a process has said before it died may take to be read."""
 CODE = "from courante.runner.cell import main; main()"
 log = structlog.get_logger()
 
@@ -137,6 +140,7 @@ class _Cell:
             stdout=subprocess.PIPE,
             stderr=None,
             env=environment,
+            start_new_session=True,  # what it starts goes with it
         )
         log.debug("cell_started", pid=process.pid)
         return cls(process, secrets)
@@ -150,6 +154,7 @@ class _Cell:
         answer: Done | Raised | None = None
         async with anyio.create_task_group() as group:
             group.start_soon(self._pass_on, held)
+            group.start_soon(self._watch, group.cancel_scope)
             try:
                 await self._in.send(frame(call))
                 while answer is None:
@@ -170,6 +175,7 @@ class _Cell:
         if answer is None:
             with anyio.move_on_after(1):
                 await self._process.wait()
+            self._kill_all()
             raise StepError("PROCESS_DIED", f"the process of the step has ended: {_ending(self._process.returncode)}")
         return answer
 
@@ -179,11 +185,21 @@ class _Cell:
         with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
             await self._in.send(frame(Cancel(reason)))
 
+    async def _watch(self, scope: anyio.CancelScope) -> None:
+        """Wait for an answer no longer than the process lives: what it has started may keep the pipe open."""
+        await self._process.wait()
+        await anyio.sleep(LAST_WORDS_S)
+        scope.cancel()
+
+    def _kill_all(self) -> None:
+        """End the process now, and what it has started. It lives, or has just died: its number is nobody else's."""
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+
     async def kill(self) -> None:
-        """End the process now, whatever it does, and wait until it is gone."""
+        """End the process now, whatever it does, and what it has started, and wait until it is gone."""
         if self.is_alive:
-            with suppress(ProcessLookupError):
-                self._process.kill()
+            self._kill_all()
         with anyio.CancelScope(shield=True):
             await self._process.aclose()
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +44,15 @@ def registry(isolation: Isolation = "none", **steps: Callable[..., Any]) -> Step
     for name, function in steps.items():
         made.add(function, name, isolation=isolation)
     return made
+
+
+async def lives(pid: int) -> bool:
+    """Whether a process is there, and has not ended: nobody may have waited for it yet."""
+    try:
+        stat = await anyio.Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return stat.rpartition(")")[2].split()[0] != "Z"
 
 
 def total(order: Order) -> Item:
@@ -220,12 +232,7 @@ async def test_a_process_is_killed_when_the_time_of_its_step_is_up(stage: Stage,
     done = await stage.run(await stage.register(calls("busy", timeout="3s", max_retries=0)), str(path))
     assert done.error is not None
     assert done.error["type"] == "TIMEOUT"
-    pid = int(path.read_text())
-
-    async def lives() -> bool:
-        return await anyio.Path(f"/proc/{pid}").exists()
-
-    assert not await until(lives, lambda lives: not lives)
+    assert not await until(partial(lives, int(path.read_text())), lambda lives: not lives)
     assert (await stage.run(await stage.register(calls("asynchronous"), id="v"), 1)).output == {"a": 2}
 
 
@@ -249,6 +256,22 @@ async def test_what_goes_wrong_in_a_process_fails_the_step(stage: Stage, how: st
     assert (done.error["type"], done.status) == (type, "FAILED")
     assert words in done.error["message"]
     assert how == "kill" or "apart.py" in done.error["traceback"]
+
+
+async def test_a_process_that_dies_is_noticed_though_its_children_live(stage: Stage, tmp_path: Path) -> None:
+    """They have inherited the pipe over which it would have answered. They are killed with it."""
+    stage.worker(registry("process", leaves=apart.leaves_an_heir, asynchronous=apart.asynchronous))
+    stage.supervisor()
+    path = tmp_path / "pid"
+    try:
+        done = await stage.run(await stage.register(calls("leaves", max_retries=0)), str(path))
+        assert done.error is not None
+        assert (done.error["type"], done.error["message"][-8:]) == ("PROCESS_DIED", "signal 9")
+        assert not await until(partial(lives, int(path.read_text())), lambda lives: not lives)
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(int(path.read_text()), signal.SIGKILL)
+    assert (await stage.run(await stage.register(calls("asynchronous"), id="v"), 1)).output == {"a": 2}
 
 
 async def test_a_process_has_the_secrets_of_its_worker(
