@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 
 import structlog
 from redis.asyncio import Redis
 
 from ..compiler.maps import ITEMS_MAX
+from ..sdk.errors import PayloadUnreadable
 from ..sdk.floor.cold_payloads import PostgresPayloads
 from ..sdk.floor.payloads import PayloadGone, PayloadMissing, is_reference, load_payload, load_payloads, store_payload
 from ..sdk.floor.scripts import look_at_runs
@@ -37,6 +39,18 @@ PAGE = 200
 RESULTS_BYTES_MAX = PAYLOAD_BYTES_MAX + 64 * ITEMS_MAX
 """Of all results of a map as the log has them: their values, and around each what it came to."""
 log = structlog.get_logger()
+
+
+@contextmanager
+def _spoiled_is_missing(work: Work) -> Generator[None]:
+    """What Redis has of a run may be anything: whoever cannot read it fails, and nothing else that its worker does."""
+    try:
+        yield
+    except (PayloadMissing, PayloadUnreadable, PayloadTooLarge):
+        raise
+    except Exception as error:
+        log.exception("values_spoiled", run_id=work.run_id, node=work.node.id, error=str(error))
+        raise PayloadMissing(f"what it reads is spoiled: {error}") from error
 
 
 class Bringer:
@@ -67,7 +81,11 @@ class Bringer:
         return not work.plan.item_reads[work.number] or self._items.cut(work)
 
     async def fetch(self, work: Work, *, wide: bool) -> None:
-        """Bring everything. wide: also what the node reads. Raises PayloadMissing, PayloadTooLarge."""
+        """Bring everything. wide: also what the node reads. Raises PayloadMissing, PayloadUnreadable, TooLarge."""
+        with _spoiled_is_missing(work):
+            await self._fetch(work, wide=wide)
+
+    async def _fetch(self, work: Work, *, wide: bool) -> None:
         if work.node.is_aggregate and work.live:
             work.results = await self._gatherer.results(work)
         if wide:
@@ -114,7 +132,8 @@ class Bringer:
 
     async def collect(self, work: Work) -> list[Collection]:
         """Return the results of the chunks whose turn it is, for a collector's token."""
-        return [await self._stored(each) for each in await self._gatherer.ready(work)]
+        with _spoiled_is_missing(work):
+            return [await self._stored(each) for each in await self._gatherer.ready(work)]
 
     async def _stored(self, found: Collection) -> Collection:
         if not PAYLOAD_TERMS.keeps_apart(found.content):

@@ -12,8 +12,10 @@ import anyio.lowlevel
 import pytest
 
 from courante import Context, RetryableError
+from courante.compiler.analysis import map_nodes
 from courante.sdk.floor.scripts import look_at_runs
 from courante.sdk.ids import new_run_id
+from integration.heads import head_of
 from integration.stage import Stage, until
 
 pytestmark = pytest.mark.anyio
@@ -167,3 +169,36 @@ async def test_a_run_that_is_lost_between_delivery_and_reading_stops_nobody(
     assert lost == [run_id]
     assert attempts == [1, 2]
     assert "run.rebuilt" in await stage.types(run_id)
+
+
+async def test_results_that_nobody_can_read_stop_nobody_else(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Results of a map that were spoiled in Redis fail their aggregate; its worker goes on with all else."""
+    entered, leave = anyio.Event(), anyio.Event()
+    monkeypatch.setattr(map_nodes, "CHUNK_MAX", 2)
+
+    async def hold(value: int) -> int:
+        if value == 3:
+            entered.set()
+            await leave.wait()
+        return value
+
+    stage.supervisor()
+    stage.worker({"hold": hold})
+    nodes: list[dict[str, Any]] = [
+        {"id": "m", "type": "map", "config": {"items": "[1, 2, 3]"}},
+        step("a", "hold", "m"),
+        {"id": "all", "type": "aggregate", "depends_on": ["a"], "retry": {"max_attempts": 1}},
+    ]
+    run_id = await stage.client.submit(await stage.register(*nodes), 0)
+    await entered.wait()
+    run = stage.client.keys.partition(0).run(run_id)
+    await until(lambda: stage.redis.hexists(run, "r0:0"), bool)
+    await stage.kill(0)  # nobody takes them away because the log has them
+    await stage.redis.hset(run, mapping={"r0:0": b"spoiled"})
+    leave.set()
+
+    await until(lambda: head_of(stage.redis, run), lambda head: head.phase != "R")
+    stage.supervisor()
+    result = await stage.result(run_id)
+    assert (result.status, (result.error or {})["type"]) == ("FAILED", "PAYLOAD_MISSING")
+    assert (await stage.run(await stage.register(step("a", "hold"), id="other"), 7)).output == {"a": 7}
