@@ -109,7 +109,9 @@ class Renewer:
         self._thread.start()
 
     def stop(self) -> None:
+        """On the loop."""
         self._stopping.set()
+        self.watch.blocked_s = 0.0
 
     def join(self) -> None:
         """Wait for the end of the thread. Blocks."""

@@ -207,7 +207,11 @@ class Worker:
     def series(self) -> list[AnySeries]:
         """What its meter has counted, and how the worker is now. From any thread."""
         assert self._meter is not None
-        return self._meter.series(self._concurrency, self._lanes, self._renewer.watch.blocked_s)
+        return self._meter.series(self._concurrency, self._lanes, self.blocked_s())
+
+    def blocked_s(self) -> float:
+        """Return for how long its loop has not answered. From any thread."""
+        return self._renewer.watch.blocked_s
 
     def unready(self) -> list[str]:
         """Why it can do no work now; nothing where it can."""

@@ -19,6 +19,7 @@ from ..endpoint import served
 from ..event_loop import run_async
 from ..exits import CliError, ExitCode
 from ..inspection import require_safe, require_safe_redis
+from ..last_resort import LastResort
 from ..services import Services, database, open_services
 from ..signals import watch_signals
 
@@ -47,14 +48,14 @@ def worker(call: Call, apps: tuple[str, ...], queues: str, stop_on_eof: bool) ->
     """Run a worker until it is told to stop.
 
     SIGTERM or Ctrl-C: take no more and finish what is at hand; once more: drop it, others take it over. Where only the
-    URL of Redis is set, it leaves results of large maps to others.
+    URL of Redis is set, it leaves to others what needs data that are not in Redis any more.
     """
     call.log()
     names = read_queues(queues)
     steps = load_apps(apps)
     with open_services(call, needs_postgres=False) as services:
         if not services.database_url:
-            log.warning("postgres_not_named", hint="set database_url: results of large maps are read there")
+            log.warning("postgres_not_named", hint="set database_url: what has left Redis is read there")
         run_async(lambda: _work(call, services, steps, names, has_parent=stop_on_eof), is_daemon=True)
 
 
@@ -87,11 +88,17 @@ async def _work(call: Call, services: Services, steps: Steps, queues: list[str],
     await require_safe_redis(services)
     worker = make_worker(services, steps, queues)
     settings = services.settings
+    last = LastResort(worker.blocked_s, settings.stop_grace_ms / 1000, has_parent=has_parent)
+
+    async def run() -> None:
+        last.watch()
+        await worker.run()
+
     with (
         served(settings, "worker", worker.name, worker.series, unready=worker.unready, drain=worker.stop),
         call.out.aside(),
     ):
-        await serve(worker.run, worker.stop, worker.kill, has_parent=has_parent)
+        await serve(run, worker.stop, worker.kill, has_parent=has_parent)
     call.out.json({"worker": worker.name, "applied": worker.applied, "refused": worker.refused})
 
 
