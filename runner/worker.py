@@ -52,7 +52,9 @@ HEARTBEAT_S = 5.0
 BEATS_MISSED_MAX = 3
 """A worker that could not say more often that it lives is not ready."""
 HANDING_IN_S = 5.0
-"""For what a worker that stops gives back after its grace time; where Redis is away, others take it over."""
+"""For what a worker that stops gives back after its grace time, and for its last words; where Redis is away, others
+take it over.
+"""
 THREADS_EXTRA = 8
 PAIRED_FROM = 32
 """Slots from which a worker has two lanes to a partition: one computes while the server runs the other's call."""
@@ -163,9 +165,10 @@ class Worker:
                         for lane in self._lanes:
                             lanes.start_soon(lane.run)
                     group.cancel_scope.cancel()
-                await self._logs.flush()
-                await self._cache.flush()
-                await self._leave()
+                with anyio.move_on_after(HANDING_IN_S):
+                    await self._logs.flush()
+                    await self._cache.flush()
+                    await self._leave()
         finally:
             self._renewer.stop()
             await self.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from functools import partial
 from operator import eq
+from typing import Any
 from urllib.parse import urlsplit
 
 import anyio
@@ -13,10 +14,15 @@ import pytest
 
 from chaos.proxy import open_proxy
 from courante import FatalError
+from courante.sdk.floor.cache_calls import CacheCalls
 from integration.stage import Stage, until
 from integration.test_leases import step
 
 pytestmark = pytest.mark.anyio
+
+
+async def doubled(value: int) -> int:
+    return 2 * value
 
 
 async def test_a_step_that_fails_by_itself_while_its_worker_stops_has_failed(stage: Stage) -> None:
@@ -112,3 +118,27 @@ async def test_who_stops_while_redis_is_away_ends_all_the_same(stage: Stage) -> 
         stage.worker({"hold": second})
         await until(lambda: stage.run_out(late), lambda _: ran == ["first", "second"])
         assert (await stage.result(run_id)).output == {"a": "second"}
+
+
+async def test_it_does_not_wait_for_a_redis_that_is_away_to_keep_its_outputs(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it could not put into the cache any more is made again some day."""
+    asked = anyio.Event()
+    stage.supervisor()
+    async with open_proxy(urlsplit(stage.place.redis_url).path) as proxy:
+
+        async def end_too_late(self: CacheCalls, endings: Any) -> None:
+            proxy.cut()
+            asked.set()
+            await real(self, endings)
+
+        real = CacheCalls.end
+        monkeypatch.setattr(CacheCalls, "end", end_too_late)
+        worker = stage.worker({"work": doubled}, redis_url=f"redis://127.0.0.1:{proxy.port}", stop_grace_ms=500)
+        run_id = await stage.client.submit(await stage.register(step("a", "work", cache={"ttl": "1h"})), 7)
+        await asked.wait()
+        worker.stop()
+        with anyio.fail_after(20):
+            await stage.ends[1].wait()
+    assert (await stage.result(run_id)).output == {"a": 14}
