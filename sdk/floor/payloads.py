@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
+from redis.exceptions import ResponseError
+
 from ..errors import PayloadUnreadable
 from ..events import digest
 from ..keys import Keys
@@ -63,7 +65,7 @@ async def load_payload(redis: Connection, keys: Keys, reference: bytes, cold: Co
     What Redis has lost or damaged is brought back from the cold store, where there is one.
     """
     address = reference[1:].split(b":")[0].decode()
-    content = await redis.get(keys.blob(address))
+    content = await _text_at(redis, keys.blob(address))
     if (content is None or digest(content).hex() != address) and cold is not None:
         content = await cold.get(bytes.fromhex(address))
         if content is not None and digest(content).hex() == address:
@@ -80,13 +82,28 @@ async def load_payloads(
     pipe = redis.pipeline(transaction=False)
     for address in wanted:
         pipe.get(keys.blob(address))  # pyright: ignore[reportUnusedCoroutine]
-    contents: list[bytes | None] = await pipe.execute()
+    contents = [_text_of(answer) for answer in await pipe.execute(raise_on_error=False)]
     hot = zip(wanted, contents, strict=True)
     found = {address: content for address, content in hot if content is not None and digest(content).hex() == address}
     missing = [bytes.fromhex(address) for address in wanted if address not in found]
     if missing and cold is not None:
         found |= {address.hex(): content for address, content in (await cold.get_some(missing)).items()}
     return {reference: _checked(address, found.get(address)) for reference, address in addresses.items()}
+
+
+async def _text_at(redis: Connection, key: str) -> bytes | None:
+    """Return what stands at a key, None where nothing does, or no text."""
+    try:
+        return _text_of(await redis.get(key))
+    except ResponseError as error:
+        return _text_of(error)
+
+
+def _text_of(answer: object) -> bytes | None:
+    """Raises what the server answers, but for a key that holds something else."""
+    if isinstance(answer, Exception) and not str(answer).startswith("WRONGTYPE"):
+        raise answer
+    return answer if isinstance(answer, bytes) else None
 
 
 def _checked(address: str, content: bytes | None) -> bytes:

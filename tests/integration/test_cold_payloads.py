@@ -45,22 +45,26 @@ MEASURE = {
 }
 
 
-async def lose(stage: Stage, run_id: str, *, damage: bool = False) -> int:
+async def lose(stage: Stage, run_id: str, how: str = "gone") -> int:
     """Take every payload from Redis, or spoil it, once the run waits and its log has them; return how many."""
     await until(lambda: stage.types(run_id), lambda found: {"step.succeeded", "step.waiting"} <= set(found))
     found = [key async for key in stage.redis.scan_iter(match=stage.client.keys.blob("*"))]
     for key in found:
-        await (stage.redis.set(key, b"spoilt") if damage else stage.redis.delete(key))
+        await stage.redis.delete(key)
+        if how == "damaged":
+            await stage.redis.set(key, b"spoilt")
+        elif how == "no text":
+            await stage.redis.sadd(key, b"spoilt")
     return len(found)
 
 
-@pytest.mark.parametrize("damage", [False, True], ids=["gone", "damaged"])
-async def test_a_worker_reads_a_payload_from_postgres(stage: Stage, damage: bool) -> None:
+@pytest.mark.parametrize("how", ["gone", "damaged", "no text"])
+async def test_a_worker_reads_a_payload_from_postgres(stage: Stage, how: str) -> None:
     """The step runs as if nothing had happened, and Redis has the payload again."""
     stage.worker({"make": make, "measure": measure}, database_url=stage.place.database_url)
     stage.supervisor()
     run_id = await stage.client.submit(await stage.register(*waiting(MEASURE)), len(LARGE))
-    assert await lose(stage, run_id, damage=damage) == 1
+    assert await lose(stage, run_id, how) == 1
     await stage.client.signal(run_id, "go")
     result = await stage.result(run_id)
     assert (result.status, result.output) == ("COMPLETED", {"measure": len(LARGE)})
