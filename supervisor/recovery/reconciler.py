@@ -230,6 +230,9 @@ class Reconciler:
         except (Closed, BackPressure, Late, *SERVER_ERRORS, CouranteError) as error:
             said = str(error) or type(error).__name__
             log.warning("reconciler_failed", run_id=start.command.run_id, error=said, partition=self._number)
+        except Exception as error:  # a base is whatever has happened to a run
+            log.exception("start_failed", run_id=start.command.run_id, partition=self._number)
+            self._put_off(start.command.run_id, start.xact, error)
         finally:
             del self._under_way[start.command.run_id]
 
@@ -248,8 +251,8 @@ class Reconciler:
                 try:
                     reach("before_commands")
                     applied += await self._apply_missing(conn, run_id, await self._catalog.plan(one.ir_hash, conn))
-                except (CouranteError, msgspec.MsgspecError, ValueError, ResponseError) as error:
-                    log.error("command_impossible", run_id=run_id, error=str(error))
+                except (CouranteError, msgspec.MsgspecError, ValueError, LookupError, ResponseError) as error:
+                    log.error("command_impossible", run_id=run_id, error=str(error) or repr(error))
                     self._commands_off.add(run_id, one.xact)
         if applied:
             reach("after_commands")

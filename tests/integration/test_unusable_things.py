@@ -4,19 +4,29 @@ nothing else.
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from structlog.testing import capture_logs
 
 from courante.sdk.health.health import DEFAULT_LIMITS
+from courante.sdk.history.lineage import Lineage
+from courante.sdk.reenactment.restarting import RestartPlan
+from courante.sdk.restarts import bases
 from courante.sdk.schedules import ticker
 from courante.sdk.schedules.schedule import Schedule
 from courante.sdk.sealing.key_ring import KeyRing
 from courante.sdk.sealing.payload_terms import PAYLOAD_TERMS
+from courante.sdk.stores.command_bodies import Body, encode_body
+from courante.sdk.stores.commands import append_command
+from courante.sdk.stores.connection import Connection
 from courante.supervisor.monitoring.gauges import Gauges
 from courante.supervisor.monitoring.watch import Watch
 from integration.cases import node
 from integration.stage import Stage, until
+from integration.test_bases_that_go import look_at_once
 from integration.test_intake import add, drained, rejected
+from integration.test_lost_restarts import forks, have_begun
 from integration.test_payload_collection import collector, store
 from integration.test_watch import NOBODY_HAS_IT
 
@@ -140,6 +150,41 @@ async def test_a_workflow_is_paused_though_a_run_is_of_a_newer_version(stage: St
 async def status(stage: Stage, run_id: str) -> str:
     async with stage.client.pool.acquire() as conn:
         return str(await conn.fetchval("SELECT status FROM runs WHERE run_id = $1", run_id))
+
+
+async def test_a_command_of_a_newer_version(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It waits for a supervisor that knows it, with what its run is told later; other runs hear what they are told."""
+    look_at_once(monkeypatch, batch=1)
+    stage.supervisor()
+    stage.worker()
+    first, second = await waiting(stage, "w"), await waiting(stage, "other")
+    async with stage.client.pool.acquire() as conn:
+        for run_id, kind in ((first, "newer"), (second, "pause")):
+            await append_command(conn, run_id, kind, encode_body(Body()))
+    await until(lambda: status(stage, second), lambda found: found == "PAUSED")
+    assert await status(stage, first) != "PAUSED"
+
+
+async def test_a_base_of_which_nothing_can_be_made(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A start that fails in a way that nobody has thought of is put off, and others begin."""
+    look_at_once(monkeypatch, batch=500)
+    stage.supervisor()
+    stage.worker()
+    first, second = await waiting(stage, "w"), await waiting(stage, "other")
+    stage.supervisors[0].stop()
+    await stage.ends[0].wait()
+    lost = [await forks(stage, monkeypatch, base, 1) for base in (first, second)]
+    read = bases.read_restart
+
+    async def fails(conn: Connection, lineage: Lineage, base: str, *more: Any) -> RestartPlan:
+        if base == first:
+            raise KeyError(base)
+        return await read(conn, lineage, base, *more)
+
+    monkeypatch.setattr(bases, "read_restart", fails)
+    stage.supervisor()
+    await have_begun(stage, lost[1])
+    assert (await stage.client.result(lost[0][0])).status == "PENDING"
 
 
 async def test_a_key_that_names_no_payload_is_left_alone(stage: Stage) -> None:
