@@ -36,6 +36,7 @@ from ..sdk.sealing.payload_terms import PAYLOAD_BYTES_MAX
 from ..sdk.server_errors import SERVER_ERRORS
 from ..sdk.settings import SUBFLOW_DEPTH_MAX
 from ..sdk.stores.children import (
+    FIRST,
     ChildState,
     OpenChild,
     child_key,
@@ -75,6 +76,7 @@ class Children:
         self._depth_max = depth_max
         self._news = anyio.Event()
         self._has_open = True
+        self._walked = FIRST  # what nothing can be done about now keeps no other waiting
         self._moves: list[tuple[str, ChildState, ChildState]] = []
 
     def hear(self, projection: Projection) -> None:
@@ -104,8 +106,9 @@ class Children:
         env = self._client.keys.env
         async with self._client.pool.acquire() as conn:
             self._has_open = await has_open_children(conn, env, self._partition)
-            found = await open_children(conn, env, self._partition, BATCH) if self._has_open else []
-        ready = await self._take_up(found)
+            looked = await open_children(conn, env, self._partition, BATCH, self._walked) if self._has_open else []
+            self._walked = looked[-1].place if len(looked) == BATCH else FIRST
+        ready = await self._take_up(looked)
         ended: defaultdict[str, list[OpenChild]] = defaultdict(list)
         limiter = anyio.CapacityLimiter(AT_ONCE)
 
@@ -131,7 +134,7 @@ class Children:
                     group.start_soon(settle, partial(self._tell_ends, some))
         finally:
             await self._write_moves()
-        return len(found)
+        return len(looked)
 
     async def _take_up(self, found: Sequence[OpenChild]) -> list[OpenChild]:
         """Take up those that are wanted, in the order in which they were; return what is to be gone on with."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import asyncpg
 import msgspec
@@ -50,6 +50,11 @@ class WantedChild(NamedTuple):
     wanted_at: datetime
 
 
+Place: TypeAlias = tuple[datetime | None, str]
+"""By which children are ordered about which something is to be done."""
+FIRST: Place = (None, "")
+
+
 class OpenChild(msgspec.Struct, frozen=True, kw_only=True):
     """A child run about which something is to be done. ``by``, ``tags``: of its parent.
 
@@ -77,6 +82,11 @@ class OpenChild(msgspec.Struct, frozen=True, kw_only=True):
     is_awaited: bool
     going_on: str | None
     is_accepted: bool
+    wanted_at: datetime
+
+    @property
+    def place(self) -> Place:
+        return self.wanted_at, self.run_id
 
 
 class ChildRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -124,9 +134,14 @@ async def insert_children(conn: Connection, env: str, wanted: Sequence[WantedChi
         await conn.execute(_sql["insert_children"], env, *map(list, zip(*wanted, strict=True)))
 
 
-async def open_children(conn: Connection, env: str, partition: int, limit: int) -> list[OpenChild]:
-    """Return the children about which something is to be done, oldest first. Cost: those that have not settled."""
-    rows = await conn.fetch(_sql["open_children"], env, partition, limit)
+async def open_children(
+    conn: Connection, env: str, partition: int, limit: int, after: Place = FIRST
+) -> list[OpenChild]:
+    """Return the children about which something is to be done, oldest first. Cost: those that have not settled.
+
+    after: the last one of the page before.
+    """
+    rows = await conn.fetch(_sql["open_children"], env, partition, limit, *after)
     return [_open_child(row) for row in rows]
 
 

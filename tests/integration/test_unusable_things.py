@@ -20,6 +20,7 @@ from courante.sdk.sealing.payload_terms import PAYLOAD_TERMS
 from courante.sdk.stores.command_bodies import Body, encode_body
 from courante.sdk.stores.commands import append_command
 from courante.sdk.stores.connection import Connection
+from courante.supervisor import children
 from courante.supervisor.monitoring.gauges import Gauges
 from courante.supervisor.monitoring.watch import Watch
 from integration.cases import node
@@ -185,6 +186,27 @@ async def test_a_base_of_which_nothing_can_be_made(stage: Stage, monkeypatch: py
     stage.supervisor()
     await have_begun(stage, lost[1])
     assert (await stage.client.result(lost[0][0])).status == "PENDING"
+
+
+async def test_children_of_a_newer_version(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many of them are to be started: others are meanwhile."""
+    monkeypatch.setattr(children, "BATCH", 2)
+    stage.worker()
+    for name in ("inner", "newer"):
+        await stage.register(node("a"), id=name)
+        await stage.register(node("child", type="subflow", config={"workflow": name}), id=f"runs_{name}")
+    await newer(stage, "newer")
+    for _ in range(3):
+        await stage.client.submit("runs_newer")
+    stage.supervisor()
+
+    async def wanted() -> int:
+        async with stage.client.pool.acquire() as conn:
+            sql = "SELECT count(*) FROM children WHERE env = $1 AND state = 'starting'"
+            return int(await conn.fetchval(sql, stage.place.env))
+
+    await until(wanted, lambda count: count == 3)
+    assert (await stage.run("runs_inner")).status == "COMPLETED"
 
 
 async def test_a_key_that_names_no_payload_is_left_alone(stage: Stage) -> None:

@@ -13,7 +13,7 @@ ON CONFLICT ON CONSTRAINT children_pkey DO NOTHING
 SELECT c.run_id, c.parent_run_id, c.node, c.scope, c.attempt, c.seq, c.partition, c.workflow, c.version, c.is_detached,
        c.state, p.by, p.tags, r.status, r.output_seq, r.error::text AS error,
        coalesce(n.status = 'WAITING' AND n.reason = 'child', false) AS is_awaited, g.run_id AS going_on,
-       s.run_id IS NOT NULL AS is_accepted
+       s.run_id IS NOT NULL AS is_accepted, c.wanted_at
   FROM children c
   JOIN runs p ON p.run_id = c.parent_run_id
   LEFT JOIN runs r ON r.run_id = c.run_id AND r.finished_at IS NOT NULL
@@ -23,7 +23,8 @@ SELECT c.run_id, c.parent_run_id, c.node, c.scope, c.attempt, c.seq, c.partition
                       ORDER BY g.created_at DESC LIMIT 1) g ON c.state = 'started' AND NOT c.is_detached
  WHERE c.env = $1 AND c.partition = $2 AND c.state IN ('wanted', 'starting', 'started')
    AND (c.state <> 'started' OR r.run_id IS NOT NULL OR n.status IS DISTINCT FROM 'WAITING' OR n.reason IS DISTINCT FROM 'child')
- ORDER BY c.wanted_at
+   AND ($4::timestamptz IS NULL OR (c.wanted_at, c.run_id) > ($4, $5))
+ ORDER BY c.wanted_at, c.run_id
  LIMIT $3
 
 -- name: has_open_children
