@@ -33,6 +33,7 @@ _INT_CHARS_MAX = 32
 _CORE = "tag:yaml.org,2002:"
 _SCALAR_TAGS = {_CORE + "int": int, _CORE + "float": float, _CORE + "bool": bool, _CORE + "null": type(None)}
 _QUOTE_IT = "put it in quotes if it is a string"
+_TABS = "a tab stands at the beginning of the line: YAML is indented with spaces"
 
 
 class _Anchored(NamedTuple):
@@ -131,9 +132,16 @@ def _events(text: str) -> Iterator[Any]:
         mark = error.problem_mark or error.context_mark
         at = (mark.line + 1, mark.column + 1) if mark else (0, 0)
         problem = ", ".join(part for part in (error.context, error.problem) if part)
-        raise SourceError.of("yaml_syntax", f"not YAML: {problem}", at=at) from error
+        hint = _TABS if mark and "\t" in _before(text, mark.line, mark.column + 1) else ""
+        raise SourceError.of("yaml_syntax", f"not YAML: {problem}", hint=hint, at=at) from error
     except yaml.YAMLError as error:
         raise SourceError.of("yaml_syntax", f"not YAML: {error}") from error
+
+
+def _before(text: str, line: int, column: int) -> str:
+    """The first characters of a line, counted from 0, as far as they are white space."""
+    start = "".join(text.splitlines(keepends=True)[line : line + 1])[:column]
+    return start[: len(start) - len(start.lstrip())]
 
 
 def _place(event: Any) -> tuple[int, int]:

@@ -19,6 +19,7 @@ from ..api_socket import is_loopback, listen_for_api, url_of, wait_for_api
 from ..apps import load_apps
 from ..call import Call, service_options, setting_option, with_call
 from ..children import Child, environment_of
+from ..endpoint import wants_endpoint
 from ..event_loop import run_async
 from ..exits import CliError, ExitCode
 from ..inspection import Inspection, require_safe
@@ -109,6 +110,7 @@ def _check(settings: Settings, steps: Steps) -> None:
     read_prices(settings)
     read_tools(settings, steps)
     read_otlp_url(settings)
+    wants_endpoint(settings)
 
 
 async def _stay_up(

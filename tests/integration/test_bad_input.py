@@ -159,6 +159,10 @@ def raise_fatal() -> None:
     raise FatalError("give up")
 
 
+def raise_interrupt() -> None:
+    raise KeyboardInterrupt
+
+
 def stop_iteration() -> None:
     raise StopIteration(1)
 
@@ -169,6 +173,7 @@ BAD_HANDLERS: dict[str, tuple[Callable[..., Any], str]] = {
     "mute": (raise_mute, "Mute"),
     "fatal": (raise_fatal, "FatalError"),
     "exit": (lambda: sys.exit(3), "SystemExit"),
+    "interrupt": (raise_interrupt, "RetryableError"),
     "recursion": (raise_recursion, "RecursionError"),
     "cancelled": (raise_cancelled, "CancelledError"),
     "stop": (stop_iteration, "RuntimeError"),

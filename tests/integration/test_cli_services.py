@@ -18,7 +18,7 @@ import asyncpg
 import httpx
 import pytest
 
-from command_line import Said, clean_environ, spawn
+from command_line import Said, call, clean_environ, spawn
 from courante.cli import uplock
 from courante.cli.api_socket import answers, listen
 from courante.cli.commands import up
@@ -188,6 +188,17 @@ def test_up_that_cannot_start_says_why(courante: Courante, environ: dict[str, st
     said = courante("up", "--app", "nothere", "--json")
     assert (said.code, said.json["error"]["code"]) == (64, "app_not_found")
     assert courante("worker", "--queues", ",", "--json").json["error"]["code"] == "bad_queues"
+
+
+def test_up_says_at_once_that_the_package_for_metrics_is_missing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Its children would only say so in the log, again and again."""
+    monkeypatch.setattr("courante.cli.endpoint.is_installed", lambda: False)
+    monkeypatch.setenv("COURANTE_METRICS_PORT", "9464")
+    said = call(capsys, "up", "--home", str(tmp_path / "h"), "--detach", "--json")
+    assert (said.code, said.json["error"]["code"]) == (2, "metrics_missing")
+    assert not (tmp_path / "h").exists()
 
 
 def test_a_worker_of_a_redis_elsewhere_makes_no_postgres_of_its_own(environ: dict[str, str], tmp_path: Path) -> None:

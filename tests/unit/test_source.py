@@ -80,6 +80,13 @@ def test_hostile_texts_are_refused_with_a_code_and_a_place(text: bytes, code: st
     assert (fault.code, (fault.line, fault.column)) == (code, place)
 
 
+@pytest.mark.parametrize("text", ["a:\n\tb: 1", "a:\n\t- b\n", "a:\n  b: 1\n \tc: 2\n"])
+def test_a_tab_that_indents_is_named(text: str) -> None:
+    """It cannot be seen, and what the parser says of it does not say that it is one."""
+    assert "a tab" in _faults(text)[0].hint
+    assert not _faults("a:\tb: c")[0].hint
+
+
 def test_an_alias_bomb_ends_before_it_is_built() -> None:
     """Aliases count as what they stand for, so nine levels of ten are refused, not expanded."""
     levels = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
