@@ -3,13 +3,13 @@
 A session is opened when a tool of its server is first wanted, kept for all calls of the worker, also those at the same
 time, and opened anew when it has broken off, or hangs: for a server that was started this starts another one. What
 breaks off in a call fails the attempt, which is tried again as the step's policy says: nobody can tell whether the tool
-has run.
+has run. What a server has answered counts, whatever becomes of it or of another call then.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncGenerator, Generator, Mapping
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -76,23 +76,32 @@ class McpServer:
         from mcp import MCPError
         from mcp.types import REQUEST_TIMEOUT
 
+        # A result is held against what is listed. Asked for it behind the answer, a server that is gone by then would
+        # cost that: the tool would be called again.
+        if tool not in await self._tools_of(session):
+            session.tools = None
+            await self._tools_of(session)
         try:
-            with session.doubted_where_given_up():
+            with session.call_in_hand():
                 return await session.client.call_tool(tool, arguments, read_timeout_seconds=CALL_S)
         except MCPError as error:
             if error.code == REQUEST_TIMEOUT:
                 session.is_doubted = True
                 raise TimeoutError(f"the MCP server {self.name!r} has not answered in {CALL_S:g} s") from error
             raise self._failure(session, error) from error
+        except (RuntimeError, ValueError) as error:  # it has run, and gives what neither it nor the protocol knows
+            raise StepError("OUTPUT_MISMATCH", f"the MCP server {self.name!r}: {error}") from error
 
     async def tools(self) -> Mapping[str, Tool]:
         """Return its tools by name, as it lists them. Raises McpServerUnavailable, StepError, TimeoutError."""
-        session = await self._opened()
+        return await self._tools_of(await self._opened())
+
+    async def _tools_of(self, session: _Session) -> Mapping[str, Tool]:
         from mcp import MCPError
 
         if session.tools is None:
             try:
-                with anyio.fail_after(LIST_S), session.doubted_where_given_up():
+                with anyio.fail_after(LIST_S), session.call_in_hand():
                     session.tools = {each.name: each for each in await _listed(session.client)}
             except MCPError as error:
                 raise self._failure(session, error) from error
@@ -130,7 +139,8 @@ class McpServer:
 class _Session:
     """One session, held by a task of its own: what opens it closes it. ``tools``: as they were listed, once asked.
 
-    ``is_doubted``: a call was given up, and nothing was heard since: the server may be slow, or hang for ever.
+    ``is_over``: no further call is made in it. ``is_doubted``: a call was given up, and nothing was heard since: the
+    server may be slow, or hang for ever.
     """
 
     def __init__(self, declared: DeclaredServer, secrets: NamedSecrets) -> None:
@@ -138,6 +148,8 @@ class _Session:
         self._secrets = secrets
         self._begun = anyio.Event()
         self._over = anyio.Event()
+        self._left = anyio.Event()
+        self._calls = 0
         self._client: Client | None = None
         self._problem: Exception | None = None
         self.tools: Mapping[str, Tool] | None = None
@@ -157,16 +169,28 @@ class _Session:
         return self._client
 
     def end(self) -> None:
+        """Let it go as soon as the calls that are under way have come to an end of their own."""
+        self._over.set()
+        if not self._calls:
+            self._left.set()
+
+    def break_off(self) -> None:
         """Let it go; calls that are under way fail."""
         self._over.set()
+        self._left.set()
 
     @contextmanager
-    def doubted_where_given_up(self) -> Generator[None]:
+    def call_in_hand(self) -> Generator[None]:
+        self._calls += 1
         try:
             yield
         except anyio.get_cancelled_exc_class():
             self.is_doubted = True
             raise
+        finally:
+            self._calls -= 1
+            if self.is_over:
+                self.end()
 
     async def probe(self) -> None:
         """End it unless the server says something soon, whatever that is."""
@@ -176,7 +200,7 @@ class _Session:
             await self.client.list_tools(cache_mode="refresh")
         if waiting.cancelled_caught:
             log.warning("mcp_server_hangs", server=self._declared.name)
-            self.end()
+            self.break_off()
         self.is_doubted = False
 
     async def wait(self) -> None:
@@ -190,21 +214,21 @@ class _Session:
         try:
             # Importing it takes seconds, which the steps of this worker shall not wait for.
             client_type = await anyio.to_thread.run_sync(_import_client)
-            client = client_type(_watched(self._transport(), self._over))
+            client = client_type(_watched(self._transport(), self.end))
             with anyio.fail_after(CONNECT_S) as opening:
                 async with client:
                     opening.deadline = float("inf")
                     self._client = client
                     self._begun.set()
                     log.info("mcp_session_opened", server=name)
-                    await self._over.wait()
+                    await self._left.wait()
             log.info("mcp_session_closed", server=name)
         except Exception as error:  # noqa: BLE001 - whatever a server does, its worker lives on
             self._problem = error
             log.warning("mcp_session_broken", server=name, error=_told(error))
         finally:
             self._client = None
-            self._over.set()
+            self.break_off()
             self._begun.set()
 
     def _transport(self) -> Any:
@@ -241,8 +265,8 @@ async def _over_http(url: str, headers: dict[str, str]) -> AsyncGenerator[Any]:
 
 
 @asynccontextmanager
-async def _watched(transport: Any, over: anyio.Event) -> AsyncGenerator[Any]:
-    """The streams of a transport; ``over`` is set when its server has closed them."""
+async def _watched(transport: Any, on_end: Callable[[], None]) -> AsyncGenerator[Any]:
+    """The streams of a transport; ``on_end`` is called when its server has closed them."""
     async with transport as (receive, send), anyio.create_task_group() as group:
         inlet, outlet = anyio.create_memory_object_stream[Any](0)
 
@@ -254,7 +278,7 @@ async def _watched(transport: Any, over: anyio.Event) -> AsyncGenerator[Any]:
             except (anyio.ClosedResourceError, anyio.BrokenResourceError):
                 pass
             finally:
-                over.set()
+                on_end()
 
         group.start_soon(pass_on)
         async with outlet:

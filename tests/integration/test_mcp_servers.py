@@ -22,6 +22,7 @@ from courante.runner.tools.mcp_servers import McpServerUnavailable
 from courante.sdk.authoring.context import Context
 from courante.sdk.authoring.declared_tools import DeclaredServer, DeclaredTools
 from courante.sdk.authoring.steps import Steps
+from courante.sdk.outcomes.failures import classify
 from courante.sdk.outcomes.step_context import StepError
 from integration.stage import Stage, until
 
@@ -60,6 +61,17 @@ async def lives(pid: int) -> bool:
     except OSError:
         return False
     return text.rpartition(")")[2].split()[0] != "Z"
+
+
+async def until_over(tools: Toolbox) -> None:
+    """Wait until it was seen that the session has ended."""
+    server = None if tools.servers is None else tools.servers.get("shop")
+    assert server is not None
+
+    async def is_over() -> bool:
+        return not server.is_open
+
+    await until(is_over, bool)
 
 
 async def test_tools_of_a_server_are_called_by_nodes(stage: Stage, tmp_path: Path) -> None:
@@ -116,18 +128,66 @@ async def test_a_server_that_ended_is_started_again(tmp_path: Path) -> None:
     async with opened(started(tmp_path)) as tools:
         first = (await call(tools, "whoami"))["pid"]
         os.kill(first, signal.SIGKILL)
-        assert tools.servers is not None
-        server = tools.servers.get("shop")
-        assert server is not None
-
-        async def is_over() -> bool:
-            return not server.is_open
-
-        await until(is_over, bool)
+        await until_over(tools)
         second = (await call(tools, "whoami"))["pid"]
         assert [first, second] == pids(tmp_path)
         with pytest.raises(McpServerUnavailable, match="Connection closed"):
             await call(tools, "die")
+
+
+async def test_what_a_server_has_answered_counts_though_it_ends_then(tmp_path: Path) -> None:
+    """Also the first call of a session: nothing is asked behind the answer that would lose it."""
+    async with opened(started(tmp_path)) as tools:
+        assert await call(tools, "leave") == {"result": "these are my last words"}
+        assert (tmp_path / "left").read_text().split() == [str(pid) for pid in pids(tmp_path)]
+        await until_over(tools)
+        assert (await call(tools, "whoami"))["pid"] == pids(tmp_path)[1]
+
+
+async def test_what_a_server_has_answered_over_http_counts_though_it_ends_then(tmp_path: Path) -> None:
+    port = free_port()
+    server = DeclaredServer(name="shop", url=f"http://127.0.0.1:{port}/mcp")
+    async with opened(DeclaredTools(servers={"shop": server})) as tools, serving(tmp_path, port):
+        assert await call(tools, "leave") == {"result": "these are my last words"}
+        assert (tmp_path / "left").read_text().split() == [str(pid) for pid in pids(tmp_path)]
+
+
+async def test_a_call_that_ends_a_session_takes_no_other_call_with_it(tmp_path: Path) -> None:
+    """Those that are under way come to their own end; further ones are made in another session."""
+    async with opened(started(tmp_path)) as tools:
+        lingered: list[Any] = []
+
+        async def linger() -> None:
+            lingered.append(await call(tools, "linger", name="go"))
+
+        async def lingers() -> bool:
+            return (tmp_path / "lingers").exists()
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(linger)
+            await until(lingers, bool)
+            try:
+                with pytest.raises(McpServerUnavailable, match="Session terminated"):
+                    await call(tools, "disown")
+                first, second = pids(tmp_path)[0], (await call(tools, "whoami"))["pid"]
+                assert first != second
+            finally:
+                (tmp_path / "go").touch()
+        assert lingered == [{"result": "at last"}]
+
+        async def is_gone() -> bool:
+            return not await lives(first)
+
+        await until(is_gone, bool)
+
+
+async def test_a_result_that_is_none_of_its_tool_is_not_asked_for_again(tmp_path: Path) -> None:
+    """The tool has run: another call would be a second one."""
+    async with opened(started(tmp_path)) as tools:
+        with pytest.raises(StepError) as raised:
+            await call(tools, "lie")
+        assert (raised.value.type, classify(raised.value).kind) == ("OUTPUT_MISMATCH", "fatal")
+        assert len(pids(tmp_path)) == 1
 
 
 async def test_a_server_that_hangs_is_started_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,20 +212,20 @@ async def test_a_server_that_hangs_is_started_again(tmp_path: Path, monkeypatch:
         await until(is_gone, bool)
 
 
-async def test_a_server_that_does_not_list_its_tools_keeps_no_agent_waiting(
+async def test_a_server_that_does_not_list_its_tools_keeps_nobody_waiting(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is given up, and started anew for who asks next."""
+    """It is given up, and started anew for who asks next. A tool that it has not told of may be a new one."""
     monkeypatch.setattr(mcp_servers, "LIST_S", 0.5)
     async with opened(started(tmp_path)) as tools:
         first = (await call(tools, "whoami"))["pid"]
         os.kill(first, signal.SIGSTOP)
-        stock = tools.shelf.find("shop.stock")
-        assert stock is not None
         with pytest.raises(TimeoutError, match=r"has not listed its tools within 0\.5 s"):
-            await stock.offer()
+            await call(tools, "new")
         monkeypatch.undo()
         monkeypatch.setattr(mcp_servers, "PROBE_S", 1.0)
+        stock = tools.shelf.find("shop.stock")
+        assert stock is not None
         assert (await stock.offer()).name == "shop.stock"
         assert len(pids(tmp_path)) == 2
 
@@ -186,6 +246,12 @@ async def test_a_server_that_cannot_be_had_fails_the_call(
         for _ in range(2):
             with pytest.raises(error, match=said):
                 await call(tools, "stock", item="tea")
+
+
+def free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])
 
 
 @asynccontextmanager
@@ -213,9 +279,7 @@ async def serving(folder: Path, port: int) -> AsyncGenerator[None]:
 
 async def test_a_server_is_called_over_http(tmp_path: Path) -> None:
     """With a session of its own, which is opened anew when the server has been away."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
+    port = free_port()
     server = DeclaredServer(name="shop", url=f"http://127.0.0.1:{port}/mcp")
     async with opened(DeclaredTools(servers={"shop": server})) as tools:
         async with serving(tmp_path, port):

@@ -6,16 +6,24 @@ serves HTTP. ``stubborn`` as last argument: a stdio server that does not end by 
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
+import anyio
+import uvicorn
+from mcp import MCPError
 from mcp.server.mcpserver import Image, MCPServer
+from mcp.types import INVALID_REQUEST
 
 FOLDER = Path(sys.argv[1])
+LAST_WORDS = "these are my last words"
+LIE = "a lie"
 server = MCPServer("shop")
 
 
@@ -63,6 +71,64 @@ def freeze() -> str:
     return "late"
 
 
+@server.tool()
+def leave() -> str:
+    """Answer, and end before anything else can be asked."""
+    with (FOLDER / "left").open("a", encoding="utf-8") as file:
+        file.write(f"{os.getpid()}\n")
+    return LAST_WORDS
+
+
+@server.tool()
+async def linger(name: str) -> str:
+    """Answer when the file FOLDER/name is there."""
+    (FOLDER / "lingers").touch()
+    while not (FOLDER / name).exists():  # noqa: ASYNC110 - another process makes it
+        await anyio.sleep(0.01)
+    return "at last"
+
+
+@server.tool()
+def disown() -> str:
+    """Say what a server says of a session that it has forgotten."""
+    raise MCPError(INVALID_REQUEST, "Session terminated")
+
+
+@server.tool()
+def lie() -> str:
+    """Give something else than what is listed: over stdio a number comes out."""
+    return LIE
+
+
+def leave_behind(content: bytes) -> None:
+    """End where the last words have been said."""
+    if LAST_WORDS.encode() in content:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Output(io.FileIO):
+    """The standard output of a server that may leave, or lie."""
+
+    def write(self, content: Any) -> int:
+        said = bytes(content)
+        super().write(said.replace(f'"result":"{LIE}"'.encode(), b'"result":7'))
+        leave_behind(said)
+        return len(said)
+
+
+def serve_http(port: int) -> None:
+    app = server.streamable_http_app(host="127.0.0.1")
+
+    async def leaving(scope: Any, receive: Any, send: Any) -> None:
+        async def send_last(message: Any) -> None:
+            await send(message)
+            leave_behind(message.get("body", b""))
+
+        await app(scope, receive, send_last)
+
+    uvicorn.run(leaving, host="127.0.0.1", port=port, log_level="error")
+
+
 def main() -> None:
     with (FOLDER / "pids").open("a", encoding="utf-8") as file:
         file.write(f"{os.getpid()}\n")
@@ -75,8 +141,9 @@ def main() -> None:
         while True:
             time.sleep(600)
     if len(sys.argv) > 2:
-        server.run("streamable-http", host="127.0.0.1", port=int(sys.argv[2]))
+        serve_http(int(sys.argv[2]))
     else:
+        sys.stdout = io.TextIOWrapper(io.BufferedWriter(Output(os.dup(1), "w")), encoding="utf-8")
         server.run()
 
 
