@@ -16,7 +16,7 @@ import anyio
 import msgspec
 
 from ...compiler.agent_config import EXHAUSTED, TURNS_DEFAULT
-from ...sdk.outcomes.outcomes import AsksBudget, Outcome, Succeeded
+from ...sdk.outcomes.outcomes import AsksBudget, GivenBack, Outcome, Succeeded
 from ...sdk.outcomes.step_context import StepError, decode_json, encode_json
 from ...sdk.schema_checks import SchemaChecks
 from ...sdk.spending.spent import NOTHING
@@ -53,14 +53,14 @@ async def run_agent(work: Work, tools: Toolbox) -> Outcome:
         agent = _Agent(work, tools, OfferedTools(known), make_request(work, tools.models))
         try:
             return Succeeded(encode_json(await agent.run()))
-        except _Asks as asks:
-            return asks.outcome
+        except _ComesBack as back:
+            return back.outcome
 
 
-class _Asks(Exception):
-    """The next turn needs its part of the run's budget first: the token comes back for it."""
+class _ComesBack(Exception):
+    """The token comes back: the next turn needs its part of the run's budget, or what was spent is to be told first."""
 
-    def __init__(self, outcome: AsksBudget) -> None:
+    def __init__(self, outcome: AsksBudget | GivenBack) -> None:
         super().__init__(outcome)
         self.outcome = outcome
 
@@ -79,11 +79,11 @@ class _Agent:
         self._slots = anyio.CapacityLimiter(CALLS_AT_ONCE)
 
     async def run(self) -> dict[str, Any]:
-        """Return the output. Raises StepError, and what the call of a model raises."""
+        """Return the output. Raises StepError, _ComesBack, and what the call of a model raises."""
         lost = await self._take_up()
         try:
             return await self._talk(await self._offers(lost))
-        except _Asks:
+        except _ComesBack:
             await self._hand_on()
             raise
         except BaseException:
@@ -100,6 +100,10 @@ class _Agent:
         lost = lost_calls(work, before.lost if is_same else 0)
         if is_same:
             work.spent = before.spent
+        if work.spent.cost and work.spent.currency != self._tools.prices.currency:
+            self._transcript = before  # one event has one currency: what was spent in another is told by itself
+            await self._hand_on()
+            raise _ComesBack(GivenBack(0))
         self._transcript = msgspec.structs.replace(before, lost=work.deliveries)
         if before.turns:
             self._log.line("going on", turns=before.turns)
@@ -132,7 +136,7 @@ class _Agent:
         request = self._asked(offers)
         asked = ask_budget(self._work, most_spent(request, self._tools, self._work.now_ms))
         if asked is not None:
-            raise _Asks(asked)
+            raise _ComesBack(asked)
         self._log.line("calling provider", turn=turn, provider=request.provider, model=request.model)
         answer = await call_model(request, self._work, self._tools, self._log.partial)
         if len(answer.tool_calls) > CALLS_MAX:

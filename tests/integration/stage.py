@@ -25,6 +25,7 @@ from courante.sdk.client.client import Client, RunResult
 from courante.sdk.connections import close_redis, connect_redis
 from courante.sdk.events import RecordedEvent
 from courante.sdk.floor.scripts import DONE_GROUP, INTAKE_GROUP, QUEUE_GROUP
+from courante.sdk.spending.prices import PriceTable
 from courante.sdk.stores.log import read_events, verify_chain
 from courante.supervisor.supervisor import Supervisor
 from integration.floor import compile_document
@@ -70,6 +71,7 @@ class Stage:
         database_url: str = "",
         models: ModelTerms | None = None,
         declared: DeclaredTools = NOTHING_DECLARED,
+        prices: PriceTable | None = None,
         meter: Meter | None = None,
         traces: bool = False,
         **terms: int,
@@ -89,6 +91,7 @@ class Stage:
             database_url=database_url,
             models=models,
             declared=declared,
+            prices=prices,
             meter=meter,
             traces=traces,
         )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -13,6 +15,7 @@ from courante.sdk.authoring.steps import Steps
 from courante.sdk.client.step_log_reading import StepLogReader
 from courante.sdk.logs.step_lines import shown_fields
 from courante.sdk.sealing.sealing import shown_text
+from courante.sdk.spending.prices import load_prices
 from courante.sdk.spending.spent import Spent, told_spent, total
 from integration.stage import Stage, until
 from integration.transcripts import turns_kept
@@ -299,3 +302,41 @@ async def test_a_worker_that_stops_hands_the_agent_on(stage: Stage) -> None:
     assert "spending.recorded" in types
     assert "step.retried" not in types
     assert (await spent_in(stage, run_id)).calls == 2
+
+
+async def test_an_agent_goes_on_with_prices_in_another_currency(stage: Stage, tmp_path: Path) -> None:
+    """What was spent before is told by itself, in its own; no attempt fails by it, and nothing is counted twice."""
+    began = anyio.Event()
+
+    async def slow() -> str:
+        if not began.is_set():
+            began.set()
+            await anyio.sleep_forever()
+        return "found"
+
+    price = {
+        "provider": "echo",
+        "models": ["*"],
+        "currency": "EUR",
+        "input": 1,
+        "output": 2,
+        "valid_from": "2024-01-01",
+    }
+    (tmp_path / "prices.json").write_text(json.dumps([price]), encoding="utf-8")
+    steps = toolbox(slow=slow)
+    stage.worker(steps, lease_ms=1_000)
+    stage.supervisor()
+    run_id = await stage.client.submit(
+        await stage.register(agent({"tools": [call("slow")]}, "Done.", tools=["slow"], retry=ONCE))
+    )
+    await began.wait()
+    await until(lambda: turns_kept(stage, run_id), lambda turns: turns == 1)
+    await stage.kill(0)
+    await stage.run_out(stage.workers[0])
+    stage.worker(steps, lease_ms=1_000, prices=load_prices(tmp_path / "prices.json"))
+    done = await stage.result(run_id)
+    assert done.status == "COMPLETED", done.error
+    assert (done.output["a"]["answer"], done.output["a"]["turns"]) == ("Done.", 2)
+    told = [(each.facts.type, told_spent(each.facts.data)) for each in await stage.events(run_id)]
+    spent = [(kind, each.calls, each.unknown, each.currency) for kind, each in told if each.calls]
+    assert spent == [("spending.recorded", 1, 0, "USD"), ("step.succeeded", 1, 0, "EUR")]
