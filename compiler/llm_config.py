@@ -11,6 +11,7 @@ from .diagnostics import Path
 from .findings import Findings, quote
 from .http_config import is_template
 from .json_schema import read_json_schema
+from .model_names import said_in_chat_only, speaks_responses
 from .reading import (
     read_boolean,
     read_choice,
@@ -50,6 +51,24 @@ def has_unknown_provider(config: dict[str, Json]) -> bool:
     """Whether a config names a provider that there is not. Told by the analysis, too."""
     provider = config.get("provider", PROVIDERS[0])
     return not is_template(provider) and provider not in PROVIDERS
+
+
+def chat_only_fields(config: dict[str, Json], *, has_tools: bool) -> list[tuple[str, ...]]:
+    """Return the places of fields that the API cannot be told by which OpenAI's model is asked. Told by the analysis.
+
+    A model or provider that a template gives is judged when it is called.
+    """
+    model, provider = config.get("model"), config.get("provider", PROVIDERS[0])
+    if not isinstance(model, str) or is_template(model) or provider != PROVIDERS[0]:
+        return []
+    if not speaks_responses(model, has_tools=has_tools):
+        return []
+    extra = config.get("extra")
+    in_extra = said_in_chat_only(extra) if isinstance(extra, dict) else []
+    return [
+        *((name,) for name in said_in_chat_only({"stop": config.get("stop")})),
+        *(("extra", name) for name in in_extra),
+    ]
 
 
 def _name(value: Json, path: Path, findings: Findings) -> str:

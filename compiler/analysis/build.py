@@ -11,7 +11,7 @@ import msgspec
 from ..caches import CACHEABLE, uncacheable
 from ..diagnostics import Diagnostic, has_errors
 from ..ir import COPY_ENTER, COPY_ITEM, COPY_SLOT, Edge, Ir, Node, Read, Region, RegionKind, Terminal
-from ..llm_config import PROVIDERS, has_unknown_provider, needs_model
+from ..llm_config import PROVIDERS, chat_only_fields, has_unknown_provider, needs_model
 from ..workflow import EdgeKind, Join, JoinPolicy, Workflow
 from ..workflow import Node as Written
 from .bonds import check_bonds, check_scopes
@@ -167,7 +167,12 @@ def _check_nodes(graph: Graph, findings: Findings) -> None:
 
 
 def _check_model(findings: Findings, number: int) -> None:
-    config = findings.workflow.nodes[number].config
+    node = findings.workflow.nodes[number]
+    config = node.config
+    for place in chat_only_fields(config, has_tools=node.type == "agent" and bool(config.get("tools"))):
+        message = f"{config['model']!r:.100} is asked by OpenAI's responses, which do not know {place[-1]!r}"
+        hint = "leave it out, or take a model of chat completions"
+        findings.conclude("field_impossible", message, number, "config", *place, hint=hint)
     if has_unknown_provider(config):
         message, hint = f"Unknown provider: {config['provider']!r:.100}", f"one of: {', '.join(PROVIDERS)}"
         findings.conclude("provider_unknown", message, number, "config", "provider", hint=hint)

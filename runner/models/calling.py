@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 import anyio
 import msgspec
 
+from ...compiler.model_names import speaks_responses
 from ...sdk.authoring.cancellation import CancelReason
 from ...sdk.spending.spent import Spent
 from ...sdk.step_error import StepError
 from .answer import ModelAnswer, StopReason
 from .anthropic import Anthropic
-from .defaults import defaults_of, speaks_responses
+from .defaults import defaults_of
 from .echo import call_echo
 from .openai import OpenAi
 from .request import LIMITS, ModelRequest, input_tokens_max, output_tokens_max

@@ -10,11 +10,11 @@ from typing import Any
 
 import msgspec
 
+from ...compiler.model_names import json_modes, thinks_first
 from ...sdk.http.server_events import ServerEvent
 from ...sdk.spending.usage import Usage
 from .answer import ModelAnswer, StopReason
-from .defaults import thinks_first
-from .request import ModelRequest, ToolCall, text_of
+from .request import LIMITS, ModelRequest, ToolCall, text_of
 from .tool_wire import OPENAI, CallPieces, OpenAiCall, openai_calls, openai_tools, openai_turn
 from .wire import AnswerStream, json_words, no_answer, read_json, told_error, with_extra, with_words
 
@@ -124,7 +124,7 @@ class OpenAi:
             "messages": _messages(request),
             "tools": openai_tools(request.tools),
             "temperature": request.temperature,
-            limit: None if "max_completion_tokens" in request.extra else request.max_tokens,
+            limit: request.max_tokens if request.extra.keys().isdisjoint(LIMITS) else None,
             "top_p": request.top_p,
             "stop": list(request.stop) or None,
             "response_format": json_mode(request),
@@ -244,24 +244,26 @@ def system_of(request: ModelRequest) -> str:
 
 
 def _needs_words(request: ModelRequest) -> bool:
-    """The mode for JSON is refused where no message speaks of it; without the mode, words are all that there is."""
+    """Without a mode words are all that there is, and that of objects knows no schema. It is refused, too, where no
+    message speaks of JSON.
+    """
     mode = json_mode(request)
     if mode is None or "schema" in mode["type"]:
         return mode is None
     texts = (request.system, *(text_of(turn.content) for turn in request.prompt))
-    return not any("json" in text.lower() for text in texts)
+    return request.schema is not None or not any("json" in text.lower() for text in texts)
 
 
 def json_mode(request: ModelRequest) -> dict[str, Any] | None:
     """Return how JSON is asked for, None where it is not, or in words alone.
 
-    The mode for JSON knows objects only; a schema of anything else is told in words.
+    The modes for JSON know objects only; a schema of anything else is told in words.
     """
-    if not request.wants_json:
+    modes = json_modes(request.model) if request.wants_json else ()
+    schema = request.schema
+    if not modes or (schema is not None and schema.get("type") != "object"):
         return None
-    if request.schema is None:
+    if schema is None or "json_schema" not in modes:
         return {"type": "json_object"}
-    if request.schema.get("type") != "object":
-        return None
-    name = re.sub("[^A-Za-z0-9_-]", "_", str(request.schema.get("title", "answer")))[:64] or "answer"
-    return {"type": "json_schema", "json_schema": {"name": name, "schema": request.schema}}
+    name = re.sub("[^A-Za-z0-9_-]", "_", str(schema.get("title", "answer")))[:64] or "answer"
+    return {"type": "json_schema", "json_schema": {"name": name, "schema": schema}}

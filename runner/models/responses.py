@@ -11,8 +11,10 @@ from typing import Any, cast
 
 import msgspec
 
+from ...compiler.model_names import said_in_chat_only, speaks_responses
 from ...sdk.http.server_events import ServerEvent
 from ...sdk.spending.usage import Usage
+from ...sdk.step_error import StepError
 from .answer import ModelAnswer, StopReason
 from .openai import STATUSES, OpenAi, json_mode, system_of
 from .request import LIMITS, Message, ModelRequest, ToolCall, ToolOffer, text_of
@@ -92,25 +94,28 @@ class Responses:
         return OpenAi().headers(key)
 
     def body(self, request: ModelRequest) -> dict[str, Any]:
-        """What ``extra`` says in the words of chat completions is said in those of this format."""
+        """What ``extra`` says in the words of chat completions is said in those of this format.
+
+        Raises StepError (CONFIG_INVALID) for what there are no words for.
+        """
+        _check_sayable(request)
         extra = dict(request.extra)
-        effort = extra.pop("reasoning_effort", None)
         limits = [extra.pop(name) for name in LIMITS if name in extra]
-        mode = json_mode(request)
+        mode = extra.pop("response_format", None) or json_mode(request)
         system = system_of(request)
         head = [{"role": "system", "content": system}] if system else []
         body: dict[str, Any] = {
             "model": request.model,
             "input": [*head, *(item for turn in request.messages for item in _items(turn))],
             "tools": [_tool(offer) for offer in request.tools] or None,
-            "reasoning": {"effort": effort} if effort is not None else None,
+            "tool_choice": _choice(extra.pop("tool_choice", None)),
+            "reasoning": _with_more({"effort": extra.pop("reasoning_effort", None)}, extra, "reasoning"),
             "temperature": request.temperature,
             "max_output_tokens": limits[0] if limits else request.max_tokens,
             "top_p": request.top_p,
-            "stop": list(request.stop) or None,
-            "text": {"format": {"type": mode["type"], **mode.get("json_schema", {})}} if mode is not None else None,
+            "text": _with_more({"format": _format(mode), "verbosity": extra.pop("verbosity", None)}, extra, "text"),
             "store": False,
-            "include": [REASONING],
+            "include": _included(extra.pop("include", [])),
             "stream": True if request.stream else None,
         }
         return with_extra(body, msgspec.structs.replace(request, extra=extra))
@@ -209,6 +214,40 @@ def _items(turn: Message) -> list[dict[str, Any]]:
     if RESPONSES in turn.kept:
         return cast("list[dict[str, Any]]", turn.kept[RESPONSES]["output"])
     said = [{"role": turn.role, "content": _content(turn)}] if turn.content or not turn.tool_calls else []
+def _check_sayable(request: ModelRequest) -> None:
+    """OpenAI would refuse it, and not say what to do."""
+    names = said_in_chat_only({**request.extra, "stop": request.extra.get("stop", request.stop)})
+    if names:
+        tools = " with tools" if request.tools and not speaks_responses(request.model, has_tools=False) else ""
+        text = f"{request.model!r}{tools} is asked by OpenAI's responses, which do not know {', '.join(names)}"
+        raise StepError("CONFIG_INVALID", f"{text}: leave it out, or take a model of chat completions")
+
+
+def _with_more(ours: dict[str, Any], extra: dict[str, Any], name: str) -> Any:
+    """Take a field out of ``extra``: what it says goes before what is ours, and beside it."""
+    said: dict[str, Any] = {key: value for key, value in ours.items() if value is not None}
+    more = extra.pop(name, said)
+    return ({**said, **more} or None) if isinstance(more, dict) else more
+
+
+def _included(more: Any) -> Any:
+    """What a model has thought is always wanted: it is not kept there."""
+    return [REASONING, *(each for each in more if each != REASONING)] if isinstance(more, list) else more
+
+
+def _format(mode: Any) -> Any:
+    """The mode for JSON: what chat completions put into a field of its own stands beside the type."""
+    if not isinstance(mode, dict) or not isinstance(mode.get("json_schema"), dict):
+        return mode  # pyright: ignore[reportUnknownVariableType]
+    return {"type": mode["type"], **mode["json_schema"]}
+
+
+def _choice(choice: Any) -> Any:
+    if not isinstance(choice, dict) or not isinstance(choice.get("function"), dict):
+        return choice  # pyright: ignore[reportUnknownVariableType]
+    return {"type": choice.get("type", "function"), **choice["function"]}
+
+
     calls = ({"type": CALL, "call_id": c.id, "name": c.name, "arguments": c.arguments} for c in turn.tool_calls)
     return [*said, *calls]
 

@@ -12,6 +12,10 @@ pytestmark = pytest.mark.anyio
 SHAPE = {"type": "object", "required": ["n"], "properties": {"n": {"type": "integer"}}}
 PARTS: list[dict[str, Any]] = [{"type": "text", "text": "What is this?"}, {"type": "image", "source": {"type": "url"}}]
 USER = {"role": "user", "content": "Hello"}
+WORDS = (
+    "Return only valid JSON that fits this JSON Schema:\n"
+    '{"type":"object","required":["n"],"properties":{"n":{"type":"integer"}}}'
+)
 BODIES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     (OPENAI, {}, {"model": "gpt-4o", "messages": [USER], "temperature": 0.7, "max_tokens": 2_000}),
     (
@@ -89,6 +93,32 @@ BODIES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
             "temperature": 0.7,
             "max_tokens": 2_000,
         },
+    ),
+    (
+        OPENAI,
+        {"wants_json": True, "schema": SHAPE, "model": "gpt-4-turbo"},
+        {
+            "model": "gpt-4-turbo",
+            "messages": [{"role": "system", "content": WORDS}, USER],
+            "temperature": 0.7,
+            "max_tokens": 2_000,
+            "response_format": {"type": "json_object"},
+        },
+    ),
+    (
+        OPENAI,
+        {"wants_json": True, "schema": SHAPE, "model": "gpt-4"},
+        {
+            "model": "gpt-4",
+            "messages": [{"role": "system", "content": WORDS}, USER],
+            "temperature": 0.7,
+            "max_tokens": 2_000,
+        },
+    ),
+    (
+        OPENAI,
+        {"model": "o3-mini", "temperature": None, "extra": {"max_tokens": 7}},
+        {"model": "o3-mini", "messages": [USER], "max_tokens": 7},
     ),
     (
         OPENAI,

@@ -59,6 +59,41 @@ WRITTEN: list[dict[str, Any]] = [
             {**SENT, "max_output_tokens": 70, "input": [USER], "reasoning": {"effort": "high"}, "service_tier": "flex"},
         ),
         (
+            {
+                "wants_json": True,
+                "schema": SHAPE,
+                "extra": {
+                    "verbosity": "low",
+                    "text": {"other": 1},
+                    "reasoning_effort": "low",
+                    "reasoning": {"summary": "auto"},
+                    "include": ["file_search_call.results", "reasoning.encrypted_content"],
+                    "tool_choice": {"type": "function", "function": {"name": "look"}},
+                },
+            },
+            {
+                **SENT,
+                "input": [USER],
+                "text": {
+                    "format": {"type": "json_schema", "name": "answer", "schema": SHAPE},
+                    "verbosity": "low",
+                    "other": 1,
+                },
+                "reasoning": {"effort": "low", "summary": "auto"},
+                "include": ["reasoning.encrypted_content", "file_search_call.results"],
+                "tool_choice": {"type": "function", "name": "look"},
+            },
+        ),
+        (
+            {"extra": {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": SHAPE}}}},
+            {**SENT, "input": [USER], "text": {"format": {"type": "json_schema", "name": "x", "schema": SHAPE}}},
+        ),
+        (
+            {"stop": (), "extra": {"seed": None, "tool_choice": "required", "text": None, "include": None}},
+            {name: value for name, value in SENT.items() if name != "include"}
+            | {"input": [USER], "tool_choice": "required"},
+        ),
+        (
             {"wants_json": True, "schema": SHAPE},
             {
                 **SENT,
@@ -92,6 +127,23 @@ async def test_bodies(fields: dict[str, Any], body: dict[str, Any]) -> None:
     (asked,) = server.asked
     assert (asked.path, asked.body) == ("/v1/responses", body)
     assert asked.headers["authorization"] == f"Bearer {KEY}"
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"stop": ("END",)}, "'gpt-6.1-sol' with tools is asked by OpenAI's responses, which do not know stop: leave"),
+        ({"extra": {"stop": "END", "seed": 7}}, "which do not know stop, seed: leave it out"),
+        ({"extra": {"n": 2}, "tools": (), "model": "o3-pro"}, "'o3-pro' is asked by OpenAI's responses, which do not"),
+    ],
+)
+async def test_what_has_no_words_here_is_not_sent(fields: dict[str, Any], said: str) -> None:
+    """OpenAI would refuse it, and not say what to do. No other try would help."""
+    called, server = await call(OPENAI, hello, **{**ASKED, **fields})
+    assert isinstance(called.error, StepError)
+    assert said in str(called.error)
+    assert (called.error.type, classify(called.error).is_final) == ("CONFIG_INVALID", True)
+    assert (server.asked, called.may_have_taken) == ([], False)
 
 
 def test_turns() -> None:

@@ -91,6 +91,18 @@ ERRORS: list[tuple[str, list[dict[str, Any]], tuple[str | int, ...], tuple[str, 
         ("Unknown provider: 'mistral'",),
     ),
     (
+        "field_impossible",
+        [node("a", type="llm", config={"model": "gpt-5-pro", "stop": "END"})],
+        ("nodes", 0, "config", "stop"),
+        ("'gpt-5-pro' is asked by OpenAI's responses, which do not know 'stop'",),
+    ),
+    (
+        "field_impossible",
+        [node("a", type="agent", config={"model": "gpt-6.1-sol", "tools": ["look"], "extra": {"seed": 7}})],
+        ("nodes", 0, "config", "extra", "seed"),
+        ("do not know 'seed'",),
+    ),
+    (
         "cache_impossible",
         [node("a", type="wait", config={"for": "1s"}, cache="global")],
         ("nodes", 0, "cache"),

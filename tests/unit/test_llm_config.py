@@ -7,6 +7,7 @@ from typing import Any
 import jsonschema_rs
 import pytest
 
+from courante.compiler.llm_config import chat_only_fields
 from courante.compiler.normalize import normalize
 from courante.compiler.schema import workflow_json_schema
 from courante.runner.models.echo_values import smallest_value
@@ -82,6 +83,27 @@ def test_what_may_be_said() -> None:
 @pytest.mark.parametrize(
     ("model", "provider"),
     [
+@pytest.mark.parametrize(
+    ("config", "has_tools", "places"),
+    [
+        ({"model": "gpt-5-pro", "stop": ["END"]}, False, [("stop",)]),
+        ({"model": "o3-pro", "provider": "openai", "extra": {"seed": 7, "n": 2}}, False,
+         [("extra", "n"), ("extra", "seed")]),
+        ({"model": "gpt-6-sol", "stop": ["END"]}, True, [("stop",)]),
+        ({"model": "gpt-6-sol", "stop": ["END"]}, False, []),
+        ({"model": "gpt-5-pro", "stop": [], "extra": {"seed": None}}, False, []),
+        ({"model": "gpt-5-pro", "stop": ["END"], "provider": "echo"}, False, []),
+        ({"model": "{{ input.model }}", "stop": ["END"]}, True, []),
+        ({"stop": ["END"]}, True, []),
+    ],
+)  # fmt: skip
+def test_what_the_api_of_a_model_cannot_be_told(
+    config: dict[str, Any], has_tools: bool, places: list[tuple[str, ...]]
+) -> None:
+    """Known where model and provider are, and tools are what makes the difference for newer ones."""
+    assert chat_only_fields(config, has_tools=has_tools) == places
+
+
         ("gpt-4o", "openai"),
         ("gpt-4o-mini", "openai"),
         ("o3-mini", "openai"),

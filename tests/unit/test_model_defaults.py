@@ -1,10 +1,11 @@
-"""What a request has where the document leaves it out, by the name of the model."""
+"""What is known of a model by its name, and what a request has where the document leaves it out."""
 
 from __future__ import annotations
 
 import pytest
 
-from courante.runner.models.defaults import THINKING_TOKENS, Defaults, defaults_of, speaks_responses, thinks_first
+from courante.compiler.model_names import json_modes, speaks_responses, thinks_first
+from courante.runner.models.defaults import THINKING_TOKENS, Defaults, defaults_of
 
 THINKING = {
     "openai": ["o1", "o3-mini", "o4-mini-2025-04-16", "gpt-5", "gpt-5-mini", "gpt-5.6-sol", "gpt-6-astra",
@@ -51,3 +52,18 @@ def test_some_models_are_asked_by_responses(model: str, with_tools: bool, withou
     """Newer ones where tools are offered, some always; names of other servers never."""
     assert speaks_responses(model, has_tools=True) == with_tools
     assert speaks_responses(model, has_tools=False) == without
+
+
+@pytest.mark.parametrize(
+    ("modes", "models"),
+    [
+        ((), ["gpt-4", "gpt-4-0613", "gpt-4-32k", "openai/gpt-4", "gpt-3.5-turbo-16k", "gpt-3.5-turbo-instruct"]),
+        (("json_object",), ["gpt-3.5-turbo", "gpt-3.5-turbo-0125", "gpt-4-turbo", "gpt-4-1106-preview",
+                            "gpt-4-0125-preview", "GPT-4o-2024-05-13"]),
+        (("json_object", "json_schema"), ["gpt-4o", "gpt-4o-mini", "gpt-4.1", "o3", "gpt-5", "llama-3.3-70b",
+                                          "gpt-4o-2024-08-06", ""]),
+    ],
+)  # fmt: skip
+def test_older_models_have_fewer_modes_for_json(modes: tuple[str, ...], models: list[str]) -> None:
+    """They refuse what they do not know; words are for them."""
+    assert {model: json_modes(model) for model in models} == dict.fromkeys(models, modes)
