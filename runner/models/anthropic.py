@@ -11,13 +11,12 @@ import msgspec
 
 from ...sdk.http.server_events import ServerEvent
 from ...sdk.spending.usage import Usage
-from ...sdk.user_errors import HttpError
 from .answer import ModelAnswer, StopReason
 from .anthropic_blocks import BlockPieces, Delta, calls_in, kept_of, text_in
 from .defaults import defaults_of
 from .request import ModelRequest, ToolCall
 from .tool_wire import anthropic_tools, anthropic_turns
-from .wire import AnswerStream, json_words, no_answer, read_json, told_error, with_extra, with_words
+from .wire import AnswerStream, ToldFailure, json_words, no_answer, read_json, told_failure, with_extra, with_words
 
 VERSION = "2023-06-01"
 _STOPS = {
@@ -163,9 +162,9 @@ class _Stream:
         return _answer(request, self._message, self._blocks.blocks(), self._blocks.calls())
 
 
-def _failure(told: _Error | None) -> HttpError:
+def _failure(told: _Error | None) -> ToldFailure:
     error = told or _Error()
-    return told_error(error.type, error.message, "", _STATUSES)
+    return told_failure(error.type, error.message, "", _STATUSES, has_said=False)
 
 
 def _answer(

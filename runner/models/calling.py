@@ -45,14 +45,16 @@ async def call_model(
 
     on_partial: told the pieces of a streamed answer, in order. Raises StepError, HttpError, TimeoutError and httpx's
     errors. A call that ends without telling its usage, also by a cancellation, counts with the most that it can have
-    taken; one that the provider refuses takes nothing.
+    taken; one that the provider refuses takes nothing, and one that fails and tells its usage takes that.
     """
     provider_of(request.model, request.provider)
     taking = Taking()
     try:
         answer = await _in_time(request, work, tools, taking, on_partial or _nobody)
     except BaseException:
-        if taking.may_have_taken:
+        if taking.usage is not None:
+            work.spent = work.spent.plus(tools.prices.spent(request.provider, request.model, taking.usage, work.now_ms))
+        elif taking.may_have_taken:
             work.spent = work.spent.plus(most_spent(request, tools, work.now_ms))
         raise
     if answer.is_usage_told:

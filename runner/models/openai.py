@@ -6,7 +6,7 @@ https://platform.openai.com/docs/api-reference/chat
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, TypeGuard
 
 import msgspec
 
@@ -16,7 +16,7 @@ from ...sdk.spending.usage import Usage
 from .answer import ModelAnswer, StopReason
 from .request import LIMITS, ModelRequest, ToolCall, text_of
 from .tool_wire import OPENAI, CallPieces, OpenAiCall, openai_calls, openai_tools, openai_turn
-from .wire import AnswerStream, json_words, no_answer, read_json, told_error, with_extra, with_words
+from .wire import AnswerStream, json_words, no_answer, read_json, told_failure, with_extra, with_words
 
 DONE = "[DONE]"
 FAILED = "error"
@@ -188,14 +188,21 @@ class _Stream:
 
 
 def _check(found: _Completion) -> None:
-    """Raise HttpError for an answer, or a piece of one, that tells of an error: gateways do so with status 200."""
+    """Raise ToldFailure for an answer, or a piece of one, that tells of an error: gateways do so with status 200."""
     choice = found.choices[0] if found.choices else _Choice()
     told = found.error if found.error is not None else choice.error
     if told is None and choice.finish_reason == FAILED:
         told = "the model has failed"
     if told is not None:
         error = told if isinstance(told, _Error) else _Error(message=told)
-        raise told_error(error.type or "", error.message or "", error.code or "", STATUSES)
+        said = choice.message or choice.delta or _Said()
+        has_said = bool(said.text or said.tool_calls or said.kept)
+        usage = found.usage.counted if _is_told(found.usage) else None
+        raise told_failure(error.type or "", error.message or "", error.code or "", STATUSES, usage, has_said=has_said)
+
+
+def _is_told(usage: _Usage | None) -> TypeGuard[_Usage]:
+    return usage is not None and usage.completion_tokens is not None
 
 
 def _answer(
@@ -213,7 +220,7 @@ def _answer(
         model=model or request.model,
         text=said.text,
         usage=Usage() if usage is None else usage.counted,
-        is_usage_told=usage is not None and usage.completion_tokens is not None,
+        is_usage_told=_is_told(usage),
         stop_reason=StopReason.REFUSAL if is_refused else _STOPS.get(finish_reason or "", StopReason.END),
         tool_calls=calls,
         kept={OPENAI: said.kept} if said.kept else {},

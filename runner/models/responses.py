@@ -7,7 +7,7 @@ Nothing is stored there: what a model has thought comes back encrypted, and is s
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, cast
+from typing import Any, TypeGuard, cast
 
 import msgspec
 
@@ -18,7 +18,7 @@ from ...sdk.step_error import StepError
 from .answer import ModelAnswer, StopReason
 from .openai import STATUSES, OpenAi, json_mode, system_of
 from .request import LIMITS, Message, ModelRequest, ToolCall, ToolOffer, text_of
-from .wire import AnswerStream, no_answer, read_json, read_value, told_error, with_extra
+from .wire import AnswerStream, ToldFailure, no_answer, read_json, read_value, told_failure, with_extra
 
 RESPONSES = "responses"
 REASONING = "reasoning.encrypted_content"
@@ -42,6 +42,7 @@ class _Usage(msgspec.Struct):
 
 class _Error(msgspec.Struct):
     message: str | None = None
+    type: str | None = None
     code: str | int | None = None
 
 
@@ -65,6 +66,8 @@ class _Event(msgspec.Struct):
     response: Any = None
     message: str | None = None
     code: str | int | None = None
+    error: _Error | None = None
+    """What others say in the event itself."""
 
 
 class _Part(msgspec.Struct):
@@ -139,7 +142,7 @@ class _Stream:
     def take(self, event: ServerEvent) -> str:
         found = read_json(event.data, _Event, "a piece of the answer of openai")
         if found.type == "error":
-            raise told_error("", found.message or "", found.code or "", STATUSES)
+            raise _failure(_Response(error=found.error or _Error(message=found.message, code=found.code)))
         if found.type == "response.output_item.done" and isinstance(found.item, dict):
             self._items.append(found.item)  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType]
         if found.type in _ENDS:
@@ -154,11 +157,9 @@ class _Stream:
 
 
 def _answer(request: ModelRequest, found: _Response) -> ModelAnswer:
-    """Raises HttpError for a response that has failed, StepError (OUTPUT_INVALID) for items that cannot be read."""
-    if found.error is not None:
-        raise told_error("", found.error.message or "", found.error.code or "", STATUSES)
-    if found.status in _LOST:
-        raise told_error("", f"the response is {found.status}, and nothing says why", "", STATUSES)
+    """Raises ToldFailure for a response that has failed, StepError (OUTPUT_INVALID) for items that cannot be read."""
+    if found.error is not None or found.status in _LOST:
+        raise _failure(found)
     items = found.output or []
     parts = [part for item in items if item.get("type") == MESSAGE for part in _said(item)]
     calls = tuple(_call(item) for item in items if item.get("type") == CALL)
@@ -168,11 +169,22 @@ def _answer(request: ModelRequest, found: _Response) -> ModelAnswer:
         model=found.model or request.model,
         text=said,
         usage=_counted(found.usage or _Usage()),
-        is_usage_told=found.usage is not None and found.usage.output_tokens is not None,
+        is_usage_told=_is_told(found.usage),
         stop_reason=_stop_reason(found, parts, calls),
         tool_calls=calls,
         kept={RESPONSES: {"output": items}} if any(item.get("type") != MESSAGE for item in items) else {},
     )
+
+
+def _failure(found: _Response) -> ToldFailure:
+    error = found.error or _Error(message=f"the response is {found.status}, and nothing says why")
+    usage = _counted(found.usage) if _is_told(found.usage) else None
+    kind, has_said = error.type or "", bool(found.output)
+    return told_failure(kind, error.message or "", error.code or "", STATUSES, usage, has_said=has_said)
+
+
+def _is_told(usage: _Usage | None) -> TypeGuard[_Usage]:
+    return usage is not None and usage.output_tokens is not None
 
 
 def _stop_reason(found: _Response, parts: Iterable[_Part], calls: tuple[ToolCall, ...]) -> StopReason:
@@ -202,18 +214,6 @@ def _counted(usage: _Usage) -> Usage:
     )
 
 
-def _tool(offer: ToolOffer) -> dict[str, Any]:
-    """Not strict: that takes only schemas of which every field has to be there."""
-    described = {"description": offer.description} if offer.description else {}
-    return {"type": "function", "name": offer.name, **described, "parameters": offer.schema, "strict": False}
-
-
-def _items(turn: Message) -> list[dict[str, Any]]:
-    if turn.role == "tool":
-        return [{"type": "function_call_output", "call_id": turn.tool_call_id, "output": text_of(turn.content)}]
-    if RESPONSES in turn.kept:
-        return cast("list[dict[str, Any]]", turn.kept[RESPONSES]["output"])
-    said = [{"role": turn.role, "content": _content(turn)}] if turn.content or not turn.tool_calls else []
 def _check_sayable(request: ModelRequest) -> None:
     """OpenAI would refuse it, and not say what to do."""
     names = said_in_chat_only({**request.extra, "stop": request.extra.get("stop", request.stop)})
@@ -248,6 +248,18 @@ def _choice(choice: Any) -> Any:
     return {"type": choice.get("type", "function"), **choice["function"]}
 
 
+def _tool(offer: ToolOffer) -> dict[str, Any]:
+    """Not strict: that takes only schemas of which every field has to be there."""
+    described = {"description": offer.description} if offer.description else {}
+    return {"type": "function", "name": offer.name, **described, "parameters": offer.schema, "strict": False}
+
+
+def _items(turn: Message) -> list[dict[str, Any]]:
+    if turn.role == "tool":
+        return [{"type": "function_call_output", "call_id": turn.tool_call_id, "output": text_of(turn.content)}]
+    if RESPONSES in turn.kept:
+        return cast("list[dict[str, Any]]", turn.kept[RESPONSES]["output"])
+    said = [{"role": turn.role, "content": _content(turn)}] if turn.content or not turn.tool_calls else []
     calls = ({"type": CALL, "call_id": c.id, "name": c.name, "arguments": c.arguments} for c in turn.tool_calls)
     return [*said, *calls]
 

@@ -28,12 +28,14 @@ from ..http.refusal import STATUS_MAX, read_refusal, refused
 from ..http.request import check_url
 from .answer import ModelAnswer
 from .request import ModelRequest, ToolCall
-from .wire import TEXT_CHARS_MAX, AnswerStream, Connector, StreamCut
+from .wire import TEXT_CHARS_MAX, AnswerStream, Connector, StreamCut, ToldFailure
 
 if TYPE_CHECKING:
     from ...sdk.http.client import Connections
     from ..toolbox import Toolbox
 
+PING = "ping"
+"""The name of events that say nothing."""
 BYTES_MAX = 16 * 1024 * 1024
 STREAM_BYTES_MAX = 128 * 1024 * 1024
 """Of a stream, in which most is not text."""
@@ -47,10 +49,20 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Taking:
-    """What a call may have taken while it is under way. ``may_have_taken``: the provider has begun to work on it."""
+    """What a call may have taken while it is under way. ``may_have_taken``: the provider has begun to work on it.
+
+    ``has_begun``: something has come of a stream. ``usage``: of a call that has failed and told it.
+    """
 
     def __init__(self) -> None:
         self.may_have_taken = False
+        self.has_begun = False
+        self.usage: Usage | None = None
+
+    def end_with(self, failure: ToldFailure) -> None:
+        failure.has_said = failure.has_said or self.has_begun
+        self.usage = failure.taken
+        self.may_have_taken = self.usage is None and not failure.is_refusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +97,12 @@ async def send(
             taking.may_have_taken = response.status_code in GAVE_UP
             raise await _refused(response, place)
         if response.headers.get("content-type", "").partition(";")[0].strip().lower() == EVENT_STREAM:
-            answer = await _streamed(connector.stream(), request, response, on_partial)
+            answer = await _streamed(connector.stream(), request, response, taking, on_partial)
         else:
             answer = await _whole(connector, request, response)
+    except ToldFailure as failure:
+        taking.end_with(failure)
+        raise failure.error from failure
     finally:
         with anyio.CancelScope(shield=True), anyio.move_on_after(CLOSE_S):
             await response.aclose()
@@ -171,7 +186,11 @@ async def _whole(connector: Connector, request: ModelRequest, response: httpx.Re
 
 
 async def _streamed(
-    stream: AnswerStream, request: ModelRequest, response: httpx.Response, on_partial: Callable[[str], None]
+    stream: AnswerStream,
+    request: ModelRequest,
+    response: httpx.Response,
+    taking: Taking,
+    on_partial: Callable[[str], None],
 ) -> ModelAnswer:
     """Read to the end. A connection that breaks after the answer is complete has only kept back its usage."""
     reader, chars, taken = EventReader(), 0, 0
@@ -181,7 +200,10 @@ async def _streamed(
             if taken > STREAM_BYTES_MAX:
                 raise StepError("PAYLOAD_TOO_LARGE", f"the answer has more than {STREAM_BYTES_MAX:,} bytes")
             for event in reader.feed(part):
-                piece = stream.take(event) if event.data.strip() else ""
+                if not event.data.strip():
+                    continue
+                piece = stream.take(event)
+                taking.has_begun = taking.has_begun or event.name != PING
                 chars += len(piece)
                 if chars > TEXT_CHARS_MAX:
                     raise StepError("PAYLOAD_TOO_LARGE", f"the answer has more than {TEXT_CHARS_MAX:,} characters")

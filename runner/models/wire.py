@@ -8,12 +8,15 @@ import msgspec
 
 from ...sdk.http.server_events import ServerEvent
 from ...sdk.secrets.redaction import REDACTOR
+from ...sdk.spending.usage import Usage
 from ...sdk.step_error import StepError
 from ...sdk.user_errors import HttpError
 from .answer import ModelAnswer
 from .request import ModelRequest
 
 ONLY_JSON = "Return only valid JSON"
+REFUSALS = frozenset({401, 402, 403, 404, 413, 429, 529})
+"""Statuses of who is not let in. A server may find out about the others when it is at work."""
 SHOWN_MAX = 200
 TEXT_CHARS_MAX = 16 * 1024 * 1024
 T = TypeVar("T")
@@ -24,7 +27,7 @@ class AnswerStream(Protocol):
     """Puts one answer together from the events of a stream."""
 
     def take(self, event: ServerEvent) -> str:
-        """Take an event and return the piece of text in it. Raises StepError, HttpError."""
+        """Take an event and return the piece of text in it. Raises StepError, ToldFailure."""
         ...
 
     @property
@@ -33,7 +36,7 @@ class AnswerStream(Protocol):
         ...
 
     def answer(self, request: ModelRequest) -> ModelAnswer:
-        """Return what has come until now."""
+        """Return what has come until now. Raises StepError, ToldFailure."""
         ...
 
 
@@ -51,10 +54,37 @@ class Connector(Protocol):
     def body(self, request: ModelRequest) -> dict[str, Any]: ...
 
     def read(self, request: ModelRequest, content: bytes) -> ModelAnswer:
-        """Return a whole answer. Raises StepError (OUTPUT_INVALID)."""
+        """Return a whole answer. Raises StepError (OUTPUT_INVALID), ToldFailure."""
         ...
 
     def stream(self) -> AnswerStream: ...
+
+
+class ToldFailure(Exception):
+    """An answer of status 200 that tells of an error. ``error``: what the call fails with.
+
+    ``usage``: as it stands in the same answer or piece, None where it does not. ``has_said``: whether the model has
+    said something, or a stream has begun.
+    """
+
+    def __init__(self, error: HttpError, usage: Usage | None, *, has_said: bool) -> None:
+        super().__init__(error, usage)
+        self.error = error
+        self.usage = usage
+        self.has_said = has_said
+
+    @property
+    def taken(self) -> Usage | None:
+        """What the call has taken, None where nobody knows: zeros beside a word that was said are none."""
+        usage = self.usage
+        if usage is None or not usage.can_be or not usage.input_tokens or (self.has_said and not usage.output_tokens):
+            return None
+        return usage
+
+    @property
+    def is_refusal(self) -> bool:
+        """Whether nothing was made: as with the same status before an answer."""
+        return not self.has_said and self.error.status in REFUSALS
 
 
 class StreamCut(ConnectionError):
@@ -107,13 +137,17 @@ def with_extra(body: dict[str, Any], request: ModelRequest) -> dict[str, Any]:
     return {name: value for name, value in {**body, **request.extra}.items() if value is not None}
 
 
-def told_error(kind: str, message: str, code: str | int, statuses: dict[str, int]) -> HttpError:
-    """Return the error that comes in an answer of status 200: one that nobody knows may pass.
+def told_failure(
+    kind: str, message: str, code: str | int, statuses: dict[str, int], usage: Usage | None = None, *, has_said: bool
+) -> ToldFailure:
+    """Return the failure that comes in an answer of status 200: one that nobody knows may pass.
 
-    kind, code: as the provider has them, nothing where it says none. A code that is a status is it.
+    kind, code: as the provider has them, nothing where it says none. A code that is a status is it. usage, has_said: of
+    the answer, see ``ToldFailure``.
     """
     status = int(code) if isinstance(code, int) or (code.isdecimal() and len(code) == 3) else 0
     if not 400 <= status <= 599:
         status = statuses.get(kind) or statuses.get(str(code)) or 500
     name = kind or (code if isinstance(code, str) and not code.isdecimal() else "")
-    return HttpError(status, f"{name}: {message}" if name and message else message or name)
+    error = HttpError(status, f"{name}: {message}" if name and message else message or name)
+    return ToldFailure(error, usage, has_said=has_said)

@@ -202,7 +202,71 @@ async def test_errors_in_the_body_of_an_answer(provider: str, value: Any, status
     called, _ = await call(provider, give)
     assert isinstance(called.error, HttpError)
     assert str(called.error) == f"HTTP {status}: {said}"
-    assert called.may_have_taken
+
+
+BUSY = openai_answers.error("slow", "rate_limit_exceeded")
+SAID = {"message": {"content": "H"}, "finish_reason": "error", "error": {"code": 429, "message": "slow"}}
+TAKEN = Usage(input_tokens=19, output_tokens=10, cached_tokens=4, written_tokens=3)
+NOTHING = {"prompt_tokens": 0, "completion_tokens": 0}
+
+
+@pytest.mark.parametrize(
+    ("provider", "value", "may_have_taken", "usage"),
+    [
+        (OPENAI, BUSY, False, None),
+        (OPENAI, {"error": {"code": 402, "message": "no credits"}}, False, None),
+        (OPENAI, {"error": {"code": 503, "message": "down"}}, True, None),
+        (OPENAI, openai_answers.error("no", "invalid_request_error"), True, None),
+        (OPENAI, {"choices": [SAID]}, True, None),
+        (OPENAI, {"choices": [SAID], "usage": openai_answers.USAGE}, False, TAKEN),
+        (OPENAI, {"choices": [SAID], "usage": NOTHING}, True, None),
+        (OPENAI, {"choices": [SAID], "usage": {"prompt_tokens": 19, "completion_tokens": 0}}, True, None),
+        (OPENAI, {"choices": [SAID], "usage": {"prompt_tokens": 19, "completion_tokens": -3}}, True, None),
+        (OPENAI, {"choices": [SAID], "usage": {"prompt_tokens": 19}}, True, None),
+        (OPENAI, {**BUSY, "usage": NOTHING}, False, None),
+        (OPENAI, {"error": "out of memory", "usage": openai_answers.USAGE}, False, TAKEN),
+        (ANTHROPIC, anthropic_answers.error("x", "overloaded_error"), False, None),
+        (ANTHROPIC, anthropic_answers.error("x", "api_error"), True, None),
+    ],
+)
+async def test_what_an_error_in_an_answer_has_taken(
+    provider: str, value: Any, may_have_taken: bool, usage: Usage | None
+) -> None:
+    """What it tells, where that can be; nothing where nobody was let in; else the most that it can have taken."""
+
+    async def give(_asked: Asked, reply: Reply) -> None:
+        await reply.json(value)
+
+    called, _ = await call(provider, give)
+    assert isinstance(called.error, HttpError)
+    assert (called.may_have_taken, called.usage) == (may_have_taken, usage)
+
+
+@pytest.mark.parametrize(
+    ("provider", "events", "may_have_taken", "usage"),
+    [
+        (OPENAI, [openai_answers.event(BUSY)], False, None),
+        (OPENAI, [openai_answers.event(openai_answers.chunk({"role": "assistant"})), openai_answers.event(BUSY)],
+         True, None),
+        (OPENAI, [openai_answers.event(openai_answers.chunk({"content": "H"})),
+                  openai_answers.event({**BUSY, "usage": openai_answers.USAGE})], False, TAKEN),
+        (OPENAI, [openai_answers.event({**openai_answers.LAST, "usage": openai_answers.USAGE}),
+                  openai_answers.event(BUSY)], True, None),
+        (ANTHROPIC, [anthropic_answers.event("ping"), anthropic_answers.in_stream("overloaded_error")], False, None),
+        (ANTHROPIC, [anthropic_answers.start(), anthropic_answers.in_stream("overloaded_error")], True, None),
+    ],
+)  # fmt: skip
+async def test_what_an_error_in_a_stream_has_taken(
+    provider: str, events: list[bytes], may_have_taken: bool, usage: Usage | None
+) -> None:
+    """Nothing only where it is the first that comes. Counts of pieces before it are not all that was taken."""
+
+    async def give(_asked: Asked, reply: Reply) -> None:
+        await reply.events(b": hello\n\n" + b"".join(events))
+
+    called, _ = await call(provider, give, stream=True)
+    assert isinstance(called.error, HttpError)
+    assert (called.may_have_taken, called.usage) == (may_have_taken, usage)
 
 
 @pytest.mark.parametrize("provider", [OPENAI, ANTHROPIC])

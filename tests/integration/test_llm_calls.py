@@ -153,6 +153,25 @@ async def test_an_answer_without_a_word_says_why(
     assert [spent.calls for _, spent in await told(stage, done.run_id)] == [1, 1]
 
 
+async def test_a_call_that_fails_and_tells_its_usage_has_taken_that(stage: Stage, begin: Callable[..., None]) -> None:
+    """It is known: neither nothing, as of a refusal, nor the most that it can have been."""
+    failed = {"choices": [{"finish_reason": "error", "message": {"content": "H"}}], "usage": openai_answers.USAGE}
+    answers = iter([openai_answers.error("busy", "rate_limit_exceeded"), failed, openai_answers.completion("Hi")])
+
+    async def give(_asked: Asked, reply: Reply) -> None:
+        await reply.json(next(answers))
+
+    async with open_wire(give) as server:
+        begin(server.url)
+        await stage.register(asks({**TWICE, "max_attempts": 3}), output="outputs.a")
+        done = await stage.run("w")
+    assert done.output == "Hi"
+    (_, refused), (_, lost), (_, spent) = await told(stage, done.run_id)
+    assert refused == Spent()
+    assert (lost.calls, lost.unknown, lost.input_tokens, lost.output_tokens, lost.cached_tokens) == (1, 0, 19, 10, 4)
+    assert lost.cost == spent.cost > 0
+
+
 @pytest.mark.parametrize("most", ["", "1s"])
 async def test_slow_bytes_run_out_of_time(stage: Stage, begin: Callable[..., None], most: str) -> None:
     """A server that sends a byte now and then does not keep a step: the worker's own time, or that of the node."""

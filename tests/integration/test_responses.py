@@ -223,7 +223,8 @@ FAILED = {"code": "server_error", "message": "The model has failed."}
     ("content", "status", "kind"),
     [
         (event("error", code="rate_limit_exceeded", message="slow"), 429, "retryable"),
-        (event("response.failed", response=response(status="failed", error=FAILED)), 500, "retryable"),
+        (event("error", error={"type": "invalid_request_error", "message": "no"}), 400, "fatal"),
+        (event("response.failed", response=response(status="failed", error=FAILED, usage=None)), 500, "retryable"),
     ],
 )
 async def test_errors_in_the_middle_of_a_stream(content: bytes, status: int, kind: str) -> None:
@@ -231,6 +232,20 @@ async def test_errors_in_the_middle_of_a_stream(content: bytes, status: int, kin
     called = await streamed(event("response.output_text.delta", delta="H") + content)
     assert isinstance(called.error, HttpError)
     assert (called.error.status, classify(called.error).kind, called.may_have_taken) == (status, kind, True)
+
+
+async def test_what_a_response_that_has_failed_has_taken() -> None:
+    """What it tells; nothing where nobody was let in and nothing was made."""
+    busy = {"code": "rate_limit_exceeded", "message": "slow"}
+    called = await answered(message("H"), status="failed", error=FAILED)
+    assert called.usage == Usage(input_tokens=19, output_tokens=10, cached_tokens=4, written_tokens=3)
+    assert not called.may_have_taken
+    for output, error, may_have_taken in [((), busy, False), ((REASONING,), busy, True), ((), FAILED, True)]:
+        called = await answered(*output, status="failed", error=error, usage=None)
+        assert (called.usage, called.may_have_taken) == (None, may_have_taken)
+    assert not (await streamed(event("error", error=busy))).may_have_taken
+    last = event("response.failed", response=response(status="failed", error=busy, usage=None))
+    assert (await streamed(event("response.created") + last)).may_have_taken
 
 
 async def test_a_response_that_has_failed_is_an_error() -> None:

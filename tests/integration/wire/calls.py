@@ -15,6 +15,7 @@ from courante.runner.models.terms import ModelTerms
 from courante.runner.toolbox import Toolbox, open_toolbox
 from courante.sdk.authoring.steps import Steps
 from courante.sdk.secrets.secrets import Secrets
+from courante.sdk.spending.usage import Usage
 from integration.wire import anthropic_answers, openai_answers, response_answers
 from integration.wire.server import Asked, Give, Reply, WireServer, open_wire
 
@@ -29,12 +30,13 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 
 @dataclass
 class Called:
-    """``pieces``: of the stream. ``may_have_taken``: whether the call counts."""
+    """``pieces``: of the stream. ``may_have_taken``: whether the call counts with the most; ``usage``: or with this."""
 
     answer: ModelAnswer | None
     error: Exception | None
     pieces: list[str]
     may_have_taken: bool
+    usage: Usage | None = None
 
     @property
     def told(self) -> ModelAnswer:
@@ -69,7 +71,7 @@ async def attempt(tools: Toolbox, request: ModelRequest) -> Called:
         assert connector is not None
         answer = await send(connector, request, tools, taking, pieces.append)
     except Exception as error:  # noqa: BLE001 - looked at by the tests
-        return Called(None, error, pieces, taking.may_have_taken)
+        return Called(None, error, pieces, taking.may_have_taken, taking.usage)
     return Called(answer, None, pieces, taking.may_have_taken)
 
 
