@@ -123,6 +123,10 @@ def _max_tokens(value: Json, path: Path, findings: Findings) -> Json:
     return read_integer(value, path, findings, low=1, high=TOKENS_MAX)
 
 
+def _max_file_tokens(value: Json, path: Path, findings: Findings) -> Json:
+    return value if is_template(value) else read_integer(value, path, findings, low=1, high=TOKENS_MAX)
+
+
 def _stop(value: Json, path: Path, findings: Findings) -> Json:
     """Texts at which the answer ends; one is a list of one."""
     texts = cast("list[Json]", value) if isinstance(value, list) else [value]
@@ -169,6 +173,7 @@ LLM_READERS = {
     "schema": _schema,
     "temperature": _temperature,
     "max_tokens": _max_tokens,
+    "max_file_tokens": _max_file_tokens,
     "top_p": _top_p,
     "stop": _stop,
     "stream": read_boolean,

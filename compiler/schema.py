@@ -326,6 +326,7 @@ def _llm() -> Schema:
         "schema": {"type": ["boolean", "object"], "description": "true: any JSON; an object: a JSON Schema."},
         "temperature": {"anyOf": [template, temperature]},
         "max_tokens": {"anyOf": [template, tokens]},
+        "max_file_tokens": {"anyOf": [template, _between(1, TOKENS_MAX)]},
         "top_p": {"anyOf": [template, _between(0, 1, "number")]},
         "stop": {"anyOf": [name, several]},
         "stream": {"type": "boolean"},

@@ -20,10 +20,13 @@ TURN_TOKENS = 50
 """What a format writes around a turn, at most, ..."""
 TOOLS_TOKENS = 1_000
 """... what a model is told of tools beside those that it is offered, ..."""
-PICTURE_TOKENS = 25_000
-"""... and what a picture takes, however many bytes it has and wherever it is."""
+PICTURE_TOKENS = 50_000
+"""... what a picture takes, however many bytes it has and wherever it is (gpt-4o-mini: 48,169), ..."""
+FILE_TOKENS = 2_000_000
+"""... and all files together, as many as a model can read: a page of a PDF may have thousands in a few bytes."""
 PICTURES = frozenset({"image", "image_url", "input_image"})
-"""Types of parts."""
+TEXTS = frozenset({"text", "input_text", "output_text", "refusal", "input_audio"})
+"""Types of parts of which no token is less than a byte; those that are neither are files."""
 
 
 class ToolCall(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -64,7 +67,8 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class ModelRequest(msgspec.Struct, frozen=True, kw_only=True):
     """``prompt_turns``: how many of the messages are the prompt, 0 for all of them; the others were said since.
 
-    ``temperature``, ``max_tokens``, ``top_p``: None leaves them to the provider.
+    ``temperature``, ``max_tokens``, ``top_p``: None leaves them to the provider. ``max_file_tokens``: what all files in
+    the prompt take at most, as far as the budget knows.
 
     ``wants_json``: the answer is to be JSON; ``schema``: of this shape. ``stream``: the answer comes piece by piece.
     ``extra``: further fields of the request body, which go before those made here. ``base_url``: another server than
@@ -79,6 +83,7 @@ class ModelRequest(msgspec.Struct, frozen=True, kw_only=True):
     prompt_turns: int = 0
     temperature: float | None = None
     max_tokens: int | None = None
+    max_file_tokens: int = FILE_TOKENS
     top_p: float | None = None
     stop: tuple[str, ...] = ()
     wants_json: bool = False
@@ -105,17 +110,25 @@ def text_of(content: str | list[dict[str, Any]]) -> str:
 def input_tokens_max(request: ModelRequest) -> int:
     """Return how many tokens a model is given to read at most: no token of a text is less than a byte.
 
-    What a part only refers to is not in it, but for pictures.
+    What is in a file, its bytes do not say, here or elsewhere.
     """
-    texts, pictures = list[object](), 0
+    texts, pictures, has_files = list[object](), 0, False
     for turn in request.messages:
         parts = turn.content if isinstance(turn.content, list) else []
-        rest = [part for part in parts if part.get("type") not in PICTURES]
-        pictures += len(parts) - len(rest)
-        texts.append(msgspec.structs.replace(turn, content=rest) if parts else turn)
+        read = [part for part in parts if _is_text(part)]
+        shown = sum(part.get("type") in PICTURES for part in parts)
+        pictures, has_files = pictures + shown, has_files or len(read) + shown < len(parts)
+        texts.append(msgspec.structs.replace(turn, content=read) if parts else turn)
     told = (request.system, texts, request.schema, request.tools, *([request.extra] if request.extra else []))
     tools = TOOLS_TOKENS if request.tools else 0
-    return len(msgspec.json.encode(told)) + len(texts) * TURN_TOKENS + pictures * PICTURE_TOKENS + tools
+    files = request.max_file_tokens if has_files else 0
+    return len(msgspec.json.encode(told)) + len(texts) * TURN_TOKENS + pictures * PICTURE_TOKENS + files + tools
+
+
+def _is_text(part: dict[str, Any]) -> bool:
+    source = part.get("source")
+    is_plain = part.get("type") == "document" and isinstance(source, dict) and source.get("type") == "text"  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    return is_plain or part.get("type") in TEXTS
 
 
 def output_tokens_max(request: ModelRequest) -> int | None:

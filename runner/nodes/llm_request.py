@@ -11,7 +11,7 @@ from ...compiler.llm_config import ROLES, TEMPERATURE_MAX, TOKENS_MAX
 from ...sdk.outcomes.step_config import render_template
 from ...sdk.outcomes.step_context import StepContext, StepError, decode_json
 from ..models.defaults import defaults_of
-from ..models.request import Message, ModelRequest, text_of
+from ..models.request import FILE_TOKENS, Message, ModelRequest, text_of
 from ..models.router import provider_of
 from ..models.terms import ModelTerms
 
@@ -36,7 +36,8 @@ def make_request(step: StepContext, terms: ModelTerms) -> ModelRequest:
         messages=messages,
         prompt_turns=len(messages),
         temperature=_number(config.get("temperature", temperature), "temperature", TEMPERATURE_MAX),
-        max_tokens=_tokens(config.get("max_tokens", defaults.max_tokens)),
+        max_tokens=_tokens(config.get("max_tokens", defaults.max_tokens), "max_tokens"),
+        max_file_tokens=_tokens(config.get("max_file_tokens"), "max_file_tokens") or FILE_TOKENS,
         top_p=top_p,
         stop=tuple(_text(each, "stop") for each in config.get("stop", ())),
         wants_json=schema is not False,
@@ -110,9 +111,9 @@ def _number(value: object, name: str, most: float) -> float | None:
     return value
 
 
-def _tokens(value: object) -> int | None:
+def _tokens(value: object, name: str) -> int | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= TOKENS_MAX:
-        raise StepError("CONFIG_INVALID", f"max_tokens is a whole number from 1 to {TOKENS_MAX:,}, not {value!r:.100}")
+        raise StepError("CONFIG_INVALID", f"{name} is a whole number from 1 to {TOKENS_MAX:,}, not {value!r:.100}")
     return value

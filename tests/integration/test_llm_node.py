@@ -106,6 +106,7 @@ async def test_an_answer_of_another_shape_is_shown_to_the_model_again(stage_here
         ({"model": "{{ input.provider }}", "provider": "{{ '' }}"}, "CONFIG_INVALID", "Unknown provider"),
         ({"temperature": "{{ input.three }}"}, "CONFIG_INVALID", "temperature is a number from 0 to 2, not 3"),
         ({"max_tokens": "{{ input.provider }}"}, "CONFIG_INVALID", "max_tokens is a whole number"),
+        ({"max_file_tokens": "{{ input.provider }}"}, "CONFIG_INVALID", "max_file_tokens is a whole number"),
         ({"messages": "{{ input.provider }}"}, "INPUT_INVALID", "messages are a list"),
         ({"messages": []}, "INPUT_INVALID", "no message"),
     ],

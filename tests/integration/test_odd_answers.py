@@ -10,7 +10,7 @@ import pytest
 from courante.runner.models.anthropic import Anthropic
 from courante.runner.models.calling import most_spent
 from courante.runner.models.openai import OpenAi
-from courante.runner.models.request import PICTURE_TOKENS, Message, ModelRequest
+from courante.runner.models.request import FILE_TOKENS, PICTURE_TOKENS, Message, ModelRequest
 from courante.runner.models.terms import ModelTerms
 from courante.sdk.http.server_events import LINE_BYTES_MAX, EventReader
 from courante.sdk.spending.spent import told_spent
@@ -139,6 +139,35 @@ async def test_a_picture_counts_as_one_however_it_is_given() -> None:
         assert most(text, data) == most(text, link) == most(text) + PICTURE_TOKENS
         assert 1_000 < most(text) < 1_200
         assert most(data, link) > 2 * PICTURE_TOKENS
+
+
+FILES: list[dict[str, Any]] = [
+    {"type": "file", "file": {"file_id": "f"}},
+    {"type": "input_file", "file_url": "https://a.example/b.pdf"},
+    {"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": "A" * 900}},
+    {"type": "document", "source": {"type": "content", "content": [{"type": "image", "source": {}}]}},
+    {"type": "document", "source": "?"},
+    {"type": "video_url", "video_url": {"url": "https://a.example/b.mp4"}},
+    {},
+]
+
+
+@pytest.mark.parametrize("part", FILES)
+async def test_a_file_counts_with_all_that_a_model_can_read(part: dict[str, Any]) -> None:
+    """Once for all of them, unless the document says what they have at most: their bytes say nothing."""
+    said = {"type": "text", "text": "x" * 1_000}
+    plain = {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "x" * 1_000}}
+
+    async with open_tools(ModelTerms(), {}) as tools:
+
+        def most(*parts: Any, **fields: Any) -> int:
+            messages = (Message(role="user", content=[*parts]),)
+            request = ModelRequest(provider=OPENAI, model="gpt-4o", messages=messages, **fields)
+            return most_spent(request, tools, 0).input_tokens
+
+        assert most(said, part) == most(said, part, part) == most(said) + FILE_TOKENS
+        assert most(said, part, max_file_tokens=7_000) == most(said) + 7_000
+        assert 2_000 < most(said, plain, max_file_tokens=7_000) < 2_500
 
 
 async def test_a_model_of_another_name_costs_what_was_asked_for(stage: Stage) -> None:

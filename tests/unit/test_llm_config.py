@@ -25,6 +25,8 @@ FAULTS: list[tuple[dict[str, Any], str, tuple[str | int, ...]]] = [
     ({"temperature": True}, "wrong_type", ("temperature",)),
     ({"max_tokens": 0}, "out_of_range", ("max_tokens",)),
     ({"max_tokens": "many"}, "wrong_type", ("max_tokens",)),
+    ({"max_file_tokens": 0}, "out_of_range", ("max_file_tokens",)),
+    ({"max_file_tokens": None}, "wrong_type", ("max_file_tokens",)),
     ({"top_p": 2}, "out_of_range", ("top_p",)),
     ({"prompt": ["a"]}, "wrong_type", ("prompt",)),
     ({"model": " "}, "missing_field", ("model",)),
@@ -63,6 +65,7 @@ def test_what_may_be_said() -> None:
         "schema": True,
         "temperature": None,
         "max_tokens": "{{ input.n }}",
+        "max_file_tokens": 50_000,
         "top_p": 0.5,
         "stop": "x",
         "stream": True,
@@ -80,9 +83,6 @@ def test_what_may_be_said() -> None:
     assert SCHEMA.is_valid(document)
 
 
-@pytest.mark.parametrize(
-    ("model", "provider"),
-    [
 @pytest.mark.parametrize(
     ("config", "has_tools", "places"),
     [
@@ -104,6 +104,9 @@ def test_what_the_api_of_a_model_cannot_be_told(
     assert chat_only_fields(config, has_tools=has_tools) == places
 
 
+@pytest.mark.parametrize(
+    ("model", "provider"),
+    [
         ("gpt-4o", "openai"),
         ("gpt-4o-mini", "openai"),
         ("o3-mini", "openai"),
