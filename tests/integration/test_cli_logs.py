@@ -14,7 +14,10 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 
 from command_line import Said, clean_environ, spawn
 from courante import Context
+from courante.runner.models.terms import ModelTerms
 from integration.stage import Place, Stage
+from integration.wire import anthropic_answers
+from integration.wire.server import Asked, Reply, open_wire
 
 pytestmark = pytest.mark.anyio
 APP = """
@@ -126,6 +129,41 @@ async def test_logs_are_followed_until_the_run_has_ended(stage: Stage, tmp_path:
         f"{bar}there was",
         "CLOCK  work            answered",
     ]
+
+
+async def test_the_answer_of_a_model_is_followed_while_it_comes(stage: Stage, tmp_path: Path) -> None:
+    """A piece is shown before its provider has sent the next one."""
+    may_go_on = anyio.Event()
+
+    async def give(_asked: Asked, reply: Reply) -> None:
+        content = anthropic_answers.stream(["It rains ", "cats ", "and dogs."])
+        half = content.index(b"event: content_block_delta", content.index(b"It rains"))
+        await reply.begin()
+        await reply.piece(content[:half])
+        await may_go_on.wait()
+        await reply.piece(content[half:])
+        await reply.end()
+
+    (tmp_path / "ANTHROPIC_API_KEY").write_text("sk-test-0123456789")
+    asks = {"model": "claude-sonnet-4-5", "prompt": "{{ input }}", "stream": True}
+    async with open_wire(give) as server:
+        stage.worker(models=ModelTerms(anthropic_url=server.url), secrets_dir=tmp_path)
+        stage.supervisor()
+        await stage.register({"id": "ask", "type": "llm", "config": asks})
+        run_id = await stage.client.submit("w", "How is the weather?")
+        argv = [sys.executable, "-m", "courante", "logs", run_id, "--follow"]
+        environ = clean_environ() | environ_of(stage.place, tmp_path)
+        async with await anyio.open_process(argv, env=environ, cwd=tmp_path) as process:
+            assert process.stdout is not None
+            heard = BufferedByteReceiveStream(process.stdout)
+            with anyio.fail_after(60):
+                await heard.receive_until(b"It rains ", 10_000)
+                may_go_on.set()
+                rest = b"".join([chunk async for chunk in heard]).decode()
+                assert await process.wait() == 0
+    first, *more = rest.splitlines()
+    assert first == "cats and dogs."
+    assert [line.split()[2] for line in more] == ["response", "completed"]
 
 
 async def test_a_step_is_followed_until_it_has_ended(stage: Stage, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import jsonschema_rs
@@ -14,6 +15,7 @@ from courante.runner.models.echo_values import smallest_value
 from courante.runner.models.router import provider_of
 from courante.runner.models.terms import ModelTerms
 from courante.sdk.http.reach import read_reach
+from courante.sdk.settings import Settings
 from courante.sdk.step_error import StepError
 
 from .test_native import node, small
@@ -129,6 +131,11 @@ def test_an_unknown_provider(model: str, provider: str) -> None:
     with pytest.raises(StepError, match=r"^Unknown provider: ") as raised:
         provider_of(model, provider)
     assert raised.value.type == "CONFIG_INVALID"
+
+
+def test_a_call_has_a_minute() -> None:
+    """Where nobody says otherwise."""
+    assert ModelTerms().request_timeout_ms == Settings(home=Path("/nowhere"), env="e").request_timeout_ms == 60_000
 
 
 @pytest.mark.parametrize(
