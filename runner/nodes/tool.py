@@ -13,7 +13,7 @@ from ...sdk.outcomes.outcomes import Outcome, Succeeded
 from ...sdk.outcomes.step_config import render_config
 from ...sdk.outcomes.step_context import StepError
 from ..toolbox import Toolbox
-from ..tools.offer import read_arguments, write_arguments
+from ..tools.offer import CALL_S, read_arguments, write_arguments
 from ..work import Work
 from .failures import told_failures
 from .function import step_context
@@ -27,7 +27,8 @@ async def run_tool(work: Work, tools: Toolbox) -> Outcome:
     log = tools.step_log(work)
     log.line("calling tool", tool=name)
     with told_failures(log):
-        output = await tool.call(work.input_bytes(), step_context(work, tools))
+        limit_s = CALL_S if work.node.timeout_ms is None else None
+        output = await tool.call(work.input_bytes(), step_context(work, tools), limit_s)
     log.line("tool has answered", tool=name, result_bytes=len(output))
     return Succeeded(output)
 

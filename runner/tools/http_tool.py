@@ -19,7 +19,7 @@ from ...sdk.authoring.declared_tools import ROOTS, DeclaredHttpTool
 from ...sdk.outcomes.step_context import StepError, encode_json
 from ...sdk.schema_checks import SchemaChecks
 from ...sdk.secrets.secrets import NamedSecrets, Secrets
-from .offer import ToolOffer, read_arguments
+from .offer import CALL_S, ToolOffer, read_arguments
 
 if TYPE_CHECKING:
     from ..http.calling import HttpTools
@@ -48,8 +48,8 @@ class HttpTool:
         declared = self._declared
         return ToolOffer(name=declared.name, description=declared.description, schema=dict(declared.schema))
 
-    async def call(self, arguments: bytes, context: Context) -> bytes:
-        from ..http.calling import UNLIMITED_S, Wanted, send_call
+    async def call(self, arguments: bytes, context: Context, limit_s: float | None = CALL_S) -> bytes:
+        from ..http.calling import Wanted, send_call
         from ..http.request import call_of, fill_url
 
         declared = self._declared
@@ -65,7 +65,7 @@ class HttpTool:
             raise StepError("EXPRESSION_ERROR", str(error)) from error
         url = fill_url(self._url, roots, ROOTS)
         call = call_of(self._placed(config, given), url, context.idempotency_key, secrets)
-        with anyio.fail_after(UNLIMITED_S):
+        with anyio.fail_after(limit_s):
             answer = await send_call(call, Wanted.of(declared.config), self._lent)
         return encode_json(answer["body"])
 

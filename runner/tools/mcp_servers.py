@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
 CONNECT_S = 30.0
 """Until a session stands: a program may have to be fetched first."""
-CALL_S = 600.0
-"""Of a call whose node has no timeout."""
 LIST_S = 30.0
 PROBE_S = 5.0
 """For a server that has not answered a call to say anything at all."""
@@ -70,7 +68,7 @@ class McpServer:
         """Whether it has a session that was not seen to end."""
         return self._session is not None and not self._session.is_over
 
-    async def call(self, tool: str, arguments: dict[str, Any]) -> CallToolResult:
+    async def call(self, tool: str, arguments: dict[str, Any], limit_s: float | None) -> CallToolResult:
         """Call a tool once. Raises McpServerUnavailable, StepError, TimeoutError."""
         session = await self._opened()
         from mcp import MCPError
@@ -83,11 +81,11 @@ class McpServer:
             await self._tools_of(session)
         try:
             with session.call_in_hand():
-                return await session.client.call_tool(tool, arguments, read_timeout_seconds=CALL_S)
+                return await session.client.call_tool(tool, arguments, read_timeout_seconds=limit_s)
         except MCPError as error:
             if error.code == REQUEST_TIMEOUT:
                 session.is_doubted = True
-                raise TimeoutError(f"the MCP server {self.name!r} has not answered in {CALL_S:g} s") from error
+                raise TimeoutError(f"the MCP server {self.name!r} has not answered in {limit_s:g} s") from error
             raise self._failure(session, error) from error
         except (RuntimeError, ValueError) as error:  # it has run, and gives what neither it nor the protocol knows
             raise StepError("OUTPUT_MISMATCH", f"the MCP server {self.name!r}: {error}") from error
@@ -256,7 +254,7 @@ async def _over_http(url: str, headers: dict[str, str]) -> AsyncGenerator[Any]:
     import httpx2
     from mcp.client.streamable_http import streamable_http_client
 
-    timeout = httpx2.Timeout(CONNECT_S, read=CALL_S)
+    timeout = httpx2.Timeout(CONNECT_S, read=None)  # each call has a limit of its own
     async with (
         httpx2.AsyncClient(headers=headers, timeout=timeout, trust_env=False) as client,
         streamable_http_client(url, http_client=client) as streams,

@@ -15,7 +15,7 @@ from ...sdk.outcomes.step_context import StepError, encode_json
 from ...sdk.sealing.artifacts import CONTENT_TYPE, Artifact
 from ...sdk.secrets.redaction import REDACTOR, mask_values
 from .mcp_servers import McpServer
-from .offer import ToolOffer, read_arguments
+from .offer import CALL_S, ToolOffer, read_arguments
 
 if TYPE_CHECKING:
     from mcp.types import CallToolResult
@@ -47,9 +47,9 @@ class McpTool:
             raise StepError("CONFIG_INVALID", f"the MCP server {self._server.name!r} has no tool {self._tool!r}")
         return ToolOffer(name=self.name, description=found.description or "", schema=dict(found.input_schema))
 
-    async def call(self, arguments: bytes, context: Context) -> bytes:
+    async def call(self, arguments: bytes, context: Context, limit_s: float | None = CALL_S) -> bytes:
         del context
-        answer = await self._server.call(self._tool, read_arguments(arguments))
+        answer = await self._server.call(self._tool, read_arguments(arguments), limit_s)
         if answer.is_error:
             said = "\n".join(part.text for part in answer.content if part.type == "text")
             raise StepError(

@@ -10,6 +10,9 @@ from ...sdk.authoring.context import Context
 from ...sdk.json_values import encode_value
 from ...sdk.outcomes.step_context import StepError, decode_json
 
+CALL_S = 600.0
+"""Of a call whose node has no timeout: a server that never answers keeps nobody for ever."""
+
 
 class ToolOffer(msgspec.Struct, frozen=True, kw_only=True):
     """What a model is told of a tool. ``schema``: of its arguments, an object."""
@@ -29,8 +32,11 @@ class CallableTool(Protocol):
         """Say what it takes. Raises StepError where it cannot be used, and what asking for it raises."""
         ...
 
-    async def call(self, arguments: bytes, context: Context) -> bytes:
-        """Return its result as JSON. arguments: a JSON object. Raises whatever goes wrong."""
+    async def call(self, arguments: bytes, context: Context, limit_s: float | None = CALL_S) -> bytes:
+        """Return its result as JSON. arguments: a JSON object. Raises whatever goes wrong.
+
+        limit_s: how long others than this worker may take for it; None: as long as the attempt has.
+        """
         ...
 
 

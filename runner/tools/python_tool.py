@@ -31,7 +31,8 @@ class PythonTool:
         tool = self._tool
         return ToolOffer(name=tool.name, description=tool.description, schema=tool.arguments.schema())
 
-    async def call(self, arguments: bytes, context: Context) -> bytes:
+    async def call(self, arguments: bytes, context: Context, limit_s: float | None = None) -> bytes:
+        del limit_s
         tool = self._tool
         given = tool.arguments.read(arguments)
         named = given | ({tool.context: context} if tool.context else {})

@@ -6,19 +6,23 @@ import json
 from typing import Any
 from urllib.parse import parse_qs
 
+import anyio
 import pytest
 
+from courante.runner.nodes import tool as tool_node
 from courante.runner.tools.shelf import check_names
 from courante.sdk.authoring.declared_tools import DeclaredHttpTool, DeclaredTools
 from courante.sdk.authoring.steps import Steps
-from integration.http_site import Answer, Asked, Site, open_site
+from integration.http_site import Answer, Site, open_site
+from integration.http_site import Asked as Called
 from integration.stage import Stage
+from integration.wire.server import Asked, Reply, open_wire
 
 pytestmark = pytest.mark.anyio
 SECRET = "search-key-90ab"
 
 
-def echo(asked: Asked) -> Answer:
+def echo(asked: Called) -> Answer:
     """Answers what it was asked."""
     told = {
         "method": asked.method,
@@ -87,6 +91,28 @@ async def test_arguments_that_do_not_fit_the_schema_are_not_sent(stage: Stage) -
         assert done.error["type"] == "INPUT_INVALID"
         assert "arguments.limit: " in done.error["message"]
         assert site.asked == []
+
+
+async def test_a_tool_has_as_long_as_its_step(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the step has a timeout, however long; where it has none a service that never answers is given up."""
+    monkeypatch.setattr(tool_node, "CALL_S", 0.3)
+
+    async def give(asked: Asked, reply: Reply) -> None:
+        if "slow" in asked.path:
+            await anyio.sleep(0.6)
+            await reply.json("late")
+        await reply.until_gone()
+
+    async with open_wire(give) as server:
+        config = {"url": f"{server.url}/search", "query": {"q": "{{ arguments.query }}"}}
+        web_search = DeclaredHttpTool(name="web_search", config=config)
+        stage.worker(declared=DeclaredTools(http={"web_search": web_search}), http_allow="127.0.0.1")
+        stage.supervisor()
+        patient = asks(query="'slow'") | {"timeout": "30s"}
+        assert (await stage.run(await stage.register(patient, id="patient"))).output["a"] == "late"
+        done = await stage.run(await stage.register(asks(query="'never'"), id="impatient"))
+    assert done.error is not None
+    assert (done.error["type"], done.error["class"]) == ("TimeoutError", "timeout")
 
 
 async def test_an_address_that_may_not_be_called_is_not_called(stage: Stage) -> None:

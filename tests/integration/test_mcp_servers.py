@@ -16,6 +16,7 @@ import msgspec
 import pytest
 
 from cli_views import read_view
+from courante.runner.nodes import tool as tool_node
 from courante.runner.toolbox import Toolbox, open_toolbox
 from courante.runner.tools import mcp_servers
 from courante.runner.tools.mcp_servers import McpServerUnavailable
@@ -98,6 +99,30 @@ async def test_tools_of_a_server_are_called_by_nodes(stage: Stage, tmp_path: Pat
     error = steps["d"].error
     assert error is not None
     assert (error.type, error.message) == ("TOOL_FAILED", "Unknown tool: none")
+
+
+async def test_a_tool_of_a_server_has_as_long_as_its_step(
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the step has a timeout, however long; without one who never answers is given up."""
+    monkeypatch.setattr(tool_node, "CALL_S", 0.3)
+    stage.worker(declared=started(tmp_path))
+    stage.supervisor()
+    lingers = {"id": "a", "type": "tool", "config": {"tool": "shop.linger", "name": "go"}, "max_retries": 0}
+    impatient = await stage.client.submit(await stage.register(lingers, id="impatient"))
+    done = await stage.result(impatient, timeout_s=60)  # a server has to begin
+    assert done.error is not None
+    assert (done.error["type"], done.error["class"]) == ("TimeoutError", "timeout")
+    (tmp_path / "lingers").unlink()
+    run_id = await stage.client.submit(await stage.register({**lingers, "timeout": "1m"}, id="patient"))
+
+    async def is_asked() -> bool:
+        return (tmp_path / "lingers").exists()
+
+    await until(is_asked, bool)
+    await anyio.sleep(0.6)
+    (tmp_path / "go").touch()
+    assert (await stage.result(run_id)).output["a"] == {"result": "at last"}
 
 
 async def test_what_a_server_says_of_its_tools_is_offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
