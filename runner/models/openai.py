@@ -93,6 +93,9 @@ class _Error(msgspec.Struct):
 
 
 class _Choice(msgspec.Struct):
+    """``index``: which of several answers it is, or is a piece of. The first one counts."""
+
+    index: int = 0
     message: _Said | None = None
     delta: _Said | None = None
     finish_reason: str | None = None
@@ -138,7 +141,7 @@ class OpenAi:
         _check(found)
         if found.choices is None:
             raise no_answer(content, "choices")
-        said = found.choices[0] if found.choices else _Choice()
+        said = _first(found)
         calls = openai_calls(said.message.tool_calls) if said.message is not None else ()
         return _answer(request, found.model, said.message, said.finish_reason, found.usage, calls)
 
@@ -165,9 +168,7 @@ class _Stream:
         _check(found)
         self._model = found.model or self._model
         self._usage = found.usage or self._usage
-        if not found.choices:
-            return ""
-        choice = found.choices[0]
+        choice = _first(found)
         if choice.finish_reason is not None:
             self._finish_reason, self.is_complete = choice.finish_reason, True
         delta = choice.delta or _Said()
@@ -187,9 +188,14 @@ class _Stream:
         return _answer(request, self._model, said, self._finish_reason, self._usage, self._calls.calls())
 
 
+def _first(found: _Completion) -> _Choice:
+    """Return the first answer, or the piece of it; nothing said where there is none."""
+    return next((choice for choice in found.choices or () if not choice.index), _Choice())
+
+
 def _check(found: _Completion) -> None:
     """Raise ToldFailure for an answer, or a piece of one, that tells of an error: gateways do so with status 200."""
-    choice = found.choices[0] if found.choices else _Choice()
+    choice = _first(found)
     told = found.error if found.error is not None else choice.error
     if told is None and choice.finish_reason == FAILED:
         told = "the model has failed"

@@ -44,7 +44,7 @@ ADDRESS_CHARS = 200
 GAVE_UP = frozenset({408, 504, 524})
 """Statuses of someone between: the model may be at work on it."""
 KEY_NAMES = frozenset({"OPENAI_API_KEY", "ANTHROPIC_API_KEY"})
-_NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol, AddressRefused)
+_NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError, httpx.UnsupportedProtocol, AddressRefused)
 _encode = msgspec.json.Encoder().encode
 
 
@@ -94,7 +94,7 @@ async def send(
         raise
     try:
         if response.status_code != 200:
-            taking.may_have_taken = response.status_code in GAVE_UP
+            taking.may_have_taken = response.status_code in GAVE_UP or response.is_success
             raise await _refused(response, place)
         if response.headers.get("content-type", "").partition(";")[0].strip().lower() == EVENT_STREAM:
             answer = await _streamed(connector.stream(), request, response, taking, on_partial)

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 from typing import Any
 
+import httpx
 import msgspec
 import pytest
 
+from courante.runner.models.answer import StopReason
 from courante.runner.models.anthropic import Anthropic
 from courante.runner.models.calling import most_spent
 from courante.runner.models.openai import OpenAi
 from courante.runner.models.request import FILE_TOKENS, PICTURE_TOKENS, Message, ModelRequest
 from courante.runner.models.terms import ModelTerms
+from courante.runner.toolbox import open_toolbox
+from courante.sdk.authoring.steps import Steps
 from courante.sdk.http.server_events import LINE_BYTES_MAX, EventReader
 from courante.sdk.spending.spent import told_spent
 from courante.sdk.step_error import StepError
-from courante.sdk.user_errors import HttpError
+from courante.sdk.user_errors import FatalError, HttpError
+from integration.forward_proxy import open_proxy
 from integration.stage import Stage
 from integration.wire import anthropic_answers, openai_answers
-from integration.wire.calls import ANTHROPIC, KEY, OPENAI, call, open_tools
+from integration.wire.calls import ANTHROPIC, KEY, OPENAI, attempt, call, open_tools
 from integration.wire.server import Asked, Give, Reply, open_wire
 
 pytestmark = pytest.mark.anyio
@@ -93,6 +98,44 @@ def test_an_event_without_end_is_given_up() -> None:
     line = b"data: " + b"x" * 1_000_000 + b"\n"
     with pytest.raises(StepError, match="an event of more than"):
         list(EventReader().feed(line * (1 + LINE_BYTES_MAX // 1_000_000)))
+
+
+async def test_of_several_answers_the_first_counts() -> None:
+    """Their pieces come one among the other; the first is over when it says so."""
+
+    def piece(index: int, text: str, reason: str | None = None) -> bytes:
+        chunk = openai_answers.chunk({"content": text}, reason)
+        return openai_answers.event({**chunk, "choices": [{**chunk["choices"][0], "index": index}]})
+
+    pieces = [piece(1, "No"), piece(0, "H"), piece(1, "", "length"), piece(0, "i"), piece(0, "", "stop")]
+
+    async def give(_asked: Asked, reply: Reply) -> None:
+        await reply.events(b"".join(pieces) + openai_answers.event(openai_answers.LAST))
+
+    called, _ = await call(OPENAI, give, stream=True, extra={"n": 2})
+    assert (called.told.text, called.told.stop_reason) == ("Hi", StopReason.END)
+    second, first = (openai_answers.completion(text)["choices"][0] for text in ("No", "Hi"))
+    called, _ = await call(OPENAI, gives({**openai_answers.completion(""), "choices": [{**second, "index": 1}, first]}))
+    assert called.told.text == "Hi"
+
+
+async def test_a_success_that_is_no_answer_may_have_taken_something() -> None:
+    """Nobody knows what a server means by it; it has let the call in."""
+    called, _ = await call(OPENAI, gives(openai_answers.completion("Hi"), status=201))
+    assert isinstance(called.error, FatalError)
+    assert called.may_have_taken
+
+
+async def test_a_call_that_a_proxy_does_not_let_out_takes_nothing() -> None:
+    """The provider never hears of it."""
+    async with open_proxy({}) as proxy:
+        async with open_toolbox(
+            Steps(), "w", models=ModelTerms(openai_url="https://models.example/v1"), http_proxy=proxy.url
+        ) as tools:
+            called = await attempt(tools, ModelRequest(provider=OPENAI, model="gpt-4o"))
+        assert proxy.asked == ["CONNECT models.example:443"]
+    assert isinstance(called.error, httpx.ProxyError)
+    assert not called.may_have_taken
 
 
 @pytest.mark.parametrize(
