@@ -102,7 +102,7 @@ async def send(
             answer = await _whole(connector, request, response)
     except ToldFailure as failure:
         taking.end_with(failure)
-        raise failure.error from failure
+        raise failure.error from None
     finally:
         with anyio.CancelScope(shield=True), anyio.move_on_after(CLOSE_S):
             await response.aclose()

@@ -92,6 +92,32 @@ async def test_calls_that_race_for_a_budget_do_not_overspend_it(stage: Stage, ca
     await proven(stage, done.run_id)
 
 
+async def test_calls_over_http_that_race_for_money_do_not_overspend_it(stage: Stage) -> None:
+    """200 parallel calls under a budget for 50: the provider is asked at most 50 times, by both workers together."""
+    usage = {"prompt_tokens": 100, "completion_tokens": 100}
+    cost = 0.00125  # of gpt-4o
+
+    async def give(_asked: Asked, reply: Reply) -> None:
+        await anyio.sleep(0.01)  # so that many are under way
+        await reply.json(openai_answers.completion("Hi", usage=usage))
+
+    async with open_wire(give) as server:
+        models = ModelTerms(openai_url=f"{server.url}/v1")
+        stage.supervisor()
+        for _ in range(2):
+            stage.worker(models=models, database_url=stage.place.database_url)
+        each, ask, every = NODES
+        ask = {**ask, "config": {"model": "gpt-4o", "prompt": "number {{ item }}", "max_tokens": 100}}
+        budget = {"cost": 50 * cost, "currency": "USD"}
+        await stage.register(each, ask, every, policy={"budget": budget}, output="outputs.all.filter(one, one == '')")
+        done = await stage.run("w", ITEMS)
+    assert (done.status, done.error) == ("COMPLETED", None)
+    assert 45 <= len(server.asked) <= 50
+    spent = total(told_spent(event.facts.data) for event in await stage.events(done.run_id))
+    assert (spent.calls, spent.unknown, spent.cost) == (len(server.asked), 0, len(server.asked) * cost * 10**9)
+    await proven(stage, done.run_id)
+
+
 async def test_what_waits_for_a_budget_goes_on_when_it_is_raised(stage: Stage, calls: list[ModelRequest]) -> None:
     """Also after the server has forgotten everything; what was spent before is known then."""
     stage.supervisor()
