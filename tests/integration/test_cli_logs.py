@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
@@ -65,6 +66,18 @@ def environ_of(place: Place, folder: Path) -> dict[str, str]:
     }
 
 
+@asynccontextmanager
+async def following(place: Place, folder: Path, run_id: str) -> AsyncGenerator[BufferedByteReceiveStream]:
+    """What ``courante logs --follow`` shows of a run; it ends well, and with the run."""
+    argv = [sys.executable, "-m", "courante", "logs", run_id, "--follow"]
+    environ = clean_environ() | environ_of(place, folder)
+    async with await anyio.open_process(argv, env=environ, cwd=folder) as process:
+        assert process.stdout is not None
+        with anyio.fail_after(60):
+            yield BufferedByteReceiveStream(process.stdout)
+            assert await process.wait() == 0
+
+
 @pytest.fixture
 def courante(place: Place, tmp_path: Path) -> Courante:
     """Call a command in an environment of its own."""
@@ -111,16 +124,10 @@ async def test_logs_are_followed_until_the_run_has_ended(stage: Stage, tmp_path:
     stage.supervisor()
     await stage.register({"id": "work", "type": "function", "config": {"handler": "work"}})
     run_id = await stage.client.submit("w")
-    argv = [sys.executable, "-m", "courante", "logs", run_id, "--follow"]
-    environ = clean_environ() | environ_of(stage.place, tmp_path)
-    async with await anyio.open_process(argv, env=environ, cwd=tmp_path) as process:
-        assert process.stdout is not None
-        heard = BufferedByteReceiveStream(process.stdout)
-        with anyio.fail_after(60):
-            begun = await heard.receive_until(b"upon ", 10_000)
-            gate.set()
-            rest = b"".join([chunk async for chunk in heard])
-            assert await process.wait() == 0
+    async with following(stage.place, tmp_path, run_id) as heard:
+        begun = await heard.receive_until(b"upon ", 10_000)
+        gate.set()
+        rest = b"".join([chunk async for chunk in heard])
     text = Said(0, (begun + b"upon " + rest).decode(), "").stable
     bar = " " * 30 + "│ "
     assert text.splitlines() == [
@@ -151,16 +158,10 @@ async def test_the_answer_of_a_model_is_followed_while_it_comes(stage: Stage, tm
         stage.supervisor()
         await stage.register({"id": "ask", "type": "llm", "config": asks})
         run_id = await stage.client.submit("w", "How is the weather?")
-        argv = [sys.executable, "-m", "courante", "logs", run_id, "--follow"]
-        environ = clean_environ() | environ_of(stage.place, tmp_path)
-        async with await anyio.open_process(argv, env=environ, cwd=tmp_path) as process:
-            assert process.stdout is not None
-            heard = BufferedByteReceiveStream(process.stdout)
-            with anyio.fail_after(60):
-                await heard.receive_until(b"It rains ", 10_000)
-                may_go_on.set()
-                rest = b"".join([chunk async for chunk in heard]).decode()
-                assert await process.wait() == 0
+        async with following(stage.place, tmp_path, run_id) as heard:
+            await heard.receive_until(b"It rains ", 10_000)
+            may_go_on.set()
+            rest = b"".join([chunk async for chunk in heard]).decode()
     first, *more = rest.splitlines()
     assert first == "cats and dogs."
     assert [line.split()[2] for line in more] == ["response", "completed"]
