@@ -35,6 +35,8 @@ STOPS_MAX = 16
 SECRET_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]{0,127}$"  # noqa: S105 - of the names of secrets
 OWN_FIELDS = frozenset({"model", "messages", "stream", "stream_options", "system", "tools"})
 """Of a request body: those that ``extra`` cannot say in another way."""
+KEY_FIELDS = frozenset({"api_key", "apikey", "apiKey", "api-key", "x-api-key", "authorization", "Authorization"})
+"""What a key may be called. It is never a document's: that is stored, and shown."""
 
 
 def read_llm(config: dict[str, Json], path: Path, findings: Findings) -> dict[str, Any]:
@@ -142,9 +144,12 @@ def _stop(value: Json, path: Path, findings: Findings) -> Json:
 
 def _extra(value: Json, path: Path, findings: Findings) -> dict[str, Json]:
     fields = read_object(value, path, findings)
-    for name in OWN_FIELDS & fields.keys():
+    for name in sorted(OWN_FIELDS & fields.keys()):
         hint = f"write {name!r} beside 'extra'" if name in LLM_READERS else "leave it out"
         findings.error("bad_name", f"{quote(name)} of a request is made from the config", (*path, name), hint)
+    for name in sorted(KEY_FIELDS & fields.keys()):
+        hint = "the worker has it, as a variable or a file; another one is named by 'api_key_secret'"
+        findings.error("bad_name", f"{quote(name)} is a key, and keys stand in no document", (*path, name), hint)
     return fields
 
 

@@ -13,7 +13,7 @@ from .changes import CHANGES_SCHEMA
 from .durations import DURATION_PATTERN
 from .http_config import BODIES, BYTES_MAX, HEADER_PATTERN, METHODS, REDIRECTS_MAX, RESPONSES
 from .limits import DURATION_MS_MAX
-from .llm_config import OWN_FIELDS, PROVIDERS, ROLES, SECRET_PATTERN, STOPS_MAX, TEMPERATURE_MAX, TOKENS_MAX
+from .llm_config import KEY_FIELDS, OWN_FIELDS, PROVIDERS, ROLES, SECRET_PATTERN, STOPS_MAX, TEMPERATURE_MAX, TOKENS_MAX
 from .maps import BATCH_MAX, ITEMS_MAX, PERCENT_PATTERN, POLICIES, WINDOW_MAX
 from .native import PARALLEL_MAX, RETRY_BUDGET_MAX, STUCK_ACTIONS
 from .node_fields import ATTEMPTS_MAX, CACHE_SCOPES, DEFAULTS_READERS, ITERATIONS_MAX, JOIN_WORDS, MODES, PRIORITIES
@@ -332,7 +332,7 @@ def _llm() -> Schema:
         "stream": {"type": "boolean"},
         "base_url": {"anyOf": [template, {"type": "string", "pattern": "^[Hh][Tt][Tt][Pp][Ss]?://"}]},
         "api_key_secret": {"type": "string", "pattern": SECRET_PATTERN},
-        "extra": {"type": "object", "propertyNames": {"not": {"enum": sorted(OWN_FIELDS)}}},
+        "extra": {"type": "object", "propertyNames": {"not": {"enum": sorted(OWN_FIELDS | KEY_FIELDS)}}},
         "echo": True,
     }
 

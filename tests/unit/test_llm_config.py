@@ -44,6 +44,7 @@ FAULTS: list[tuple[dict[str, Any], str, tuple[str | int, ...]]] = [
     ({"base_url": "ftp://x"}, "bad_url", ("base_url",)),
     ({"api_key_secret": "{{ input.key }}"}, "bad_name", ("api_key_secret",)),
     ({"extra": {"messages": []}}, "bad_name", ("extra", "messages")),
+    ({"extra": {"api_key": "k"}}, "bad_name", ("extra", "api_key")),
 ]
 
 
@@ -54,6 +55,13 @@ def test_faults(config: dict[str, Any], code: str, place: tuple[str | int, ...])
     _, found = normalize(document)
     assert [(each.code, each.path) for each in found] == [(code, ("nodes", 0, "config", *place))]
     assert not SCHEMA.is_valid(document)
+
+
+def test_no_dialect_takes_a_key() -> None:
+    """Documents are stored, and shown: Relay's fields that nobody defined would go to the provider."""
+    task = {"id": "a", "prompt": "p", "model": "gpt-4o", "provider": "openai", "config": {"api_key": "k", "seed": 7}}
+    _, found = normalize({"name": "w", "tasks": [task]})
+    assert [(each.code, "stand in no document" in each.message) for each in found] == [("bad_name", True)]
 
 
 def test_what_may_be_said() -> None:
