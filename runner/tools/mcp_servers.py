@@ -76,23 +76,28 @@ class McpServer:
 
         # A result is held against what is listed. Asked for it behind the answer, a server that is gone by then would
         # cost that: the tool would be called again.
-        if tool not in await self._tools_of(session):
-            session.tools = None
-            await self._tools_of(session)
+        await self._find(session, tool)
         try:
             with session.call_in_hand():
                 return await session.client.call_tool(tool, arguments, read_timeout_seconds=limit_s)
         except MCPError as error:
             if error.code == REQUEST_TIMEOUT:
                 session.is_doubted = True
-                raise TimeoutError(f"the MCP server {self.name!r} has not answered in {limit_s:g} s") from error
+                within = "" if limit_s is None else f" in {limit_s:g} s"
+                raise TimeoutError(f"the MCP server {self.name!r} has not answered{within}") from error
             raise self._failure(session, error) from error
         except (RuntimeError, ValueError) as error:  # it has run, and gives what neither it nor the protocol knows
             raise StepError("OUTPUT_MISMATCH", f"the MCP server {self.name!r}: {error}") from error
 
-    async def tools(self) -> Mapping[str, Tool]:
-        """Return its tools by name, as it lists them. Raises McpServerUnavailable, StepError, TimeoutError."""
-        return await self._tools_of(await self._opened())
+    async def find(self, tool: str) -> Tool | None:
+        """Return what it says of a tool. Raises McpServerUnavailable, StepError, TimeoutError."""
+        return await self._find(await self._opened(), tool)
+
+    async def _find(self, session: _Session, tool: str) -> Tool | None:
+        """One that it has not told of may be a new one."""
+        if tool not in await self._tools_of(session):
+            session.tools = None
+        return (await self._tools_of(session)).get(tool)
 
     async def _tools_of(self, session: _Session) -> Mapping[str, Tool]:
         from mcp import MCPError

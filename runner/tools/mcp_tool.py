@@ -42,7 +42,7 @@ class McpTool:
         return f"{self._server.name}.{self._tool}"
 
     async def offer(self) -> ToolOffer:
-        found = (await self._server.tools()).get(self._tool)
+        found = await self._server.find(self._tool)
         if found is None:
             raise StepError("CONFIG_INVALID", f"the MCP server {self._server.name!r} has no tool {self._tool!r}")
         return ToolOffer(name=self.name, description=found.description or "", schema=dict(found.input_schema))

@@ -148,6 +148,18 @@ async def test_what_a_server_says_of_its_tools_is_offered(tmp_path: Path, monkey
     assert not await lives(told["pid"])
 
 
+async def test_a_tool_that_a_server_has_learnt_is_offered(tmp_path: Path) -> None:
+    """Whoever asks for it asks the server again, though its tools are known."""
+    async with opened(started(tmp_path)) as tools:
+        taught = tools.shelf.find("shop.taught")
+        assert taught is not None
+        with pytest.raises(StepError, match="has no tool 'taught'"):
+            await taught.offer()
+        await call(tools, "learn")
+        assert (await taught.offer()).description == "Say it."
+        assert await call(tools, "taught", name="tea") == {"result": "hello tea"}
+
+
 async def test_a_server_that_ended_is_started_again(tmp_path: Path) -> None:
     """Between two calls, which nobody notices; or in a call, which fails and may be tried again."""
     async with opened(started(tmp_path)) as tools:

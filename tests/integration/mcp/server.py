@@ -48,6 +48,13 @@ def refuse(item: str) -> str:
 
 
 @server.tool()
+def learn() -> str:
+    """Have one more tool from now on."""
+    server.add_tool(greet, name="taught", description="Say it.")
+    return "learnt"
+
+
+@server.tool()
 def whoami() -> dict[str, object]:
     return {"pid": os.getpid(), "key": os.environ.get("SHOP_KEY", ""), "names": sorted(os.environ)}
 
