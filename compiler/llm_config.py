@@ -66,7 +66,7 @@ def chat_only_fields(config: dict[str, Json], *, has_tools: bool) -> list[tuple[
     if not speaks_responses(model, has_tools=has_tools):
         return []
     extra = config.get("extra")
-    in_extra = said_in_chat_only(extra) if isinstance(extra, dict) else []
+    in_extra = said_in_chat_only(cast("dict[str, Json]", extra)) if isinstance(extra, dict) else []
     return [
         *((name,) for name in said_in_chat_only({"stop": config.get("stop")})),
         *(("extra", name) for name in in_extra),

@@ -5,7 +5,7 @@ Connectors turn it into the wire format of their provider and never change it.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import msgspec
 
@@ -126,9 +126,10 @@ def input_tokens_max(request: ModelRequest) -> int:
 
 
 def _is_text(part: dict[str, Any]) -> bool:
-    source = part.get("source")
-    is_plain = part.get("type") == "document" and isinstance(source, dict) and source.get("type") == "text"  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-    return is_plain or part.get("type") in TEXTS
+    if part.get("type") == "document":
+        source = part.get("source")
+        return isinstance(source, dict) and cast("dict[str, Any]", source).get("type") == "text"
+    return part.get("type") in TEXTS
 
 
 def output_tokens_max(request: ModelRequest) -> int | None:

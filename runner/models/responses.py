@@ -111,12 +111,14 @@ class Responses:
             "model": request.model,
             "input": [*head, *(item for turn in request.messages for item in _items(turn))],
             "tools": [_tool(offer) for offer in request.tools] or None,
-            "tool_choice": _choice(extra.pop("tool_choice", None)),
+            "tool_choice": _unfolded(extra.pop("tool_choice", None), "function"),
             "reasoning": _with_more({"effort": extra.pop("reasoning_effort", None)}, extra, "reasoning"),
             "temperature": request.temperature,
             "max_output_tokens": limits[0] if limits else request.max_tokens,
             "top_p": request.top_p,
-            "text": _with_more({"format": _format(mode), "verbosity": extra.pop("verbosity", None)}, extra, "text"),
+            "text": _with_more(
+                {"format": _unfolded(mode, "json_schema"), "verbosity": extra.pop("verbosity", None)}, extra, "text"
+            ),
             "store": False,
             "include": _included(extra.pop("include", [])),
             "stream": True if request.stream else None,
@@ -227,25 +229,25 @@ def _with_more(ours: dict[str, Any], extra: dict[str, Any], name: str) -> Any:
     """Take a field out of ``extra``: what it says goes before what is ours, and beside it."""
     said: dict[str, Any] = {key: value for key, value in ours.items() if value is not None}
     more = extra.pop(name, said)
-    return ({**said, **more} or None) if isinstance(more, dict) else more
+    return ({**said, **_object(more)} or None) if isinstance(more, dict) else more
 
 
 def _included(more: Any) -> Any:
     """What a model has thought is always wanted: it is not kept there."""
-    return [REASONING, *(each for each in more if each != REASONING)] if isinstance(more, list) else more
+    if not isinstance(more, list):
+        return more
+    return [REASONING, *(each for each in cast("list[Any]", more) if each != REASONING)]
 
 
-def _format(mode: Any) -> Any:
-    """The mode for JSON: what chat completions put into a field of its own stands beside the type."""
-    if not isinstance(mode, dict) or not isinstance(mode.get("json_schema"), dict):
-        return mode  # pyright: ignore[reportUnknownVariableType]
-    return {"type": mode["type"], **mode["json_schema"]}
+def _unfolded(value: Any, inner: str) -> Any:
+    """What chat completions put into a field of its own stands beside the others here."""
+    fields = _object(value)
+    within = _object(fields.get(inner))
+    return {name: each for name, each in fields.items() if name != inner} | within if within else value
 
 
-def _choice(choice: Any) -> Any:
-    if not isinstance(choice, dict) or not isinstance(choice.get("function"), dict):
-        return choice  # pyright: ignore[reportUnknownVariableType]
-    return {"type": choice.get("type", "function"), **choice["function"]}
+def _object(value: Any) -> dict[str, Any]:
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
 def _tool(offer: ToolOffer) -> dict[str, Any]:
