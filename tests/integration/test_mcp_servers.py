@@ -203,17 +203,16 @@ async def test_a_call_that_ends_a_session_takes_no_other_call_with_it(tmp_path: 
         async with anyio.create_task_group() as group:
             group.start_soon(linger)
             await until(lingers, bool)
-            (first,) = pids(tmp_path)
             try:
                 with pytest.raises(McpServerUnavailable, match="Session terminated"):
                     await call(tools, "disown")
-                assert (await call(tools, "whoami"))["pid"] != first
+                assert (await call(tools, "whoami"))["pid"] == pids(tmp_path)[1]
             finally:
                 (tmp_path / "go").touch()
         assert lingered == [{"result": "at last"}]
 
         async def is_gone() -> bool:
-            return not await lives(first)
+            return not await lives(pids(tmp_path)[0])
 
         await until(is_gone, bool)
 
