@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import anyio
@@ -57,12 +57,12 @@ def up(call: Call, apps: tuple[str, ...], queues: str, workers: int, detach: boo
     _check(call.settings, load_apps(apps))
     words = ["--queues", ",".join(names), *(word for app in apps for word in ("--app", app))]
     if detach:
-        _detach(call, [*words, "--workers", str(workers)])
+        _detach(call, [*words, "--workers", str(workers)], apps)
         return
     lock = UpLock(call.settings.home, call.settings.env)
     with lock.taken() as other:
         if other is not None:
-            _say_running(call, other)
+            _say_running(call, other, apps)
             return
         with open_services(call) as services, listen_for_api(call) as listening:
             run_async(lambda: _stay_up(call, services, lock, words, workers, listening), is_daemon=True)
@@ -241,11 +241,14 @@ def _show(call: Call, services: Services, found: Inspection, children: list[Chil
     out.next("courante run FILE   (Ctrl-C stops everything)")
 
 
-def _say_running(call: Call, facts: dict[str, object]) -> None:
-    """``up`` runs already: that is what was wanted."""
+def _say_running(call: Call, facts: dict[str, object], apps: Sequence[str]) -> None:
+    """``up`` runs already: that is what was wanted, if its workers have the modules that are named now."""
     call.out.json({name: facts.get(name) for name in ("redis", "postgres", "api")})
     call.out.text(f"{call.out.glyph('ok')} already up (pid {facts.get('pid')}); 'courante down' stops it")
     _say_page(call, facts)
+    if apps:
+        named = " ".join(f"--app {app}" for app in apps)
+        call.out.note(f"{call.out.glyph('warning')} {named} changes nothing of what is up: 'courante down' first")
 
 
 def _say_page(call: Call, facts: Mapping[str, Any]) -> None:
@@ -254,11 +257,11 @@ def _say_page(call: Call, facts: Mapping[str, Any]) -> None:
         call.out.text(f"  {style('page', bold=True)} {api['url']}")
 
 
-def _detach(call: Call, words: list[str]) -> None:
+def _detach(call: Call, words: list[str], apps: Sequence[str]) -> None:
     settings = call.settings
     running = facts_of(settings.home, settings.env)
     if running.get("redis"):  # what is starting is waited for below
-        _say_running(call, running)
+        _say_running(call, running, apps)
         return
     call.out.step(f"starting in the background, with logs in {settings.home / 'logs'}")
     flags = [word for name, value in call.flags.items() for word in (f"--{name.replace('_', '-')}", str(value))]

@@ -97,6 +97,9 @@ def test_up_runs_everything_and_down_ends_it(at_home: Courante, tmp_path: Path) 
     lines = [f"✓ already up (pid {up.pid}); 'courante down' stops it", f"  page {said.json['api']['url']}"]
     assert (again.code, again.out.splitlines()) == (0, lines)
     assert (detached.code, detached.out.splitlines(), detached.err) == (0, lines, "")
+    with_app = at_home("up", "--app", "courante", "--detach")
+    assert (with_app.code, with_app.out.splitlines()) == (0, lines)
+    assert with_app.err == "! --app courante changes nothing of what is up: 'courante down' first\n"
     ran = at_home("run", str(DIAMOND), "--json")
     assert (ran.code, ran.json.get("status")) == (0, "COMPLETED"), ran.out + ran.err
     down = at_home("down", "--json")
