@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import anyio
+import asyncpg
 import msgspec
 import structlog
 from redis.asyncio import Redis
@@ -52,8 +54,18 @@ class Registry:
             except (ResponseError, KeyError, ValueError, OverflowError) as error:
                 log.warning("worker_unreadable", worker=name, error=repr(error))
         if workers:
-            async with self._pool.acquire() as conn:
-                await announce_workers(conn, self._env, workers)
+            try:
+                await self._announce(workers)
+            except asyncpg.DataError:
+                for worker in workers:
+                    try:
+                        await self._announce([worker])
+                    except asyncpg.DataError as error:
+                        log.warning("worker_unreadable", worker=worker.consumer, error=str(error))
+
+    async def _announce(self, workers: Sequence[WorkerRow]) -> None:
+        async with self._pool.acquire() as conn:
+            await announce_workers(conn, self._env, workers)
 
 
 def _read_worker(name: str, said: dict[bytes, bytes]) -> WorkerRow:

@@ -4,6 +4,7 @@ nothing else.
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from courante.sdk.stores.connection import Connection
 from courante.supervisor import children
 from courante.supervisor.monitoring.gauges import Gauges
 from courante.supervisor.monitoring.watch import Watch
+from courante.supervisor.registry import Registry
 from integration.cases import node
 from integration.stage import Stage, until
 from integration.test_bases_that_go import look_at_once
@@ -207,6 +209,31 @@ async def test_children_of_a_newer_version(stage: Stage, monkeypatch: pytest.Mon
 
     await until(wanted, lambda count: count == 3)
     assert (await stage.run("runs_inner")).status == "COMPLETED"
+
+
+async def test_a_worker_whose_words_cannot_be_kept(stage: Stage) -> None:
+    """The others are announced."""
+    partition, now = stage.client.keys.partition(0), time.time()
+    said: dict[str, str | int | float] = {
+        "pid": 1,
+        "build": "b",
+        "handlers": "[]",
+        "queues": "[]",
+        "started_at": now,
+        "seen_at": now,
+    }
+    words: dict[str, dict[str, str | int]] = {
+        "nul": {"host": "a\x00b"},
+        "wide": {"host": "a", "pid": 2**80},
+        "well": {"host": "a"},
+    }
+    for name, more in words.items():
+        await stage.redis.hset(partition.worker(name), mapping={**said, **more})
+        await stage.redis.zadd(partition.workers, {name: now})
+    await Registry(stage.redis, stage.client.pool, stage.client.keys, partition).copy()
+    async with stage.client.pool.acquire() as conn:
+        sql = "SELECT consumer FROM worker_registry WHERE env = $1"
+        assert [row["consumer"] for row in await conn.fetch(sql, stage.place.env)] == ["well"]
 
 
 async def test_a_key_that_names_no_payload_is_left_alone(stage: Stage) -> None:
