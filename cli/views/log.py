@@ -31,8 +31,10 @@ class LogView:
         self._days = Days(out, today)
         self._open: Source | None = None
         self._held: dict[Source, tuple[Said, str]] = {}
+        self._is_silent = True
 
     def show(self, said: Said) -> None:
+        self._is_silent = False
         if self._out.is_json:
             if said.type != "partial" or said.text:
                 self._out.json(msgspec.to_builtins(said))
@@ -50,6 +52,8 @@ class LogView:
         for source in list(self._held):
             self._release(source)
         self._end_line()
+        if self._is_silent:
+            self._out.step("no step has said anything: 'context.log' of a step does, and models do")
 
     def _begin(self, said: Said) -> None:
         self._end_line()

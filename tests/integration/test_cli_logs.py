@@ -107,6 +107,11 @@ def test_logs_of_a_run_that_is_over(courante: Courante, tmp_path: Path) -> None:
         "did you mean 'ship'?",
     )
     assert courante("logs", "run_0", "--json").code == 3
+    (tmp_path / "mute.yaml").write_text("{courante: 1, id: mute, nodes: [{id: a, type: noop}]}")
+    mute = courante("run", "mute.yaml", "--json").json["run_id"]
+    silent = courante("logs", mute)
+    assert (silent.code, silent.out, silent.err.count("no step has said anything")) == (0, "", 1)
+    assert courante("logs", mute, "--json") == Said(0, "", "")
 
 
 async def test_logs_are_followed_until_the_run_has_ended(stage: Stage, tmp_path: Path) -> None:
