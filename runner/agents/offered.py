@@ -55,7 +55,7 @@ def shown_arguments(call: ToolCall) -> Any:
         return call.arguments
 
 
-def told_error(error: Exception) -> str:
+def told_error(error: BaseException) -> str:
     """Return what a model is told of a failure: its kind and its text, without secrets."""
     kind = getattr(error, "type", "") or type(error).__name__
     return REDACTOR.redact(f"{kind}: {error}")[:ERROR_CHARS_MAX]

@@ -183,7 +183,7 @@ class _Agent:
                 raise StepError("INPUT_INVALID", f"there is no tool {name[:200]!r}")
             async with self._slots:
                 result = await tool.call(encode_json(arguments_of(call)), context)
-        except Exception as failure:  # noqa: BLE001 - whatever a tool does, the model is told
+        except (Exception, SystemExit) as failure:  # noqa: BLE001 - whatever a tool does, the model is told
             error = told_error(failure)
         ms = int((time.monotonic() - begun) * 1000)
         if error:

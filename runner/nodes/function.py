@@ -3,7 +3,6 @@
 ``input_selector`` names another one, which is called first: what it returns is the input.
 """
 
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import anyio.to_thread
@@ -16,7 +15,7 @@ from ...sdk.marking.scopes import scope_text
 from ...sdk.outcomes.outcomes import OUTSIDE, Outcome, Succeeded, Waits
 from ...sdk.outcomes.step_context import StepError, decode_json, encode_json
 from ...sdk.signal_names import outside_name
-from ...sdk.user_errors import RetryableError
+from ..interruptions import interrupts_nobody_else
 from ..toolbox import Toolbox
 from ..work import Work
 
@@ -83,19 +82,12 @@ async def _call(work: Work, step: Step, tools: Toolbox, given: Any) -> Any:
         if step.is_async:
             return await step.function(*arguments)
         # A worker that is told to stop at once does not wait for a thread; nobody can stop one.
-        return await anyio.to_thread.run_sync(_in_thread, step.function, arguments, abandon_on_cancel=True)
+        return await anyio.to_thread.run_sync(step.function, *arguments, abandon_on_cancel=True)
 
-    if context is not None and tools.steps.around:
-        return await call_through(tools.steps.around, step.name, given, context, run)
-    return await run()
-
-
-def _in_thread(function: Callable[..., Any], arguments: Sequence[Any]) -> Any:
-    """Signals come to the main thread, so an interruption here is the step's own: it would end the loop outside."""
-    try:
-        return function(*arguments)
-    except KeyboardInterrupt as error:
-        raise RetryableError("the step has raised KeyboardInterrupt") from error
+    with interrupts_nobody_else("the step"):
+        if context is not None and tools.steps.around:
+            return await call_through(tools.steps.around, step.name, given, context, run)
+        return await run()
 
 
 def idempotency_key(work: Work) -> str:

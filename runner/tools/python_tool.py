@@ -13,6 +13,7 @@ from ...sdk.authoring.context import Context
 from ...sdk.authoring.deferral import Deferred
 from ...sdk.authoring.tools import Tool
 from ...sdk.outcomes.step_context import StepError
+from ..interruptions import interrupts_nobody_else
 from .offer import ToolOffer
 
 
@@ -43,7 +44,8 @@ class PythonTool:
             # A worker that is told to stop at once does not wait for a thread; nobody can stop one.
             return await anyio.to_thread.run_sync(partial(tool.function, **named), abandon_on_cancel=True)
 
-        result = await (call_through(self._around, tool.name, given, context, run) if self._around else run())
+        with interrupts_nobody_else("the tool"):
+            result = await (call_through(self._around, tool.name, given, context, run) if self._around else run())
         if isinstance(result, Deferred):
             raise StepError("OUTPUT_MISMATCH", f"the tool {tool.name!r} cannot end later: only steps are handed out")
         return tool.arguments.write(result)

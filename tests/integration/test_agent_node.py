@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,22 @@ def refuse(query: str) -> str:
     raise ValueError(f"no {query} today")
 
 
+def leave(query: str) -> str:
+    sys.exit(f"no {query}")
+
+
+def interrupt(query: str) -> str:
+    raise KeyboardInterrupt(query)
+
+
+async def leave_the_loop(query: str) -> str:
+    return leave(query)
+
+
+async def interrupt_the_loop(query: str) -> str:
+    return interrupt(query)
+
+
 async def spent_in(stage: Stage, run_id: str) -> Spent:
     return total(told_spent(event.facts.data) for event in await stage.events(run_id))
 
@@ -79,6 +96,22 @@ async def test_an_agent_calls_tools_until_it_has_an_answer(stage: Stage) -> None
     ]
     spent = await spent_in(stage, done.run_id)
     assert (spent.calls, spent.unknown) == (2, 0)
+
+
+async def test_tools_that_would_end_their_process_end_their_call(stage: Stage) -> None:
+    """On the loop or beside it; the model is told, as of any other error, and the worker lives on."""
+    bad = {"exit": leave, "interrupt": interrupt, "async_exit": leave_the_loop, "async_interrupt": interrupt_the_loop}
+    stage.worker(toolbox(**bad))
+    stage.supervisor()
+    script = [{"tools": [call(name, query="tea") for name in bad]}, "None."]
+    done = await stage.run(await stage.register(agent(*script, tools=list(bad))))
+    assert {each["tool"]: each["error"] for each in done.output["a"]["calls"]} == {
+        "exit": "SystemExit: no tea",
+        "async_exit": "SystemExit: no tea",
+        "interrupt": "RetryableError: the tool has raised KeyboardInterrupt",
+        "async_interrupt": "RetryableError: the tool has raised KeyboardInterrupt",
+    }
+    assert not any(end.is_set() for end in stage.ends)
 
 
 async def test_the_results_are_told_to_the_model(stage: Stage) -> None:

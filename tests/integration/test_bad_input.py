@@ -164,6 +164,14 @@ def raise_interrupt() -> None:
 
 
 def stop_iteration() -> None:
+async def interrupt_the_loop() -> None:
+    raise KeyboardInterrupt
+
+
+async def exit_the_loop() -> None:
+    sys.exit(3)
+
+
     raise StopIteration(1)
 
 
@@ -175,6 +183,8 @@ BAD_HANDLERS: dict[str, tuple[Callable[..., Any], str]] = {
     "exit": (lambda: sys.exit(3), "SystemExit"),
     "interrupt": (raise_interrupt, "RetryableError"),
     "recursion": (raise_recursion, "RecursionError"),
+    "async_exit": (exit_the_loop, "SystemExit"),
+    "async_interrupt": (interrupt_the_loop, "RetryableError"),
     "cancelled": (raise_cancelled, "CancelledError"),
     "stop": (stop_iteration, "RuntimeError"),
 }
