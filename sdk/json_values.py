@@ -45,7 +45,7 @@ def encode_value(value: object, *, is_sorted: bool = False) -> bytes:
             return content
     except Exception as error:  # objects of users may raise anything where they are read or compared
         _check(value, "", 0)
-        raise NotJson("", f"this is no JSON value: {error}") from error
+        raise NotJson("", f"it cannot be written: {error}") from error
     _check(value, "", 0)
     return content
 
@@ -85,7 +85,7 @@ def _check(value: object, place: str, depth: int) -> None:
         for number, inner in enumerate(cast("list[object]", value)):
             _check(inner, f"{place}[{number}]", depth + 1)
     else:
-        raise NotJson(place, f"a value of type {type(value).__name__} is no JSON value")
+        raise NotJson(place, f"JSON has no values of type {type(value).__name__}")
 
 
 def _check_text(value: str, place: str) -> None:

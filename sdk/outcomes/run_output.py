@@ -11,9 +11,9 @@ import msgspec
 from ...compiler.cel import EvaluationError, Expression, compile_expression
 from ...compiler.ir import ReadKind
 from ..errors import PayloadUnreadable
+from ..json_values import NotJson, encode_value
 from ..marking.plan import Plan
 from ..sealing.sealing import open_error_json
-from .step_context import StepError, encode_json
 
 ROOTS = frozenset({"input", "steps", "outputs", "tasks", "run"})
 FIELD = {ReadKind.OUTPUT: "output", ReadKind.STEP_INPUT: "input", ReadKind.ERROR: "error"}
@@ -46,10 +46,10 @@ def run_output(plan: Plan, values: Sequence[bytes | None], run_id: str) -> bytes
             step[FIELD[read.kind]] = msgspec.json.decode(_opened(value) if read.kind is ReadKind.ERROR else value)
     context["outputs"] = {name: step["output"] for name, step in steps.items() if "output" in step}
     try:
-        return encode_json(_compiled(ir.output).evaluate(context))
+        return encode_value(_compiled(ir.output).evaluate(context))
     except EvaluationError as error:
         raise OutputError(f"{error} (in {ir.output!r})") from error
-    except StepError as error:
+    except NotJson as error:
         raise OutputError(f"the output is no JSON value: {error}") from error
 
 

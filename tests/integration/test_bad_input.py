@@ -85,17 +85,17 @@ class Point:
 
 
 BAD_OUTPUTS: list[tuple[Callable[[], object], str]] = [
-    (lambda: {"items": [1, {2}]}, "items[1]: a value of type set is no JSON value"),
+    (lambda: {"items": [1, {2}]}, "items[1]: JSON has no values of type set"),
     (lambda: {"a": math.nan}, "a: nan is no JSON number"),
     (lambda: [-math.inf], "[0]: -inf is no JSON number"),
-    (lambda: b"bytes", "a value of type bytes is no JSON value"),
-    (object, "a value of type object is no JSON value"),
-    (lambda: {"deep": [Odd()]}, "deep[0]: a value of type Odd is no JSON value"),
-    (lambda: [Point(1)], "[0]: a value of type Point is no JSON value"),
+    (lambda: b"bytes", "JSON has no values of type bytes"),
+    (object, "JSON has no values of type object"),
+    (lambda: {"deep": [Odd()]}, "deep[0]: JSON has no values of type Odd"),
+    (lambda: [Point(1)], "[0]: JSON has no values of type Point"),
     (recursive, "or into itself"),
     (lambda: {"t": "\ud83d"}, "t: the text holds half of a surrogate pair"),
     (lambda: {1: 2}, "the name 1 is no text"),
-    (lambda: (n for n in range(3)), "a value of type generator is no JSON value"),
+    (lambda: (n for n in range(3)), "JSON has no values of type generator"),
 ]
 
 
@@ -111,6 +111,7 @@ async def test_outputs_that_are_no_json_fail_their_step(stage: Stage) -> None:
         found = result.error["type"], result.error["node"], result.error["attempt"]
         assert found == ("OUTPUT_MISMATCH", "a", 1)
         assert words in result.error["message"]
+        assert result.error["message"].count("no JSON value") == 1
     await lives_on(stage)
 
 
@@ -163,7 +164,6 @@ def raise_interrupt() -> None:
     raise KeyboardInterrupt
 
 
-def stop_iteration() -> None:
 async def interrupt_the_loop() -> None:
     raise KeyboardInterrupt
 
@@ -172,6 +172,7 @@ async def exit_the_loop() -> None:
     sys.exit(3)
 
 
+def stop_iteration() -> None:
     raise StopIteration(1)
 
 
@@ -182,9 +183,9 @@ BAD_HANDLERS: dict[str, tuple[Callable[..., Any], str]] = {
     "fatal": (raise_fatal, "FatalError"),
     "exit": (lambda: sys.exit(3), "SystemExit"),
     "interrupt": (raise_interrupt, "RetryableError"),
-    "recursion": (raise_recursion, "RecursionError"),
     "async_exit": (exit_the_loop, "SystemExit"),
     "async_interrupt": (interrupt_the_loop, "RetryableError"),
+    "recursion": (raise_recursion, "RecursionError"),
     "cancelled": (raise_cancelled, "CancelledError"),
     "stop": (stop_iteration, "RuntimeError"),
 }

@@ -61,7 +61,7 @@ async def test_the_function_selects_from_what_the_step_depends_on(stage: Stage) 
     ("selector", "type", "words"),
     [
         (best, "KeyError", "a"),
-        (unordered, "INPUT_INVALID", "'choose' selects no JSON value: a value of type set is no JSON value"),
+        (unordered, "INPUT_INVALID", "'choose' selects no JSON value: JSON has no values of type set"),
     ],
     ids=["raises", "gives no JSON"],
 )
