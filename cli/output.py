@@ -137,9 +137,10 @@ def _cut_styled(cells: Sequence[str], room: int) -> str:
     """The cells that fit, the last of them cut and without its style."""
     kept: list[str] = []
     for cell in cells:
-        width = len(unstyle(cell))
-        if width > room:
-            kept.append(unstyle(cell)[: max(0, room - 1)] + "…")
+        text = unstyle(cell)
+        width = len(text)
+        if len(text.rstrip()) > room:
+            kept.append(text[: max(0, room - 1)] + "…")
             break
         kept.append(cell)
         room -= width + 2

@@ -57,7 +57,7 @@ def runs(
         call.out.text("no runs")
         call.out.next("courante run FILE")
         return
-    head, lines = ["run", "workflow", "status", "started", "took"], [_row(run) for run in page.runs]
+    head, lines = ["run", "status", "workflow", "started", "took"], [_row(run) for run in page.runs]
     if any(run.usage.calls for run in page.runs):
         head.append("cost")
         lines = [[*line, cost_text(run.usage, run.cost)] for run, line in zip(page.runs, lines, strict=True)]
@@ -73,4 +73,4 @@ def _row(run: RunLine) -> list[str]:
         started = age_text((now - at_of(run.started_at)).total_seconds())
         took = took_text(run.started_at, run.finished_at, now)
     tags = f" [{', '.join(run.tags)}]" if run.tags else ""
-    return [run.run_id, f"{run.workflow} v{run.version}{tags}", status_text(str(run.status)), started, took]
+    return [run.run_id, status_text(str(run.status)), f"{run.workflow} v{run.version}{tags}", started, took]

@@ -126,8 +126,8 @@ def check_runs(courante: Courante, ran: dict[str, Any]) -> None:
     for filters in (["--status", "failed"], ["--workflow", "other"], ["--since", "2999-01-01"], ["--tag", "weekly"]):
         assert courante("runs", *filters, "--json").json["runs"] == [], filters
     head, line = courante("runs").out.splitlines()
-    assert head.split() == ["run", "workflow", "status", "started", "took"]
-    assert line.split()[:5] == [ran["run_id"], "diamond", "v1", "[nightly]", "COMPLETED"]
+    assert head.split() == ["run", "status", "workflow", "started", "took"]
+    assert line.split()[:5] == [ran["run_id"], "COMPLETED", "diamond", "v1", "[nightly]"]
 
 
 def check_events(courante: Courante, run_id: str) -> None:

@@ -125,6 +125,19 @@ def test_tables_end_at_the_edge_of_the_terminal(monkeypatch: pytest.MonkeyPatch)
     assert last == "x" * 30 + "  " + "y" * 7 + "…"
 
 
+def test_what_fits_is_whole_where_its_column_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a column at the edge only those cells are cut that do not fit, and the others keep their colour."""
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    out = Terminal()
+    rows = [["x" * 30, status_text("RUNNING")], ["x" * 30, status_text("COMPLETED")]]
+    Output(stdout=out).table(["run", "status"], rows)
+    _, runs, ended = out.getvalue().splitlines()
+    assert runs.rstrip() == "x" * 30 + "  " + status_text("RUNNING")
+    assert ended == "x" * 30 + "  COMPLET…"
+
+
 def test_a_stream_that_lacks_a_character_gets_an_escape() -> None:
     """An ASCII terminal gets an escape instead of an error."""
     raw = io.BytesIO()
