@@ -1,7 +1,10 @@
-"""Live progress of a run on stderr: redrawn in place on a terminal where rich is installed, else line by line."""
+"""Live progress of a run on stderr: redrawn in place where rich is installed and the terminal can do so, else line by
+line.
+"""
 
 from __future__ import annotations
 
+import os
 import shutil
 from contextlib import suppress
 from types import TracebackType
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
 ROWS_KEPT = 7
 """Lines of a screen that are not for steps."""
 LABEL_WIDTH = 20
+DUMB = ("dumb", "unknown")
+"""Terminals on which nothing can be redrawn."""
 
 
 class Progress:
@@ -36,7 +41,7 @@ class Progress:
         self._frame = 0
 
     def __enter__(self) -> Self:
-        if self._out.is_error_terminal:
+        if self._out.is_error_terminal and os.environ.get("TERM") not in DUMB:
             with suppress(ImportError):
                 live = _make_live(is_colour=self._out.is_error_colour)
                 live.start()

@@ -35,6 +35,13 @@ NODES = [
 ]
 
 
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
 def at(seconds: float) -> datetime:
     return START + timedelta(seconds=seconds)
 
@@ -337,3 +344,14 @@ def test_progress_without_a_terminal_is_a_line_per_change() -> None:
     with Progress(Output(is_json=True, stderr=silent)) as progress:
         progress.show(shown_run(run_row(RunStatus.RUNNING), [running]))
     assert silent.getvalue() == ""
+
+
+def test_progress_on_a_dumb_terminal_is_a_line_per_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing can be redrawn there: without its lines nothing would be seen."""
+    monkeypatch.setenv("TERM", "dumb")
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    running = StepView(id="a", scope="", status=StepStatus.RUNNING, attempts=1, started_at=at(0))
+    with Progress(Output()) as progress:
+        progress.show(shown_run(run_row(RunStatus.RUNNING), [running]))
+    assert [line.split()[:2] for line in terminal.getvalue().splitlines()] == [["run_1", "RUNNING"], ["▸", "a"]]
