@@ -80,8 +80,8 @@ function Output({ step, onClose, act }) {
     await act(output ?? null, reason);
     onClose();
   };
-  return html`<${Dialog} title=${`${step.id} has succeeded`} onClose=${onClose}><p>Its output</p>
-    <${Form} schema=${{}} value=${output} onChange=${setOutput} />
+  return html`<${Dialog} title=${`${step.id} has succeeded`} onClose=${onClose}>
+    <${Form} name="Its output" schema=${{}} value=${output} onChange=${setOutput} />
     <label for="reason">Reason</label><input id="reason" value=${reason} onInput=${(event) => setReason(event.target.value)} />
     <footer><${Doing} kind="main" act=${send}>Let it go on<//></footer><//>`;
 }
@@ -95,6 +95,6 @@ function Signal({ onClose, act }) {
   };
   return html`<${Dialog} title="Send a signal" onClose=${onClose}><label for="name">Name</label>
     <input id="name" required value=${name} onInput=${(event) => setName(event.target.value)} />
-    <p>Data</p><${Form} schema=${{}} value=${data} onChange=${setData} />
+    <${Form} name="Data" schema=${{}} value=${data} onChange=${setData} />
     <footer><${Doing} kind="main" disabled=${!name} act=${send}>Send<//></footer><//>`;
 }

@@ -8,11 +8,12 @@ export { initial } from "./schema.js";
 
 let forms = 0; // on one page there may be several with the same fields
 
-export function Form({ schema, value, onChange }) {
+// name: what a value is called that is no object with fields of its own.
+export function Form({ schema, value, onChange, name = "input" }) {
   const [own] = useState(() => `form${(forms += 1)}`);
   const shape = plain(schema);
   if (shape.type === "object" && shape.properties) return html`<div class="form">${fields(shape, value, onChange, own)}</div>`;
-  return html`<div class="form">${part(shape, "input", value, onChange, own, false)}</div>`;
+  return html`<div class="form">${part(shape, name, value, onChange, own, false)}</div>`;
 }
 
 // What was typed and cannot be read: whatever has it in it is not sent, and says so.

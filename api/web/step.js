@@ -20,7 +20,7 @@ export function StepPanel({ run, node, scope, steps, events, isPast, onScope, on
     <p class="facts">${told?.type}${told?.name && told.name !== node ? ` · ${told.name}` : ""}</p>
     ${steps.length > 1 && html`<p><label>Execution <select onChange=${(event) => onScope(event.target.value)}>
       ${steps.map((one) => html`<option value=${one.scope} selected=${one === step}>${one.scope || "-"} ${one.status}</option>`)}</select></label></p>`}
-    <p><${Pill} status=${step.status} /> ${step.reason || ""} ${step.waiting_for || ""}
+    <p><${Pill} status=${step.status} /> ${reasonOf(step)}
       ${step.started_at && html` <span class="quiet"><${Time} at=${step.started_at} isClock=${true} /> · ${duration(between(step.started_at, step.finished_at))}</span>`}</p>
     ${children.map((one) => html`<p key=${one.run_id}>Child run <${RunLink} id=${one.run_id} /> ${isPast ? "" : one.status || one.state}</p>`)}
     ${step.usage && html`<p>${plural(step.usage.total_tokens, "token")}${step.cost ? `, ${step.cost.amount} ${step.cost.currency}` : ""}${step.model ? `, ${step.model}` : ""}</p>`}
@@ -30,6 +30,11 @@ export function StepPanel({ run, node, scope, steps, events, isPast, onScope, on
     <h3>Events</h3>${own.length ? html`<ol class="own">${own.map((event) => html`<li key=${event.seq}><span class="quiet">${event.seq} <${Time} at=${event.at} isClock=${true} /></span> ${event.type}
       ${event.attempt ? html` <span class="quiet">try ${event.attempt}</span>` : ""}${event.worker ? html` <span class="quiet">${event.worker}</span>` : ""}</li>`)}</ol>` : html`<p class="quiet">none yet</p>`}
   </aside>`;
+}
+
+// Why it is as it is; what a step waits for begins with the reason.
+function reasonOf({ status, reason, waiting_for }) {
+  return status === "WAITING" && waiting_for ? waiting_for : [reason, waiting_for].filter(Boolean).join(" ");
 }
 
 function Contents({ run, step, own, isLong }) {

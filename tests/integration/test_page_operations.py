@@ -102,8 +102,15 @@ async def test_what_operators_do(stage: Stage, browser: Browser) -> None:
         page = looking.page
         await looking.open(f"/runs/{run_id}")
         await looking.node_is("wait", "WAITING")
+        await page.locator('.node[data-node="wait"]').press("Enter")
+        side = page.get_by_role("complementary")
+        assert (await side.locator("p", has=page.locator(".pill")).inner_text()).count("signal") == 1
+        await side.get_by_role("button", name="Say its output…").click()
+        await page.get_by_label("Its output").wait_for()
+        await page.keyboard.press("Escape")
         await page.get_by_role("button", name="Signal…").click()
         await page.get_by_label("Name").fill("go")
+        await page.get_by_label("Data").fill('{"paid": 3}')
         await page.get_by_role("button", name="Send").click()
         await page.wait_for_selector(".head .s-COMPLETED")
         await page.get_by_role("button", name="Rebuild").click()
