@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
+from collections.abc import Iterable
 
 import structlog
 
+from ..sdk.authoring.tools import named_handler
+from ..sdk.floor.presence import Wanted
 from ..sdk.outcomes.outcomes import GivenBack
 from ..sdk.outcomes.retrying import draw_of
 from .work import Work
@@ -22,6 +25,9 @@ DOUBLINGS_MAX = 5
 FORGOTTEN_S = 60.0
 """After so long without a step it is as if it had never been here; and so often is said what is missing."""
 STEPS_MAX = 10_000
+WANTED_S = 10.0
+"""A handler that no step has asked for within it is not wanted any more: a step comes back more often than that."""
+WANTED_MAX = 100
 log = structlog.get_logger()
 
 
@@ -31,18 +37,36 @@ class Elsewhere:
     def __init__(self) -> None:
         self._times: OrderedDict[tuple[str, str], tuple[int, float]] = OrderedDict()
         self._said: OrderedDict[tuple[str, str], float] = OrderedDict()
+        self._wanted: OrderedDict[Wanted, float] = OrderedDict()
 
-    def give_back(self, work: Work, missing: str) -> GivenBack:
-        """missing: the name of the handler or tool, which is logged once a minute for each step of a workflow."""
+    def give_back(self, work: Work, *missing: str) -> GivenBack:
+        """missing: handlers, as presence names them; they are logged once a minute for each step of a workflow."""
         now_s = time.monotonic()
+        queue = work.node.stream.rpartition(":")[0]
+        self.want((Wanted(name, queue, work.plan.ir.workflow, work.node.id) for name in missing), now_s)
         place = (work.plan.hash, work.node.id)
         if now_s - self._said.get(place, -FORGOTTEN_S) >= FORGOTTEN_S:
             self._said[place] = now_s
             self._said.move_to_end(place)
             if len(self._said) > STEPS_MAX:
                 self._said.popitem(last=False)
-            log.warning("handler_unknown", handler=missing, node=work.node.id, run_id=work.run_id)
+            told = ", ".join(map(named_handler, missing))
+            log.warning("handler_unknown", handler=told, node=work.node.id, run_id=work.run_id)
         return GivenBack(self.delay_ms(work.run_id, work.key, now_s))
+
+    def wanted(self, now_s: float) -> list[Wanted]:
+        """Return what steps have asked for of late and this worker has not."""
+        self.want((), now_s)
+        return [*self._wanted]
+
+    def want(self, some: Iterable[Wanted], now_s: float) -> None:
+        """Take note of what a step asks for in vain."""
+        while self._wanted and now_s - next(iter(self._wanted.values())) >= WANTED_S:
+            self._wanted.popitem(last=False)
+        for one in some:
+            if one in self._wanted or len(self._wanted) < WANTED_MAX:
+                self._wanted[one] = now_s
+                self._wanted.move_to_end(one)
 
     def delay_ms(self, run_id: str, key: str, now_s: float) -> int:
         """Return for how long a token is given back this time."""

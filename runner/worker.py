@@ -35,6 +35,7 @@ from ..sdk.metrics.exposition import AnySeries
 from ..sdk.retry_after import RETRY_AFTER_MS_MAX
 from ..sdk.spending.prices import PriceTable
 from .blobs import Blobs
+from .elsewhere import Elsewhere
 from .execution import Executor
 from .lane import Lane
 from .leases import Renewer
@@ -157,7 +158,7 @@ class Worker:
                 with suppress(RedisError, OSError):
                     await self._look_at_pauses()
                 async with anyio.create_task_group() as group:
-                    group.start_soon(self._heartbeat)
+                    group.start_soon(self._heartbeat, tools.elsewhere)
                     group.start_soon(self._logs.run)
                     group.start_soon(self._cache.run)
                     group.start_soon(self._give_back_in_time)
@@ -267,8 +268,8 @@ class Worker:
     def refused(self) -> int:
         return sum(lane.refused for lane in self._lanes)
 
-    async def _heartbeat(self) -> None:
-        """Announce this worker: who, what it can run, that it lives."""
+    async def _heartbeat(self, elsewhere: Elsewhere) -> None:
+        """Announce this worker: who, what it can run and was asked for in vain, that it lives."""
         facts: dict[str, str | bytes] = {
             "host": socket.gethostname(),
             "pid": str(os.getpid()),
@@ -281,6 +282,7 @@ class Worker:
             try:
                 now = await read_clock(self._redis)
                 facts.setdefault("started_at", f"{now:.3f}")
+                facts["wanted"] = msgspec.json.encode(elsewhere.wanted(time.monotonic()))
                 for number in self._partitions:
                     partition = self._keys.partition(number)
                     key = partition.worker(self.name)

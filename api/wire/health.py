@@ -12,7 +12,7 @@ from .moments import Moment
 
 
 class HealthReason(msgspec.Struct, frozen=True, kw_only=True):
-    """``subject``: a partition, queue, run or workflow; empty where it is about all."""
+    """``subject``: a partition, queue, handler, run or workflow; empty where it is about all."""
 
     code: str
     severity: Status

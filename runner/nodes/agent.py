@@ -16,6 +16,7 @@ import anyio
 import msgspec
 
 from ...compiler.agent_config import EXHAUSTED, TURNS_DEFAULT
+from ...sdk.authoring.tools import handler_of
 from ...sdk.outcomes.outcomes import AsksBudget, GivenBack, Outcome, Succeeded
 from ...sdk.outcomes.step_context import StepError, decode_json, encode_json
 from ...sdk.schema_checks import SchemaChecks
@@ -48,7 +49,8 @@ async def run_agent(work: Work, tools: Toolbox) -> Outcome:
     found = [tools.shelf.find(name) for name in names]
     known = [tool for tool in found if tool is not None]
     if len(known) < len(names):
-        return tools.elsewhere.give_back(work, ", ".join(n for n, t in zip(names, found, strict=True) if t is None))
+        missing = (handler_of(name) for name, tool in zip(names, found, strict=True) if tool is None)
+        return tools.elsewhere.give_back(work, *missing)
     with told_failures(tools.step_log(work)):
         agent = _Agent(work, tools, OfferedTools(known), make_request(work, tools.models))
         try:

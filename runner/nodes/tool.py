@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...compiler.tool_config import TOOL_FIELDS
+from ...sdk.authoring.tools import handler_of
 from ...sdk.outcomes.outcomes import Outcome, Succeeded
 from ...sdk.outcomes.step_config import render_config
 from ...sdk.outcomes.step_context import StepError
@@ -23,7 +24,7 @@ async def run_tool(work: Work, tools: Toolbox) -> Outcome:
     name = asked_of(work)
     tool = tools.shelf.find(name)
     if tool is None:
-        return tools.elsewhere.give_back(work, name)
+        return tools.elsewhere.give_back(work, handler_of(name))
     log = tools.step_log(work)
     log.line("calling tool", tool=name)
     with told_failures(log):

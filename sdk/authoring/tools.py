@@ -95,8 +95,13 @@ def handler_of(tool: str) -> str:
 
 def shown_handler(handler: str) -> str:
     """Return what people call a handler: ``'shop.pack'``, ``tool 'shop.stock'``."""
-    name = handler.removeprefix(HANDLER_PREFIX)
+    name = named_handler(handler)
     return repr(name) if name == handler else f"tool {name!r}"
+
+
+def named_handler(handler: str) -> str:
+    """Return the name of a handler, of a tool as documents have it."""
+    return handler.removeprefix(HANDLER_PREFIX)
 
 
 def handler_of_server(server: str) -> str:

@@ -7,7 +7,7 @@ time to live tells by the clock of Redis.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import cast
+from typing import NamedTuple, cast
 
 import msgspec
 from redis.asyncio import Redis
@@ -22,18 +22,32 @@ from .scripts import DONE_GROUP, INTAKE_GROUP
 FORGOTTEN_S = 3_600
 """A worker that has not been heard of for so long is not listed any more."""
 ALIVE_MS = 20_000
+FIELDS = ["pid", "handlers", "queues", "wanted"]
 FUNCTION_FIELDS = ("handler", "input_selector")
 SUPERVISOR_ALIVE_MS = 3_500
 """A supervisor asks for finished runs at least every two seconds."""
 
 
+class Wanted(NamedTuple):
+    """A handler that a step has asked a worker for in vain. ``step``: its node."""
+
+    handler: str
+    queue: str
+    workflow: str
+    step: str
+
+
 class LiveWorker(msgspec.Struct, frozen=True, kw_only=True):
-    """``handlers``: steps that it can call. ``queues``: what it reads beside ``system``."""
+    """``handlers``: steps that it can call. ``queues``: what it reads beside ``system``.
+
+    ``wanted``: what steps have asked it for of late that it has not.
+    """
 
     name: str
     pid: int
     handlers: frozenset[str]
     queues: frozenset[str]
+    wanted: tuple[Wanted, ...] = ()
 
 
 async def find_workers(redis_url: str, env: str, partitions: int) -> list[LiveWorker]:
@@ -54,12 +68,17 @@ async def live_workers(redis: Redis, env: str, partitions: int) -> list[LiveWork
         for name in [one.decode() for one in await redis.zrange(keys.workers, 0, -1)]:
             pipe = redis.pipeline(transaction=False)
             pipe.pttl(keys.worker(name))
-            pipe.hmget(keys.worker(name), ["pid", "handlers", "queues"])  # pyright: ignore[reportUnusedCoroutine]
-            ttl_ms, (pid, handlers, queues) = cast("tuple[int, list[bytes | None]]", tuple(await pipe.execute()))
+            pipe.hmget(keys.worker(name), FIELDS)  # pyright: ignore[reportUnusedCoroutine]
+            ttl_ms, found_of = cast("tuple[int, list[bytes | None]]", tuple(await pipe.execute()))
+            pid, handlers, queues, wanted = found_of
             if ttl_ms < FORGOTTEN_S * 1_000 - ALIVE_MS or pid is None:
                 continue
             here[name] = LiveWorker(
-                name=name, pid=int(pid), handlers=_names(handlers), queues=_names(queues) | {"system"}
+                name=name,
+                pid=int(pid),
+                handlers=_names(handlers),
+                queues=_names(queues) | {"system"},
+                wanted=msgspec.json.decode(wanted, type=tuple[Wanted, ...]) if wanted else (),
             )
         found.append(here)
     everywhere = set(found[0]).intersection(*found[1:]) if found else set[str]()
@@ -102,6 +121,16 @@ def can_serve(workers: Iterable[LiveWorker], *irs: Ir) -> bool:
         queues |= worker.queues
         handlers |= worker.handlers
     return queues.issuperset(queues_of(*irs)) and not lacking(handlers_of(*irs), handlers)
+
+
+def wanted_by_nobody(workers: Iterable[LiveWorker]) -> list[Wanted]:
+    """Return what steps have asked workers for that none who reads their queue has, one of each handler and queue."""
+    workers, found = list(workers), dict[tuple[str, str], Wanted]()
+    for one in sorted(one for worker in workers for one in worker.wanted):
+        those = (worker.handlers for worker in workers if one.queue in worker.queues)
+        if lacking([one.handler], frozenset[str]().union(*those)):
+            found.setdefault((one.handler, one.queue), one)
+    return list(found.values())
 
 
 def _names(content: bytes | None) -> frozenset[str]:

@@ -15,6 +15,8 @@ from enum import StrEnum
 import msgspec
 
 from ...compiler.diagnostics import Severity
+from ..authoring.tools import named_handler, shown_handler
+from ..floor.presence import wanted_by_nobody
 from ..floor.scripts import OUTBOX_HARD_MAX, OUTBOX_SOFT_MAX
 from ..floor.standing import BEHIND_HINT, Verdict
 from ..settings import HEALTH_FAILING_CRITICAL, HEALTH_FAILING_WARNING, HEALTH_LAG_MS, HEALTH_QUEUE_AGE_MS, Settings
@@ -40,7 +42,9 @@ class Status(StrEnum):
 
 
 class Reason(msgspec.Struct, frozen=True, kw_only=True):
-    """One finding. ``code``: stable. ``subject``: a partition, queue, run or workflow; empty where it is about all."""
+    """One finding. ``code``: stable. ``subject``: a partition, queue, handler, run or workflow; empty where it is about
+    all.
+    """
 
     code: str
     severity: Status
@@ -192,6 +196,13 @@ def _of_workers(redis: RedisVitals, limits: Limits) -> Iterator[Reason]:
         yield _warning("no_worker", "no worker lives: no step is done", "'courante worker' starts one")
     for queue in redis.queues:
         yield from _of_queue(queue, limits)
+    wanted = wanted_by_nobody(redis.workers)
+    for one in wanted[:SUBJECTS_MAX]:
+        message = f"no worker has {shown_handler(one.handler)}, which the step {one.step!r} of {one.workflow} waits for"
+        hint = f"'courante worker --app MODULE --queues {one.queue}' starts one that has what MODULE registers"
+        yield _warning("handler_without_worker", message, hint, named_handler(one.handler))
+    if len(wanted) > SUBJECTS_MAX:
+        yield _warning("handler_without_worker", f"and {len(wanted) - SUBJECTS_MAX} handlers more")
 
 
 def _of_queue(queue: QueueVitals, limits: Limits) -> Iterator[Reason]:

@@ -33,6 +33,10 @@ def figures(health: Health) -> dict[str, Any]:
     return found
 
 
+def same(value: Any) -> Any:
+    return value
+
+
 def codes(health: Health) -> list[str]:
     return [reason.code for reason in health.reasons]
 
@@ -76,6 +80,19 @@ async def test_a_queue_that_nobody_reads(stage: Stage) -> None:
     assert [(one.code, one.subject) for one in found.reasons] == [("queue_without_worker", "gpu")]
     stage.worker(journal.steps(), queues=["gpu"])
     assert (await stage.result(run_id)).status == "COMPLETED"
+    assert (await stage.client.health()).reasons == ()
+
+
+async def test_a_handler_that_no_worker_has(stage: Stage) -> None:
+    """It is named long before its run is stuck, and not any more when a worker has it or no run asks for it."""
+    await staffed(stage)
+    run_id = await stage.client.submit(await stage.register(step("a", "nobody.has.it")), 1)
+    found = await until(stage.client.health, lambda health: health.status != "HEALTHY")
+    assert [(one.severity, one.code, one.subject) for one in found.reasons] == [
+        ("WARNING", "handler_without_worker", "nobody.has.it")
+    ]
+    stage.worker({"nobody.has.it": same})
+    assert (await stage.result(run_id)).output == {"a": 1}
     assert (await stage.client.health()).reasons == ()
 
 

@@ -7,8 +7,17 @@ from collections.abc import Callable
 from hypothesis import given
 from hypothesis import strategies as st
 
-from courante.runner.elsewhere import DELAY_MS_MAX, DELAY_MS_MIN, FORGOTTEN_S, STEPS_MAX, Elsewhere
+from courante.runner.elsewhere import (
+    DELAY_MS_MAX,
+    DELAY_MS_MIN,
+    FORGOTTEN_S,
+    STEPS_MAX,
+    WANTED_MAX,
+    WANTED_S,
+    Elsewhere,
+)
 from courante.runner.listener import BLOCK_MS
+from courante.sdk.floor.presence import Wanted
 
 
 def test_a_step_comes_back_at_once_and_then_less_and_less_often() -> None:
@@ -46,6 +55,19 @@ def test_too_many_to_count_stay_away_for_long() -> None:
         elsewhere.delay_ms("run_1", str(number), 0.0)
     assert elsewhere.delay_ms("run_2", "a", 1.0) >= DELAY_MS_MAX / 2
     assert elsewhere.delay_ms("run_1", "0", 1.0) <= 2 * DELAY_MS_MIN
+
+
+def test_what_is_wanted_is_told_while_steps_ask_for_it() -> None:
+    """Each once, the one that was asked for last behind the others; many are not all told."""
+    elsewhere = Elsewhere()
+    charge, pack = Wanted("charge", "default", "shop", "a"), Wanted("pack", "default", "shop", "b")
+    elsewhere.want([charge, pack], 0.0)
+    elsewhere.want([charge], 1.0)
+    assert elsewhere.wanted(1.0) == [pack, charge]
+    assert elsewhere.wanted(WANTED_S) == [charge]
+    assert elsewhere.wanted(1.0 + WANTED_S) == []
+    elsewhere.want([charge._replace(handler=str(number)) for number in range(WANTED_MAX + 1)], 20.0)
+    assert len(elsewhere.wanted(20.0)) == WANTED_MAX
 
 
 PHASES = st.lists(st.integers(0, BLOCK_MS - 1), min_size=1, max_size=3)

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from courante.compiler.diagnostics import Severity
-from courante.sdk.floor.presence import LiveWorker
+from courante.sdk.floor.presence import LiveWorker, Wanted
 from courante.sdk.floor.standing import Look, Standing, Verdict
 from courante.sdk.health.durability import Problem
 from courante.sdk.health.health import SUBJECTS_MAX, Health, Limits, judge_health
@@ -60,6 +60,10 @@ def partition(**fields: Any) -> RedisVitals:
 
 def queue(**fields: Any) -> RedisVitals:
     return redis(queues=[msgspec.structs.replace(QUEUE, **fields)])
+
+
+def worker(*handlers: str, queue: str = "default", wanted: tuple[Wanted, ...] = ()) -> LiveWorker:
+    return LiveWorker(name="w", pid=1, handlers=frozenset(handlers), queues=frozenset({queue, "system"}), wanted=wanted)
 
 
 def ended(count: int, failed: int) -> PostgresVitals:
@@ -129,6 +133,36 @@ def test_what_is_found(found: dict[str, Any], status: str, codes: list[str]) -> 
     """Each finding has its word; the worst gives that of all, and stands first."""
     health = judged(**found)
     assert (health.status, [reason.code for reason in health.reasons]) == (status, codes)
+
+
+CHARGE = Wanted("shop.charge", "default", "shop", "charge")
+STOCK = Wanted("tool:shop.stock", "default", "shop", "look")
+
+
+@pytest.mark.parametrize(
+    ("workers", "subjects"),
+    [
+        ([worker(wanted=(CHARGE,))], ["shop.charge"]),
+        ([worker(wanted=(CHARGE, STOCK)), worker(wanted=(CHARGE,))], ["shop.charge", "shop.stock"]),
+        ([worker(wanted=(CHARGE, STOCK)), worker("shop.charge", "tool:shop.*")], []),
+        ([worker(wanted=(CHARGE,)), worker("shop.charge", queue="gpu")], ["shop.charge"]),
+        ([worker(wanted=(CHARGE, CHARGE._replace(step="again")))], ["shop.charge"]),
+    ],
+)
+def test_a_handler_that_nobody_has(workers: list[LiveWorker], subjects: list[str]) -> None:
+    """Only where none that reads the queue of the step has it; each handler is told once."""
+    found = judged(redis=redis(workers=workers)).reasons
+    assert [one.subject for one in found] == subjects
+    assert {one.code for one in found} <= {"handler_without_worker"}
+
+
+def test_of_many_handlers_some_are_named() -> None:
+    """As of runs."""
+    wanted = tuple(CHARGE._replace(handler=f"h{number}") for number in range(25))
+    found = judged(redis=redis(workers=[worker(wanted=wanted)]))
+    assert (found.status, len(found.reasons)) == ("WARNING", SUBJECTS_MAX + 1)
+    assert found.reasons[0].message == "no worker has 'h0', which the step 'charge' of shop waits for"
+    assert found.reasons[-1].message == "and 5 handlers more"
 
 
 def test_what_only_people_can_change() -> None:
