@@ -13,7 +13,7 @@ from typing import Any
 import anyio
 import pytest
 from axe_playwright_python.async_playwright import Axe  # pyright: ignore[reportMissingTypeStubs]  # has none
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 
 from courante.api.app import build_app
 from courante.api.backend import open_backend
@@ -28,6 +28,7 @@ needs_chromium = pytest.mark.skipif(
     CHROMIUM is None, reason="NO BROWSER: the web page is not tested; install chromium (apt-get install chromium)"
 )
 PATIENCE_MS = 60_000
+CLOSE_S = 30.0
 SHOTS = os.environ.get("COURANTE_SCREENSHOTS", "")
 """A folder for pictures of what the tests have seen; none are made without it."""
 
@@ -69,7 +70,13 @@ async def open_browser() -> AsyncGenerator[Browser]:
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield browser
-        await browser.close()
+        await _close(browser)
+
+
+async def _close(opened: Browser | BrowserContext) -> None:
+    """Chromium has been seen never to answer that a context is closed; its process ends with the test process."""
+    with anyio.move_on_after(CLOSE_S):
+        await opened.close()
 
 
 @asynccontextmanager
@@ -91,6 +98,6 @@ async def look(
                 page.on("console", lambda told: looking.said.append(told.text) if told.type == "error" else None)
                 page.on("pageerror", lambda error: looking.said.append(str(error)))
                 yield looking
-                await context.close()
+                await _close(context)
                 assert not looking.said, looking.said
                 server.kill()
