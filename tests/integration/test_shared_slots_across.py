@@ -218,14 +218,13 @@ async def test_a_run_that_is_paused_is_given_no_slot_before_it_goes_on(stage: St
     await all_went_well(stage, gauge, [holder, paused, other])
 
 
-async def test_a_paused_run_of_very_many_that_wait_holds_up_nobody(stage: Stage) -> None:
-    """No call passes all of them at once; the audit goes on with what is left."""
-    gauge = Gauge()
+async def hold_and_pause(stage: Stage, gauge: Gauge, waiting: int) -> tuple[str, str]:
+    """Return a run that has the only slot, and one that was paused while so many of its steps wait for that."""
     stage.supervisor(audit_s=0.1)
     stage.worker({"work": gauge.work})
     await stage.register(keyed(1))
     nodes: list[dict[str, object]] = [
-        {"id": "m", "type": "map", "config": {"items": f"{list(range(350))}"}},
+        {"id": "m", "type": "map", "config": {"items": f"{list(range(waiting))}"}},
         {**keyed(1), "depends_on": "m", "input": "item"},
         {"id": "all", "type": "aggregate", "depends_on": "a"},
     ]
@@ -233,8 +232,15 @@ async def test_a_paused_run_of_very_many_that_wait_holds_up_nobody(stage: Stage)
     holder = await stage.client.submit("w", "x")
     await at_work(stage, gauge, 1, 0)
     paused = await stage.client.submit("many")
-    await at_work(stage, gauge, 1, 350)
+    await at_work(stage, gauge, 1, waiting)
     await stage.client.pause(paused)
+    return holder, paused
+
+
+async def test_a_paused_run_of_very_many_that_wait_holds_up_nobody(stage: Stage) -> None:
+    """No call passes all of them at once; the audit goes on with what is left."""
+    gauge = Gauge()
+    holder, paused = await hold_and_pause(stage, gauge, 350)
     other = await stage.client.submit("w", "y")
     await at_work(stage, gauge, 1, 351)
     gauge.gate.set()
@@ -250,20 +256,7 @@ async def test_a_paused_run_of_very_many_that_wait_holds_up_nobody(stage: Stage)
 async def test_those_of_a_run_that_was_paused_are_let_in_in_their_old_order(stage: Stage) -> None:
     """However many of its steps wait, and before those that came later."""
     gauge = Gauge()
-    stage.supervisor(audit_s=0.1)
-    stage.worker({"work": gauge.work})
-    await stage.register(keyed(1))
-    nodes: list[dict[str, object]] = [
-        {"id": "m", "type": "map", "config": {"items": "[1, 2, 3, 4, 5, 6]"}},
-        {**keyed(1), "depends_on": "m", "input": "item"},
-        {"id": "all", "type": "aggregate", "depends_on": "a"},
-    ]
-    await stage.register(*nodes, id="many")
-    holder = await stage.client.submit("w", "x")
-    await at_work(stage, gauge, 1, 0)
-    paused = await stage.client.submit("many")
-    await at_work(stage, gauge, 1, 6)
-    await stage.client.pause(paused)
+    holder, paused = await hold_and_pause(stage, gauge, 6)
     gauge.gate.set()
     assert (await stage.result(holder)).status == "COMPLETED"
     await until(partial(holders, stage), partial(operator.eq, 0))
