@@ -33,7 +33,8 @@ CHECKED = 10
 """Listeners to all runs whose every event is looked at; of the others they are counted."""
 SAMPLED = 32
 """Of the pieces that come to one that counts, one in so many is looked at for its lag."""
-TOKEN = b"\ndata: {"
+TOKEN = b'\ndata: {"'
+"""Of an event that something is said of: nothing stands in those by which a line is kept alive."""
 ALL = "/v1/events"
 
 
@@ -169,12 +170,12 @@ class _Listener(asyncio.Protocol):
 
     def _look_at(self, data: bytes) -> None:
         *events, self._tail = (self._tail + data).split(b"\n\n")
-        now = self._room.hear() if events else 0.0
         for event in events:
             _, _, rest = event.partition(b"id: ")
             id, _, content = rest.partition(b"\ndata: ")
             if not content:
-                continue
+                continue  # nothing has happened
+            now = self._room.hear()
             told = _decode(content)
             known = self.heard.setdefault(told.run_id, set())
             self.count += 1
