@@ -29,10 +29,8 @@ def find_doubts(findings: Findings, wired: Wired, edges: Sequence[Json]) -> set[
         part, index = found.path[:2]
         if part == "nodes" and isinstance(index, int) and _is_of_shape(found.path, nodes[index]):
             doubted.add(index)
-    if any(found.path[0] == "edges" for found in errors):
-        doubted |= _ends(
-            nodes, [edges[i] for found in errors if isinstance(i := found.path[1], int) and i < len(edges)]
-        )
+    wrong = {found.path[1] for found in errors if found.path[0] == "edges"}
+    doubted |= _ends(nodes, [edge for number, edge in enumerate(edges) if number in wrong])
     if any(_may_lead_on(found, nodes) for found in errors):
         led = {edge.target for edge in wired.edges}
         doubted |= {number for number, node in enumerate(nodes) if node.id not in led}

@@ -10,7 +10,7 @@ import msgspec
 from .approvals import read_approval, read_gate
 from .caches import CACHEABLE
 from .diagnostics import Path
-from .findings import Findings, quote
+from .findings import WORD_CHARS_MAX, Findings, quote
 from .guesses import JOIN_GUESSES, NODE_GUESSES, TYPE_GUESSES
 from .node_types import NODE_TYPES, Config, read_config
 from .reading import (
@@ -265,8 +265,9 @@ def _input(value: Json, path: Path, findings: Findings) -> str | dict[str, str]:
 
 
 def _node_id(value: Json, path: Path, findings: Findings) -> str:
-    """The id, one of a wrong pattern too: others may refer to it."""
-    return read_pattern(value, path, findings, NODE_ID_PATTERN, "bad_id") or (value if isinstance(value, str) else "")
+    """The id, one of a wrong pattern too: others may refer to it. Too long a one would stand in every message."""
+    kept = value if isinstance(value, str) and len(value) <= WORD_CHARS_MAX else ""
+    return read_pattern(value, path, findings, NODE_ID_PATTERN, "bad_id") or kept
 
 
 def _node_type(value: Json, path: Path, findings: Findings) -> str:

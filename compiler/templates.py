@@ -26,6 +26,8 @@ MAX_DEPTH = 200
 """Lists and objects inside each other, in a value with templates."""
 
 _OPEN, _CLOSE = "{{", "}}"
+ERRORS_MAX = 100
+"""Of one value: what comes behind so many is not looked at."""
 _encode = msgspec.json.Encoder().encode
 
 
@@ -64,7 +66,7 @@ def compile_template(text: str, *, roots: frozenset[str], errors: list[Expressio
     """Compile a text. Raises ExpressionError with the offset in ``text``.
 
     errors: where given, collects what is wrong with single expressions, which are left out; one that is never closed
-    is raised all the same.
+    is raised all the same, and so is one behind ``ERRORS_MAX`` others.
     """
     parts: list[str | Expression] = []
     position = 0
@@ -79,7 +81,7 @@ def compile_template(text: str, *, roots: frozenset[str], errors: list[Expressio
         try:
             parts.append(_compile_part(text, start + len(_OPEN), end, roots))
         except ExpressionError as error:
-            if errors is None:
+            if errors is None or len(errors) >= ERRORS_MAX:
                 raise
             errors.append(error)
     if position < len(text) or not parts:
@@ -170,8 +172,8 @@ class ValueTemplate:
 def compile_value(value: Json, *, roots: frozenset[str], errors: list[ExpressionError] | None = None) -> ValueTemplate:
     """Compile every string of a JSON value that holds ``{{``.
 
-    errors: where given, collects all that is wrong, each with its ``path`` in the value, and the strings concerned
-    count as constants; otherwise the first one is raised.
+    errors: where given, collects what is wrong, up to a bound, each with its ``path`` in the value, and the strings
+    concerned count as constants; otherwise the first one is raised.
     """
     found: list[tuple[Reference, ...]] = []
     collected: list[ExpressionError] = []
@@ -210,7 +212,7 @@ def _compile(value: Json, path: Path, work: _Work) -> _Part:
 
 
 def _compile_text(text: str, path: Path, work: _Work) -> _Part:
-    if _OPEN not in text:
+    if _OPEN not in text or len(work.errors) > ERRORS_MAX:
         return _Constant(text)
     errors: list[ExpressionError] = []
     template: Template | None = None

@@ -11,7 +11,8 @@ from ..workflow import JoinPolicy, Node
 from .compensations import Compensations
 from .graph import Findings, Graph
 from .precedence import Precedence
-from .regions import Regions, refuse_milestone
+from .refusals import refuse_milestone
+from .regions import Regions
 
 WAITING_TYPES = frozenset({"wait", "approval", "signal"})
 

@@ -11,9 +11,7 @@ from dataclasses import dataclass
 from ..ir import RegionKind
 from ..workflow import EdgeKind, JoinPolicy
 from .graph import Findings, Graph
-
-LEVELS_MAX = 16
-"""How deep regions may nest."""
+from .refusals import LEVELS_MAX, refuse_depth, refuse_milestone
 
 
 @dataclass(slots=True)
@@ -87,6 +85,7 @@ def _is_each(graph: Graph, findings: Findings, node: int) -> bool:
 def _each_levels(graph: Graph, findings: Findings) -> list[tuple[int, ...]]:
     """Per node the ``each`` joins above it, outermost first."""
     levels: list[tuple[int, ...]] = [() for _ in graph.ins]
+    deep: set[int] = set()
     for node in graph.order:
         sources = graph.sources(node)
         outer = levels[sources[0]] if sources else ()
@@ -103,12 +102,21 @@ def _each_levels(graph: Graph, findings: Findings) -> list[tuple[int, ...]]:
                     hint="keep the paths apart, or use 'join: all' or 'join: any' instead of 'each'",
                 )
                 break
-        levels[node] = (*outer, node) if _is_each(graph, findings, node) else outer
+        inside = (*outer, node) if _is_each(graph, findings, node) else outer
+        if not deep.isdisjoint(sources):
+            deep.add(node)
+        elif len(inside) > LEVELS_MAX:
+            refuse_depth(findings, node)
+            deep.add(node)
+        levels[node] = inside[:LEVELS_MAX]
+    findings.doubted |= deep
     return levels
 
 
 def _loops(graph: Graph, findings: Findings) -> list[Area]:
+    """The loops. Where their bodies have more nodes than fit without nesting too deeply no other one is looked for."""
     loops: list[Area] = []
+    room = LEVELS_MAX * len(graph.order)
     for number, node in enumerate(findings.workflow.nodes):
         if node.loop is None:
             continue
@@ -126,8 +134,13 @@ def _loops(graph: Graph, findings: Findings) -> list[Area]:
             findings.doubted |= {entry, number}
         elif _is_entered_at_its_head(graph, findings, entry, number, body):
             loops.append(Area(RegionKind.LOOP, number, entry, frozenset(body)))
+            room -= len(body)
         else:
             findings.doubted.add(entry)
+        if room < 0:
+            refuse_depth(findings, number)
+            findings.doubted.update(graph.order)
+            return []
     return loops
 
 
@@ -206,6 +219,10 @@ def _maps(graph: Graph, findings: Findings) -> list[Area]:
                     node,
                 )
             stack = stack[:-1]
+        if len(stack) > LEVELS_MAX:
+            refuse_depth(findings, node)
+            findings.doubted.update(graph.order)
+            return []
         open_maps[node] = stack
         for outer in stack:
             bodies.setdefault(outer, []).append(node)
@@ -326,8 +343,8 @@ def _fits(areas: list[Area], levels: list[tuple[int, ...]], area: Area, findings
         )
         return False
     if len(next(iter(over))) == LEVELS_MAX:
-        node = min(area.body)
-        findings.refuse("nested_too_deep", f"regions nest deeper than {LEVELS_MAX} at {findings.id(node)!r}", node)
+        refuse_depth(findings, min(area.body))
+        findings.doubted |= area.body  # those inside of it are too deep as well
         return False
     return True
 
@@ -370,15 +387,4 @@ def _refuse_each(findings: Findings, area: Area, over: Area) -> None:
         f"{findings.id(area.node)!r} joins 'each' inside the body of the {what} {findings.id(over.node)!r}",
         area.node,
         hint="put this part into a subflow",
-    )
-
-
-def refuse_milestone(findings: Findings, waiting: int, node: int) -> None:
-    findings.refuse(
-        "milestone_scope",
-        f"{findings.id(node)!r} runs while {findings.id(waiting)!r} waits, which is not in the same loop, map or "
-        "'each' region",
-        node,
-        "while_waiting",
-        hint="put both inside or both outside",
     )

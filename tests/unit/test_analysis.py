@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,21 @@ def activations(count: int) -> list[dict[str, Any]]:
         sources = [f"p{level}{i}" for i in range(4)]
         nodes += [node(source, f"j{level}") for source in sources]
     return [*nodes, node("end", *sources, join="any")]
+
+
+def eaches(depth: int) -> list[dict[str, Any]]:
+    """So many ``each`` joins inside each other; ``s<depth>`` stands in all of them."""
+    nodes = [node("s0"), node("t0")]
+    for i in range(depth):
+        nodes += [node(f"j{i}", f"s{i}", f"t{i}", join="each"), node(f"s{i + 1}", f"j{i}"), node(f"t{i + 1}", f"j{i}")]
+    return nodes
+
+
+def maps(depth: int) -> list[dict[str, Any]]:
+    """So many maps inside each other."""
+    heads = [{**MAP, "id": f"m{i}", **({"depends_on": [f"m{i - 1}"]} if i else {})} for i in range(depth)]
+    ends = (node(f"g{i}", f"g{i - 1}", type="aggregate") for i in range(depth))
+    return [*heads, node("g-1", f"m{depth - 1}"), *ends]
 
 
 ERRORS: list[tuple[str, list[dict[str, Any]], tuple[str | int, ...], tuple[str, ...]]] = [
@@ -289,6 +305,20 @@ def test_a_warning_does_not_refuse(
 def test_what_is_said_is_not_warned_of(nodes: list[dict[str, Any]]) -> None:
     """A written policy, a join of branches of one choice, and a routed way out of a loop are all right."""
     assert analyse(nodes) == []
+
+
+@pytest.mark.parametrize("nested", [loops, maps, eaches])
+def test_what_is_nested_far_too_deep_is_told_once(nested: Callable[[int], list[dict[str, Any]]]) -> None:
+    """Everything further inside is too deep as well; and it is not worked out how deep all of it is."""
+    assert analyse(nested(16)) == [] or nested is eaches
+    assert [one.code for one in analyse(nested(60)) if one.severity is Severity.ERROR] == ["nested_too_deep"]
+
+
+@pytest.mark.parametrize(("depth", "codes"), [(15, []), (16, ["nested_too_deep"]), (17, ["nested_too_deep"])])
+def test_each_joins_count_as_what_a_loop_stands_in(depth: int, codes: list[str]) -> None:
+    """Also where nobody asks how often the last nodes may run, for the workflow has an output of its own."""
+    nodes = [*eaches(depth), node("l", f"s{depth}", loop={"while": "false", "back_to": "l"})]
+    assert [found.code for found in analyse(nodes, output="1")] == codes
 
 
 def test_every_fault_is_told_at_once() -> None:

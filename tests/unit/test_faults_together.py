@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from courante.api.reading.documents import compile_text
+from courante.compiler.cel import ExpressionError
 from courante.compiler.diagnostics import Diagnostic, Severity
+from courante.compiler.templates import compile_value
 
 Node = dict[str, Any]
 Block = tuple[list[Node], str, tuple[str | int, ...]]
@@ -158,6 +160,36 @@ def test_every_knot_of_cycles_is_told() -> None:
     nodes[-1].pop("depends_on")
     found = errors(json.dumps({"courante": 1, "id": "w", "nodes": nodes}))
     assert [(each.code, each.path[1]) for each in found] == [("cycle", 0), ("cycle", 2), ("expression_syntax", 4)]
+
+
+def test_a_node_that_is_wrong_casts_no_doubt_on_the_edge_of_its_number() -> None:
+    """Only what a wrong edge itself names is doubted for it."""
+    nodes = [behind("a"), behind("b", colour="red"), behind("c"), gives("d", "inputs.b")]
+    del nodes[3]["depends_on"]
+    edges = [{"from": "a", "to": "qqqqqqqqqqqq"}, {"from": "c", "to": "d"}]
+    found = errors(json.dumps({"courante": 1, "id": "w", "nodes": nodes, "edges": edges}))
+    assert sorted((each.code, each.path) for each in found) == [
+        ("no_predecessor", ("nodes", 3, "config", "expression")),
+        ("unknown_field", ("nodes", 1, "colour")),
+        ("unknown_node", ("edges", 0, "to")),
+    ]
+
+
+def test_a_text_full_of_faults_is_not_read_to_its_end() -> None:
+    """Whoever has told a hundred of them has told enough; a body of many such texts is one value."""
+    for body in ("{{ x }} " * 10_000, ["{{ x }} {{ y }} " * 100] * 1_000):
+        errors: list[ExpressionError] = []
+        compile_value(body, roots=frozenset(), errors=errors)
+        assert 100 < len(errors) <= 2 * 100 + 1
+
+
+def test_an_id_without_an_end_stands_in_no_message() -> None:
+    """However many nodes name it."""
+    long = "x" * 10_000
+    nodes = [{"id": long, "type": "noop"}, *({"id": id, "type": "noop", "compensate": long} for id in "abc")]
+    found = errors(json.dumps({"courante": 1, "id": "w", "nodes": nodes}))
+    assert [each.code for each in found] == ["bad_id", *["unknown_node"] * 3]
+    assert max(len(each.message) for each in found) < 200
 
 
 MAP = behind("m", type="map", config={"items": "[1]"})
