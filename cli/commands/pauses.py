@@ -110,7 +110,8 @@ def _tell(call: Call, done: PauseResult, applied: str, before: str, next: str) -
     name = done.name
     out.json(msgspec.to_builtins(pause_done(done)))
     if done.state == "accepted":
-        out.text(f"{out.glyph('warning')} it is kept, and told to Redis as soon as that can be reached")
+        later = "Redis as soon as that can be reached" if done.kind == "queue" else "runs that are left by a supervisor"
+        out.text(f"{out.glyph('warning')} it is kept, and told to {later}")
     elif done.state == "no_effect":
         out.text(f"{out.glyph('idle')} {before}")
     else:

@@ -11,6 +11,7 @@ A queue: workers look every few seconds which of theirs are paused and read thos
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import msgspec
 import structlog
@@ -45,7 +46,8 @@ log = structlog.get_logger()
 
 
 class PauseResult(msgspec.Struct, frozen=True, kw_only=True):
-    """``state``: no_effect: it was so before; accepted: Redis is still to be told. ``runs``: how many were told.
+    """``state``: no_effect: it was so before; accepted: Redis is still to be told, or a run that only a newer version
+    can read. ``runs``: how many were told.
 
     ``by``: who has asked for it, as it is kept.
     """
@@ -55,6 +57,13 @@ class PauseResult(msgspec.Struct, frozen=True, kw_only=True):
     state: State
     runs: int = 0
     by: str | None = None
+
+
+class _Told(NamedTuple):
+    """``missed``: how many runs could not be told here, and are still to be."""
+
+    runs: int
+    missed: int
 
 
 class Pausing:
@@ -95,9 +104,10 @@ class Pausing:
         """Tell a page of runs that have not heard, and Redis which queues are paused; return how many runs."""
         env = self._keys.env
         await self._tell_queues(conn)
-        told = await self._tell(conn, await runs_to_pause(conn, env, None, PAGE), "pause")
-        told += await self._tell(conn, await runs_to_resume(conn, env, None, PAGE), "resume")
-        if not told:
+        paused = await self._tell(conn, await runs_to_pause(conn, env, None, PAGE), "pause")
+        resumed = await self._tell(conn, await runs_to_resume(conn, env, None, PAGE), "resume")
+        told = paused.runs + resumed.runs
+        if not told and not resumed.missed:
             await forget_pauses(conn, env)
         return told
 
@@ -108,10 +118,12 @@ class Pausing:
         state: State = "applied" if is_new else "no_effect"
         if kind is PauseKind.WORKFLOW:
             env = self._keys.env
-            while told := await self._tell(conn, await runs_to_pause(conn, env, name, PAGE), "pause"):
-                runs += told
-            while told := await self._tell(conn, await runs_to_resume(conn, env, name, PAGE), "resume", by):
-                runs += told
+            while (paused := await self._tell(conn, await runs_to_pause(conn, env, name, PAGE), "pause")).runs:
+                runs += paused.runs
+            while (resumed := await self._tell(conn, await runs_to_resume(conn, env, name, PAGE), "resume", by)).runs:
+                runs += resumed.runs
+            if paused.missed or resumed.missed:
+                state = "accepted"
         else:
             try:
                 await self._tell_queues(conn)
@@ -120,18 +132,19 @@ class Pausing:
                 state = "accepted"
         return PauseResult(kind=kind, name=name, state=state, runs=runs, by=by)
 
-    async def _tell(self, conn: Connection, runs: Iterable[RunToTell], kind: str, by: str | None = None) -> int:
-        count = 0
+    async def _tell(self, conn: Connection, runs: Iterable[RunToTell], kind: str, by: str | None = None) -> _Told:
+        count = missed = 0
         for run in runs:
             try:
                 target = await self._control.find(conn, run.run_id)
             except (RunNotFound, WorkflowNotFound, IrUnreadable) as error:  # nobody else waits for that
                 log.warning("run_not_told", run_id=run.run_id, kind=kind, error=error.message)
+                missed += 1
                 continue
             body = Body(name=run.name, reason=run.reason if kind == "pause" else "")
             done = await self._control.give(conn, target, kind, body, run.by if kind == "pause" else by)
             count += done.number > 0
-        return count
+        return _Told(count, missed)
 
     async def _tell_queues(self, conn: Connection) -> None:
         wanted = {one.name for one in await list_pauses(conn, self._keys.env) if one.kind is PauseKind.QUEUE}

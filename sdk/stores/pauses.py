@@ -51,7 +51,7 @@ async def end_pause(conn: Connection, env: str, kind: PauseKind, name: str) -> b
 
 
 async def forget_pauses(conn: Connection, env: str) -> None:
-    """Remove those that ended a minute ago: by then every run that had to be told of that was."""
+    """Remove those that ended a minute ago. For who has just seen that no run is left to be told of that."""
     await conn.execute(_sql["forget_pauses"], env)
 
 

@@ -150,6 +150,28 @@ async def test_a_workflow_is_paused_though_a_run_is_of_a_newer_version(stage: St
     assert await status(stage, second) != "PAUSED"
 
 
+async def test_the_end_of_a_pause_waits_for_who_can_tell_a_run_of_it(stage: Stage) -> None:
+    """A run that only a newer version can read goes on as soon as there is one, however long that takes."""
+    stage.supervisor()
+    stage.worker()
+    run_id = await waiting(stage, "newer")
+    await stage.client.pause_workflow("newer")
+    await until(lambda: status(stage, run_id), lambda found: found == "PAUSED")
+    stage.supervisors[0].stop()
+    await stage.ends[0].wait()
+    before = await newer(stage, "newer")
+    for known in (stage.client.catalog._plans, stage.client.catalog._known):  # pyright: ignore[reportPrivateUsage]
+        known.clear()
+    done = await stage.client.resume_workflow("newer")
+    assert (done.state, done.runs) == ("accepted", 0)
+    async with stage.client.pool.acquire() as conn:
+        await conn.execute("UPDATE pauses SET resumed_at = now() - interval '1 h' WHERE env = $1", stage.place.env)
+        assert await stage.client.pausing.catch_up(conn) == 0
+    await newer(stage, "newer", before)
+    stage.supervisor()
+    await until(lambda: status(stage, run_id), lambda found: found != "PAUSED")
+
+
 async def status(stage: Stage, run_id: str) -> str:
     async with stage.client.pool.acquire() as conn:
         return str(await conn.fetchval("SELECT status FROM runs WHERE run_id = $1", run_id))
