@@ -11,7 +11,7 @@ or may, as so many events do, stays until nobody has used it for long.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import structlog
@@ -20,7 +20,7 @@ from ...sdk.errors import WorkflowNotFound
 from ...sdk.events import Facts
 from ...sdk.keys import Keys
 from ...sdk.marking.plan import context_field
-from ...sdk.marking.scopes import Scope, parse_scope_key
+from ...sdk.marking.scopes import Scope, parse_scope_key, scope_key
 from ...sdk.stores.connection import Connection, Pool
 from ...sdk.stores.queries import load_queries
 from .blobs import batched, cool_payloads, named_in, results_of
@@ -64,6 +64,15 @@ class ToldItems(NamedTuple):
 Told: TypeAlias = ToldResults | ToldItems
 
 
+class Outgrown(NamedTuple):
+    """A list of a map whose place a longer one has taken. ``place``: the map's scope."""
+
+    digest: bytes
+    run_id: str
+    map: str
+    place: Scope
+
+
 def told_results(run_id: str, facts: Facts, payload: bytes) -> Told | None:
     """Return the results or the items that an event tells, None where it tells none."""
     if facts.type not in ("fanout.collected", "fanout.restored"):
@@ -77,17 +86,17 @@ def told_results(run_id: str, facts: Facts, payload: bytes) -> Told | None:
     return ToldResults(run_id, facts.node.removeprefix(COLLECTOR), (*parse_scope_key(facts.scope), chunk), payload)
 
 
-def _outgrown(lists: Lists, told: Sequence[ToldItems]) -> tuple[Lists, set[bytes]]:
-    """Return the lists of maps after these, and the digests of those whose place they have taken.
+def _outgrown(lists: Lists, told: Sequence[ToldItems]) -> tuple[Lists, set[Outgrown]]:
+    """Return the lists of maps after these, and those whose place they have taken.
 
     Of those that another recorder has seen nothing is known: they leave Redis when nobody has read them for long.
     """
-    known, outgrown = dict(lists), set[bytes]()
+    known, outgrown = dict(lists), set[Outgrown]()
     for each in told:
         place = each.run_id, each.map, each.place
         before = known.pop(place, each.payload)
         if before != each.payload:
-            outgrown |= named_in(before)
+            outgrown |= {Outgrown(digest, *place) for digest in named_in(before)}
         if not each.is_last:
             known[place] = each.payload
     for place in [*known][: max(0, len(known) - LISTS_MAX)]:
@@ -125,26 +134,39 @@ class MapResults:
         """Take from Redis what results refer to, and lists that others have taken the place of. Idempotent."""
         results = [each for each in told if isinstance(each, ToldResults) and named_in(each.payload)]
         lists = [each for each in told if isinstance(each, ToldItems)]
-        known, outgrown = _outgrown(self._lists, lists) if lists else (self._lists, set[bytes]())
+        known, outgrown = _outgrown(self._lists, lists) if lists else (self._lists, set[Outgrown]())
         if results or outgrown:
             async with self._pool.acquire() as conn:
                 made = await results_of(self._redis, self._env, [each.payload for each in results])
-                made -= await self._used_elsewhere(conn, made, results)
-                outgrown -= await self._used_elsewhere(conn, outgrown, lists)
-                for some in batched(made | outgrown, DIGESTS_AT_ONCE):
+                gone = {each.digest for each in outgrown}
+                made -= await self._used_elsewhere(conn, made, results=results)
+                gone -= await self._used_elsewhere(conn, gone, outgrown=outgrown)
+                for some in batched(made | gone, DIGESTS_AT_ONCE):
                     await cool_payloads(self._redis, conn, self._env, some)
         self._lists = known
 
-    async def _used_elsewhere(self, conn: Connection, digests: set[bytes], told: Sequence[Told]) -> set[bytes]:
-        """Return those that other runs that go on refer to as well, or other steps of these: of results those that are
-        no items, of lists all.
+    async def _used_elsewhere(
+        self,
+        conn: Connection,
+        digests: set[bytes],
+        *,
+        results: Collection[ToldResults] = (),
+        outgrown: Collection[Outgrown] = (),
+    ) -> set[bytes]:
+        """Return those that something else refers to as well: of results another run that goes on, or a step that is
+        no item; of lists whatever has not outgrown them, be it the same map in another run or scope.
         """
-        runs, maps = list({each.run_id for each in told}), list({each.map for each in told})
-        are_lists = any(isinstance(each, ToldItems) for each in told)
+        runs, maps = list({each.run_id for each in results}), list({each.map for each in results})
         used = set[bytes]()
         for some in batched(digests, DIGESTS_AT_ONCE):
-            asked = [found.hex().encode() for found in some]
-            rows = await conn.fetch(_sql["used_elsewhere"], self._env, asked, runs, maps, are_lists, EVENTS_MAX)
+            asked, ours = [_hex(found) for found in some], [each for each in outgrown if each.digest in some]
+            over = [
+                [_hex(each.digest) for each in ours],
+                [each.run_id for each in ours],
+                [each.map for each in ours],
+                [scope_key(each.place) for each in ours],
+            ]
+            rows = await conn.fetch(_sql["used_elsewhere"], self._env, asked, runs, maps, *over, EVENTS_MAX)
             used |= {bytes.fromhex(row["digest"].decode()) for row in rows}
         return used
 
@@ -157,3 +179,8 @@ class MapResults:
             except WorkflowNotFound as error:
                 log.warning("results_stay", run_id=row["run_id"], error=str(error))
         return found
+
+
+def _hex(digest: bytes) -> bytes:
+    """As references in payloads have it."""
+    return digest.hex().encode()

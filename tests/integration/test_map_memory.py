@@ -234,6 +234,27 @@ async def test_what_something_else_needs_stays_where_every_worker_finds_it(
     assert await kept(outputs) == [1, 2]
 
 
+async def test_a_list_stays_while_the_same_map_of_another_run_has_it(
+    redis: Redis, pool: Pool, env_name: str, writer: Writer
+) -> None:
+    """Runs of one workflow may be given the same items: who is further leaves the others what these still have."""
+    now, keys = 100.0, Keys(env_name)
+    lists = [await store_payload(redis, keys, b"[%d]" % number) for number in range(4)]
+    for run_id in ("run_a", "run_b"):
+        await writer.put(run_id, started())
+    for run_id, scope, given in (("run_a", "", lists), ("run_b", "1", lists[:2]), ("run_b", "2", lists[:3])):
+        for payload in given:
+            told = event("step.waiting", "score", payload=payload, scope=scope, reason="more", data={"items": 1})
+            await writer.put(run_id, told)
+    recorder = Recorder(redis, pool, env_name, 0, node_ids, clock=lambda: now)
+    await recorder.record_batch()
+    now += 3
+    await recorder.trim()
+    await recorder.aclose()
+    blobs = [keys.blob(reference[1:33].decode()) for reference in lists]
+    assert [number for number, blob in enumerate(blobs) if await redis.exists(blob)] == [1, 2, 3]
+
+
 async def test_results_that_are_nowhere_are_waited_for(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """F52: a Postgres that has lost its last commits is given them again from the outbox. No aggregate fails by it."""
     monkeypatch.setattr(map_nodes, "CHUNK_MAX", CHUNK)
