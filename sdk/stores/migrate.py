@@ -2,7 +2,8 @@
 
 Each file is one transaction, together with its row in ``schema_migrations``; a killed migration leaves nothing.
 A file whose third line is ``-- transaction: none`` holds one statement that cannot run in a transaction, and that bears
-being repeated: ``CREATE INDEX CONCURRENTLY IF NOT EXISTS``. What an interrupted one has left of an index is built anew.
+being repeated: ``CREATE INDEX CONCURRENTLY IF NOT EXISTS``, ``DROP INDEX CONCURRENTLY IF EXISTS``. What an interrupted
+one has left of an index is built anew, or dropped.
 Postgres builds no index of a partitioned table so: those of its partitions are built beforehand, beside all who write,
 and the file's ``CREATE INDEX`` finds them there and takes them up.
 Several processes may migrate at once: an advisory lock lets one through, the others then find nothing to do.

@@ -204,6 +204,9 @@ async def test_a_statement_that_bears_no_transaction(conn: Connection, monkeypat
     assert await pending(conn) == []
 
 
+WAITS = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $1 AND wait_event_type = 'Lock')"
+
+
 async def test_an_index_of_the_log_is_built_beside_who_writes(
     database: str, conn: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -221,8 +224,7 @@ async def test_an_index_of_the_log_is_built_beside_who_writes(
     await first.execute(insert, 2)  # the builder waits for all who write
     async with anyio.create_task_group() as group:
         group.start_soon(migrate, conn)
-        waits = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $1 AND wait_event_type = 'Lock')"
-        await until(lambda: second.fetchval(waits, conn.get_server_pid()), bool)
+        await until(lambda: second.fetchval(WAITS, conn.get_server_pid()), bool)
         await second.execute("SET lock_timeout = 1000")
         await second.execute(insert, 3)
         await writing.rollback()
@@ -232,6 +234,30 @@ async def test_an_index_of_the_log_is_built_beside_who_writes(
     assert await conn.fetchval("SELECT bool_and(indisvalid) FROM pg_index")
     await first.close()
     await second.close()
+
+
+async def test_an_index_is_dropped_beside_who_reads(
+    database: str, conn: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """F53: whoever has the table in hand for long, a backup for instance, holds up the migration and no writer."""
+    migrations = load_migrations()
+    at = next(number for number, one in enumerate(migrations) if one.name == "0035_drop_an_index_of_webhooks.sql")
+    with_file(monkeypatch, *migrations[:at])
+    await migrate(conn)
+    with_file(monkeypatch, *migrations[: at + 1])
+    reader, writer = await asyncpg.connect(database), await asyncpg.connect(database)
+    reading = reader.transaction()
+    await reading.start()
+    await reader.execute("LOCK TABLE webhook_deliveries IN ACCESS SHARE MODE")
+    async with anyio.create_task_group() as group:
+        group.start_soon(migrate, conn)
+        await until(lambda: writer.fetchval(WAITS, conn.get_server_pid()), bool)
+        await writer.execute("SET lock_timeout = 1000")
+        await writer.execute("INSERT INTO webhook_deliveries (env, webhook, event_id, body) VALUES ('e', 'w', '1', '')")
+        await reading.rollback()
+    assert await conn.fetchval("SELECT to_regclass('webhook_deliveries_due_idx')") is None
+    await reader.close()
+    await writer.close()
 
 
 def test_files_say_why_and_when() -> None:
