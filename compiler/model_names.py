@@ -1,7 +1,7 @@
 """Names of models: what is known of one by its name, where APIs differ from model to model. Pure.
 
 Models that think before they speak refuse a temperature, and what they think counts as output. Some models of OpenAI
-are asked by its responses, which know less than its chat completions do.
+are asked by its responses, which know less than its chat completions do. Azure calls gpt-3.5-turbo ``gpt-35-turbo``.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ CHAT_ONLY = (
     "audio", "web_search_options", "functions", "function_call",
 )  # fmt: skip
 """Fields of chat completions for which responses have no word."""
-_OPENAI_THINKS = re.compile(r"(?:^|[/:])(?:o[1-9]|codex-|gpt-(?:[5-9]|[1-9][0-9]))")
+_OPENAI_THINKS = re.compile(r"(?:^|[/:])(?:o[1-9]|codex-|gpt-(?!35-turbo)(?:[5-9]|[1-9][0-9]))")
 _BY_RESPONSES = re.compile(r"gpt-[0-9.]+-(?:pro|codex)|o[0-9](?:-mini)?-(?:pro|deep-research)|codex-")
-_TOOLS_BY_RESPONSES = re.compile(r"gpt-(?:5\.[4-9]|[6-9]|[1-9][0-9])")
-_WITHOUT_SCHEMA = re.compile(r"(?:^|[/:])gpt-(?:3\.5|4o-2024-05-13|4-|4$)")
-_WITHOUT_JSON = re.compile(r"(?:^|[/:])gpt-(?:3\.5-turbo-(?:0[36]|16k|instruct)|4(?:-0[36]|-32k|$))")
+_TOOLS_BY_RESPONSES = re.compile(r"gpt-(?!35-turbo)(?:5\.[4-9]|[6-9]|[1-9][0-9])")
+_WITHOUT_SCHEMA = re.compile(r"(?:^|[/:])gpt-(?:3\.?5|4o-2024-05-13|4-|4$)")
+_WITHOUT_JSON = re.compile(r"(?:^|[/:])gpt-(?:3\.?5-turbo-(?:0[36]|16k|instruct)|4(?:-0[36]|-32k|$))")
 _CLAUDE = re.compile(
     r"claude-(?:(?P<old>instant|[0-3])|[a-z]+-(?P<major>[0-9]{1,2})(?:-(?P<minor>[0-9]{1,2}))?(?![0-9]))?"
 )

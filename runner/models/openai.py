@@ -93,9 +93,9 @@ class _Error(msgspec.Struct):
 
 
 class _Choice(msgspec.Struct):
-    """``index``: which of several answers it is, or is a piece of. The first one counts."""
+    """``index``: which of several answers it is, or is a piece of; None of a lone one. The first one counts."""
 
-    index: int = 0
+    index: int | None = None
     message: _Said | None = None
     delta: _Said | None = None
     finish_reason: str | None = None
@@ -270,9 +270,11 @@ def _needs_words(request: ModelRequest) -> bool:
 def json_mode(request: ModelRequest) -> dict[str, Any] | None:
     """Return how JSON is asked for, None where it is not, or in words alone.
 
-    The modes for JSON know objects only; a schema of anything else is told in words.
+    The modes for JSON know objects only; a schema of anything else is told in words. So is all of it where ``extra``
+    leaves the mode out.
     """
-    modes = json_modes(request.model) if request.wants_json else ()
+    is_left_out = request.extra.get("response_format", "") is None
+    modes = json_modes(request.model) if request.wants_json and not is_left_out else ()
     schema = request.schema
     if not modes or (schema is not None and schema.get("type") != "object"):
         return None

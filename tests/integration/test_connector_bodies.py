@@ -107,6 +107,16 @@ BODIES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ),
     (
         OPENAI,
+        {"wants_json": True, "schema": SHAPE, "extra": {"response_format": None}},
+        {
+            "model": "gpt-4o",
+            "messages": [{"role": "system", "content": WORDS}, USER],
+            "temperature": 0.7,
+            "max_tokens": 2_000,
+        },
+    ),
+    (
+        OPENAI,
         {"wants_json": True, "schema": SHAPE, "model": "gpt-4"},
         {
             "model": "gpt-4",

@@ -117,6 +117,8 @@ async def test_of_several_answers_the_first_counts() -> None:
     second, first = (openai_answers.completion(text)["choices"][0] for text in ("No", "Hi"))
     called, _ = await call(OPENAI, gives({**openai_answers.completion(""), "choices": [{**second, "index": 1}, first]}))
     assert called.told.text == "Hi"
+    called, _ = await call(OPENAI, gives({**openai_answers.completion(""), "choices": [{**first, "index": None}]}))
+    assert called.told.text == "Hi"
 
 
 async def test_a_success_that_is_no_answer_may_have_taken_something() -> None:

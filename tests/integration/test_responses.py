@@ -94,6 +94,10 @@ WRITTEN: list[dict[str, Any]] = [
             | {"input": [USER], "tool_choice": "required"},
         ),
         (
+            {"wants_json": True, "extra": {"response_format": None}},
+            {**SENT, "input": [{"role": "system", "content": "Return only valid JSON"}, USER]},
+        ),
+        (
             {"wants_json": True, "schema": SHAPE},
             {
                 **SENT,

@@ -14,8 +14,8 @@ THINKING = {
                   "claude-fable-5-2", "claude-mythos-5", "claude-haiku-5-5", "claude-opus-4-10", "claude-opus-latest"],
 }  # fmt: skip
 PLAIN = {
-    "openai": ["gpt-4o", "gpt-4.1-mini", "gpt-4-turbo", "gpt-3.5-turbo", "gpt-oss-120b", "llama-3.3-70b",
-               "phi-o1-mix", ""],
+    "openai": ["gpt-4o", "gpt-4.1-mini", "gpt-4-turbo", "gpt-3.5-turbo", "gpt-35-turbo", "gpt-oss-120b",
+               "llama-3.3-70b", "phi-o1-mix", ""],
     "anthropic": ["claude-3-5-sonnet-20241022", "claude-2.1", "claude-instant-1.2", "claude-opus-4-20250514",
                   "claude-opus-4-1-20250805", "claude-sonnet-4-5", "claude-sonnet-4-6", "claude-haiku-4-5@20251001",
                   "claude-sonnet-4-0", "glm-5"],
@@ -46,6 +46,7 @@ def test_the_provider_echo_is_told_no_limits() -> None:
         ("gpt-5.4", True, False), ("gpt-5.6-luna", True, False), ("GPT-6-astra", True, False), ("gpt-10", True, False),
         ("gpt-5-pro", True, True), ("gpt-5.3-codex", True, True), ("o3-pro", True, True),
         ("codex-mini-latest", True, True), ("openai/gpt-6-sol", False, False), ("llama-gpt-6", False, False),
+        ("gpt-35-turbo", False, False),
     ],
 )  # fmt: skip
 def test_some_models_are_asked_by_responses(model: str, with_tools: bool, without: bool) -> None:
@@ -57,8 +58,9 @@ def test_some_models_are_asked_by_responses(model: str, with_tools: bool, withou
 @pytest.mark.parametrize(
     ("modes", "models"),
     [
-        ((), ["gpt-4", "gpt-4-0613", "gpt-4-32k", "openai/gpt-4", "gpt-3.5-turbo-16k", "gpt-3.5-turbo-instruct"]),
-        (("json_object",), ["gpt-3.5-turbo", "gpt-3.5-turbo-0125", "gpt-4-turbo", "gpt-4-1106-preview",
+        ((), ["gpt-4", "gpt-4-0613", "gpt-4-32k", "openai/gpt-4", "gpt-3.5-turbo-16k", "gpt-3.5-turbo-instruct",
+              "gpt-35-turbo-16k"]),
+        (("json_object",), ["gpt-3.5-turbo", "gpt-35-turbo", "gpt-3.5-turbo-0125", "gpt-4-turbo", "gpt-4-1106-preview",
                             "gpt-4-0125-preview", "GPT-4o-2024-05-13"]),
         (("json_object", "json_schema"), ["gpt-4o", "gpt-4o-mini", "gpt-4.1", "o3", "gpt-5", "llama-3.3-70b",
                                           "gpt-4o-2024-08-06", ""]),
