@@ -50,9 +50,14 @@ class LateAttempts:
         self._settler = Settler(worker)
         self._unsettled: set[tuple[str, str]] = set()
 
-    def end(self, holder: Holder) -> None:
-        """End those of a lane. Raises RedisError, OSError, Closed, BackPressure: the next look tries again."""
+    def end(self, holder: Holder, until: float) -> None:
+        """End those of a lane, and begin with none after ``until``, by this process' monotonic clock.
+
+        Raises RedisError, OSError, Closed, BackPressure: the next look tries again, as it does those that are left.
+        """
         for work, held, ending in holder.attempts.late(self._grace_s):
+            if time.monotonic() >= until:
+                return
             if work.node.type in TYPES and not work.must_keep_input and (work.run_id, work.key) not in self._unsettled:
                 self._end(holder, work, held, ending)
 

@@ -18,7 +18,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import structlog
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from ..sdk.connections import connect_blocking
 from ..sdk.floor.calling import Word
@@ -133,13 +133,18 @@ class Renewer:
                 return
             now = time.monotonic()
             is_due = now >= following
+            until = now + self._pause_s if is_due else following
+            problem: Exception | None = None
             try:
                 if is_due or (now >= details_at and self._has_details.is_set()):
                     self._has_details.clear()
-                    self._renew_all(is_due=is_due)
-                    details_at, following = now + DETAILS_S, now + self._pause_s if is_due else following
+                    problem = self._renew_all(is_due=is_due)
+                    if problem is None:
+                        details_at, following = now + DETAILS_S, until
                 if self.watch.blocked_s >= self._late_s:
-                    self._end_late()
+                    self._end_late(until)
+                if problem is not None:
+                    raise problem
                 failures = 0
                 continue
             except Closed:
@@ -151,12 +156,22 @@ class Renewer:
             failures += 1
             self._has_details.set()
 
-    def _renew_all(self, *, is_due: bool) -> None:
-        """Renew all, or before their time those alone that have details."""
-        left = sum(self._renew(holder, is_due=is_due) for holder in self._holders)
+    def _renew_all(self, *, is_due: bool) -> Closed | ResponseError | None:
+        """Renew all, or before their time those alone that have details.
+
+        One partition that refuses, as a closed one does, costs the others nothing. Return what it says.
+        """
+        left = 0
+        problem: Closed | ResponseError | None = None
+        for holder in self._holders:
+            try:
+                left += self._renew(holder, is_due=is_due)
+            except (Closed, ResponseError) as error:
+                problem = error
         if left and not self._has_given_up:
             log.error("leases_given_up", worker=self._worker, count=left, blocked_ms=int(self.watch.blocked_s * 1000))
-        self._has_given_up = left > 0
+        self._has_given_up = left > 0 or (self._has_given_up and not is_due)
+        return problem
 
     def _renew(self, holder: Holder, *, is_due: bool) -> int:
         """Return how many are left to others."""
@@ -191,10 +206,11 @@ class Renewer:
         except RuntimeError:
             self._stopping.set()  # the loop is closed
 
-    def _end_late(self) -> None:
-        with suppress(BackPressure):  # the next look tries again
-            for holder in self._holders:
-                self._late.end(holder)
+    def _end_late(self, until: float) -> None:
+        """End late attempts until leases are to be renewed again."""
+        for holder in self._holders:
+            with suppress(Closed, BackPressure):  # the next look tries again
+                self._late.end(holder, until)
 
     def _work_in(self, task: Task[Any] | None) -> Work | None:
         return next((work for each in self._holders if (work := each.attempts.in_task(task)) is not None), None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,15 +16,30 @@ from integration.stage import Stage, steps_of
 
 @contextmanager
 def worker_apart(
-    stage: Stage, steps: Mapping[str, Callable[..., Any]], leave: threading.Event, **terms: int
+    stage: Stage,
+    steps: Mapping[str, Callable[..., Any]],
+    leave: threading.Event,
+    *,
+    redis_url: str = "",
+    partitions: Sequence[int] = (0,),
+    **terms: int,
 ) -> Generator[Worker]:
-    """Start it; at the end set ``leave``, which lets its steps go on, and stop it. terms: see ``runner.terms``."""
+    """Start it; at the end set ``leave``, which lets its steps go on, and stop it.
+
+    redis_url: its own way to Redis. terms: see ``runner.terms``.
+    """
     made: list[Worker] = []
     begun, stop = threading.Event(), threading.Event()
 
     async def work() -> None:
         place = stage.place
-        worker = Worker(redis_url=place.redis_url, env=place.env, steps=steps_of(steps), terms=Terms(**terms))
+        worker = Worker(
+            redis_url=redis_url or place.redis_url,
+            env=place.env,
+            partitions=partitions,
+            steps=steps_of(steps),
+            terms=Terms(**terms),
+        )
         made.append(worker)
         async with anyio.create_task_group() as group:
             group.start_soon(worker.run)

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from operator import truth
+from functools import partial
+from operator import eq, truth
 from typing import Any
+from urllib.parse import urlsplit
 
 import anyio
 import pytest
 from structlog.testing import capture_logs
 
+from chaos.proxy import open_proxy
 from courante.sdk.authoring.context import Context
+from courante.sdk.marking.marking import RunPhase
+from courante.sdk.submissions.submissions import Submission
 from integration.apart_worker import worker_apart
-from integration.stage import Stage, until
+from integration.heads import head_of
+from integration.stage import Place, Stage, open_stage, until
 from integration.test_leases import claims, step
 
 pytestmark = pytest.mark.anyio
-TERMS = {"lease_ms": 6_000, "cancel_grace_ms": 100}
+TERMS: dict[str, Any] = {"lease_ms": 6_000, "cancel_grace_ms": 100}
 ONCE = {"retry": {"max_attempts": 1}}
 
 
@@ -143,6 +149,72 @@ async def test_it_hears_that_its_run_is_cancelled(stage: Stage) -> None:
         assert not leave.is_set()
     assert told == ["cancelled"]
     assert "step.succeeded" in await stage.types(run_id)
+
+
+async def test_the_end_of_many_attempts_costs_the_others_no_lease(stage: Stage, blocking: Blocking) -> None:
+    """F31: where Redis is slow, that takes longer than a lease. Meanwhile what has time is renewed, as ever."""
+    waiting: list[int] = []
+
+    async def waits(value: int) -> None:
+        waiting.append(value)
+        await anyio.sleep_forever()
+
+    async def counted() -> int:
+        return len(waiting)
+
+    stage.supervisor(lease_ms=TERMS["lease_ms"])
+    late = await stage.register(step("w", "waits", timeout="3s", **ONCE), id="late")
+    patient = await stage.register(step("w", "waits"), id="patient")
+    blocks = await stage.register(step("a", "work"))
+    steps: dict[str, Callable[..., Any]] = {"work": blocking.first, "waits": waits}
+    async with open_proxy(urlsplit(stage.place.redis_url).path) as proxy:
+        url = f"redis://127.0.0.1:{proxy.port}"
+        with worker_apart(stage, steps, blocking.leave, redis_url=url, stop_grace_ms=0, **TERMS):
+            others = [await stage.client.submit(patient, 0)]
+            for number in range(24):
+                await stage.client.submit(late, number)
+            await until(counted, partial(eq, 25))
+            others.append(await stage.client.submit(blocks, 7))
+            await until(blocking.is_entered, truth)
+            proxy.delay_s = 0.05
+            await anyio.sleep(15)  # longer than two leases
+            assert not blocking.leave.is_set()
+            assert [claims(await stage.events(run_id)) for run_id in others] == [[], []]
+            proxy.delay_s = 0.0
+            await stage.client.cancel(others[0])
+
+
+async def test_its_time_is_up_though_another_partition_is_closed(place: Place, blocking: Blocking) -> None:
+    """Where its worker holds something, too, which nobody can renew or end."""
+    entered: list[int] = []
+
+    async def waits(value: int) -> None:
+        entered.append(value)
+        await anyio.sleep_forever()
+
+    async def is_waiting() -> bool:
+        return bool(entered)
+
+    steps: dict[str, Callable[..., Any]] = {"work": blocking.first, "waits": waits}
+    async with open_stage(place, partitions=2) as stage:
+        stage.supervisor(partitions=2)
+        waiting = await stage.register(step("w", "waits", timeout="2s", **ONCE), id="waits")
+        blocks = await stage.register(step("a", "work", timeout="1s", **ONCE))
+        closed, other = [stage.client.keys.partition(number) for number in range(2)]
+        with worker_apart(stage, steps, blocking.leave, partitions=(0, 1), **TERMS):
+            await stage.client.submit_many([Submission(workflow=waiting, input=7, partition=0)])
+            await until(is_waiting, truth)
+            (run_id,) = await stage.client.submit_many([Submission(workflow=blocks, input=7, partition=1)])
+            await until(blocking.is_entered, truth)
+            stage.supervisors[-1].stop()
+            await stage.ends[0].wait()
+            await stage.redis.delete(closed.meta)
+            await until(
+                partial(head_of, stage.redis, other.run(run_id)), lambda head: head.phase is not RunPhase.RUNNING
+            )
+            assert not blocking.leave.is_set()
+            stage.supervisor(partitions=2)
+            assert ((await stage.result(run_id)).error or {})["type"] == "TIMEOUT"
 
 
 async def test_what_its_worker_holds_is_anothers_after_a_while(stage: Stage, blocking: Blocking) -> None:

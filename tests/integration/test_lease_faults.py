@@ -21,8 +21,10 @@ from command_line import start
 from courante.runner.worker import Worker
 from courante.sdk.authoring.context import Context
 from courante.sdk.authoring.steps import Steps
+from courante.sdk.submissions.submissions import Submission
+from courante.supervisor.leases import Leases
 from integration.heads import head_of
-from integration.stage import Stage, until
+from integration.stage import Place, Stage, open_stage, until
 from integration.test_leases import HELD_MS, LEASE_MS, LONG_S, claims, step
 from nursery import Nursling
 
@@ -343,3 +345,37 @@ async def test_consumers_of_one_host_and_process_have_their_own_names(redis_url:
     """F09: a container that starts again with the same host name and pid is somebody else."""
     names = {Worker(redis_url=redis_url, steps=Steps()).name for _ in range(100)}
     assert len(names) == 100
+
+
+async def test_a_partition_that_is_closed_costs_no_other_its_leases(place: Place) -> None:
+    """It may be rebuilt for longer than a lease: what its workers hold elsewhere stays theirs meanwhile."""
+    ran: list[int] = []
+    leave = anyio.Event()
+
+    async def hold(value: int) -> int:
+        ran.append(value)
+        await leave.wait()
+        return value
+
+    async with open_stage(place, partitions=2) as stage:
+        stage.supervisor(partitions=2)
+        stage.worker({"hold": hold}, partitions=(0, 1), lease_ms=LEASE_MS)
+        workflow = await stage.register(step("a", "hold"))
+        wanted = [Submission(workflow=workflow, input=number, partition=number) for number in range(2)]
+        ids = await stage.client.submit_many(wanted)
+        await until(anyio.lowlevel.checkpoint, lambda _: sorted(ran) == [0, 1])
+        stage.supervisors[-1].stop()
+        await stage.ends[0].wait()
+        closed, other = [stage.client.keys.partition(number) for number in range(2)]
+        await stage.redis.delete(closed.meta)
+        leases = Leases(stage.redis, other, lease_ms=HELD_MS)
+        until_s = time.monotonic() + LONG_S
+        while time.monotonic() < until_s:
+            await leases.look()
+            await anyio.sleep(0.05)
+        assert leases.claimed == 0
+        leave.set()
+        stage.supervisor(partitions=2)
+        assert [result.output for result in await stage.results(ids)] == [{"a": 0}, {"a": 1}]
+        assert claims(await stage.events(ids[1])) == []
+    assert ran.count(1) == 1
