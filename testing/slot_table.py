@@ -62,7 +62,6 @@ class SlotTable:
                 self.touched.add(name)
                 if at in self.aside:
                     _, self.waiting.setdefault(name, {})[at] = self.aside.pop(at)
-                    self.turns.setdefault(name, Turns())
 
     def settle(self, marking: Marking) -> list[At]:
         """At the end of a call: forget what tokens hold or wait for no more; return who has a slot now, in order."""
@@ -81,9 +80,9 @@ class SlotTable:
                 self.turns[name].last = row.pop(at)[1]
                 self.hold(at, name)
                 granted.append(at)
-            if not row:
-                self.turns.pop(name, None)
         self.waiting = {name: row for name, row in self.waiting.items() if row}
+        for name in self.turns.keys() - self.waiting.keys() - {name for name, _ in self.aside.values()}:
+            del self.turns[name]
         self.touched.clear()
         return granted
 

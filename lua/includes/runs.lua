@@ -151,8 +151,8 @@ local function watch_shares(run, token, before, after)
   local still_held, still_asked = share_of(after)
   if held and held ~= still_held then shares_left[#shares_left + 1] = { held, true, run.id .. '|' .. token } end
   if asked and not still_asked then
-    local fence = string.match(before, '^%d+')
-    shares_left[#shares_left + 1] = { asked, false, run.id .. '|' .. token .. '|' .. fence }
+    local fence, place = string.match(before, '^(%d+)|s|%d*|([^|]*)|')
+    shares_left[#shares_left + 1] = { asked, false, run.id .. '|' .. token .. '|' .. fence, place ~= '' }
   end
 end
 

@@ -1,7 +1,8 @@
 -- shares: what tokens of all runs of the partition share: slots of concurrency keys, and rates.
 -- Keys, by the name of a concurrency key: slots:<name> a hash of the tokens that hold one, "<run>|<token>", and in meta
 -- held:<name>, how many these are: what decides who is let in, so that nobody is where the hash has been damaged. slotq:<name> those that wait, "<run>|<token>|<fence>", by priority, turn and order; slotf:<name> a hash of whose turn
--- it is: "v" the turn that came last, f<whose> the last turn that one of theirs waits for. rate:<name>: a number.
+-- it is: "v" the turn that came last, f<whose> the last turn that one of theirs waits for, "p" how many have left the row
+-- for a pause. rate:<name>: a number.
 -- What a call takes, gives back and asks for is settled at its end, before it is written: settle_shares.
 local RANKS, TURN, PRIORITY = { high = 0, normal = 1, low = 2 }, 1048576, 1125899906842624
 local close_transition
@@ -38,6 +39,7 @@ local function come_back(name, run, token, fence, record, place)
     if not redis.call('ZSCORE', queue, member) then add_waiter(name, member, record) end
   else
     redis.call('ZADD', queue, place, member)
+    redis.call('HINCRBY', BASE .. 'slotf:' .. name, 'p', -1)
     set_field(run, 't' .. token, aside(record, ''))
   end
 end
@@ -67,7 +69,8 @@ local function grant_shares(name)
     local first = redis.call('ZRANGE', queue, 0, 0, 'WITHSCORES')
     local member = first[1]
     if not member then
-      redis.call('DEL', turns)
+      -- The turns of those who come back go on, and nobody who came later has an earlier one.
+      if tonumber(redis.call('HGET', turns, 'p') or 0) < 1 then redis.call('DEL', turns) end
       return
     end
     local id, token, fence = string.match(member, '^([^|]+)|([^|]+)|(%d+)$')
@@ -82,6 +85,7 @@ local function grant_shares(name)
     elseif run.st == 'P' then
       -- It would keep a slot as long as its run is paused: it leaves the row, and comes back when the run goes on (wake).
       redis.call('ZREM', queue, member)
+      redis.call('HINCRBY', turns, 'p', 1)
       run.touched, passed = true, passed + 1
       set_field(run, 't' .. token, aside(record, first[2]))
     else
@@ -112,10 +116,12 @@ local function settle_shares(names)
   for i = 1, #shares_left do touch(shares_left[i][1]) end
   for i = 1, #shares_asked do touch(shares_asked[i][1]) end
   for i = 1, #shares_left do
-    local name, is_held, member = unpack(shares_left[i])
+    local name, is_held, member, is_aside = unpack(shares_left[i])
     if is_held then
       redis.call('HDEL', BASE .. 'slots:' .. name, member)
       held_now[name] = math.max(0, count_held(name) - 1)
+    elseif is_aside then
+      redis.call('HINCRBY', BASE .. 'slotf:' .. name, 'p', -1)
     else
       redis.call('ZREM', BASE .. 'slotq:' .. name, member)
     end

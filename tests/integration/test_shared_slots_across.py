@@ -6,6 +6,7 @@ import itertools
 import operator
 from functools import partial
 
+import anyio
 import pytest
 
 from integration.gauge import Gauge
@@ -264,3 +265,40 @@ async def test_those_of_a_run_that_was_paused_are_let_in_in_their_old_order(stag
     await all_went_well(stage, gauge, [holder, paused])
     granted = [event.facts.scope for event in await stage.events(paused) if event.facts.type == "slot.granted"]
     assert granted == [str(item) for item in range(6)]
+
+
+async def test_who_comes_back_is_before_those_that_came_meanwhile(stage: Stage) -> None:
+    """Also where nobody else has waited for a while: the count of who came when does not begin anew."""
+    gauge, leave = Gauge(), anyio.Event()
+
+    async def hold(given: str) -> str:
+        await leave.wait()
+        return given
+
+    stage.supervisor()
+    stage.worker({"work": gauge.work, "hold": hold})
+    await stage.register(keyed(1))
+    await stage.register({**keyed(1), "config": {"handler": "hold"}}, id="held")
+    holder = await stage.client.submit("held", "x")
+    await until(partial(holders, stage), partial(operator.eq, 1))
+    others = [await stage.client.submit("held", given) for given in "ab"]
+    await until(partial(_waiting, stage), partial(operator.eq, 2))
+    paused = await stage.client.submit("w", "paused")
+    await until(partial(_waiting, stage), partial(operator.eq, 3))
+    for run_id in others:
+        await stage.client.cancel(run_id)
+    await until(partial(_waiting, stage), partial(operator.eq, 1))
+    await stage.client.pause(paused)
+    leave.set()
+    assert (await stage.result(holder)).status == "COMPLETED"
+    await until(partial(_waiting, stage), partial(operator.eq, 0))
+    ids = [await stage.client.submit("w", "first")]
+    await at_work(stage, gauge, 1, 0)
+    for number, given in enumerate(["second", "third"], start=1):
+        ids.append(await stage.client.submit("w", given))
+        await at_work(stage, gauge, 1, number)
+    await stage.client.resume(paused)
+    await at_work(stage, gauge, 1, 3)
+    await all_went_well(stage, gauge, [*ids, paused])
+    assert gauge.order == ["first", "paused", "second", "third"]
+    assert not [key async for key in stage.redis.scan_iter("*slotf:*")], "nothing of it is left"
