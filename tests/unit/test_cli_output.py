@@ -131,8 +131,8 @@ def test_what_fits_is_whole_where_its_column_does_not(monkeypatch: pytest.Monkey
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setenv("TERM", "xterm")
     out = Terminal()
-    rows = [["x" * 30, status_text("RUNNING")], ["x" * 30, status_text("COMPLETED")]]
-    Output(stdout=out).table(["run", "status"], rows)
+    rows = [["x" * 30, status_text("RUNNING"), "w"], ["x" * 30, status_text("COMPLETED"), "w"]]
+    Output(stdout=out).table(["run", "status", "workflow"], rows)
     _, runs, ended = out.getvalue().splitlines()
     assert runs.rstrip() == "x" * 30 + "  " + status_text("RUNNING")
     assert ended == "x" * 30 + "  COMPLET…"
