@@ -48,7 +48,7 @@ class LateAttempts:
         self._worker = worker
         self._watch = watch
         self._settler = Settler(worker)
-        self._unsettled: set[tuple[str, str]] = set()
+        self._unsettled: set[tuple[str, str, str]] = set()
 
     def end(self, holder: Holder, until: float) -> None:
         """End those of a lane, and begin with none after ``until``, by this process' monotonic clock.
@@ -58,7 +58,8 @@ class LateAttempts:
         for work, held, ending in holder.attempts.late(self._grace_s):
             if time.monotonic() >= until:
                 return
-            if work.node.type in TYPES and not work.must_keep_input and (work.run_id, work.key) not in self._unsettled:
+            is_unsettled = (work.run_id, work.key, work.fence) in self._unsettled
+            if work.node.type in TYPES and not work.must_keep_input and not is_unsettled:
                 self._end(holder, work, held, ending)
 
     def _end(self, holder: Holder, work: Work, held: HeldAttempt, ending: Ending) -> None:
@@ -66,7 +67,7 @@ class LateAttempts:
             transition: Transition | None = self._settled(work, held, ending)
         except Exception as error:
             log.exception("late_attempt_not_ended", run_id=work.run_id, node=work.node.id, error=str(error))
-            self._unsettled.add((work.run_id, work.key))
+            self._unsettled.add((work.run_id, work.key, work.fence))
             return
         verdict = ""
         while transition is not None:

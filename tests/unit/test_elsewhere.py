@@ -98,8 +98,3 @@ def test_who_can_run_a_step_is_given_it_soon(strangers: list[int], ready: list[i
     elsewhere = Elsewhere()
     tries = deliveries(lambda: elsewhere.delay_ms("run_1", "a", 0.0), strangers, ready, read_ms)
     assert tries <= 20
-
-
-def test_a_step_that_comes_back_in_step_with_the_reads_may_never_arrive() -> None:
-    """Why the delays differ: with the same second each time two reads are given it in turn, and a third one never."""
-    assert deliveries(lambda: DELAY_MS_MAX, [0, 200], [385], BLOCK_MS) == 100
