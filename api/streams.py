@@ -136,12 +136,13 @@ async def _log(live: Live, run_id: str, after: int) -> AsyncGenerator[Batch]:
 async def _all(live: Live, said: str) -> AsyncGenerator[bytes]:
     """Who goes on is told what the log has since; then the last of it once more, while he listens already.
 
-    That is for events that came to the log late, and told is only what was not.
+    That is for events that came to the log late, and told is only what was not. Who begins is greeted when nothing is
+    missed any more.
     """
-    yield HELLO
     silence = _Silence()
     since, seen = moment_of(said), set[tuple[str, int]]()
     if since is not None:
+        yield HELLO
         until = await live.now()
         overlap = until - OVERLAP
         async for batch in live.between(since, until):
@@ -149,7 +150,9 @@ async def _all(live: Live, said: str) -> AsyncGenerator[bytes]:
             yield Batch(told for told in batch if told.id_of_all != said).all_frames
         since = max(since, overlap)
     async with live.listening() as listener:
-        if since is not None:
+        if since is None:
+            yield HELLO
+        else:
             async for batch in live.between(since, await live.now() + OVERLAP):
                 fresh = Batch(told for told in batch if told.place not in seen and told.id_of_all != said)
                 seen.update(told.place for told in fresh)

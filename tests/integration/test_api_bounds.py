@@ -96,10 +96,12 @@ async def test_a_run_that_cannot_be_shown_ends_no_server(stage: Stage) -> None:
         with anyio.fail_after(30):
             async with api.stream("GET", "/v1/events", headers={"Accept": "text/event-stream"}) as answer:
                 assert answer.status_code == 200
+                told = answer.aiter_bytes()
+                await anext(told)  # from now on nothing is missed
                 async with stage.client.pool.acquire() as conn, conn.transaction():
                     await conn.execute("SET LOCAL session_replication_role = replica")
                     await conn.execute("UPDATE irs SET content = '{}' WHERE env = $1", stage.place.env)
                 await stage.client.submit("w")
-                async for _ in answer.aiter_bytes():
+                async for _ in told:
                     pass
         assert len((await api.get("/v1/runs")).json()["runs"]) == 2

@@ -54,12 +54,12 @@ def own_cycle() -> object:
     [
         ({"a": [1, math.nan]}, "input.a[1]: nan"),
         ([math.inf], "input[0]: inf"),
-        ({"s": {1, 2}}, "input.s: a value of type set"),
-        (b"bytes", "input: a value of type bytes"),
-        ({"d": datetime.now(UTC)}, "input.d: a value of type datetime"),
+        ({"s": {1, 2}}, "input.s: JSON has no values of type set"),
+        (b"bytes", "input: JSON has no values of type bytes"),
+        ({"d": datetime.now(UTC)}, "input.d: JSON has no values of type datetime"),
         ({1: 2}, "the name 1"),
         ({"t": "\ud800"}, "input.t: the text holds half of a surrogate pair"),
-        (object(), "input: a value of type object"),
+        (object(), "input: JSON has no values of type object"),
         (own_cycle(), "nested deeper"),
     ],
 )
